@@ -1,0 +1,44 @@
+"""innflow: invertible neural networks with PyTorch Lightning and Hydra.
+
+    flow = innflow.flow.vector(2, coupling="spline")
+    app = innflow.load("outputs/cats_ood/2026-01-31_12-00-00")
+
+One bijection, named parts on both sides, one density for each right-hand part; an application is
+a question asked of the parts.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from innflow import flow
+    from innflow.checkpoint import load
+    from innflow.errors import InnflowError
+    from innflow.flow import CouplingFlow
+    from innflow.latent import Latent
+    from innflow.objective import Objective
+    from innflow.partition import Partition
+
+__all__ = ["CouplingFlow", "InnflowError", "Latent", "Objective", "Partition", "flow", "load"]
+
+_HOME = {
+    "CouplingFlow": "innflow.flow",
+    "InnflowError": "innflow.errors",
+    "Latent": "innflow.latent",
+    "Objective": "innflow.objective",
+    "Partition": "innflow.partition",
+    "load": "innflow.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: `innflow-train --help` needs no torch."""
+    if name == "flow":
+        return import_module("innflow.flow")
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'innflow' has no attribute {name!r}")

@@ -1,0 +1,84 @@
+"""Learning curves from what the run logged."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from innflow.analysis.base import Findings, Plot, Study
+from innflow.errors import InnflowError
+from innflow.figure.training import Curve, plot_learning_curves
+
+MEASURES = {"step": ("step", 1.0), "minutes": ("time/seconds", 1 / 60)}
+
+
+@dataclass
+class Training:
+    """Draws the loss on train and on the monitor set over steps and minutes.
+
+    Reads metrics.csv of the run folder: columns `step`, `time/seconds` where it is there, and
+    `train/bpd`, `val/bpd` for images, `train/nll`, `val/nll` for vectors.
+    """
+
+    def __call__(self, study: Study) -> Findings:
+        """Draw the curves; val in metrics.csv is the monitor set, held out of train."""
+        if study.run_dir is None or not (study.run_dir / "metrics.csv").is_file():
+            return Findings("Training", "The run left no metrics.csv: there is no learning curve.")
+        columns = read_metrics(study.run_dir / "metrics.csv")
+        quantity, unit = ("bpd", "bits/dim") if study.is_image else ("nll", "nats")
+        sources = {"train": f"train/{quantity}", "monitor": f"val/{quantity}"}
+        curves = {name: columns[key] for name, key in sources.items() if key in columns}
+        if not curves:
+            raise InnflowError(
+                f"{study.run_dir / 'metrics.csv'}: neither {' nor '.join(sources.values())} is "
+                "among its columns"
+            )
+        panels: dict[str, dict[str, Curve]] = {}
+        for label, (key, factor) in MEASURES.items():
+            if key in columns:
+                panels[label] = _against(columns[key], curves, factor)
+        parts = []
+        for name, (_, y) in curves.items():
+            parts.append(f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})")
+        steps = int(columns["step"][1].max())
+        text = (
+            f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The monitor set is held out of the "
+            "training items and chooses the checkpoint; val is never looked at."
+        )
+        if study.is_image:
+            text += " Training batches carry dequantization noise, the monitor set does not."
+        plot = Plot(
+            plot_learning_curves(panels, unit),
+            "Learning curves. The axis leaves out the first, far higher values.",
+        )
+        return Findings("Training", text, figures={"training": plot})
+
+
+def read_metrics(path: Path) -> dict[str, Curve]:
+    """Read the numbers of a metrics.csv: column -> (row numbers, values) where it has one."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns: dict[str, tuple[list[int], list[float]]] = {}
+    for number, row in enumerate(rows):
+        for name, cell in row.items():
+            if name is None or not cell:
+                continue
+            try:
+                value = float(cell)
+            except ValueError as error:
+                raise InnflowError(f"{path}: row {number + 2}, {name}: not a number") from error
+            if math.isfinite(value):
+                where, values = columns.setdefault(name, ([], []))
+                where.append(number)
+                values.append(value)
+    return {name: (np.array(where), np.array(values)) for name, (where, values) in columns.items()}
+
+
+def _against(measure: Curve, curves: dict[str, Curve], factor: float) -> dict[str, Curve]:
+    """Give each curve the measure of progress at its rows, interpolated where a row lacks it."""
+    rows, values = measure
+    return {name: (np.interp(at, rows, values) * factor, y) for name, (at, y) in curves.items()}

@@ -1,0 +1,156 @@
+"""FlowModule, the one LightningModule: the pass from left to right and the training around it."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from innflow.app.schedule import Schedule, constant, progress
+from innflow.errors import InnflowError
+from innflow.flow import CouplingFlow
+from innflow.latent import Latent, StandardNormal
+from innflow.objective import Objective, Step
+from innflow.partition import Partition
+
+OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
+FORMAT = 1
+"""Version of what innflow adds to a checkpoint."""
+
+
+class FlowModule(pl.LightningModule):
+    """A flow, the names of its parts, their densities, and what is minimised.
+
+    It trains; `Application` answers questions, and what differs between applications is how data
+    become left parts: `observe`.
+
+    Args:
+        flow: the bijection.
+        partition: names and shapes of the parts; [x] <-> [z] by default.
+        latent: a density for each right part; standard normal z by default.
+        objective: terms and weights; maximum likelihood by default.
+        optimizer: called with the parameters.
+        schedule: factor on the learning rate over the progress of the run.
+    """
+
+    def __init__(
+        self,
+        flow: CouplingFlow,
+        partition: Partition | None = None,
+        latent: Latent | None = None,
+        objective: Objective | None = None,
+        optimizer: OptimizerMaker = torch.optim.Adam,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.flow = flow
+        self.partition = partition or Partition({"x": flow.shape}, {"z": (flow.features,)})
+        if self.partition.shape != flow.shape:
+            raise InnflowError(
+                f"the flow is built for {flow.shape}, the partition's left has the shape "
+                f"{self.partition.shape}: {self.partition}"
+            )
+        self.latent = latent or Latent({"z": StandardNormal()})
+        self.latent.check(self.partition.right)
+        self.objective = objective or Objective()
+        self.make_optimizer = optimizer
+        self.schedule = schedule or constant()
+        # Filled by whoever assembles the application; both go into its checkpoints.
+        self.config: dict[str, Any] = {}
+        self.shapes: dict[str, list[int]] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the part x, without the batch."""
+        return self.partition.left["x"]
+
+    @property
+    def dims(self) -> int:
+        """Number of dimensions of the part x."""
+        return math.prod(self.shape)
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Precision of the flow itself, whatever the coupling networks run in."""
+        return next(self.flow.parameters()).dtype
+
+    @property
+    def log_volume(self) -> float:
+        """Log of the factor by which `observe` shrinks volumes, in nats."""
+        return 0.0
+
+    @abstractmethod
+    def observe(
+        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Return the left parts of a batch; with no noise source, the repeatable ones."""
+
+    def forward(self, parts: Mapping[str, Tensor]) -> Step:
+        """Take left parts to the right and give their exact log-likelihood."""
+        latent, logabsdet = self.flow(self.partition.join("left", parts))
+        latents = self.partition.split("right", latent)
+        log_prob = self.latent.log_prob(latents) + logabsdet - self.log_volume
+        return Step(parts=parts, latents=latents, logabsdet=logabsdet, log_prob=log_prob)
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the objective of one batch and log its terms."""
+        step = self(self.observe(batch, noise=torch.default_generator))
+        loss, terms = self.objective(step, self.dims)
+        size = len(step.log_prob)
+        named = {f"train/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict({"train/loss": loss.detach(), **named}, batch_size=size)
+        self.log_dict(self._likelihood("train", step), prog_bar=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Log the likelihood of held-out training data, without noise and in full precision."""
+        with torch.autocast(self.device.type, enabled=False):
+            step = self(self.observe(batch, noise=None))
+        size = len(step.log_prob)
+        values = {"val/nll": -step.log_prob.mean(), **self._likelihood("val", step)}
+        self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
+
+    def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
+        """Return the likelihood in the unit that the data call for, to stand on the bar."""
+        return {}
+
+    def on_train_start(self) -> None:
+        """Let every ActNorm see one batch, unless a resumed run has brought its values."""
+        loader: Any = self.trainer.train_dataloader
+        batch = next(iter(loader))
+        batch = self.trainer.strategy.batch_to_device(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            parts = self.observe(batch, noise=torch.default_generator)
+            self.flow.initialise(self.partition.join("left", parts))
+
+    def configure_optimizers(self) -> Any:
+        """Make the optimizer and a schedule that follows the progress of the run."""
+        optimizer = self.make_optimizer(self.parameters())
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = LambdaLR(optimizer, lambda _: self.schedule(progress(self.trainer, steps)))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the config, so that a checkpoint needs no file besides itself."""
+        checkpoint["innflow"] = {
+            "format": FORMAT,
+            "config": self.config,
+            "shapes": self.shapes,
+        }
+
+    def __repr__(self) -> str:
+        """Say what the application is, in four lines."""
+        return (
+            f"{type(self).__name__}: {self.partition}\n  {self.flow!r}\n"
+            f"  minimises {self.objective.extra_repr()}"
+        )

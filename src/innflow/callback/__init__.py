@@ -1,0 +1,7 @@
+"""Lightning callbacks and loggers."""
+
+from innflow.callback.clock import Clock
+from innflow.callback.guard import Guard
+from innflow.callback.metrics_csv import MetricsCSV
+
+__all__ = ["Clock", "Guard", "MetricsCSV"]

@@ -1,0 +1,122 @@
+"""From a config or a checkpoint to an application."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from innflow.app import Application
+from innflow.app.base import FORMAT
+from innflow.config import build, check_trusted, refusals
+from innflow.errors import InnflowError
+from innflow.latent import Latent
+from innflow.partition import Partition
+
+CHECKPOINTS = "checkpoints"
+SCORES = "scores.npz"
+"""File of a run folder in which its fitted scores stand."""
+
+
+def assemble(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> Application:
+    """Build the application that a config describes.
+
+    Args:
+        config: plain dicts with the nodes app, partition, model, latent, objective, optimizer and
+            schedule.
+        shapes: shape of every part that the data set gives.
+    """
+    partition = Partition.build(**config["partition"], shapes=shapes)
+    make_flow, make_app = build(config["model"], "model"), build(config["app"], "app")
+    latent = Latent(build(config["latent"], "latent"))
+    with refusals("model"):
+        flow = make_flow(partition.shape)
+    with refusals("app"):
+        app: Application = make_app(
+            flow=flow,
+            partition=partition,
+            latent=latent,
+            objective=build(config["objective"], "objective"),
+            optimizer=build(config["optimizer"], "optimizer"),
+            schedule=build(config["schedule"], "schedule"),
+        )
+    app.config = dict(config)
+    app.shapes = {name: list(shape) for name, shape in shapes.items()}
+    return app
+
+
+def find_checkpoint(run: str | Path, which: str = "best") -> Path:
+    """Return the checkpoint of a run folder, or the file that is named itself."""
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InnflowError(f"run={run}: no such folder; takes the one that innflow-train printed")
+    tried = [path / CHECKPOINTS / f"{name}.ckpt" for name in dict.fromkeys((which, "last"))]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    raise InnflowError(f"run={run}: no {tried[0].relative_to(path)} there; was the run trained?")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of innflow, tensors and plain dicts only.
+
+    Raises:
+        InnflowError: if it is truncated, of another kind, or holds anything that would run code.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InnflowError(
+            f"{path}: refused, it holds more than tensors and plain dicts (or is damaged); "
+            "checkpoints of innflow never do"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
+    if not isinstance(checkpoint, dict) or not {"innflow", "state_dict"} <= checkpoint.keys():
+        raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
+    if checkpoint["innflow"].get("format") != FORMAT:
+        raise InnflowError(
+            f"{path}: written in format {checkpoint['innflow'].get('format')}, this version of "
+            f"innflow reads format {FORMAT}"
+        )
+    return checkpoint
+
+
+MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
+"""Nodes of a config from which an application is built."""
+
+
+def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
+    """Return the trained application of a run folder or of a checkpoint file.
+
+    Args:
+        run: a run folder, or a `.ckpt` file by itself.
+        which: `best` (by held-out training data) or `last`.
+        trust: also build classes that are not of innflow, torch or torchvision. Only for files
+            whose writer you trust: it lets them run any code.
+
+    Raises:
+        InnflowError: if there is none, it is damaged, or it asks for what it must not.
+    """
+    path = find_checkpoint(run, which)
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["innflow"]["config"]
+    if not trust:
+        check_trusted({name: config[name] for name in MODEL}, str(path))
+    app = assemble(config, checkpoint["innflow"]["shapes"])
+    try:
+        app.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InnflowError(f"{path}: its weights do not fit its own config: {reason}") from None
+    fitted = Path(run) / SCORES
+    if Path(run).is_dir() and fitted.is_file():
+        app.scorer = build(config["score"], "score").load(fitted)
+    return app.eval()

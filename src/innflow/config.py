@@ -1,0 +1,203 @@
+"""Configs: resolvers, checks before anything is touched, and what may be built from a file."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, get_type_hints
+
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from innflow.errors import InnflowError
+
+BUILDING = ("app", "flow", "latent", "objective", "partition", "score")
+"""Modules of innflow that only build: what a checkpoint may name."""
+STAMP = "INNFLOW_STAMP"
+
+
+def register_resolvers() -> None:
+    """Make `${stamp:}` and `${native_precision:}` known to every config; idempotent."""
+    OmegaConf.register_new_resolver("stamp", stamp, replace=True)
+    OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
+
+
+def stamp() -> str:
+    """Return the time at which this command began, the same in processes that it starts."""
+    return os.environ.setdefault(STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def native_precision() -> str:
+    """Return `bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`.
+
+    Only coupling networks run in it: the trunk of a flow, its log-determinants and its latents
+    stay in float32 whatever the trainer's precision.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    native = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return "bf16-mixed" if native else "32-true"
+
+
+def to_plain(cfg: Any) -> Any:
+    """Return plain dicts, lists and scalars with every `${}` resolved."""
+    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+
+def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (dotted path, node) of every node with a `_target_`, outermost first."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield path, config
+        for key, value in config.items():
+            yield from nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list | tuple):
+        for index, value in enumerate(config):
+            yield from nodes(value, f"{path}[{index}]")
+
+
+def target_of(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return what a node's `_target_` names."""
+    try:
+        return get_object(node["_target_"])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InnflowError(f"{path}._target_={node['_target_']}: {reason}") from None
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check every node of a plain config against the signature of its target.
+
+    The signatures are the schema: a key that the target does not take, or a value that its
+    annotation does not admit, stops here, before any data is read.
+
+    Raises:
+        InnflowError: naming the key, the value and what the target takes.
+    """
+    for path, node in nodes(config):
+        target = target_of(path, node)
+        parameters = inspect.signature(target).parameters
+        hints = _hints(target)
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for key, value in node.items():
+            if str(key).startswith("_") and str(key).endswith("_"):
+                continue
+            if key not in parameters:
+                if open_ended:
+                    continue
+                raise InnflowError(
+                    f"{path}.{key}={value} is unknown: {node['_target_']} takes "
+                    f"{', '.join(name for name in parameters if name != 'self')}"
+                )
+            if not any(True for _ in nodes(value)) and key in hints:
+                _check_value(f"{path}.{key}", value, hints[key], node["_target_"])
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):
+        return {}  # a library's annotations that only its own type checker can resolve
+
+
+def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticSchemaGenerationError, TypeError):
+        return  # a protocol or the like: the constructor itself checks it
+    except Exception as error:
+        if type(error).__module__.startswith("pydantic"):
+            return
+        raise
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        shown = getattr(hint, "__name__", None) if inspect.isclass(hint) else None
+        raise InnflowError(
+            f"{path}={value!r}: {' or '.join(reasons).lower()} ({target} takes "
+            f"{path.rsplit('.', 1)[-1]}: {shown or str(hint).replace('typing.', '')})"
+        ) from None
+    except TypeError:
+        return  # isinstance() against a protocol that cannot be checked at run time
+
+
+@contextmanager
+def refusals(path: str) -> Iterator[None]:
+    """Turn what a constructor refuses into one line that names the node."""
+    try:
+        yield
+    except HydraException as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, InnflowError):
+            raise cause from None
+        raise InnflowError(f"{path}: {one_line(cause)}") from error
+
+
+def build(config: Any, path: str) -> Any:
+    """Instantiate a node and all nodes in it; with `_partial_`, what makes it.
+
+    Raises:
+        InnflowError: with the reason, naming the node.
+    """
+    with refusals(path):
+        return instantiate(config, _convert_="all")
+
+
+def check_trusted(config: Mapping[str, Any], where: str) -> None:
+    """Refuse targets that a file must not be able to name.
+
+    A checkpoint is data: building from it may only construct what innflow defines for building
+    applications, and modules, optimizers and schedulers of torch and torchvision.
+
+    Raises:
+        InnflowError: naming the target and how to allow it.
+    """
+    for path, node in nodes(config):
+        name = str(node["_target_"])
+        if not _harmless(name, path, node):
+            raise InnflowError(
+                f"{where}: {path}._target_={name} is nothing that innflow, torch or torchvision "
+                "builds models of; if you trust this file, load it with trust=True"
+            )
+
+
+def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
+    package, _, rest = name.partition(".")
+    if package == "innflow":
+        # The object's own module counts: `innflow.app.base.torch.load` is torch's, not ours.
+        if rest.split(".", maxsplit=1)[0] not in BUILDING:
+            return False
+        home = str(getattr(target_of(path, node), "__module__", ""))
+        return any(home == f"innflow.{m}" or home.startswith(f"innflow.{m}.") for m in BUILDING)
+    if package not in ("torch", "torchvision"):
+        return False
+    from torch import nn, optim
+
+    target = target_of(path, node)
+    kinds = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
+    return inspect.isclass(target) and issubclass(target, kinds)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line, without Hydra's hint about its own traceback."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line for line in lines if line and "HYDRA_FULL_ERROR" not in line]
+    return " ".join(kept) or type(error).__name__
+
+
+def as_config(plain: Mapping[str, Any]) -> DictConfig:
+    """Return a config that refuses keys it does not have."""
+    cfg = OmegaConf.create(dict(plain))
+    OmegaConf.set_struct(cfg, True)
+    return cfg

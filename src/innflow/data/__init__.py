@@ -1,0 +1,1 @@
+"""Data modules that yield dicts keyed by part names."""

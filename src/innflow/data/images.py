@@ -1,0 +1,276 @@
+"""Images from a folder tree or a bucket, decoded once into a memory-mapped cache."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.augment import build_augment
+from innflow.data.base import PartsDataModule, PartsSet, Role, check_whole, split_holdout
+from innflow.data.cache import (
+    Cached,
+    cache_key,
+    name_first,
+    read_cache,
+    stop_if_too_many,
+    write_cache,
+)
+from innflow.data.decode import decode
+from innflow.data.storage import Storage, open_storage
+from innflow.errors import InnflowError
+from innflow.progress import track
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+DEFAULT_CACHE = "~/.cache/innflow"
+_TEST_SHARE = 0.1
+_LAYOUT = "expected ROOT/train/<class>/... and ROOT/val/<class>/..."
+
+
+class ImageModule(PartsDataModule):
+    """What all data modules of images share: size, channels, cache and augmentation.
+
+    Args:
+        size: Height and width in pixels.
+        channels: 3 for colour, 1 for grey.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training images that becomes the set "monitor".
+        augment: Names from flip, zoom, shear, rotate, or a map from these to amounts.
+        cache_dir: Where decoded images are kept.
+        workers: Processes that read ahead.
+        seed: Of the splits.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        batch_size: int,
+        holdout: float,
+        augment: Sequence[str] | Mapping[str, float] | None,
+        cache_dir: str | os.PathLike[str],
+        workers: int,
+        seed: int,
+    ) -> None:
+        check_whole("size", size, 1)
+        if channels not in (1, 3):
+            raise InnflowError(f"data.channels={channels}: give 3 for colour or 1 for grey")
+        super().__init__((channels, size, size), batch_size, holdout, workers, seed)
+        self.size, self.channels = size, channels
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.augmentation = build_augment(augment)
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Return a random variation of each image of x (B, C, H, W), in the type of x."""
+        return x if self.augmentation is None else self.augmentation(x)
+
+    def split_train(self, rows: Tensor, source: str) -> tuple[Tensor, Tensor]:
+        """Return the rows to train on and those of the set "monitor"."""
+        kept, held = split_holdout(len(rows), self.holdout, self.seed, f"{source}, training images")
+        return rows[kept], rows[held]
+
+
+class Images(ImageModule):
+    """Images of any kind in `train/<class>/...` and `val/<class>/...`, at any depth.
+
+    The classes in train are the inliers: their images in val are the set "val". Every other folder
+    in val is a set of outliers by its name. A root without these two folders is all inliers, of
+    which a tenth becomes the set "val".
+
+    Args:
+        root: Folder, or `s3://bucket/prefix`.
+        size: Height and width in pixels: the shorter side is resized to it, the centre kept.
+        channels: 3 for colour, 1 for grey.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training images that becomes the set "monitor".
+        inliers: Classes to train on; all in train by default. Other classes in train are left out.
+        augment: Names from flip, zoom, shear, rotate, or a map from these to amounts.
+        cache_dir: Where decoded images are kept.
+        workers: Processes that read ahead.
+        seed: Of the splits.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        size: int = 32,
+        channels: int = 3,
+        batch_size: int = 64,
+        holdout: float = 0.05,
+        inliers: Sequence[str] | None = None,
+        augment: Sequence[str] | Mapping[str, float] | None = None,
+        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
+        if root is None or str(root) == "":
+            raise InnflowError(
+                f"data.root is empty: give a folder or s3://bucket/prefix; {_LAYOUT}"
+            )
+        self.root = str(root)
+        self.inliers = None if inliers is None else [str(name) for name in inliers]
+        self._cached: Cached | None = None
+
+    def prepare_data(self) -> None:
+        """Decode all images into the cache, unless they are there, whole and current."""
+        self._cached = self.open_cache(verify=True)
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the sets, from the cache."""
+        cached = self._cached or self.open_cache(verify=False)
+        rows = self._sort(cached.names)
+        return {
+            name: PartsSet(
+                name, role, {"x": cached.images}, [cached.names[row] for row in index], index
+            )
+            for name, (role, index) in rows.items()
+        }
+
+    def open_cache(self, verify: bool) -> Cached:
+        """Open the cache of the root, decoding its images if need be."""
+        storage = self._used(open_storage(self.root))
+        stamps = [(entry.path, entry.size, entry.stamp) for entry in storage.entries]
+        key = cache_key("images", storage.root, self.size, self.channels, stamps)
+        cached = read_cache(self.cache_dir, key, verify)
+        if cached is None:
+            total = len(storage.entries)
+            items = _decode_all(storage, self.size, self.channels)
+            cached = write_cache(self.cache_dir, key, items, total, self.root)
+        if cached.skipped:
+            log.warning(
+                "%s: skipped %s of %s images that cannot be decoded: %s",
+                self.root,
+                f"{len(cached.skipped):,}",
+                f"{len(storage.entries):,}",
+                name_first(cached.skipped),
+            )
+        return cached
+
+    def _used(self, storage: Storage) -> Storage:
+        """Check the folders before anything is decoded, and leave out what no set will hold."""
+        places = [_place(entry.path) for entry in storage.entries]
+        splits = {split for split, _ in places}
+        if "val" in splits and "train" not in splits:
+            raise InnflowError(f"{self.root} has val/ but no train/ with images: {_LAYOUT}")
+        classes = {kind for split, kind in places if split == "train"}
+        missing = sorted(set(self.inliers or ()) - classes)
+        if missing:
+            found = f"choose from {', '.join(sorted(classes))}" if classes else _LAYOUT
+            raise InnflowError(
+                f"data.inliers: no images in {self.root}/train/{missing[0]}: {found}"
+            )
+        if "train" not in splits:
+            return storage
+        used = [e for e in storage.entries if _place(e.path)[0] in ("train", "val")]
+        if len(used) < len(places):
+            others = f"{len(places) - len(used):,}"
+            log.info("%s: %s images outside train/ and val/ are not used", self.root, others)
+        return replace(storage, entries=used)
+
+    def _sort(self, names: Sequence[str]) -> dict[str, tuple[Role, Tensor]]:
+        """Return the role and the rows of every set."""
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for row, name in enumerate(names):
+            groups[_place(name)].append(row)
+        if not any(split == "train" for split, _ in groups):
+            groups = {("train", ""): list(range(len(names)))}
+
+        def take(split: str, classes: Iterable[str]) -> Tensor:
+            rows = (row for kind in classes for row in groups.get((split, kind), []))
+            return torch.tensor(sorted(rows), dtype=torch.long)
+
+        inliers = set(self.inliers or (kind for split, kind in groups if split == "train"))
+        outliers = sorted({kind for split, kind in groups if split == "val"} - inliers)
+        train, val = take("train", inliers), take("val", inliers)
+        if not len(val):
+            kept, tested = split_holdout(len(train), _TEST_SHARE, self.seed, f"{self.root}, images")
+            train, val = train[kept], train[tested]
+            note = "%s: no inliers in val/, so %s of the training images are tested on instead"
+            log.info(note, self.root, f"{len(val):,}")
+        train, monitor = self.split_train(train, self.root)
+
+        sets: dict[str, tuple[Role, Tensor]] = {
+            "train": ("train", train),
+            "monitor": ("monitor", monitor),
+            "val": ("inlier", val),
+        }
+        for name in outliers:
+            if name in sets or not name:
+                raise InnflowError(
+                    f"{self.root}/val/{name}: outliers need a folder of their own, "
+                    "by another name than train, monitor or val"
+                )
+            sets[name] = ("outlier", take("val", [name]))
+        return sets
+
+
+def read_images(
+    source: str | os.PathLike[str], size: int, channels: int
+) -> tuple[Tensor, list[str], list[str]]:
+    """Decode every image of a folder, a bucket or a single file, without any cache.
+
+    Returns:
+        Images uint8 (N, C, size, size), their names, and "name: reason" of those that cannot be
+        decoded.
+
+    Raises:
+        InnflowError: There is nothing to read, or more than 5% cannot be decoded.
+    """
+    storage = open_storage(source)
+    images: list[np.ndarray] = []
+    names: list[str] = []
+    skipped: list[str] = []
+    for name, image in _decode_all(storage, size, channels):
+        if isinstance(image, str):
+            skipped.append(f"{name}: {image}")
+            stop_if_too_many(skipped, len(storage.entries), str(source))
+        else:
+            images.append(image)
+            names.append(name)
+    return torch.from_numpy(np.stack(images)), names, skipped
+
+
+def _place(path: str) -> tuple[str, str]:
+    """Return the split and the class of a path such as train/cat/tabby/1.jpg; "" for none."""
+    split, kind, *_ = [*path.split("/")[:-1], "", ""]
+    return split, kind
+
+
+def _decode_all(
+    storage: Storage, size: int, channels: int
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield the name of every image, and its pixels or the reason why there are none."""
+
+    def load(path: str) -> tuple[str, np.ndarray | str]:
+        try:
+            return path, decode(storage.read(path), size, channels)
+        except ValueError as error:
+            return path, str(error)
+        except OSError as error:
+            return path, error.strerror or str(error)
+
+    paths = [entry.path for entry in storage.entries]
+    # Decoding leaves the interpreter's lock, and waiting for a network needs no core at all.
+    threads = 32 if storage.remote else os.cpu_count() or 1
+    yield from track(map_threads(load, paths, threads), "decoding images", len(paths))
+
+
+def map_threads(function: Callable[[Any], T], items: Sequence[Any], threads: int) -> Iterator[T]:
+    """Yield the results of a function in order, with a bounded number of them in memory."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        while block := list(islice(remaining, 32 * threads)):
+            yield from pool.map(function, block)

@@ -1,0 +1,232 @@
+"""Vectors from the columns of a CSV, NPZ or Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.base import PartsDataModule, PartsSet, Role, check_fraction, split_holdout
+from innflow.errors import InnflowError
+
+_SUFFIXES = (".csv", ".npz", ".parquet")
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, csv.Error)
+
+
+class Table(PartsDataModule):
+    """Rows of a table as vectors.
+
+    Args:
+        path: A .csv with a line of column names, a .npz with one array (N,) or (N, D) a name, or a
+            .parquet file.
+        columns: Columns to use, in this order; all by default.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training rows that becomes the set "monitor".
+        val: Fraction of all rows that becomes the set "val".
+        outliers: Another such file, whose rows are the set "outliers".
+        workers: Processes that read ahead.
+        seed: Of the splits.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        columns: Sequence[str] | None = None,
+        batch_size: int = 256,
+        holdout: float = 0.05,
+        val: float = 0.1,
+        outliers: str | os.PathLike[str] | None = None,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.val = check_fraction("val", val)
+        self.path = _existing(path)
+        self.outliers = None if outliers is None else _existing(outliers)
+        widths = _read_header(self.path)
+        self.columns = _choose(self.path, widths, columns)
+        dims = sum(widths[column] for column in self.columns)
+        super().__init__((dims,), batch_size, holdout, workers, seed)
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the rows of the file in three disjoint sets, and the outliers."""
+        x, names = read_table(self.path, self.columns)
+        rest, val = split_holdout(len(x), self.val, self.seed, f"{self.path}, rows")
+        kept, held = split_holdout(len(rest), self.holdout, self.seed, f"{self.path}, rows")
+        rows: list[tuple[str, Role, Tensor]] = [
+            ("train", "train", rest[kept]),
+            ("monitor", "monitor", rest[held]),
+            ("val", "inlier", val),
+        ]
+        sets = {
+            name: PartsSet(name, role, {"x": x[index]}, [names[i] for i in index.tolist()])
+            for name, role, index in rows
+        }
+        if self.outliers is not None:
+            other, other_names = read_table(self.outliers, self.columns)
+            if other.shape[1:] != x.shape[1:]:
+                raise InnflowError(
+                    f"{self.outliers} has {other.shape[1]} values a row, {self.path} {x.shape[1]}"
+                )
+            sets["outliers"] = PartsSet("outliers", "outlier", {"x": other}, other_names)
+        return sets
+
+
+def read_table(
+    path: str | os.PathLike[str], columns: Sequence[str] | None = None
+) -> tuple[Tensor, list[str]]:
+    """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
+
+    Raises:
+        InnflowError: The file, a column, or a finite number in a cell is missing.
+    """
+    path = _existing(path)
+    widths = _read_header(path)
+    chosen = _choose(path, widths, columns)
+    read = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[path.suffix.lower()]
+    try:
+        values = read(path, chosen)
+    except _UNREADABLE as error:
+        raise InnflowError(f"{path} cannot be read: {error}") from error
+    if not len(values):
+        raise InnflowError(f"{path} has no rows below its column names")
+    bad = np.argwhere(~np.isfinite(values.astype(np.float32)))
+    if len(bad):
+        row, at = bad[0].tolist()
+        column = [name for name in chosen for _ in range(widths[name])][at]
+        raise InnflowError(
+            f"{path}, row {row} (from 0), column {column}: {values[row, at]} is not a finite "
+            "number in single precision: mend or remove the row"
+        )
+    x = torch.from_numpy(values.astype(np.float32))
+    return x, [f"{path.name}/{row}" for row in range(len(x))]
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    place = Path(path).expanduser()
+    if place.suffix.lower() not in _SUFFIXES:
+        raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
+    if not place.is_file():
+        raise InnflowError(f"{place} is not there: give the path of a table")
+    return place
+
+
+def _choose(path: Path, widths: dict[str, int], columns: Sequence[str] | None) -> list[str]:
+    known = ", ".join(widths)
+    if columns is None:
+        return list(widths)
+    if not columns or len(set(columns)) < len(columns):
+        raise InnflowError(f"data.columns={list(columns)}: give each column once, from {known}")
+    for column in columns:
+        if column not in widths:
+            raise InnflowError(f"{path} has no column {column}: choose from {known}")
+    return list(columns)
+
+
+def _read_header(path: Path) -> dict[str, int]:
+    """Return how many values every column holds in a row, without reading the rows."""
+    try:
+        if path.suffix.lower() == ".csv":
+            widths = dict.fromkeys(_csv_header(path), 1)
+        elif path.suffix.lower() == ".npz":
+            widths = _npz_header(path)
+        else:
+            widths = dict.fromkeys(_parquet(path).read_schema(path).names, 1)
+    except _UNREADABLE as error:
+        raise InnflowError(f"{path} cannot be read: {error}") from error
+    if not widths:
+        raise InnflowError(f"{path} has no columns")
+    return widths
+
+
+def _csv_header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header = [cell.strip() for cell in next(csv.reader(file), [])]
+    if header and all(_is_number(cell) for cell in header):
+        raise InnflowError(f"{path}: its first line holds numbers, expected the column names")
+    if len(set(header)) < len(header):
+        raise InnflowError(f"{path}: its first line names a column twice")
+    return header
+
+
+def _npz_header(path: Path) -> dict[str, int]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = {
+                    1: np.lib.format.read_array_header_1_0,
+                    2: np.lib.format.read_array_header_2_0,
+                }
+                shape, _, dtype = read[version[0]](file)
+            name = member.removesuffix(".npy")
+            if len(shape) not in (1, 2) or dtype.kind not in "fiub":
+                raise InnflowError(
+                    f"{path}: array {name} {dtype} {shape} is not (N,) or (N, D) numbers"
+                )
+            shapes[name] = shape
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
+    return {name: 1 if len(shape) == 1 else shape[1] for name, shape in shapes.items()}
+
+
+def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
+    header = _csv_header(path)
+    at = [header.index(column) for column in columns]
+    rows: list[list[float]] = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        next(reader)
+        for cells in reader:
+            if not cells:
+                continue
+            where = f"{path}, line {reader.line_num}"
+            if len(cells) != len(header):
+                raise InnflowError(f"{where}: {len(cells)} cells for {len(header)} columns")
+            for column, i in zip(columns, at, strict=True):
+                if not _is_number(cells[i]):
+                    raise InnflowError(
+                        f"{where}, column {column}: {cells[i]!r} is not a finite number: "
+                        "mend or remove the row"
+                    )
+            rows.append([float(cells[i]) for i in at])
+    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+
+
+def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        return np.column_stack([arrays[column] for column in columns]).astype(np.float64)
+
+
+def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:
+    table = _parquet(path).read_table(path, columns=columns)
+    values = []
+    for column in columns:
+        try:
+            values.append(table[column].to_numpy().astype(np.float64))
+        except (ValueError, TypeError) as error:
+            raise InnflowError(f"{path}, column {column}: not numbers ({error})") from error
+    return np.column_stack(values)
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise InnflowError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False

@@ -1,0 +1,154 @@
+"""Clouds of points in the plane, two of them with their exact density."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from sklearn.datasets import make_circles, make_moons
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from innflow.data.base import (
+    PartsDataModule,
+    PartsSet,
+    Role,
+    check_choice,
+    check_whole,
+    split_holdout,
+)
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """A mixture of K Gaussians in the plane.
+
+    Attributes:
+        weights: (K,), sum 1.
+        means: (K, 2).
+        covariances: (K, 2, 2).
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+    def sample(self, n: int, rng: Generator) -> np.ndarray:
+        """Return points (n, 2)."""
+        component = rng.choice(len(self.weights), size=n, p=self.weights)
+        spread = np.linalg.cholesky(self.covariances)[component]
+        noise = rng.standard_normal((n, 2, 1))
+        return self.means[component] + (spread @ noise)[..., 0]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the exact log density in nats (B,) of points x (B, 2)."""
+        components = MultivariateNormal(
+            torch.from_numpy(self.means), torch.from_numpy(self.covariances)
+        )
+        mixture = MixtureSameFamily(Categorical(torch.from_numpy(self.weights)), components)
+        return mixture.log_prob(x.detach().cpu().double()).to(x)
+
+
+def _covariance(major: float, minor: float, degrees: float) -> np.ndarray:
+    """Return the covariance with these standard deviations along its turned axes."""
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return turn @ np.diag([major**2, minor**2]) @ turn.T
+
+
+# Radius 2 sqrt(2) and standard deviation sqrt(2) / 4, as in FFJORD (Grathwohl et al., 2019).
+_OCTAGON = np.arange(8) * np.pi / 4
+_EIGHT = GaussianMixture(
+    np.full(8, 1 / 8),
+    2 * np.sqrt(2) * np.stack([np.cos(_OCTAGON), np.sin(_OCTAGON)], axis=1),
+    np.tile(np.eye(2) / 8, (8, 1, 1)),
+)
+_MIXTURE = GaussianMixture(
+    np.array([0.3, 0.25, 0.2, 0.15, 0.1]),
+    np.array([(-1.6, 0.4), (1.4, 1.2), (0.6, -1.5), (-1.2, 2.2), (2.4, -0.8)]),
+    np.stack(
+        [
+            _covariance(0.9, 0.3, 70),
+            _covariance(1.0, 0.25, -35),
+            _covariance(1.2, 0.35, 15),
+            _covariance(0.5, 0.4, 0),
+            _covariance(0.45, 0.2, 110),
+        ]
+    ),
+)
+
+
+def _moons(n: int, rng: Generator) -> np.ndarray:
+    return make_moons(n, noise=0.05, random_state=int(rng.integers(2**31)))[0]
+
+
+def _rings(n: int, rng: Generator) -> np.ndarray:
+    return 2 * make_circles(n, noise=0.04, factor=0.5, random_state=int(rng.integers(2**31)))[0]
+
+
+def _checkerboard(n: int, rng: Generator) -> np.ndarray:
+    """Return points on the dark squares, of side 2, of a board from -4 to 4."""
+    column = rng.integers(0, 4, n)
+    row = 2 * rng.integers(0, 2, n) + column % 2
+    return 2 * (np.stack([column, row], axis=1) + rng.random((n, 2))) - 4
+
+
+_DENSITIES = {"eight_gaussians": _EIGHT, "mixture": _MIXTURE}
+_CLOUDS: dict[str, Callable[[int, Generator], np.ndarray]] = {
+    "moons": _moons,
+    "rings": _rings,
+    "checkerboard": _checkerboard,
+} | {name: density.sample for name, density in _DENSITIES.items()}
+
+
+class Toy(PartsDataModule):
+    """A cloud of points in the plane, drawn when it is opened.
+
+    "eight_gaussians" and "mixture" have `log_prob(x)`, the exact log density in nats (B,) of points
+    (B, 2); the others have no such attribute.
+
+    Args:
+        name: moons, rings, checkerboard, eight_gaussians or mixture.
+        n: Number of points to train on, those of the set "monitor" among them.
+        n_val: Number of points to test on.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training points that becomes the set "monitor".
+        workers: Processes that read ahead.
+        seed: Of the points and of the split.
+    """
+
+    log_prob: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self,
+        name: str,
+        n: int = 20_000,
+        n_val: int = 5_000,
+        batch_size: int = 256,
+        holdout: float = 0.05,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__((2,), batch_size, holdout, workers, seed)
+        self.cloud = check_choice("name", name, tuple(_CLOUDS))
+        self.n = check_whole("n", n, 2)
+        self.n_val = check_whole("n_val", n_val, 1)
+        if self.cloud in _DENSITIES:
+            self.log_prob = _DENSITIES[self.cloud].log_prob
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the points, in single precision."""
+        train, val = (
+            torch.from_numpy(_CLOUDS[self.cloud](n, np.random.default_rng([self.seed, stream])))
+            for stream, n in enumerate((self.n, self.n_val))
+        )
+        kept, held = split_holdout(self.n, self.holdout, self.seed, f"data.n={self.n}")
+        sets: list[tuple[str, Role, Tensor, list[str]]] = [
+            ("train", "train", train[kept], [f"train/{i}" for i in kept.tolist()]),
+            ("monitor", "monitor", train[held], [f"train/{i}" for i in held.tolist()]),
+            ("val", "inlier", val, [f"val/{i}" for i in range(self.n_val)]),
+        ]
+        return {name: PartsSet(name, role, {"x": x.float()}, ids) for name, role, x, ids in sets}

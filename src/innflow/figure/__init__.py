@@ -1,0 +1,1 @@
+"""Figures drawn from arrays: pure functions that return a matplotlib Figure, never pyplot."""

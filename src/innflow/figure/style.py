@@ -1,0 +1,77 @@
+"""One look for every figure: sizes, type, and a colour for each role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 150
+WIDTH = 7.0
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart, and two of Tol's for more.
+ROLES = {"train": "#8C95A0", "monitor": "#56B4E9", "inlier": "#0072B2", "sample": "#009E73"}
+OUTLIERS = ("#D55E00", "#E69F00", "#CC79A7", "#882255", "#999933", "#AA4499", "#661100", "#DDCC77")
+HEAT = "magma"
+CYCLE = (ROLES["inlier"], OUTLIERS[0], ROLES["sample"], OUTLIERS[2], OUTLIERS[1], ROLES["monitor"])
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 6.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#444444",
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "grid.color": "#E3E6EA",
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.5,
+    "image.interpolation": "nearest",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in innflow's style inside, and leave matplotlib's settings as they were after."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def new_figure(
+    rows: int = 1,
+    columns: int = 1,
+    height: float = 3.0,
+    width: float = WIDTH,
+    ratios: Sequence[float] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes, row by row; sizes in inches, `ratios` of the columns."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=ratios)
+    return figure, list(axes.flat)
+
+
+def palette(roles: Mapping[str, str]) -> dict[str, str]:
+    """Return a colour for each set by its role: train, monitor, inlier, sample or outlier."""
+    outliers = [name for name, role in roles.items() if role == "outlier"]
+    return {
+        name: OUTLIERS[outliers.index(name) % len(OUTLIERS)] if role == "outlier" else ROLES[role]
+        for name, role in roles.items()
+    }

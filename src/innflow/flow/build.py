@@ -1,0 +1,207 @@
+"""Builders: whole flows as lists of transforms.
+
+flow = innflow.flow.vector(features=2, coupling="spline")
+flow = innflow.flow.image(shape=(3, 32, 32), levels=3, depth=8, kind="glow")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+from nflows.transforms.base import CompositeTransform, Transform
+
+from innflow.errors import InnflowError
+from innflow.flow.actnorm import ActNorm
+from innflow.flow.coupling import Coupling, MaskedCoupling, Subnet
+from innflow.flow.linear import LULinear
+from innflow.flow.mask import checkerboard
+from innflow.flow.multiscale import CouplingFlow
+from innflow.flow.permute import Permute, mixing_order
+from innflow.flow.squeeze import Flatten, Squeeze
+from innflow.flow.subnet import MLP, ConvNet
+from innflow.flow.univariate import Affine, Spline, Univariate
+
+Kind = Literal["glow", "realnvp"]
+CouplingName = Literal["affine", "spline"]
+
+
+def univariate(coupling: CouplingName | Univariate) -> Univariate:
+    """Return the univariate of a name; one that is made already passes through."""
+    if not isinstance(coupling, str):
+        return coupling
+    if coupling not in ("affine", "spline"):
+        raise InnflowError(f"coupling={coupling!r} is unknown: takes affine or spline")
+    return Affine() if coupling == "affine" else Spline()
+
+
+def _require(name: str, **sizes: int) -> None:
+    for key, value in sizes.items():
+        if value < 1:
+            raise InnflowError(f"{name}: {key}={value} must be at least 1")
+
+
+def _vector_steps(
+    features: int, depth: int, subnet: Subnet, coupling: Univariate, context: int
+) -> list[Transform]:
+    steps: list[Transform] = []
+    for _ in range(depth):
+        steps += [
+            ActNorm(features),
+            Permute(mixing_order(features)),
+            Coupling(features, subnet, coupling, context),
+        ]
+    return steps
+
+
+def vector(
+    features: int | Sequence[int],
+    depth: int = 8,
+    hidden: Sequence[int] = (64, 64),
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a flow on vectors: ActNorm, permutation and coupling, `depth` times.
+
+    Args:
+        features: D, or the shape (D,).
+        depth: number of couplings.
+        hidden: widths of the coupling networks.
+        coupling: `affine` (RealNVP), `spline` (neural spline flow) or a `Univariate`.
+        context: number of context features that every coupling network sees.
+        subnet: makes the coupling network; an MLP by default.
+    """
+    size = features if isinstance(features, int) else math.prod(features)
+    _require("vector flow", features=size, depth=depth)
+    make = partial(subnet or MLP, hidden=hidden)
+    steps = _vector_steps(size, depth, make, univariate(coupling), context)
+    return CouplingFlow((size,), [CompositeTransform(steps)], [(size,)])
+
+
+def flat(
+    shape: Sequence[int],
+    depth: int = 8,
+    hidden: Sequence[int] = (512,),
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a flow on images (C, H, W) that flattens them and goes on as `vector`.
+
+    The simplest image flow: MLP couplings, permutations and normalisation, no notion of
+    neighbourhood. Arguments as for `vector`.
+    """
+    _require("flat flow", depth=depth)
+    flatten = Flatten(tuple(shape))
+    make = partial(subnet or MLP, hidden=hidden)
+    steps = _vector_steps(flatten.features, depth, make, univariate(coupling), context)
+    return CouplingFlow(shape, [CompositeTransform([flatten, *steps])], [(flatten.features,)])
+
+
+def _glow_level(
+    channels: int, depth: int, subnet: Subnet, coupling: Univariate, context: int
+) -> Transform:
+    steps: list[Transform] = [Squeeze()]
+    for _ in range(depth):
+        steps += [
+            ActNorm(4 * channels),
+            LULinear(4 * channels),
+            Coupling(4 * channels, subnet, coupling, context),
+        ]
+    return CompositeTransform(steps)
+
+
+def _realnvp_level(
+    shape: tuple[int, int, int],
+    depth: int,
+    subnet: Subnet,
+    coupling: Univariate,
+    context: int,
+    last: bool,
+) -> Transform:
+    channels, height, width = shape
+    spatial = depth if last else (depth + 1) // 2
+    steps: list[Transform] = []
+    for index in range(spatial):
+        mask = checkerboard(height, width, flip=index % 2 == 1)
+        steps += [
+            ActNorm(channels),
+            MaskedCoupling(channels, mask, subnet, coupling, context),
+        ]
+    steps.append(Squeeze())
+    for _ in range(depth - spatial):
+        # Exchanging the halves alternates the channel mask.
+        steps += [
+            ActNorm(4 * channels),
+            Permute(mixing_order(4 * channels)),
+            Coupling(4 * channels, subnet, coupling, context),
+        ]
+    return CompositeTransform(steps)
+
+
+def _per_level(name: str, value: int | Sequence[int], levels: int) -> list[int]:
+    values = [value] * levels if isinstance(value, int) else list(value)
+    if len(values) != levels or min(values) < 1:
+        raise InnflowError(
+            f"image flow: {name}={values} does not fit levels={levels}: "
+            "takes one number >= 1, or one per level"
+        )
+    return values
+
+
+def image(
+    shape: Sequence[int] = (3, 32, 32),
+    levels: int = 3,
+    depth: int | Sequence[int] = 8,
+    hidden: int | Sequence[int] = 64,
+    kind: Kind = "glow",
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a multi-scale flow on images (C, H, W).
+
+    Glow (arXiv:1807.03039): at every level a squeeze, then `depth` times ActNorm, 1x1 convolution
+    and channel coupling. RealNVP (arXiv:1605.08803): at every level couplings with checkerboard
+    masks, a squeeze, couplings on channels, and checkerboard ones alone at the last level. Half of
+    the channels leave after every level but the last.
+
+    Args:
+        shape: (C, H, W); H and W divisible by 2 ** levels.
+        levels: number of scales.
+        depth: couplings per level, one number or one per level.
+        hidden: channels of the coupling networks, likewise.
+        kind: `glow` or `realnvp`.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network sees.
+        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+    """
+    channels, height, width = (int(size) for size in shape)
+    _require("image flow", levels=levels, channels=channels, height=height, width=width)
+    depths, widths = _per_level("depth", depth, levels), _per_level("hidden", hidden, levels)
+    if height % 2**levels or width % 2**levels:
+        raise InnflowError(
+            f"image flow: {height}x{width} cannot be halved levels={levels} times: "
+            f"takes sides divisible by {2**levels}"
+        )
+    if kind not in ("glow", "realnvp"):
+        raise InnflowError(f"image flow: kind={kind!r} is unknown: takes glow or realnvp")
+    function = univariate(coupling)
+    built: list[Transform] = []
+    latents: list[tuple[int, int, int]] = []
+    for level in range(levels):
+        make = partial(subnet or ConvNet, hidden=widths[level])
+        last = level == levels - 1
+        if kind == "glow":
+            built.append(_glow_level(channels, depths[level], make, function, context))
+        else:
+            size = (channels, height, width)
+            built.append(_realnvp_level(size, depths[level], make, function, context, last))
+        channels, height, width = 4 * channels, height // 2, width // 2
+        if not last:
+            channels //= 2
+        latents.append((channels, height, width))
+    return CouplingFlow(shape, built, latents)

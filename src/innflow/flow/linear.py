@@ -1,0 +1,67 @@
+"""Invertible linear maps of dim 1: Glow's 1x1 convolution, also for vectors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from nflows.transforms.base import Transform
+from torch import Tensor, nn
+
+
+class LULinear(Transform):
+    """y = W x over dim 1, with W = P L (U + diag(sign * exp(log_s))) (Glow, arXiv:1807.03039).
+
+    P and the signs are fixed; the log-determinant is the sum of log_s, times the number of pixels.
+    W starts as a random rotation, so the log-determinant starts at 0. Always computed in the
+    precision of the input: under autocast a product in bfloat16 would not be invertible.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(features, features, dtype=torch.float64)).Q
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal()
+        self.register_buffer("permutation", permutation.argmax(dim=0))
+        self.register_buffer("sign", diagonal.sign().float())
+        self.lower = nn.Parameter(lower.tril(-1).float())
+        self.upper = nn.Parameter(upper.triu(1).float())
+        self.log_s = nn.Parameter(diagonal.abs().log().float())
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(len(self.log_s), device=self.log_s.device, dtype=self.log_s.dtype)
+        upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
+        return self.lower.tril(-1) + identity, upper
+
+    def weight(self) -> Tensor:
+        """Return W, (F, F)."""
+        lower, upper = self._factors()
+        return (lower @ upper).index_select(0, self.permutation.argsort())
+
+    def _logabsdet(self, inputs: Tensor) -> Tensor:
+        return (inputs[0, 0].numel() * self.log_s.sum()).expand(inputs.shape[0])
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, F, ...) to outputs and logabsdet (B,)."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            return multiply(self.weight(), inputs), self._logabsdet(inputs)
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo `forward`: two triangular solves for the inverse matrix, one product."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            lower, upper = (factor.double() for factor in self._factors())
+            identity = torch.eye(len(lower), device=lower.device, dtype=lower.dtype)
+            middle = torch.linalg.solve_triangular(
+                lower, identity[self.permutation], upper=False, unitriangular=True
+            )
+            inverse = torch.linalg.solve_triangular(upper, middle, upper=True)
+            return multiply(inverse.to(inputs.dtype), inputs), -self._logabsdet(inputs)
+
+
+def multiply(weight: Tensor, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return weight @ inputs (+ bias) over dim 1, for vectors (B, F) and images (B, F, H, W)."""
+    if inputs.dim() == 2:
+        return F.linear(inputs, weight, bias)
+    return F.conv2d(inputs, weight[:, :, None, None], bias)

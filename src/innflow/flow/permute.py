@@ -1,0 +1,50 @@
+"""Fixed permutations of dim 1."""
+
+from __future__ import annotations
+
+import torch
+from nflows.transforms.base import Transform
+from torch import Tensor
+
+from innflow.errors import InnflowError
+
+
+class Permute(Transform):
+    """Reorder dim 1 by a fixed permutation; the log-determinant is 0.
+
+    The inverse order is stored, so that both directions are one `index_select` and nothing is
+    sorted or scattered at run time.
+
+    Args:
+        order: output feature i is input feature `order[i]`.
+    """
+
+    order: Tensor
+    restore: Tensor
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        if not torch.equal(order.sort().values, torch.arange(len(order))):
+            raise InnflowError(
+                f"Permute: {order.tolist()} is no permutation of 0..{len(order) - 1}"
+            )
+        self.register_buffer("order", order.clone())
+        self.register_buffer("restore", order.argsort())
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, F, ...) to the reordered tensor and zeros (B,)."""
+        return inputs.index_select(1, self.order), inputs.new_zeros(inputs.shape[0])
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo `forward`."""
+        return inputs.index_select(1, self.restore), inputs.new_zeros(inputs.shape[0])
+
+
+def mixing_order(features: int) -> Tensor:
+    """Draw an order in which what was changed last conditions next.
+
+    The halves are exchanged first and then shuffled into each other, so with few features, where
+    a random permutation is often the identity, every feature is still changed in turn.
+    """
+    order = torch.arange(features).roll(features // 2)
+    return order if features <= 3 else order[torch.randperm(features)]

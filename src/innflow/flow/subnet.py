@@ -1,0 +1,89 @@
+"""Coupling networks: any function of the fixed half, with its last layer starting at 0.
+
+Each maker is called as `subnet(inputs, outputs, context=0)` and gives a module called as
+`net(x, context)`. No BatchNorm: it couples the items of a batch, and test likelihoods then swing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from innflow.errors import InnflowError
+
+
+def _zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _need_context(context: Tensor | None, features: int, where: str) -> None:
+    got = 0 if context is None else context.shape[-1]
+    if got != features:
+        raise InnflowError(f"{where}: built for context={features} features, called with {got}")
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron on vectors (B, inputs), with the context appended."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        activation: type[nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        if not hidden or min(hidden) < 1:
+            raise InnflowError(f"mlp: hidden={list(hidden)} needs at least one width, each >= 1")
+        self.context = context
+        sizes = (inputs + context, *hidden)
+        layers: list[nn.Module] = []
+        for width, following in pairwise(sizes):
+            layers += [nn.Linear(width, following), activation()]
+        self.layers = nn.Sequential(*layers, _zero(nn.Linear(sizes[-1], outputs)))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (B, inputs) and (B, context) to (B, outputs)."""
+        _need_context(context, self.context, "mlp")
+        return self.layers(x if context is None else torch.cat((x, context), dim=1))
+
+
+class ConvNet(nn.Module):
+    """3x3, 1x1, 3x3 convolutions on images, the network of Glow (arXiv:1807.03039).
+
+    A context vector enters as constant channels.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        context: int = 0,
+        hidden: int = 64,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise InnflowError(f"conv: hidden={hidden} must be at least 1")
+        self.context = context
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs + context, hidden, 3, padding=1),
+            activation(),
+            nn.Conv2d(hidden, hidden, 1),
+            activation(),
+            _zero(nn.Conv2d(hidden, outputs, 3, padding=1)),
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (B, inputs, H, W) and (B, context) to (B, outputs, H, W)."""
+        _need_context(context, self.context, "conv")
+        if context is not None:
+            x = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), dim=1)
+        return self.layers(x)

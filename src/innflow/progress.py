@@ -1,0 +1,69 @@
+"""Progress bars with rates, for every loop that can take longer than a few seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+T = TypeVar("T")
+
+
+def is_leader() -> bool:
+    """Return whether this process is the first rank, or the only one."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def announce(text: str) -> None:
+    """Write a line for the user on stdout, at once; only the first rank speaks."""
+    if is_leader():
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+class RateColumn(ProgressColumn):
+    """Items per second, over the last stretch of the task."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate of one task."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="progress.data.speed")
+
+
+def progress_bar() -> Progress:
+    """Return a bar on stderr, so that what a command prints on stdout can be piped.
+
+    Where stderr is no terminal (a log file, a cluster job) nothing is drawn.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items of an iterable and show how far it has come."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with progress_bar() as bar:
+        yield from bar.track(items, total=total, description=description)

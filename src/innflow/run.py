@@ -1,0 +1,155 @@
+"""One run: from a config to a trained application, its numbers, its pictures and its report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from innflow.analysis.base import Analysis, Study
+from innflow.app import Application
+from innflow.callback import Clock, MetricsCSV
+from innflow.checkpoint import CHECKPOINTS, SCORES, assemble, find_checkpoint, read_checkpoint
+from innflow.config import build, check, refusals
+from innflow.data.base import PartsDataModule
+from innflow.errors import InnflowError
+from innflow.progress import announce, is_leader
+from innflow.report import save_findings, write_report
+from innflow.rundir import claim, write_json, write_origin
+
+log = logging.getLogger(__name__)
+
+
+def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
+    """Train, choose the best checkpoint, study it and write the run folder.
+
+    Everything that can be refused is refused before the folder is made.
+
+    Args:
+        config: plain dicts, the composed config with every interpolation resolved.
+        run_dir: where the run goes.
+        overrides: what the user typed, for the record.
+
+    Returns:
+        The metrics that also stand in metrics.json; empty on ranks other than zero.
+    """
+    check(config)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    data: PartsDataModule = build(config["data"], "data")
+    if data.drawn:
+        announce("data.root is null: training on simulated cats; data.root=DIR takes photographs")
+    app = assemble(config, data.shapes)
+    analyses = {
+        name: build(node, f"analysis.{name}")
+        for name, node in config["analysis"].items()
+        if node is not None
+    }
+    resume = config["ckpt"] is not None
+    checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
+    data.prepare_data()
+    data.setup()
+
+    leader = is_leader()
+    with claim(run_dir, resume) if leader else nullcontext():
+        clock = Clock()
+        trainer = make_trainer(config, run_dir, clock)
+        if leader:
+            device = str(trainer.strategy.root_device)
+            write_origin(run_dir, config, overrides, device)
+        announce(repr(app))
+        with warnings.catch_warnings():
+            # A batch is one gather from memory: worker processes would only slow it down.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Lightning's own use of older torch calls is no message to our user.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+            trainer.fit(app, datamodule=data, ckpt_path=checkpoint)
+        if trainer.interrupted:
+            raise InnflowError(
+                f"interrupted at step {trainer.global_step}; {run_dir / CHECKPOINTS} keeps what "
+                "was saved, ckpt=last goes on from there"
+            )
+        if not leader:
+            return {}
+        best = find_checkpoint(run_dir, "best")
+        app.load_state_dict(read_checkpoint(best)["state_dict"])
+        metrics = study(app, data, analyses, config, run_dir)
+        metrics |= clock.metrics()
+        finish(run_dir, metrics, trainer.loggers)
+        return metrics
+
+
+def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.Trainer:
+    """Build Lightning's trainer with the loggers and callbacks of a config, and our own two."""
+    loggers = [
+        build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items()
+    ]
+    if is_leader():
+        run_dir.mkdir(parents=True, exist_ok=True)
+        loggers.insert(0, MetricsCSV(run_dir))
+    for logger in loggers:
+        logger.log_hyperparams(config)
+    callbacks = [
+        build(node, f"callbacks.{name}")
+        for name, node in config["callbacks"].items()
+        if node is not None
+    ]
+    make = build({**config["trainer"], "_partial_": True}, "trainer")
+    with refusals("trainer"):
+        return make(
+            logger=loggers, callbacks=[*callbacks, clock], default_root_dir=str(run_dir)
+        )
+
+
+def study(
+    app: Application,
+    data: PartsDataModule,
+    analyses: Mapping[str, Analysis],
+    config: Mapping[str, Any],
+    out: Path,
+    run_dir: Path | None = None,
+) -> dict[str, float]:
+    """Apply every analysis to a trained application; write what they find into a folder.
+
+    Args:
+        app: the trained application; gets its fitted scorer.
+        data: the data module, set up.
+        analyses: name -> analysis.
+        config: the run's config.
+        out: where figures, tables and scores go.
+        run_dir: the folder of the training run, `out` by default.
+    """
+    started = time.monotonic()
+    scorer = build(config["score"], "score")
+    case = Study(
+        app, data, data.sets(), scorer, config["seed"], run_dir=run_dir or out, **config["study"]
+    )
+    case.fit_scorer()
+    app.scorer = scorer
+    scorer.save(out / SCORES)
+    findings = {}
+    for name, analysis in analyses.items():
+        log.info("analysis %s", name)
+        findings[name] = analysis(case)
+    metrics = save_findings(findings, out)
+    return metrics | {"time/study_seconds": time.monotonic() - started}
+
+
+def finish(out: Path, metrics: Mapping[str, float], loggers: Sequence[Any] = ()) -> None:
+    """Write metrics.json and the report, and send the numbers to every logger."""
+    write_json(out / "metrics.json", dict(sorted(metrics.items())))
+    write_report(out)
+    for logger in loggers:
+        if not isinstance(logger, MetricsCSV):
+            logger.log_metrics(dict(metrics))
+        logger.finalize("success")
+    if "wandb" in sys.modules:
+        # The next job of a sweep in this process must not go on in this job's run.
+        sys.modules["wandb"].finish()

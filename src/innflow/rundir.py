@@ -1,0 +1,92 @@
+"""The folder of a run: who may write to it, and what says how the run came about."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from innflow.errors import InnflowError
+
+LOCK = ".lock"
+PACKAGES = ("innflow", "torch", "torchvision", "pytorch-lightning", "nflows", "hydra-core", "numpy")
+
+
+@contextmanager
+def claim(run_dir: Path, resume: bool = False) -> Iterator[Path]:
+    """Make a run folder and hold it for this process alone.
+
+    Raises:
+        InnflowError: if another process holds it, or it holds something and `resume` is not asked
+            for.
+    """
+    if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
+        raise InnflowError(
+            f"run_dir={run_dir}: holds files already; choose another folder, or go on with that "
+            "run by ckpt=last"
+        )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / LOCK).open("a+")
+    except OSError as error:
+        raise InnflowError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InnflowError(
+                f"run_dir={run_dir}: another process is using it; wait for it, or choose another "
+                "folder"
+            ) from None
+        yield run_dir
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_origin(
+    run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
+) -> None:
+    """Write config.yaml, overrides.yaml and environment.json."""
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    environment = {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "seed": config["seed"],
+        "commit": _commit(),
+    }
+    write_json(run_dir / "environment.json", environment)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _commit() -> str | None:
+    """Return the git commit of innflow's own source, if it is a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

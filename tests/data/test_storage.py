@@ -1,0 +1,142 @@
+"""Buckets, on a real server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.request
+
+import boto3
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+
+from innflow.data.images import Images, read_images
+from innflow.data.storage import open_storage
+from innflow.errors import InnflowError
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server, tree, monkeypatch, tmp_path):
+    """The tree of images as s3://pictures/some/prefix."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    request = urllib.request.Request(f"{server}/moto-api/reset", method="POST")
+    urllib.request.urlopen(request).close()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="pictures")
+    for path in tree.rglob("*.*"):
+        if path.is_file():
+            key = f"some/prefix/{path.relative_to(tree).as_posix()}"
+            client.put_object(Bucket="pictures", Key=key, Body=path.read_bytes())
+    return client
+
+
+def test_a_bucket_reads_like_the_folder(bucket, tree, tmp_path):
+    cache = tmp_path / "cache"
+    near = Images(tree, size=10, cache_dir=cache)
+    far = Images("s3://pictures/some/prefix/", size=10, cache_dir=cache)
+    far.prepare_data()
+    assert len(list(cache.iterdir())) == 2
+    for name, part in near.sets().items():
+        other = far.sets()[name]
+        assert (other.role, other.names) == (part.role, part.names)
+        assert torch.equal(other.parts["x"], part.parts["x"])
+
+
+def test_a_new_version_of_an_object_is_read_again(bucket, tree, tmp_path):
+    def dogs():
+        data = Images("s3://pictures/some/prefix", size=10, cache_dir=tmp_path / "cache")
+        return data.sets()["dog"].parts["x"]
+
+    before = dogs()
+    other = (tree / "val/cat/0.png").read_bytes()
+    bucket.put_object(Bucket="pictures", Key="some/prefix/val/dog/0.png", Body=other)
+    after = dogs()
+    assert torch.equal(after[1:], before[1:])
+    assert not torch.equal(after[0], before[0])
+
+
+def test_read_images_of_a_prefix_and_of_one_object(bucket, tree):
+    x, names, skipped = read_images("s3://pictures/some/prefix/val/dog", 10, 3)
+    expected, expected_names, _ = read_images(tree / "val/dog", 10, 3)
+    assert torch.equal(x, expected)
+    assert (names, skipped) == (expected_names, [])
+    x, names, _ = read_images("s3://pictures/some/prefix/val/dog/2.png", 10, 3)
+    assert torch.equal(x[0], expected[2])
+    assert names == ["2.png"]
+
+
+def refused(root: str, seconds: float = 15) -> str:
+    start = time.monotonic()
+    with pytest.raises(InnflowError) as caught:
+        open_storage(root)
+    assert time.monotonic() - start < seconds
+    message = str(caught.value)
+    assert message.startswith(root)
+    assert "\n" not in message
+    return message
+
+
+def test_nothing_below_a_prefix(bucket):
+    assert "holds no images" in refused("s3://pictures/other")
+
+
+def test_no_such_bucket(bucket):
+    assert "the bucket does not exist" in refused("s3://nobucket/some")
+
+
+def test_access_refused(bucket, server):
+    request = urllib.request.Request(f"{server}/moto-api/reset-auth", data=b"0", method="POST")
+    urllib.request.urlopen(request).close()
+    try:
+        assert "access refused" in refused("s3://pictures/some")
+    finally:
+        request.data = b"Infinity"
+        urllib.request.urlopen(request).close()
+
+
+def test_no_credentials(bucket, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert "no credentials" in refused("s3://pictures/some")
+
+
+def test_no_server(bucket, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    assert "cannot reach the server" in refused("s3://pictures/some")
+
+
+def test_a_server_lost_on_the_way(bucket, monkeypatch, tmp_path):
+    storage = open_storage("s3://pictures/some/prefix")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    assert storage.read(storage.entries[0].path)  # this connection knows the old address
+    with pytest.raises(InnflowError, match="cannot reach the server"):
+        Images("s3://pictures/some/prefix", cache_dir=tmp_path / "cache").prepare_data()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unknown_kind_of_address(bucket):
+    assert "nokind" in refused("nokind://pictures/some")
