@@ -54,6 +54,8 @@ def find_checkpoint(run: str | Path, which: str = "best") -> Path:
     path = Path(run)
     if path.is_file():
         return path
+    if which not in ("best", "last"):
+        raise InnflowError(f"run={run}: ckpt={which} is unknown: takes best or last")
     if not path.is_dir():
         raise InnflowError(f"run={run}: no such folder; takes the one that innflow-train printed")
     tried = [path / CHECKPOINTS / f"{name}.ckpt" for name in dict.fromkeys((which, "last"))]

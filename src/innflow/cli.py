@@ -16,18 +16,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from innflow.config import one_line, register_resolvers, to_plain
+from innflow.config import (
+    CONF,
+    VERSION_BASE,
+    compose_config,
+    one_line,
+    register_resolvers,
+    to_plain,
+)
 from innflow.errors import InnflowError
-
-CONF = "innflow.conf"
-VERSION_BASE = "1.3"
 
 
 def train() -> None:
@@ -91,8 +94,7 @@ def _known_keys(key: str, overrides: Sequence[str]) -> list[str]:
     """List the keys of the config without the override that failed."""
     others = [o for o in overrides if "=" in o and o.split("=", 1)[0].lstrip("+~") != key]
     try:
-        with initialize_config_module(CONF, version_base=VERSION_BASE):
-            cfg = compose("train", overrides=others)
+        cfg = compose_config("train", others)
     except (HydraException, OmegaConfBaseException):
         return []
     return list(_dotted(OmegaConf.to_container(cfg, resolve=False)))
@@ -190,22 +192,21 @@ def _answer(name: str, command: Callable[[dict[str, Any], list[str]], None]) -> 
     Keys that the config lacks go to the command unread: they belong to the run's own config.
     """
     arguments = sys.argv[1:]
-    with initialize_config_module(CONF, version_base=VERSION_BASE):
-        cfg = compose(f"command/{name}")["command"]
-        if {"-h", "--help"} & set(arguments):
-            sys.stdout.write(f"{command.__doc__}\n\nArguments and defaults:\n")
-            sys.stdout.write(OmegaConf.to_yaml(cfg))
-            return
-        own: list[str] = []
-        rest: list[str] = []
-        for argument in arguments:
-            key = argument.split("=", 1)[0].lstrip("+~")
-            (own if key in cfg else rest).append(argument)
-        bad = [a for a in rest if "=" not in a]
-        if bad:
-            raise InnflowError(f"{bad[0]}: takes key=value; --help shows the keys")
-        cfg = compose(f"command/{name}", [f"command.{argument}" for argument in own])["command"]
-    missing = OmegaConf.missing_keys(cfg)
+    cfg = compose_config(f"command/{name}")["command"]
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(f"{command.__doc__}\n\nArguments and defaults:\n")
+        sys.stdout.write(OmegaConf.to_yaml(cfg))
+        return
+    known = set(cfg.keys())
+    own: list[str] = []
+    rest: list[str] = []
+    for argument in arguments:
+        if "=" not in argument:
+            raise InnflowError(f"{argument}: takes key=value; --help shows the keys")
+        (own if argument.split("=", 1)[0] in known else rest).append(argument)
+    cfg = compose_config(f"command/{name}", [f"command.{argument}" for argument in own])["command"]
+    missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        raise InnflowError(f"{sorted(missing)[0]}= is needed; --help shows the keys")
+        key = missing[0].removeprefix("command.")
+        raise InnflowError(f"{key}=... is needed; --help shows the keys")
     command(to_plain(cfg), rest)

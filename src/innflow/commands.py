@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +12,14 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from innflow.app import Application
-from innflow.checkpoint import find_checkpoint, load
-from innflow.config import as_config, build, check, one_line, to_plain
+from innflow.checkpoint import load
+from innflow.config import as_config, build, check, compose_config, one_line, to_plain
 from innflow.errors import InnflowError
 from innflow.progress import announce, track
 from innflow.rundir import claim, write_origin
@@ -32,31 +33,25 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
     Any key of the run's own config under data, analysis, score and study may be given.
     """
-    from innflow.run import finish, study
+    from innflow.run import build_analyses, finish, study
 
-    run = Path(arguments["run"])
-    app = load(run, arguments["ckpt"], arguments["trust"])
+    app = _ask(arguments)
     config = override(app.config, overrides)
-    config["seed"] = arguments["seed"] if arguments["seed"] is not None else config["seed"]
-    check({name: config[name] for name in (*GROUPS, "study")})
+    if arguments["seed"] is not None:
+        config["seed"] = arguments["seed"]
+    check({name: config[name] for name in GROUPS})
     data = build(config["data"], "data")
     if tuple(data.shape) != tuple(app.shape):
         raise InnflowError(
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
         )
-    analyses = {
-        name: build(node, f"analysis.{name}")
-        for name, node in config["analysis"].items()
-        if node is not None
-    }
+    analyses = build_analyses(config)
     data.prepare_data()
     data.setup()
-    home = run if run.is_dir() else Path.cwd()
-    out = Path(arguments["out"] or home / "eval" / time.strftime("%Y-%m-%d_%H-%M-%S")).absolute()
-    move_to_device(app, arguments["device"])
+    out = _out(arguments, "eval")
     with claim(out):
-        write_origin(out, config, list(overrides), str(app.device))
-        metrics = study(app, data, analyses, config, out, run_dir=home)
+        write_origin(out, config, overrides, str(app.device))
+        metrics = study(app, data, analyses, config, out, run_dir=_home(arguments))
         finish(out, metrics)
     for name, value in sorted(metrics.items()):
         if name.startswith(("test/", "bpd/")) or name.endswith("/auroc"):
@@ -70,37 +65,28 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     Raises:
         InnflowError: for keys that the run's config lacks, or that only training reads.
     """
-    cfg = as_config(config)
-    ordered = sorted(overrides, key=lambda o: "." in o.split("=", 1)[0])
-    for text in ordered:
-        key, value = text.split("=", 1)
-        head = key.split(".", 1)[0]
-        if head not in (*GROUPS, "study"):
-            raise InnflowError(
-                f"{key}: is unknown here; takes keys under {', '.join(GROUPS)} and study"
-            )
+    result = dict(config)
+    parser = OverridesParser.create()
+    for parsed in (parser.parse_override(text) for text in overrides):
+        if parsed.key_or_group in GROUPS:
+            composed = compose_config("train", [str(parsed.input_line), f"seed={config['seed']}"])
+            result[parsed.key_or_group] = to_plain(composed)[parsed.key_or_group]
+    for parsed in (parser.parse_override(text) for text in overrides):
+        key = parsed.key_or_group
         if key in GROUPS:
-            GlobalHydra.instance().clear()
-            from hydra import initialize_config_module
-
-            with initialize_config_module("innflow.conf", version_base="1.3"):
-                group = compose("train", [text])
-            with_struct_off = to_plain(cfg)
-            with_struct_off[key] = to_plain(group)[key]
-            cfg = as_config(with_struct_off)
             continue
+        if key.split(".", 1)[0] not in (*GROUPS, "study"):
+            raise InnflowError(
+                f"{key} is unknown here; takes keys under {', '.join(GROUPS)} and study, and "
+                "those that --help shows"
+            )
+        cfg = as_config(result)
         try:
-            OmegaConf.select(cfg, key, throw_on_missing=True)
-            OmegaConf.update(cfg, key, _value(value), merge=False)
+            OmegaConf.update(cfg, key, parsed.value(), merge=False)
         except OmegaConfBaseException as error:
-            raise InnflowError(f"{text}: {one_line(error)}") from None
-    return to_plain(cfg)
-
-
-def _value(text: str) -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(f"key={text}").value()
+            raise InnflowError(f"{parsed.input_line}: {one_line(error)}") from None
+        result = to_plain(cfg)
+    return result
 
 
 def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -109,50 +95,42 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     Images come as PNG files and one grid, vectors as samples.csv and samples.npz.
     """
     _none_left(overrides)
-    n, temperature = arguments["n"], arguments["temperature"]
-    if not isinstance(n, int) or n < 1:
-        raise InnflowError(f"n={n}: takes a whole number of at least 1")
-    if not isinstance(temperature, int | float) or temperature < 0:
-        raise InnflowError(f"temperature={temperature}: takes a number of at least 0")
-    run = Path(arguments["run"])
-    app = load(run, arguments["ckpt"], arguments["trust"])
-    move_to_device(app, arguments["device"])
-    seed = arguments["seed"]
+    n, temperature, seed = arguments["n"], arguments["temperature"], arguments["seed"]
+    for name, value, kind, least in (
+        ("n", n, int, 1),
+        ("seed", seed, int, 0),
+        ("temperature", temperature, int | float, 0),
+    ):
+        if not isinstance(value, kind) or isinstance(value, bool) or value < least:
+            raise InnflowError(f"{name}={value}: takes a number of at least {least}")
+    app = _ask(arguments)
     drawn = torch.cat(
         [
             app.sample(min(BATCH, n - start), temperature, seed=seed + start).cpu()
             for start in track(range(0, n, BATCH), "sample")
         ]
-    ).numpy()
-    home = run if run.is_dir() else Path.cwd()
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    out = Path(arguments["out"] or home / "samples" / stamp).absolute()
+    )
+    out = _out(arguments, "samples")
     with claim(out):
-        if drawn.ndim == 4:
-            _write_images(drawn, out)
-        else:
-            _write_vectors(drawn, out)
+        (_write_images if drawn.dim() == 4 else _write_vectors)(drawn, out)
     announce(str(out))
 
 
-def _write_images(images: np.ndarray, out: Path) -> None:
-    from PIL import Image
+def _write_images(images: Tensor, out: Path) -> None:
+    from torchvision.io import write_png
+    from torchvision.utils import make_grid
 
-    from innflow.figure.sample import image_grid
-
-    width = len(str(len(images) - 1))
+    digits = len(str(len(images) - 1))
     for number, image in enumerate(images):
-        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        Image.fromarray(pixels).save(out / f"{number:0{width}}.png")
-    image_grid(images[:256]).savefig(out / "grid.png")
+        write_png(image, str(out / f"{number:0{digits}}.png"))
+    shown = images[:256]
+    write_png(make_grid(shown, nrow=math.ceil(math.sqrt(len(shown)))), str(out / "grid.png"))
 
 
-def _write_vectors(vectors: np.ndarray, out: Path) -> None:
-    np.savez(out / "samples.npz", x=vectors)
+def _write_vectors(vectors: Tensor, out: Path) -> None:
+    np.savez(out / "samples.npz", x=vectors.numpy())
     with (out / "samples.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([f"x{i}" for i in range(vectors.shape[1])])
-        writer.writerows(vectors.tolist())
+        _write_rows(file, [f"x{i}" for i in range(vectors.shape[1])], vectors.tolist())
 
 
 def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -162,19 +140,19 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     strange), then every score by name. Without out= the table goes to stdout.
     """
     _none_left(overrides)
-    run = Path(arguments["run"])
-    app = load(run, arguments["ckpt"], arguments["trust"])
+    app = _ask(arguments)
     if app.scorer is None:
-        raise InnflowError(f"run={run}: has no fitted scores; takes the folder of a finished run")
-    move_to_device(app, arguments["device"])
+        raise InnflowError(
+            f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
+        )
     items, names = _read(arguments["input"], app)
-    columns: dict[str, list[np.ndarray]] = {}
-    for start in track(range(0, len(items), BATCH), "score"):
-        for name, values in app.score(items[start : start + BATCH]).items():
-            columns.setdefault(name, []).append(values)
-    table = {name: np.concatenate(values) for name, values in columns.items()}
-    rows = zip(names, *(values.tolist() for values in table.values()), strict=True)
+    batches = [
+        app.score(items[start : start + BATCH])
+        for start in track(range(0, len(items), BATCH), "score")
+    ]
+    table = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     header = ["path", *table]
+    rows = zip(names, *(values.tolist() for values in table.values()), strict=True)
     if arguments["out"] is None:
         _write_rows(sys.stdout, header, rows)
         return
@@ -195,7 +173,7 @@ def _write_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[An
     writer.writerows(rows)
 
 
-def _read(source: str, app: Application) -> tuple[torch.Tensor, list[str]]:
+def _read(source: str, app: Application) -> tuple[Tensor, list[str]]:
     """Read images or a table of vectors, whatever the application takes."""
     if len(app.shape) == 3:
         from innflow.data.images import read_images
@@ -205,22 +183,33 @@ def _read(source: str, app: Application) -> tuple[torch.Tensor, list[str]]:
         return images, names
     from innflow.data.table import read_table
 
-    return read_table(source, features=app.shape[0])
+    return read_table(source)
 
 
-def move_to_device(app: Application, device: str) -> None:
-    """Move an application to `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:1`."""
+def _ask(arguments: Mapping[str, Any]) -> Application:
+    """Load the run that the arguments name, onto the device that they name."""
+    app = load(arguments["run"], arguments["ckpt"], arguments["trust"])
+    device = arguments["device"]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        app.to(device)
+        return app.to(device)
     except (RuntimeError, AssertionError) as error:
         raise InnflowError(f"device={device}: {str(error).splitlines()[0]}") from None
+
+
+def _home(arguments: Mapping[str, Any]) -> Path:
+    """Return the folder of the run; where a checkpoint is named by itself, the current one."""
+    run = Path(arguments["run"])
+    return run if run.is_dir() else Path.cwd()
+
+
+def _out(arguments: Mapping[str, Any], kind: str) -> Path:
+    if arguments["out"] is not None:
+        return Path(arguments["out"]).absolute()
+    return _home(arguments).absolute() / kind / time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def _none_left(overrides: Sequence[str]) -> None:
     if overrides:
         raise InnflowError(f"{overrides[0].split('=')[0]} is unknown; --help shows the keys")
-
-
-__all__ = ["evaluate", "find_checkpoint", "sample", "score"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_type_hints
 
+from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,8 @@ from innflow.errors import InnflowError
 BUILDING = ("app", "flow", "latent", "objective", "partition", "score")
 """Modules of innflow that only build: what a checkpoint may name."""
 STAMP = "INNFLOW_STAMP"
+CONF = "innflow.conf"
+VERSION_BASE = "1.3"
 
 
 def register_resolvers() -> None:
@@ -46,6 +49,12 @@ def native_precision() -> str:
     return "bf16-mixed" if native else "32-true"
 
 
+def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose one of innflow's configs, outside of Hydra's own main."""
+    with initialize_config_module(CONF, version_base=VERSION_BASE):
+        return compose(name, list(overrides))
+
+
 def to_plain(cfg: Any) -> Any:
     """Return plain dicts, lists and scalars with every `${}` resolved."""
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
@@ -68,8 +77,7 @@ def target_of(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
     try:
         return get_object(node["_target_"])
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InnflowError(f"{path}._target_={node['_target_']}: {reason}") from None
+        raise InnflowError(f"{path}._target_={node['_target_']}: {one_line(error)}") from None
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -83,7 +91,12 @@ def check(config: Mapping[str, Any]) -> None:
     """
     for path, node in nodes(config):
         target = target_of(path, node)
-        parameters = inspect.signature(target).parameters
+        try:
+            parameters = inspect.signature(target).parameters
+        except (TypeError, ValueError):
+            raise InnflowError(
+                f"{path}._target_={node['_target_']}: is nothing that a config can build"
+            ) from None
         hints = _hints(target)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for key, value in node.items():
@@ -158,11 +171,17 @@ def check_trusted(config: Mapping[str, Any], where: str) -> None:
     """Refuse targets that a file must not be able to name.
 
     A checkpoint is data: building from it may only construct what innflow defines for building
-    applications, and modules, optimizers and schedulers of torch and torchvision.
+    applications, and modules, optimizers and schedulers of torch and torchvision. Interpolations
+    are refused too: resolving one (`${oc.create:...}`) can bring in a target that nobody has seen.
 
     Raises:
         InnflowError: naming the target and how to allow it.
     """
+    for value in _strings(config):
+        if "${" in value:
+            raise InnflowError(
+                f"{where}: {value!r} in its config is not resolved; innflow writes plain values"
+            )
     for path, node in nodes(config):
         name = str(node["_target_"])
         if not _harmless(name, path, node):
@@ -172,13 +191,27 @@ def check_trusted(config: Mapping[str, Any], where: str) -> None:
             )
 
 
+def _strings(config: Any) -> Iterator[str]:
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from _strings(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _strings(value)
+
+
 def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
     package, _, rest = name.partition(".")
     if package == "innflow":
         # The object's own module counts: `innflow.app.base.torch.load` is torch's, not ours.
         if rest.split(".", maxsplit=1)[0] not in BUILDING:
             return False
-        home = str(getattr(target_of(path, node), "__module__", ""))
+        target = target_of(path, node)
+        home = str(getattr(target, "__module__", ""))
+        if "." in getattr(target, "__qualname__", "."):
+            return False  # a method: `innflow.score.Scorer.save` writes files
         return any(home == f"innflow.{m}" or home.startswith(f"innflow.{m}.") for m in BUILDING)
     if package not in ("torch", "torchvision"):
         return False
@@ -190,9 +223,11 @@ def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, without Hydra's hint about its own traceback."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    kept = [line for line in lines if line and "HYDRA_FULL_ERROR" not in line]
+    """Return an error's message on one line, without the hints that only help Hydra's authors."""
+    text = str(error).split("Config search path:", maxsplit=1)[0]
+    noise = ("HYDRA_FULL_ERROR", "See https://hydra.cc", "object_type=")
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not any(hint in line for hint in noise)]
     return " ".join(kept) or type(error).__name__
 
 

@@ -40,7 +40,7 @@ class Normal(nn.Module):
         """Return log p (B,) in nats of values (B, N)."""
         squares = (value / self.sigma).square().flatten(1).sum(dim=1)
         constant = math.log(2 * math.pi) + 2 * math.log(self.sigma)
-        return -0.5 * (squares + constant * value[0].numel())
+        return -0.5 * (squares + constant * value.shape[1:].numel())
 
     def sample(
         self, like: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None

@@ -46,7 +46,7 @@ class Partition:
         right = {name: tuple(shape) for name, shape in self.right.items()}
         if not left or not right:
             raise InnflowError("partition: each side needs at least one part")
-        for name, shape in {**left, **right}.items():
+        for name, shape in (*left.items(), *right.items()):
             if not shape or any(size < 1 for size in shape):
                 raise InnflowError(f"partition: part {name} has shape {shape}: sizes must be >= 1")
         if len({shape[1:] for shape in left.values()}) > 1:

@@ -47,11 +47,7 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
     if data.drawn:
         announce("data.root is null: training on simulated cats; data.root=DIR takes photographs")
     app = assemble(config, data.shapes)
-    analyses = {
-        name: build(node, f"analysis.{name}")
-        for name, node in config["analysis"].items()
-        if node is not None
-    }
+    analyses = build_analyses(config)
     resume = config["ckpt"] is not None
     checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
     data.prepare_data()
@@ -86,11 +82,18 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         return metrics
 
 
+def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
+    """Build the analyses that a config names; one set to null is left out."""
+    return {
+        name: build(node, f"analysis.{name}")
+        for name, node in config["analysis"].items()
+        if node is not None
+    }
+
+
 def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.Trainer:
     """Build Lightning's trainer with the loggers and callbacks of a config, and our own two."""
-    loggers = [
-        build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items()
-    ]
+    loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items()]
     if is_leader():
         run_dir.mkdir(parents=True, exist_ok=True)
         loggers.insert(0, MetricsCSV(run_dir))
@@ -103,9 +106,7 @@ def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.T
     ]
     make = build({**config["trainer"], "_partial_": True}, "trainer")
     with refusals("trainer"):
-        return make(
-            logger=loggers, callbacks=[*callbacks, clock], default_root_dir=str(run_dir)
-        )
+        return make(logger=loggers, callbacks=[*callbacks, clock], default_root_dir=str(run_dir))
 
 
 def study(

@@ -83,6 +83,13 @@ def test_read_images_of_a_prefix_and_of_one_object(bucket, tree):
     assert names == ["2.png"]
 
 
+def check_credentials_after(server: str, requests: bytes) -> None:
+    """From so many requests on, only keys that the server has issued are let in."""
+    url, kind = f"{server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    request = urllib.request.Request(url, requests, kind, method="POST")
+    urllib.request.urlopen(request).close()
+
+
 def refused(root: str, seconds: float = 15) -> str:
     start = time.monotonic()
     with pytest.raises(InnflowError) as caught:
@@ -103,13 +110,11 @@ def test_no_such_bucket(bucket):
 
 
 def test_access_refused(bucket, server):
-    request = urllib.request.Request(f"{server}/moto-api/reset-auth", data=b"0", method="POST")
-    urllib.request.urlopen(request).close()
+    check_credentials_after(server, b"0")
     try:
         assert "access refused" in refused("s3://pictures/some")
     finally:
-        request.data = b"Infinity"
-        urllib.request.urlopen(request).close()
+        check_credentials_after(server, b"Infinity")
 
 
 def test_no_credentials(bucket, monkeypatch):
@@ -126,16 +131,23 @@ def test_no_server(bucket, monkeypatch):
     assert "cannot reach the server" in refused("s3://pictures/some")
 
 
-def test_a_server_lost_on_the_way(bucket, monkeypatch, tmp_path):
+def test_a_server_lost_on_the_way(bucket, monkeypatch):
+    second = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    second.start()
+    host, port = second.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     storage = open_storage("s3://pictures/some/prefix")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    assert storage.read(storage.entries[0].path)  # this connection knows the old address
+    assert storage.read(storage.entries[0].path)
+    second.stop()
     with pytest.raises(InnflowError, match="cannot reach the server"):
-        Images("s3://pictures/some/prefix", cache_dir=tmp_path / "cache").prepare_data()
-    assert not (tmp_path / "cache").exists()
+        storage.read(storage.entries[1].path)
+
+
+def test_an_object_lost_on_the_way(bucket):
+    storage = open_storage("s3://pictures/some/prefix")
+    bucket.delete_object(Bucket="pictures", Key="some/prefix/val/dog/0.png")
+    with pytest.raises(FileNotFoundError):
+        storage.read("val/dog/0.png")
 
 
 def test_an_unknown_kind_of_address(bucket):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Timer
@@ -31,13 +32,15 @@ def cosine(warmup: float = 0.02, final: float = 0.0) -> Schedule:
             f"schedule: warmup={warmup}, final={final}: takes warmup in [0, 1), final in [0, 1]"
         )
 
-    def factor(progress: float) -> float:
-        if progress < warmup:
-            return progress / warmup
-        fall = min(1.0, (progress - warmup) / (1 - warmup))
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fall))
+    return partial(_factor, warmup=warmup, final=final)
 
-    return factor
+
+def _factor(progress: float, warmup: float, final: float) -> float:
+    # Not a closure: an application must pickle, `strategy=ddp_spawn` sends it to its processes.
+    if progress < warmup:
+        return progress / warmup
+    fall = min(1.0, (progress - warmup) / (1 - warmup))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fall))
 
 
 def progress(trainer: Trainer, steps: float) -> float:

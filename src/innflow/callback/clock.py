@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 
 class Clock(pl.Callback):
-    """Count the seconds between the first and the last training batch, and the items in them."""
+    """Count the seconds of training and the items that went through it; log `time/seconds`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -38,6 +38,7 @@ class Clock(pl.Callback):
         """Add the batch's time and items, of all ranks."""
         self._busy += time.monotonic() - self._batch_started
         self.items += len(batch["x"]) * trainer.world_size
+        pl_module.log("time/seconds", time.monotonic() - self._started)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""

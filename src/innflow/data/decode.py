@@ -44,7 +44,8 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
                 raise Image.DecompressionBombError
             # A JPEG can be decoded at 1/2, 1/4 or 1/8: stay above twice the final size.
             image.draft(None, (2 * size, 2 * size))
-            return to_pixels(ImageOps.exif_transpose(image), size, channels)
+            ImageOps.exif_transpose(image, in_place=True)
+            return to_pixels(image, size, channels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"more than {_MOST_PIXELS // 1_000_000} million pixels") from None
     except Image.UnidentifiedImageError:

@@ -141,6 +141,8 @@ class Images(ImageModule):
 
     def open_cache(self, verify: bool) -> Cached:
         """Open the cache of the root, decoding its images if need be."""
+        if Path(self.root).is_file():
+            raise InnflowError(f"data.root={self.root} is a file: give a folder of images")
         storage = self._used(open_storage(self.root))
         stamps = [(entry.path, entry.size, entry.stamp) for entry in storage.entries]
         key = cache_key("images", storage.root, self.size, self.channels, stamps)

@@ -69,8 +69,9 @@ def _open_local(root: Path) -> Storage:
     root = root.expanduser().absolute()
     try:
         if root.is_file():
-            paths = [root.name] if _is_image(root.name) else []
-            root = root.parent
+            if not _is_image(root.name):
+                raise InnflowError(f"{root} is a file, and by its name no image: give a folder")
+            paths, root = [root.name], root.parent
         elif root.is_dir():
             paths = sorted(filter(_is_image, _walk(root)))
         else:

@@ -98,7 +98,9 @@ def read_table(
         raise InnflowError(f"{path} cannot be read: {error}") from error
     if not len(values):
         raise InnflowError(f"{path} has no rows below its column names")
-    bad = np.argwhere(~np.isfinite(values.astype(np.float32)))
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
+        x = values.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(x))
     if len(bad):
         row, at = bad[0].tolist()
         column = [name for name in chosen for _ in range(widths[name])][at]
@@ -106,8 +108,7 @@ def read_table(
             f"{path}, row {row} (from 0), column {column}: {values[row, at]} is not a finite "
             "number in single precision: mend or remove the row"
         )
-    x = torch.from_numpy(values.astype(np.float32))
-    return x, [f"{path.name}/{row}" for row in range(len(x))]
+    return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -33,7 +32,7 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.7,
     "axes.edgecolor": "#444444",
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=CYCLE),
+    "axes.prop_cycle": mpl.cycler(color=CYCLE),
     "grid.color": "#E3E6EA",
     "grid.linewidth": 0.6,
     "xtick.major.width": 0.7,

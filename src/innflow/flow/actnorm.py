@@ -46,7 +46,7 @@ class ActNorm(Transform):
         return values.view(1, -1, *(1,) * (inputs.dim() - 2))
 
     def _logabsdet(self, inputs: Tensor) -> Tensor:
-        pixels = inputs[0, 0].numel()
+        pixels = inputs.shape[2:].numel()
         return (pixels * self.log_scale.sum()).expand(inputs.shape[0])
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -179,6 +179,10 @@ def image(
         context: number of context features that every coupling network sees.
         subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
     """
+    if len(shape) != 3:
+        raise InnflowError(
+            f"image flow: shape={tuple(shape)}: takes images (channels, height, width)"
+        )
     channels, height, width = (int(size) for size in shape)
     _require("image flow", levels=levels, channels=channels, height=height, width=width)
     depths, widths = _per_level("depth", depth, levels), _per_level("hidden", hidden, levels)

@@ -41,7 +41,7 @@ class LULinear(Transform):
         return (lower @ upper).index_select(0, self.permutation.argsort())
 
     def _logabsdet(self, inputs: Tensor) -> Tensor:
-        return (inputs[0, 0].numel() * self.log_s.sum()).expand(inputs.shape[0])
+        return (inputs.shape[2:].numel() * self.log_s.sum()).expand(inputs.shape[0])
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to outputs and logabsdet (B,)."""

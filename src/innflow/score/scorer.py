@@ -126,9 +126,10 @@ class Scorer:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InnflowError(f"{path}: not a scorer saved by innflow")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise InnflowError(f"{path}: not a scorer saved by innflow")
+        with loaded as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise InnflowError(f"{path}: no such file; train the run to its end first") from error

@@ -1,0 +1,38 @@
+# make demo: from nothing to a trained flow and its report.  make test: from nothing to a tested tree.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   install, train a flow on drawn cats (4 minutes), write a report"
+	@echo "make test   install, check style and types, run the tests"
+	@echo "make clean  remove the environment and what was built"
+
+$(VENV)/.user: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(VENV)/.user $@
+
+demo: $(VENV)/.user
+	@set -o pipefail; \
+	run=$$($(BIN)/innflow-train +experiment=cats_ood | tee /dev/stderr | tail -n 1) && \
+	echo "The report: $$run/report.html"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

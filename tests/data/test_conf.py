@@ -1,0 +1,31 @@
+"""Every conf/data/*.yaml names all parameters of what it builds, and builds it."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import hydra
+import innflow.conf
+import pytest
+from omegaconf import OmegaConf
+
+from innflow.data.base import PartsDataModule
+
+FILES = sorted((Path(innflow.conf.__file__).parent / "data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_keys_are_the_parameters(path, tmp_path):
+    table = tmp_path / "data" / "table.csv"
+    table.parent.mkdir()
+    table.write_text("a,b\n1,2\n")
+    paths = {"data": str(table.parent), "cache": str(tmp_path / "cache")}
+    config = OmegaConf.create({"paths": paths, "seed": 7, "data": OmegaConf.load(path)})
+    target = hydra.utils.get_object(config.data._target_)
+    assert set(config.data) - {"_target_"} == set(inspect.signature(target).parameters)
+    data = hydra.utils.instantiate(config.data, _convert_="all")
+    assert isinstance(data, PartsDataModule)
+    assert data.seed == 7
+    assert data.shape
+    assert not (tmp_path / "cache").exists()
