@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from innflow.data.draw import SUBJECTS, draw
+from innflow.data.drawing.draw import SUBJECTS, draw
 from innflow.data.images import Images
 from innflow.data.simcats import SimCats, cats, draw_folder
-from innflow.data.sketch import Canvas
-from innflow.data.sketch_scenes import background
+from innflow.data.drawing.canvas import Canvas
+from innflow.data.drawing.scenes import background
 from innflow.errors import InnflowError
 
 FEW = {"n_train": 8, "n_val": 3, "n_outliers": 2}

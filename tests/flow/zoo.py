@@ -101,10 +101,14 @@ ALL = TRANSFORMS | FLOWS
 
 
 @torch.no_grad()
-def perturb(transform: nn.Module) -> nn.Module:
-    """Move every parameter as training does, so that nothing is the identity any more."""
+def perturb(transform: nn.Module, size: float = 1.0) -> nn.Module:
+    """Move every parameter as training does, so that nothing is the identity any more.
+
+    A flow of many couplings needs a small `size`: with noise for weights each coupling stretches
+    some directions, and the product is no map that training would ever find.
+    """
     for parameter in transform.parameters():
-        spread = 0.5 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else 0.2
+        spread = size * 0.5 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else size * 0.2
         parameter.add_(spread * torch.randn_like(parameter))
     return transform
 

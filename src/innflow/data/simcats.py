@@ -12,7 +12,7 @@ from joblib import Parallel, cpu_count, delayed
 
 from innflow.data.base import check_whole
 from innflow.data.cache import Cached, cache_key
-from innflow.data.draw import SUBJECTS, draw_file
+from innflow.data.drawing.draw import SUBJECTS, draw_file
 from innflow.data.images import DEFAULT_CACHE, Images
 from innflow.errors import InnflowError
 from innflow.progress import track

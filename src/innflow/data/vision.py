@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision import datasets
 
 from innflow.data.base import PartsSet, Role, check_choice
@@ -112,9 +113,13 @@ class Vision(ImageModule):
         }
         kept, held = self.split_train(torch.arange(len(opened["train"])), self.title)
         sets = {}
-        for key, role, rows in (("train", "train", kept), ("monitor", "monitor", held)):
+        shares: list[tuple[str, Role, Tensor]] = [
+            ("train", "train", kept),
+            ("monitor", "monitor", held),
+        ]
+        for key, role, rows in shares:
             names = [f"train/{row}" for row in rows.tolist()]
-            sets[key] = PartsSet(key, role, {"x": opened["train"]}, names, rows)  # type: ignore[arg-type]
+            sets[key] = PartsSet(key, role, {"x": opened["train"]}, names, rows)
         for key in ("val", *self.outliers):
             names = [f"{key}/{row}" for row in range(len(opened[key]))]
             kind: Role = "inlier" if key == "val" else "outlier"

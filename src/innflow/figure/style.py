@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 DPI = 150
 WIDTH = 7.0
@@ -32,7 +33,7 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.7,
     "axes.edgecolor": "#444444",
     "axes.axisbelow": True,
-    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+    "axes.prop_cycle": cycler(color=CYCLE),
     "grid.color": "#E3E6EA",
     "grid.linewidth": 0.6,
     "xtick.major.width": 0.7,

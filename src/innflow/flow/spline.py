@@ -16,6 +16,8 @@ from torch import Tensor
 MIN_WIDTH = 1e-3
 MIN_HEIGHT = 1e-3
 MIN_SLOPE = 1e-3
+MAX_BINS = 1000
+"""So many bins of the least width would fill the interval, and widths turn negative."""
 
 
 def _knots(raw: Tensor, minimum: float, tail: float) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.flow.spline import rational_quadratic_spline
+from innflow.flow.spline import MAX_BINS, rational_quadratic_spline
 
 
 class Univariate(Protocol):
@@ -78,9 +78,10 @@ class Spline:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.bins < 2 or self.tail <= 0:
+        if not 2 <= self.bins < MAX_BINS or self.tail <= 0:
             raise InnflowError(
-                f"spline coupling: bins={self.bins}, tail={self.tail}: takes bins >= 2, tail > 0"
+                f"spline coupling: bins={self.bins}, tail={self.tail}: "
+                f"takes 2 <= bins < {MAX_BINS}, tail > 0"
             )
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from innflow.data.sketch import Canvas, cast_shadow, ellipse, jitter, mirror, mix, ragged, smooth
-from innflow.data.sketch_faces import SIDES, Pose, dyed, symmetric
+from innflow.data.drawing.canvas import Canvas, cast_shadow, ellipse, jitter, mirror, mix, ragged, smooth
+from innflow.data.drawing.faces import SIDES, Pose, dyed, symmetric
 
 # Fur: base, ears and patches, muzzle and chest.
 _COATS = np.array(

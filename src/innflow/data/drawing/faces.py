@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from innflow.data.sketch import smooth
+from innflow.data.drawing.canvas import smooth
 
 SIDES = (-1, 1)
 

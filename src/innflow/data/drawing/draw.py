@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from innflow.data.sketch import Canvas
-from innflow.data.sketch_cat import cat
-from innflow.data.sketch_dog import dog
-from innflow.data.sketch_scenes import background
-from innflow.data.sketch_things import beachball, flower
+from innflow.data.drawing.canvas import Canvas
+from innflow.data.drawing.cat import cat
+from innflow.data.drawing.dog import dog
+from innflow.data.drawing.scenes import background
+from innflow.data.drawing.things import beachball, flower
 
 SUBJECTS: dict[str, Callable[[Canvas], None]] = {
     "cat": cat,

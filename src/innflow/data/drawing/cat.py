@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from innflow.data.sketch import (
+from innflow.data.drawing.canvas import (
     Canvas,
     cast_shadow,
     ellipse,
@@ -15,7 +15,7 @@ from innflow.data.sketch import (
     smooth,
     within,
 )
-from innflow.data.sketch_faces import SIDES, Pose, dyed, symmetric
+from innflow.data.drawing.faces import SIDES, Pose, dyed, symmetric
 
 # Fur: base, markings, muzzle and chest.
 _COATS = np.array(

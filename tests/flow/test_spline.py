@@ -1,0 +1,117 @@
+"""The rational-quadratic spline at its edges, knots and far outside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from innflow.flow import Spline
+from innflow.flow.spline import rational_quadratic_spline
+
+TAIL = 3.0
+
+
+def parameters(n: int, bins: int = 8, scale: float = 1.0, dtype=torch.float64):
+    """Return the raw parameters of n splines, the same for all."""
+    widths, heights, slopes = (
+        (scale * torch.randn(size, dtype=dtype)).expand(n, size) for size in (bins, bins, bins - 1)
+    )
+    return widths, heights, slopes
+
+
+def knots(widths):
+    shares = 1e-3 + (1 - 1e-3 * widths.shape[-1]) * widths.softmax(dim=-1)
+    return torch.cat((torch.zeros(1), shares[0].cumsum(dim=0))) * 2 * TAIL - TAIL
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_outside_the_tails_it_is_exactly_the_identity(inverse):
+    x = torch.tensor([-1e30, -1e6, -TAIL - 1e-12, TAIL + 1e-12, 10.0, 1e6, 1e30])
+    x = x.double()
+    raw = parameters(len(x))
+    y, log_slope = rational_quadratic_spline(x, *raw, TAIL, inverse=inverse)
+    outside = x.abs() > TAIL
+    assert torch.equal(y[outside], x[outside])
+    assert torch.equal(log_slope[outside], torch.zeros_like(x)[outside])
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_edges_are_fixed_points(inverse, dtype):
+    x = torch.tensor([-TAIL, TAIL], dtype=dtype)
+    y, log_slope = rational_quadratic_spline(x, *parameters(2, dtype=dtype), TAIL, inverse=inverse)
+    torch.testing.assert_close(y, x)
+    torch.testing.assert_close(log_slope, torch.zeros_like(x), atol=1e-5, rtol=0)
+
+
+def test_is_monotone_and_continuous_across_knots_and_tails():
+    x = torch.linspace(-4, 4, 20001, dtype=torch.float64)
+    y, log_slope = rational_quadratic_spline(x, *parameters(len(x), scale=2.0), TAIL)
+    rise = y.diff()
+    assert (rise > 0).all()
+    # The slope is continuous, so the rise over a step is as steep as one of its two ends, nearly.
+    slope = (rise / x.diff()).log()
+    assert (slope < torch.maximum(log_slope[1:], log_slope[:-1]) + 0.05).all()
+    assert (slope > torch.minimum(log_slope[1:], log_slope[:-1]) - 0.05).all()
+
+
+def test_a_raw_slope_of_zero_is_the_identity():
+    x = torch.linspace(-4, 4, 101, dtype=torch.float64)
+    zeros = torch.zeros(101, 8, dtype=torch.float64)
+    y, log_slope = rational_quadratic_spline(x, zeros, zeros, zeros[:, 1:], TAIL)
+    torch.testing.assert_close(y, x)
+    torch.testing.assert_close(log_slope, torch.zeros_like(x), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_on_knots_on_edges_and_far_outside(inverse, dtype):
+    raw = [p[:1].clone() for p in parameters(1, dtype=dtype)]
+    table = knots(raw[1] if inverse else raw[0]).to(dtype)
+    x = torch.cat((table, torch.tensor([-1e6, 1e6, 1e30, 0.0], dtype=dtype))).requires_grad_()
+    raw = [p.expand(len(x), -1).clone().requires_grad_() for p in raw]
+    y, log_slope = rational_quadratic_spline(x, *raw, TAIL, inverse=inverse)
+    (y.clamp(-1e6, 1e6).sum() + log_slope.sum()).backward()
+    for tensor in (y, log_slope, x.grad, *(p.grad for p in raw)):
+        assert tensor.isfinite().all()
+
+
+def test_inverse_stands_extreme_parameters_in_single_precision():
+    """Rounding makes the discriminant negative here: nflows asserts, a bare root gives NaN."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        raw = [30 * torch.randn(5000, size) for size in (8, 8, 7)]
+        y = (2 * torch.rand(5000) - 1) * TAIL
+        x, log_slope = rational_quadratic_spline(y, *raw, TAIL, inverse=True)
+        assert x.isfinite().all()
+        assert log_slope.isfinite().all()
+        assert (x.abs() <= TAIL * (1 + 1e-6)).all()
+
+
+def test_round_trip_in_single_precision_with_steep_bins():
+    raw = [2 * torch.randn(5000, size) for size in (8, 8, 7)]
+    x = 4 * torch.randn(5000)
+    y, log_slope = rational_quadratic_spline(x, *raw, TAIL)
+    back, inverse_log_slope = rational_quadratic_spline(y, *raw, TAIL, inverse=True)
+    # An error of the last bit of y comes back multiplied by dx/dy.
+    slack = 1e-5 * (1 + inverse_log_slope.exp())
+    assert ((back - x).abs() < slack).all()
+    assert ((log_slope + inverse_log_slope).abs() < 1e-3 * (1 + inverse_log_slope.exp())).all()
+
+
+def test_parameters_of_a_feature_stand_together():
+    """Feature i has the parameters i * P to (i + 1) * P: what a trained checkpoint relies on."""
+    spline = Spline(bins=4, tail=TAIL)
+    assert spline.parameters == 11
+    raw = torch.randn(1, 22)
+    x = torch.tensor([[0.3, -0.7]])
+    y, _ = spline.forward(x, raw)
+    widths, heights, slopes = raw.view(2, 11).split((4, 4, 3), dim=1)
+    expected, _ = rational_quadratic_spline(x[0], widths, heights, slopes, TAIL)
+    assert torch.equal(y[0], expected)
+
+
+@pytest.mark.parametrize(("bins", "tail"), [(1, 3.0), (1000, 3.0), (8, 0.0), (8, -1.0)])
+def test_bad_arguments(bins, tail, refused):
+    with refused(f"bins={bins}, tail={tail}", "takes 2 <= bins < 1000, tail > 0"):
+        Spline(bins=bins, tail=tail)
