@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from innflow.errors import InnflowError
+
+log = logging.getLogger(__name__)
 
 BUILDING = ("app", "flow", "latent", "objective", "partition", "score")
 """Modules of innflow that only build: what a checkpoint may name."""
@@ -134,10 +137,10 @@ def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
         adapter.validate_python(value)
     except ValidationError as error:
         reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
-        shown = getattr(hint, "__name__", None) if inspect.isclass(hint) else None
+        shown = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+        takes = f" ({target} takes {path.rsplit('.', 1)[-1]}: {shown})"
         raise InnflowError(
-            f"{path}={value!r}: {' or '.join(reasons).lower()} ({target} takes "
-            f"{path.rsplit('.', 1)[-1]}: {shown or str(hint).replace('typing.', '')})"
+            f"{path}={value!r}: {' or '.join(reasons).lower()}{takes * (len(takes) < 100)}"
         ) from None
     except TypeError:
         return  # isinstance() against a protocol that cannot be checked at run time
@@ -148,12 +151,15 @@ def refusals(path: str) -> Iterator[None]:
     """Turn what a constructor refuses into one line that names the node."""
     try:
         yield
-    except HydraException as error:
+    except InnflowError:
+        raise
+    except Exception as error:
         cause: BaseException = error
-        while cause.__cause__ is not None:
+        while isinstance(cause, HydraException) and cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, InnflowError):
             raise cause from None
+        log.debug("%s was refused", path, exc_info=True)
         raise InnflowError(f"{path}: {one_line(cause)}") from error
 
 

@@ -6,8 +6,8 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from innflow.analysis.base import Analysis, Study
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
-from innflow.checkpoint import CHECKPOINTS, SCORES, assemble, find_checkpoint, read_checkpoint
+from innflow.checkpoint import SCORES, assemble, find_checkpoint, read_checkpoint
 from innflow.config import build, check, refusals
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     """Train, choose the best checkpoint, study it and write the run folder.
 
-    Everything that can be refused is refused before the folder is made.
+    What is refused before training begins leaves no folder behind.
 
     Args:
         config: plain dicts, the composed config with every interpolation resolved.
@@ -41,37 +41,28 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         The metrics that also stand in metrics.json; empty on ranks other than zero.
     """
     check(config)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    data: PartsDataModule = build(config["data"], "data")
-    if data.drawn:
-        announce("data.root is null: training on simulated cats; data.root=DIR takes photographs")
-    app = assemble(config, data.shapes)
-    analyses = build_analyses(config)
     resume = config["ckpt"] is not None
-    checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
-    data.prepare_data()
-    data.setup()
-
     leader = is_leader()
-    with claim(run_dir, resume) if leader else nullcontext():
+    with claim(run_dir, resume) if leader else nullcontext(), dashboards_closed():
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        pl.seed_everything(config["seed"], workers=True, verbose=False)
+        data: PartsDataModule = build(config["data"], "data")
+        if data.drawn:
+            announce(
+                "data.root is null: training on simulated cats; data.root=DIR takes photographs"
+            )
+        app = assemble(config, data.shapes)
+        analyses = build_analyses(config)
+        checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
+        data.prepare_data()
+        data.setup()
+
         clock = Clock()
         trainer = make_trainer(config, run_dir, clock)
         if leader:
-            device = str(trainer.strategy.root_device)
-            write_origin(run_dir, config, overrides, device)
+            write_origin(run_dir, config, overrides, str(trainer.strategy.root_device))
         announce(repr(app))
-        with warnings.catch_warnings():
-            # A batch is one gather from memory: worker processes would only slow it down.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Lightning's own use of older torch calls is no message to our user.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-            trainer.fit(app, datamodule=data, ckpt_path=checkpoint)
-        if trainer.interrupted:
-            raise InnflowError(
-                f"interrupted at step {trainer.global_step}; {run_dir / CHECKPOINTS} keeps what "
-                "was saved, ckpt=last goes on from there"
-            )
+        fit(trainer, app, data, checkpoint)
         if not leader:
             return {}
         best = find_checkpoint(run_dir, "best")
@@ -80,6 +71,39 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         metrics |= clock.metrics()
         finish(run_dir, metrics, trainer.loggers)
         return metrics
+
+
+def fit(
+    trainer: pl.Trainer, app: Application, data: PartsDataModule, checkpoint: Path | None
+) -> None:
+    """Train, from a checkpoint where there is one.
+
+    Raises:
+        InnflowError: if the user interrupts it.
+    """
+    with warnings.catch_warnings():
+        # A batch is one gather from memory: worker processes would only slow it down.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Lightning's own use of older torch calls is no message to our user.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+        trainer.fit(app, datamodule=data, ckpt_path=checkpoint)
+    if trainer.interrupted:
+        raise InnflowError(
+            f"interrupted at step {trainer.global_step}; the run folder keeps what was saved, "
+            "ckpt=last goes on from there"
+        )
+
+
+@contextmanager
+def dashboards_closed() -> Iterator[None]:
+    """Finish a wandb run with the job: the next job of a sweep must not go on in it."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish(exit_code=code)
 
 
 def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
@@ -151,6 +175,3 @@ def finish(out: Path, metrics: Mapping[str, float], loggers: Sequence[Any] = ())
         if not isinstance(logger, MetricsCSV):
             logger.log_metrics(dict(metrics))
         logger.finalize("success")
-    if "wandb" in sys.modules:
-        # The next job of a sweep in this process must not go on in this job's run.
-        sys.modules["wandb"].finish()

@@ -35,6 +35,7 @@ def claim(run_dir: Path, resume: bool = False) -> Iterator[Path]:
             f"run_dir={run_dir}: holds files already; choose another folder, or go on with that "
             "run by ckpt=last"
         )
+    missing = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = (run_dir / LOCK).open("a+")
@@ -48,7 +49,15 @@ def claim(run_dir: Path, resume: bool = False) -> Iterator[Path]:
                 f"run_dir={run_dir}: another process is using it; wait for it, or choose another "
                 "folder"
             ) from None
-        yield run_dir
+        try:
+            yield run_dir
+        finally:
+            # What was refused before it wrote anything leaves no folder behind.
+            if [path.name for path in run_dir.iterdir()] == [LOCK]:
+                (run_dir / LOCK).unlink()
+                for path in missing:
+                    if not any(path.iterdir()):
+                        path.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

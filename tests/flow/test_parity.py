@@ -155,6 +155,9 @@ def test_spline_element_by_element(inverse):
     raw = torch.randn(400, 3 * bins - 1, dtype=torch.float64) * 2
     x = torch.linspace(-4, 4, 400, dtype=torch.float64)
     x[:2] = torch.tensor([-tail, tail])
+    sizes = raw[:, bins : 2 * bins] if inverse else raw[:, :bins]
+    shares = 1e-3 + (1 - 1e-3 * bins) * sizes.softmax(dim=-1)
+    x[2:200] = (shares.cumsum(dim=-1) * 2 * tail - tail)[2:200, 3]
     gradients = []
     for shift, spline in (
         (0.0, lambda *a: rational_quadratic_spline(*a, tail, inverse=inverse)),

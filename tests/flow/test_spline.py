@@ -80,11 +80,12 @@ def test_inverse_stands_extreme_parameters_in_single_precision():
     """Rounding makes the discriminant negative here: nflows asserts, a bare root gives NaN."""
     for seed in range(20):
         torch.manual_seed(seed)
-        raw = [30 * torch.randn(5000, size) for size in (8, 8, 7)]
-        y = (2 * torch.rand(5000) - 1) * TAIL
+        raw = [(30 * torch.randn(5000, size)).requires_grad_() for size in (8, 8, 7)]
+        y = ((2 * torch.rand(5000) - 1) * TAIL).requires_grad_()
         x, log_slope = rational_quadratic_spline(y, *raw, TAIL, inverse=True)
-        assert x.isfinite().all()
-        assert log_slope.isfinite().all()
+        (x.sum() + log_slope.sum()).backward()
+        for tensor in (x, log_slope, y.grad, *(p.grad for p in raw)):
+            assert tensor.isfinite().all()
         assert (x.abs() <= TAIL * (1 + 1e-6)).all()
 
 

@@ -34,6 +34,11 @@ def _slopes(raw: Tensor) -> Tensor:
     return F.pad(slopes, (1, 1), value=1.0)
 
 
+def _clamp(x: Tensor, low: float, high: float) -> Tensor:
+    """Return x clamped, with gradient 1 on the bounds too: knots and edges are ordinary points."""
+    return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
+
+
 def rational_quadratic_spline(
     x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, tail: float, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
@@ -52,7 +57,7 @@ def rational_quadratic_spline(
     """
     knots_x, knots_y = _knots(widths, MIN_WIDTH, tail), _knots(heights, MIN_HEIGHT, tail)
     inside = (x >= -tail) & (x <= tail)
-    value = x.clamp(-tail, tail).unsqueeze(-1)
+    value = _clamp(x, -tail, tail).unsqueeze(-1)
 
     searched = knots_y if inverse else knots_x
     index = (value >= searched[..., 1:-1]).sum(dim=-1, keepdim=True)
@@ -73,9 +78,10 @@ def rational_quadratic_spline(
         a = rise * bend + height * (mean_slope - slope_left)
         b = height * slope_left - rise * bend
         c = -mean_slope * rise
-        # Rounding can push the discriminant a little under 0, never the mathematics.
-        root = torch.sqrt((b * b - 4 * a * c).clamp(min=0.0))
-        theta = (2 * c / (-b - root)).clamp(0.0, 1.0)
+        # Rounding can push the discriminant a little under 0, never the mathematics. The floor is
+        # not 0 itself, where the gradient of the root is infinite.
+        root = torch.sqrt((b * b - 4 * a * c).clamp(min=torch.finfo(x.dtype).tiny))
+        theta = _clamp(2 * c / (-b - root), 0.0, 1.0)
         result = theta * width + left
     else:
         theta = (value - left) / width
