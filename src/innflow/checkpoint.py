@@ -32,7 +32,11 @@ def assemble(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> 
     """
     partition = Partition.build(**config["partition"], shapes=shapes)
     make_flow, make_app = build(config["model"], "model"), build(config["app"], "app")
-    latent = Latent(build(config["latent"], "latent"))
+    with refusals("latent"):
+        latent = Latent(build(config["latent"], "latent"))
+    optimizer = build(config["optimizer"], "optimizer")
+    with refusals("optimizer"):
+        optimizer([torch.nn.Parameter(torch.zeros(1))])  # a bad value shows before training
     with refusals("model"):
         flow = make_flow(partition.shape)
     with refusals("app"):
@@ -41,7 +45,7 @@ def assemble(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> 
             partition=partition,
             latent=latent,
             objective=build(config["objective"], "objective"),
-            optimizer=build(config["optimizer"], "optimizer"),
+            optimizer=optimizer,
             schedule=build(config["schedule"], "schedule"),
         )
     app.config = dict(config)

@@ -69,6 +69,10 @@ def _guarded(name: str, command: Callable[[], None]) -> None:
         _fail(name, one_line(error))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(name, _explain(error, sys.argv[1:]))
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):  # Hydra's answer to `data=null`
+            raise
+        _fail(name, one_line(error))
     except KeyboardInterrupt:
         _fail(name, "interrupted", code=130)
 
@@ -162,7 +166,13 @@ def _run_job(cfg: DictConfig) -> None:
 
 
 def _check_top_level(config: DictConfig) -> None:
-    """Check the few keys that no constructor sees."""
+    """Check the keys that no constructor sees; `+key=value` lets any name through Hydra."""
+    known = list(hydra.compose("train"))
+    for key in map(str, config):
+        if key not in known:
+            close = difflib.get_close_matches(key, [*known, "experiment", "debug"], n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows what there is"
+            raise InnflowError(f"{key} is unknown{hint}")
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise InnflowError(f"seed={seed!r}: takes a whole number from 0 to 4294967295")

@@ -33,8 +33,9 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
     Any key of the run's own config under data, analysis, score and study may be given.
     """
-    from innflow.run import build_analyses, finish, study
+    from innflow.run import build_analyses, finish, make_study, study
 
+    _check(arguments)
     app = _ask(arguments)
     config = override(app.config, overrides)
     if arguments["seed"] is not None:
@@ -47,11 +48,11 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         )
     analyses = build_analyses(config)
     data.prepare_data()
-    data.setup()
+    case = make_study(app, data, config, _home(arguments))
     out = _out(arguments, "eval")
     with claim(out):
         write_origin(out, config, overrides, str(app.device))
-        metrics = study(app, data, analyses, config, out, run_dir=_home(arguments))
+        metrics = study(app, case, analyses, out)
         finish(out, metrics)
     for name, value in sorted(metrics.items()):
         if name.startswith(("test/", "bpd/")) or name.endswith("/auroc"):
@@ -75,7 +76,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         key = parsed.key_or_group
         if key in GROUPS:
             continue
-        if key.split(".", 1)[0] not in (*GROUPS, "study"):
+        if key.split(".", 1)[0] not in (*GROUPS, "study") or key == "study":
             raise InnflowError(
                 f"{key} is unknown here; takes keys under {', '.join(GROUPS)} and study, and "
                 "those that --help shows"
@@ -95,14 +96,8 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     Images come as PNG files and one grid, vectors as samples.csv and samples.npz.
     """
     _none_left(overrides)
-    n, temperature, seed = arguments["n"], arguments["temperature"], arguments["seed"]
-    for name, value, kind, least in (
-        ("n", n, int, 1),
-        ("seed", seed, int, 0),
-        ("temperature", temperature, int | float, 0),
-    ):
-        if not isinstance(value, kind) or isinstance(value, bool) or value < least:
-            raise InnflowError(f"{name}={value}: takes a number of at least {least}")
+    _check(arguments)
+    n, temperature, seed = arguments["n"], arguments["temperature"], arguments["seed"] or 0
     app = _ask(arguments)
     drawn = torch.cat(
         [
@@ -140,6 +135,10 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     strange), then every score by name. Without out= the table goes to stdout.
     """
     _none_left(overrides)
+    _check(arguments)
+    out = None if arguments["out"] is None else Path(arguments["out"])
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise InnflowError(f"out={out}: takes a file in a folder that exists")
     app = _ask(arguments)
     if app.scorer is None:
         raise InnflowError(
@@ -153,10 +152,9 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     table = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     header = ["path", *table]
     rows = zip(names, *(values.tolist() for values in table.values()), strict=True)
-    if arguments["out"] is None:
+    if out is None:
         _write_rows(sys.stdout, header, rows)
         return
-    out = Path(arguments["out"])
     partial = out.with_name(f".{out.name}.partial")
     try:
         with partial.open("w", newline="", encoding="utf-8") as file:
@@ -184,6 +182,27 @@ def _read(source: str, app: Application) -> tuple[Tensor, list[str]]:
     from innflow.data.table import read_table
 
     return read_table(source)
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    """Check what was typed, before anything is read."""
+    for name, value in arguments.items():
+        if name in ("run", "input", "ckpt", "device"):
+            fine, takes = isinstance(value, str) and value != "", "text; a folder called 3 is ./3"
+        elif name == "out":
+            fine, takes = isinstance(value, str | None) and value != "", "a path, or null"
+        elif name == "trust":
+            fine, takes = isinstance(value, bool), "true or false"
+        elif name == "temperature":
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fine, takes = number and 0 <= value < math.inf, "a number of at least 0"
+        else:
+            least = 1 if name == "n" else 0
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            fine = (name == "seed" and value is None) or (whole and least <= value < 2**32)
+            takes = f"a whole number from {least} to 4294967295"
+        if not fine:
+            raise InnflowError(f"{name}={value}: takes {takes}")
 
 
 def _ask(arguments: Mapping[str, Any]) -> Application:

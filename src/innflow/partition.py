@@ -99,7 +99,17 @@ class Partition:
                     f"partition.{side}.{name}={size}: takes a number, a shape, data"
                     f"{' or rest' * (side == 'right')}"
                 )
-            return (size,) if isinstance(size, int) else tuple(size)
+            whole = (size,) if isinstance(size, int) else size
+            if not isinstance(whole, Sequence) or not all(isinstance(n, int) for n in whole):
+                raise InnflowError(
+                    f"partition.{side}.{name}={size}: takes whole numbers, one or a shape"
+                )
+            if name in shapes and tuple(whole) != tuple(shapes[name]):
+                raise InnflowError(
+                    f"partition.{side}.{name}={size}: the data set has {name} of shape "
+                    f"{tuple(shapes[name])}; partition.{side}.{name}=data takes that"
+                )
+            return tuple(whole)
 
         lefts = {name: shape("left", name, size) for name, size in left.items()}
         known = {name: shape("right", name, size) for name, size in right.items() if size != "rest"}

@@ -43,6 +43,7 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
     check(config)
     resume = config["ckpt"] is not None
     leader = is_leader()
+    checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
     with claim(run_dir, resume) if leader else nullcontext(), dashboards_closed():
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         pl.seed_everything(config["seed"], workers=True, verbose=False)
@@ -53,9 +54,9 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
             )
         app = assemble(config, data.shapes)
         analyses = build_analyses(config)
-        checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
         data.prepare_data()
-        data.setup()
+        data.train_dataloader()  # a batch larger than the training set is refused here
+        case = make_study(app, data, config, run_dir)
 
         clock = Clock()
         trainer = make_trainer(config, run_dir, clock)
@@ -67,7 +68,7 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
             return {}
         best = find_checkpoint(run_dir, "best")
         app.load_state_dict(read_checkpoint(best)["state_dict"])
-        metrics = study(app, data, analyses, config, run_dir)
+        metrics = study(app, case, analyses, run_dir)
         metrics |= clock.metrics()
         finish(run_dir, metrics, trainer.loggers)
         return metrics
@@ -119,7 +120,6 @@ def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.T
     """Build Lightning's trainer with the loggers and callbacks of a config, and our own two."""
     loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items()]
     if is_leader():
-        run_dir.mkdir(parents=True, exist_ok=True)
         loggers.insert(0, MetricsCSV(run_dir))
     for logger in loggers:
         logger.log_hyperparams(config)
@@ -133,32 +133,40 @@ def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.T
         return make(logger=loggers, callbacks=[*callbacks, clock], default_root_dir=str(run_dir))
 
 
+def make_study(
+    app: Application, data: PartsDataModule, config: Mapping[str, Any], run_dir: Path
+) -> Study:
+    """Bring together what analyses look at; the application may still be untrained.
+
+    Scores that a finished run has fitted are kept: on other data, strange means unlike what the
+    run was trained on.
+
+    Raises:
+        InnflowError: if the scores or the sets could not be studied later.
+    """
+    limit = config["study"]["train_limit"]
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
+        raise InnflowError(f"study.train_limit={limit}: takes a whole number of at least 2")
+    scorer = app.scorer
+    if scorer is None or app.config["score"] != config["score"]:
+        scorer = build(config["score"], "score")
+    case = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
+    _ = case.calibration_index
+    return case
+
+
 def study(
-    app: Application,
-    data: PartsDataModule,
-    analyses: Mapping[str, Analysis],
-    config: Mapping[str, Any],
-    out: Path,
-    run_dir: Path | None = None,
+    app: Application, case: Study, analyses: Mapping[str, Analysis], out: Path
 ) -> dict[str, float]:
     """Apply every analysis to a trained application; write what they find into a folder.
 
-    Args:
-        app: the trained application; gets its fitted scorer.
-        data: the data module, set up.
-        analyses: name -> analysis.
-        config: the run's config.
-        out: where figures, tables and scores go.
-        run_dir: the folder of the training run, `out` by default.
+    The application gets the fitted scorer.
     """
     started = time.monotonic()
-    scorer = build(config["score"], "score")
-    case = Study(
-        app, data, data.sets(), scorer, config["seed"], run_dir=run_dir or out, **config["study"]
-    )
-    case.fit_scorer()
-    app.scorer = scorer
-    scorer.save(out / SCORES)
+    if not case.scorer.fitted:
+        case.fit_scorer()
+    app.scorer = case.scorer
+    case.scorer.save(out / SCORES)
     findings = {}
     for name, analysis in analyses.items():
         log.info("analysis %s", name)

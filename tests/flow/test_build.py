@@ -87,9 +87,7 @@ def test_half_of_the_channels_leave_after_a_level_and_are_what_it_changed_last()
 
 def test_depth_and_width_may_differ_from_level_to_level():
     flow = image((1, 8, 8), levels=3, depth=(1, 2, 3), hidden=(4, 6, 8))
-    couplings = [
-        [m for m in level.modules() if isinstance(m, Coupling)] for level in flow.levels
-    ]
+    couplings = [[m for m in level.modules() if isinstance(m, Coupling)] for level in flow.levels]
     assert [len(found) for found in couplings] == [1, 2, 3]
     assert [found[0].net.layers[0].out_channels for found in couplings] == [4, 6, 8]
 

@@ -81,17 +81,29 @@ def test_a_network_starts_at_zero_and_learns(net):
     assert any((p.grad != 0).any() for p in net.parameters())
 
 
-@pytest.mark.parametrize("features", range(2, 10))
-def test_three_mixed_couplings_change_every_feature(features):
-    """Three at most: an order that puts what was fixed into the changed half."""
-    for seed in range(20):
-        torch.manual_seed(seed)
-        changed = torch.zeros(features, dtype=torch.bool)
+@pytest.mark.parametrize("features", [2, 4, 6, 8, 100])
+def test_every_feature_is_changed_by_one_of_two_couplings(features):
+    for first in (0, 2, 4):
         names = torch.arange(features)
-        for _ in range(8):
-            names = names[mixing_order(features)]
-            changed[names[features - features // 2 :]] = True
-        assert changed.all(), f"seed {seed}"
+        changed = torch.zeros(features)
+        for step in (first, first + 1):
+            names = names[mixing_order(features, step)]
+            changed[names[features // 2 :]] += 1
+        assert torch.equal(changed, torch.ones(features))
+
+
+@pytest.mark.parametrize("features", [3, 5, 7])
+def test_an_odd_feature_out_has_its_turn_in_the_next_couplings(features):
+    names = torch.arange(features)
+    changed = torch.zeros(features)
+    for step in range(8):
+        names = names[mixing_order(features, step)]
+        changed[names[features - features // 2 :]] += 1
+    assert changed.min() >= 1
+
+
+def test_halves_are_mixed_anew_from_pair_to_pair():
+    assert not torch.equal(mixing_order(50, 0), mixing_order(50, 2))
 
 
 def test_a_permutation_puts_input_order_i_at_i():
@@ -102,7 +114,7 @@ def test_a_permutation_puts_input_order_i_at_i():
 
 def test_buffers_of_permutations_survive_averaging_of_weights_only():
     """They are integers: an average of them is no permutation (`use_buffers=False`)."""
-    layer = Permute(mixing_order(6))
+    layer = Permute(mixing_order(6, 0))
     assert not list(layer.parameters())
     assert {name: value.dtype for name, value in layer.named_buffers()} == {
         "order": torch.int64,

@@ -78,10 +78,10 @@ def test_gradients_are_finite_on_knots_on_edges_and_far_outside(inverse, dtype):
 
 def test_inverse_stands_extreme_parameters_in_single_precision():
     """Rounding makes the discriminant negative here: nflows asserts, a bare root gives NaN."""
-    for seed in range(20):
+    for seed in range(3):
         torch.manual_seed(seed)
-        raw = [(30 * torch.randn(5000, size)).requires_grad_() for size in (8, 8, 7)]
-        y = ((2 * torch.rand(5000) - 1) * TAIL).requires_grad_()
+        raw = [(30 * torch.randn(1000, size)).requires_grad_() for size in (8, 8, 7)]
+        y = ((2 * torch.rand(1000) - 1) * TAIL).requires_grad_()
         x, log_slope = rational_quadratic_spline(y, *raw, TAIL, inverse=True)
         (x.sum() + log_slope.sum()).backward()
         for tensor in (x, log_slope, y.grad, *(p.grad for p in raw)):

@@ -47,10 +47,10 @@ def _vector_steps(
     features: int, depth: int, subnet: Subnet, coupling: Univariate, context: int
 ) -> list[Transform]:
     steps: list[Transform] = []
-    for _ in range(depth):
+    for index in range(depth):
         steps += [
             ActNorm(features),
-            Permute(mixing_order(features)),
+            Permute(mixing_order(features, index)),
             Coupling(features, subnet, coupling, context),
         ]
     return steps
@@ -132,11 +132,10 @@ def _realnvp_level(
             MaskedCoupling(channels, mask, subnet, coupling, context),
         ]
     steps.append(Squeeze())
-    for _ in range(depth - spatial):
-        # Exchanging the halves alternates the channel mask.
+    for index in range(depth - spatial):
         steps += [
             ActNorm(4 * channels),
-            Permute(mixing_order(4 * channels)),
+            Permute(mixing_order(4 * channels, index)),
             Coupling(4 * channels, subnet, coupling, context),
         ]
     return CompositeTransform(steps)
