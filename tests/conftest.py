@@ -1,33 +1,23 @@
-"""What every test starts from, and how a refusal is checked."""
+"""What every test starts from, how a refusal is checked, and one small trained run."""
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
-from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
 
-from innflow import cli
-from innflow.config import compose_config, register_resolvers, to_plain
+from innflow.checkpoint import assemble
+from innflow.data.toy import Toy
 from innflow.errors import InnflowError
-from innflow.run import run
 
-# Two steps of everything, on images of 8x8 pixels.
-TINY_IMAGES = (
-    "+experiment=cats_ood",
-    "+debug=fdr",
-    *("data.size=8", "data.batch_size=8"),
-    *("model.levels=2", "model.depth=1", "model.hidden=8", "trainer.precision=32-true"),
-    *("analysis.scores.resamples=50", "analysis.samples.components=[2,4]"),
-    *("analysis.latent_cloud.samples=20", "analysis.latent_cloud.components=4"),
-)
-TINY_VECTORS = ("+experiment=moons", "+debug=fdr", "data.n=600", "data.n_val=40", "model.depth=2")
+pytest_plugins = ["tiny"]
 
 Refused = Callable[..., AbstractContextManager[None]]
 
@@ -53,81 +43,69 @@ def refused() -> Refused:
     return check
 
 
-def train(run_dir: Path, *overrides: str) -> dict[str, float]:
-    """Do what innflow-train does, in this process and into this folder."""
-    register_resolvers()
-    cfg = compose_config("train", [*overrides, f"run_dir={run_dir}"])
-    return run(to_plain(cfg), run_dir, list(overrides))
-
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory) -> Path:
-    """40 training cats of noise; 16 cats, 9 brighter dogs and 7 flat balls in val."""
-    root = tmp_path_factory.mktemp("photographs")
-    rng = np.random.default_rng(0)
-    sets = {"train/cat": (40, 0), "val/cat": (16, 0), "val/dog": (9, 60), "val/ball": (7, 255)}
-    for folder, (count, least) in sets.items():
-        (root / folder).mkdir(parents=True)
-        for i in range(count):
-            pixels = rng.integers(least, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / folder / f"{i}.png")
-    return root
-
-
-@pytest.fixture(scope="session")
-def image_run(photographs, tmp_path_factory) -> Path:
-    """A finished run on the photographs."""
-    folder = tmp_path_factory.mktemp("images")
-    cache = f"data.cache_dir={folder / 'cache'}"
-    train(folder / "run", *TINY_IMAGES, f"data.root={photographs}", cache)
-    return folder / "run"
-
-
-@pytest.fixture(scope="session")
-def vector_run(tmp_path_factory) -> Path:
-    """A finished run on two moons."""
-    run_dir = tmp_path_factory.mktemp("vectors") / "run"
-    train(run_dir, *TINY_VECTORS)
-    return run_dir
-
-
-class Answer(NamedTuple):
-    """What a command leaves on the terminal."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
+def plain_config() -> dict[str, Any]:
+    """Return the nodes of a config from which an application on vectors is assembled."""
+    return {
+        "seed": 0,
+        "partition": {"left": {"x": "data"}, "right": {"z": "rest"}},
+        "app": {"_target_": "innflow.app.Density", "_partial_": True},
+        "model": {
+            "_target_": "innflow.flow.vector",
+            "_partial_": True,
+            "depth": 2,
+            "hidden": [8],
+            "coupling": {"_target_": "innflow.flow.Spline", "bins": 4, "tail": 4.0},
+            "subnet": {"_target_": "innflow.flow.MLP", "_partial_": True},
+        },
+        "latent": {"z": {"_target_": "innflow.latent.StandardNormal"}},
+        "objective": {"_target_": "innflow.objective.Objective", "terms": None, "weights": None},
+        "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3},
+        "schedule": {"_target_": "innflow.app.schedule.cosine", "warmup": 0.1},
+        "score": {
+            "_target_": "innflow.score.Scorer",
+            "headline": "likelihood",
+            "scores": {"likelihood": {"_target_": "innflow.score.Likelihood"}},
+        },
+    }
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path) -> Command:
-    """Return `command("innflow-train", *arguments)`, called from an empty folder of its own."""
-    commands = {
-        "innflow-train": cli.train,
-        "innflow-eval": cli.evaluate,
-        "innflow-sample": cli.sample,
-        "innflow-score": cli.score,
-    }
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    for name in ("INNFLOW_STAMP", "HYDRA_FULL_ERROR"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("INNFLOW_CACHE", str(tmp_path / "cache"))
+def config() -> dict[str, Any]:
+    """Return a fresh copy of the small config, to be spoilt at will."""
+    return plain_config()
 
-    def call(name: str, *arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        monkeypatch.delenv("INNFLOW_STAMP", raising=False)
-        capsys.readouterr()
-        code = 0
-        try:
-            commands[name]()
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-        return Answer(code, *capsys.readouterr())
 
-    return call
+def train_quietly(
+    app: pl.LightningModule,
+    data: pl.LightningDataModule,
+    ckpt_path: Path | None = None,
+    **options: Any,
+) -> pl.Trainer:
+    """Train an application on the CPU; draw nothing, and write only what is asked for."""
+    silent = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    silent |= {"enable_checkpointing": False, "num_sanity_val_steps": 0, "max_epochs": -1}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*is deprecated.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        trainer = pl.Trainer(accelerator="cpu", devices=1, **(silent | options))
+        trainer.fit(app, datamodule=data, ckpt_path=ckpt_path)
+    return trainer
+
+
+@pytest.fixture
+def fit() -> Callable[..., pl.Trainer]:
+    """Return `fit(app, data, **options of the trainer)`."""
+    return train_quietly
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of a few steps, with best.ckpt and last.ckpt."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("run")
+    app = assemble(plain_config(), {"x": (2,)})
+    keep = ModelCheckpoint(folder / "checkpoints", "best", monitor="val/nll", save_last=True)
+    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    train_quietly(app, data, max_steps=4, callbacks=[keep], enable_checkpointing=True)
+    return folder

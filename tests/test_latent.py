@@ -25,10 +25,6 @@ def test_standard_normal_has_width_one():
     torch.testing.assert_close(StandardNormal().log_prob(value), expected)
 
 
-def test_log_prob_far_out_stays_finite():
-    assert StandardNormal().log_prob(torch.full((1, 2), 1e10)).isfinite().all()
-
-
 @pytest.mark.parametrize("sigma", [1.0, 0.2])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 def test_samples_have_the_width_times_the_temperature(sigma, temperature):

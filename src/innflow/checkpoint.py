@@ -85,12 +85,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
-    if not isinstance(checkpoint, dict) or not {"innflow", "state_dict"} <= checkpoint.keys():
+    own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
+    if not isinstance(own, dict) or "state_dict" not in checkpoint:
         raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
-    if checkpoint["innflow"].get("format") != FORMAT:
+    if own.get("format") != FORMAT:
         raise InnflowError(
-            f"{path}: written in format {checkpoint['innflow'].get('format')}, this version of "
-            f"innflow reads format {FORMAT}"
+            f"{path}: written in format {own.get('format')}, this version of innflow reads format "
+            f"{FORMAT}"
         )
     return checkpoint
 
@@ -113,7 +114,10 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     """
     path = find_checkpoint(run, which)
     checkpoint = read_checkpoint(path)
-    config = checkpoint["innflow"]["config"]
+    config = checkpoint["innflow"].get("config", {})
+    missing = [name for name in (*MODEL, "partition") if name not in config]
+    if missing:
+        raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
     if not trust:
         check_trusted({name: config[name] for name in MODEL}, str(path))
     app = assemble(config, checkpoint["innflow"]["shapes"])

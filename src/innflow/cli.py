@@ -7,6 +7,7 @@ at once.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -62,6 +63,7 @@ def score() -> None:
 def _guarded(name: str, command: Callable[[], None]) -> None:
     """Run a command; a mistake of the user ends it with one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # or Hydra prints its own several lines
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it raises what it logs
     register_resolvers()
     try:
         command()
@@ -89,6 +91,9 @@ def _explain(error: BaseException, overrides: Sequence[str]) -> str:
     if unknown is None or "No match in the defaults list" in message:
         return message
     key = unknown.group(1).lstrip("+~")
+    elsewhere = re.search(r"Did you mean to override (?:one of )?(\S+[^?]*)\?", message)
+    if elsewhere:  # a group within another, as in subnet@model.subnet=mlp
+        return f"{key} is unknown; did you mean {elsewhere.group(1)}?"
     close = difflib.get_close_matches(key, _known_keys(key, overrides), n=1)
     hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows what there is"
     return f"{key} is unknown{hint}"

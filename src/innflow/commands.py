@@ -15,6 +15,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
 from torch import Tensor
 
 from innflow.app import Application
@@ -112,14 +113,17 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
 
 def _write_images(images: Tensor, out: Path) -> None:
-    from torchvision.io import write_png
     from torchvision.utils import make_grid
 
     digits = len(str(len(images) - 1))
     for number, image in enumerate(images):
-        write_png(image, str(out / f"{number:0{digits}}.png"))
+        _write_png(image, out / f"{number:0{digits}}.png")
     shown = images[:256]
-    write_png(make_grid(shown, nrow=math.ceil(math.sqrt(len(shown)))), str(out / "grid.png"))
+    _write_png(make_grid(shown, nrow=math.ceil(math.sqrt(len(shown)))), out / "grid.png")
+
+
+def _write_png(image: Tensor, path: Path) -> None:
+    Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(path)
 
 
 def _write_vectors(vectors: Tensor, out: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_context_that_nobody_asked_for_is_refused(case, refused):
 
 @cases(FLOWS)
 def test_another_shape_is_refused(case, refused):
-    flow, (x, context) = case.make(), draw(case)
+    flow, (_, context) = case.make(), draw(case)
     wrong = torch.zeros(3, case.shape[0] + 1, *case.shape[1:])
     with refused(f"inputs have shape {tuple(wrong.shape[1:])}", f"takes {case.shape}"):
         flow(wrong, context)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
+import torch
 from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
@@ -207,4 +208,5 @@ def image(
         if not last:
             channels //= 2
         latents.append((channels, height, width))
-    return CouplingFlow(shape, built, latents)
+    flow = CouplingFlow(shape, built, latents)
+    return flow.to(memory_format=torch.channels_last)  # as the squeezed images that they meet

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import csv
+
+from innflow import flow
+from innflow.app import Density
+from innflow.callback import MetricsCSV
+from innflow.data.toy import Toy
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def train(fit, folder, steps):
+    app = Density(flow.vector(2, depth=1, hidden=(4,)))
+    data = Toy("moons", n=200, n_val=10, batch_size=32)
+    logger = MetricsCSV(folder)
+    fit(app, data, max_steps=steps, logger=logger, log_every_n_steps=1)
+
+
+def test_every_step_is_a_row_straight_in_the_run_folder(fit, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    train(fit, tmp_path, 3)
+    written = rows(tmp_path)
+    assert [row["step"] for row in written if row["train/nll"]] == ["0", "1", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "metrics.csv"]
+
+
+def test_rows_of_an_earlier_part_of_the_run_stay(fit, tmp_path):
+    train(fit, tmp_path, 2)
+    before = rows(tmp_path)
+    train(fit, tmp_path, 3)
+    after = rows(tmp_path)
+    assert len(before) == 2
+    assert [row["train/nll"] for row in after[:2]] == [row["train/nll"] for row in before]
+    assert len(after) > len(before)

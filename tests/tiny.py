@@ -1,0 +1,111 @@
+"""Finished runs of two steps each, and the commands called from an empty folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from innflow import cli
+from innflow.config import compose_config, register_resolvers, to_plain
+from innflow.run import run
+
+# Two steps of everything, on images of 8x8 pixels.
+TINY_IMAGES = (
+    "+experiment=cats_ood",
+    "+debug=fdr",
+    *("data.size=8", "data.batch_size=8"),
+    *("model.levels=2", "model.depth=1", "model.hidden=8", "trainer.precision=32-true"),
+    *("analysis.scores.resamples=50", "analysis.samples.components=[2,4]"),
+    *("analysis.latent_cloud.samples=20", "analysis.latent_cloud.components=4"),
+)
+TINY_MOONS = ("+experiment=moons", "+debug=fdr", "data.n=600", "data.n_val=40", "model.depth=2")
+TINY_VECTORS = (
+    *TINY_MOONS,
+    *("analysis.density2d.resolution=60", "analysis.density2d.samples=100"),
+)
+
+
+def train(run_dir: Path, *overrides: str) -> dict[str, float]:
+    """Do what innflow-train does, in this process and into this folder."""
+    register_resolvers()
+    cfg = compose_config("train", [*overrides, f"run_dir={run_dir}"])
+    return run(to_plain(cfg), run_dir, list(overrides))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """Noise of more or less contrast: 40 training cats; 16 cats, 9 dogs and 7 balls in val."""
+    root = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    sets = {"train/cat": (40, 0), "val/cat": (16, 0), "val/dog": (9, 40), "val/ball": (7, 90)}
+    for folder, (count, dark) in sets.items():
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(rng.integers(dark, dark + 120), 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def image_run(photographs, tmp_path_factory) -> Path:
+    """A finished run on the photographs."""
+    folder = tmp_path_factory.mktemp("images")
+    cache = f"data.cache_dir={folder / 'cache'}"
+    train(folder / "run", *TINY_IMAGES, f"data.root={photographs}", cache)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def vector_run(tmp_path_factory) -> Path:
+    """A finished run on two moons."""
+    run_dir = tmp_path_factory.mktemp("vectors") / "run"
+    train(run_dir, *TINY_VECTORS)
+    return run_dir
+
+
+class Answer(NamedTuple):
+    """What a command leaves on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path) -> Command:
+    """Return `command("innflow-train", *arguments)`, called from an empty folder of its own."""
+    commands = {
+        "innflow-train": cli.train,
+        "innflow-eval": cli.evaluate,
+        "innflow-sample": cli.sample,
+        "innflow-score": cli.score,
+    }
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for name in ("INNFLOW_STAMP", "HYDRA_FULL_ERROR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("INNFLOW_CACHE", str(tmp_path / "cache"))
+
+    def call(name: str, *arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        monkeypatch.delenv("INNFLOW_STAMP", raising=False)
+        capsys.readouterr()
+        code = 0
+        try:
+            commands[name]()
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        return Answer(code, *capsys.readouterr())
+
+    return call
