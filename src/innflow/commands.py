@@ -34,7 +34,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
     Any key of the run's own config under data, analysis, score and study may be given.
     """
-    from innflow.run import build_analyses, finish, make_study, study
+    from innflow.run import build_analyses, check_analyses, finish, make_study, study
 
     _check(arguments)
     app = _ask(arguments)
@@ -50,6 +50,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     analyses = build_analyses(config)
     data.prepare_data()
     case = make_study(app, data, config, _home(arguments))
+    check_analyses(analyses, case)
     out = _out(arguments, "eval")
     with claim(out):
         write_origin(out, config, overrides, str(app.device))

@@ -57,6 +57,7 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         data.prepare_data()
         data.train_dataloader()  # a batch larger than the training set is refused here
         case = make_study(app, data, config, run_dir)
+        check_analyses(analyses, case)
 
         clock = Clock()
         trainer = make_trainer(config, run_dir, clock)
@@ -114,6 +115,13 @@ def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
         for name, node in config["analysis"].items()
         if node is not None
     }
+
+
+def check_analyses(analyses: Mapping[str, Analysis], case: Study) -> None:
+    """Let every analysis that asks something of the data refuse them before training."""
+    for analysis in analyses.values():
+        if hasattr(analysis, "check"):
+            analysis.check(case)
 
 
 def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.Trainer:

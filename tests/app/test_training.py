@@ -60,12 +60,12 @@ def test_training_reaches_the_entropy_of_a_gaussian(coupling, fit):
     covariance = torch.tensor([[1.0, 1.6, 0.0], [1.6, 4.0, 0.3], [0.0, 0.3, 0.25]])
     target = MultivariateNormal(torch.tensor([3.0, -2.0, 0.5]), covariance)
     app = Density(
-        flow.vector(3, depth=4, hidden=(32,), coupling=coupling),
+        flow.vector(3, depth=3, hidden=(32,), coupling=coupling),
         optimizer=adam(1e-2),
         schedule=cosine(),
     )
     watch = Watch()
-    data = Drawn(target.sample((8192,)), batch_size=512)
+    data = Drawn(target.sample((8192,)), batch_size=256)
     fit(app, data, max_steps=250, limit_val_batches=0, callbacks=[watch])
     reached = -app.log_prob(target.sample((20_000,))).mean()
     assert abs(reached - target.entropy()) < 0.05

@@ -19,7 +19,6 @@ from innflow.flow import (
     Affine,
     ConvNet,
     Coupling,
-    CouplingFlow,
     Flatten,
     LULinear,
     MaskedCoupling,
@@ -122,10 +121,3 @@ def draw(case: Case, dtype: torch.dtype = torch.float32, batch: int = 3) -> tupl
 def built(case: Case, dtype: torch.dtype = torch.float32) -> Transform:
     """Return the case's transform, perturbed."""
     return perturb(case.make()).to(dtype)
-
-
-def as_flow(case: Case) -> CouplingFlow:
-    """Return the case's flow, perturbed."""
-    flow = built(case)
-    assert isinstance(flow, CouplingFlow)
-    return flow

@@ -45,9 +45,13 @@ class Attributes:
     reach: float = 1.5
     steps: int = 9
 
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("attributes")
+
     def __call__(self, study: Study) -> Findings:
         """Draw one figure a direction, and tabulate what the walk does to the attribute."""
-        study.require_images("attributes")
+        self.check(study)
         train, val = study.measure("train"), study.measure("val")
         starts = np.random.default_rng(study.seed + 1).permutation(len(val))[: self.images]
         amounts = np.linspace(-self.reach, self.reach, self.steps)

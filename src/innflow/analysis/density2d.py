@@ -26,9 +26,13 @@ class Density2d:
     resolution: int = 400
     lines: int = 13
 
+    def check(self, study: Study) -> None:
+        """Refuse data that are not of two dimensions."""
+        require_plane(study, "density2d")
+
     def __call__(self, study: Study) -> Findings:
         """Return `test/integral` and `test/mmd` with the figures of the plane."""
-        require_plane(study, "density2d")
+        self.check(study)
         train, val = study.measure("train"), study.measure("val")
         drawn = study.sample(self.samples).astype(np.float64)
         extent = bounds(train.data, val.data, drawn)

@@ -23,14 +23,18 @@ class Exact:
 
     resolution: int = 300
 
-    def __call__(self, study: Study) -> Findings:
-        """Return KL(p || q) in nats as `test/kl`, with its standard error `test/kl_se`."""
-        exact = getattr(study.data, "log_prob", None)
-        if exact is None:
+    def check(self, study: Study) -> None:
+        """Refuse data whose density is not known."""
+        if getattr(study.data, "log_prob", None) is None:
             raise InnflowError(
                 "analysis exact: the data have no exact log_prob: leave it out of the analysis "
-                "group, or choose data=tractable"
+                "group, or choose data=mixture"
             )
+
+    def __call__(self, study: Study) -> Findings:
+        """Return KL(p || q) in nats as `test/kl`, with its standard error `test/kl_se`."""
+        self.check(study)
+        exact = study.data.log_prob
         val = study.measure("val")
         log_p = in_batches(exact, val.data, "exact log p").astype(np.float64)
         log_q = val.log_prob.astype(np.float64)

@@ -22,9 +22,13 @@ class Interpolation:
     pairs: int = 4
     steps: int = 9
 
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("interpolation")
+
     def __call__(self, study: Study) -> Findings:
         """Draw two rows a pair."""
-        study.require_images("interpolation")
+        self.check(study)
         latent = study.measure("val").latent
         pairs = min(self.pairs, len(latent) // 2)
         chosen = np.random.default_rng(study.seed).permutation(len(latent))[: 2 * pairs]

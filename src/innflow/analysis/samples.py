@@ -34,9 +34,13 @@ class Samples:
     nearest_at: float = 0.8
     components: Sequence[int] = (8, 32, 128)
 
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("samples")
+
     def __call__(self, study: Study) -> Findings:
         """Draw the grid, the nearest images and the samples of few dimensions."""
-        study.require_images("samples")
+        self.check(study)
         findings = Findings("Samples", "")
         rows = [to_pixels(study.sample(self.columns, t)) for t in self.temperatures]
         findings.figures["temperatures"] = Plot(

@@ -26,9 +26,13 @@ class Temperature:
     rows: int = 6
     items: int = 128
 
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("temperature")
+
     def __call__(self, study: Study) -> Findings:
         """Draw the grid, and tabulate bits/dim and contrast beside those of val."""
-        study.require_images("temperature")
+        self.check(study)
         drawn = {t: to_pixels(study.sample(self.items, t)) for t in self.temperatures}
         table = []
         for t, images in drawn.items():

@@ -10,7 +10,7 @@ from innflow.errors import InnflowError
 
 
 class Guard(pl.Callback):
-    """Check the loss before every backward pass.
+    """Check the loss before every backward pass, and the likelihood of held-out data.
 
     The weights and the checkpoints are still those of the last good step then. Nothing is skipped
     or averaged away: a flow whose loss was infinite once has a reason, which more steps hide.
@@ -23,12 +23,20 @@ class Guard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         """Raise where the loss is not finite."""
-        if bool(torch.isfinite(loss)):
-            return
+        if not bool(torch.isfinite(loss)):
+            self._stop(trainer, "train/")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise where a validation metric is not finite, before it is saved as the best."""
+        if not all(bool(torch.isfinite(v)) for v in trainer.callback_metrics.values()):
+            self._stop(trainer, "val/")
+
+    @staticmethod
+    def _stop(trainer: pl.Trainer, stage: str) -> None:
         terms = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith("train/") and not bool(torch.isfinite(value))
+            if name.startswith(stage) and not bool(torch.isfinite(value))
         }
         named = ", ".join(f"{name}={value}" for name, value in terms.items()) or "the loss"
         raise InnflowError(

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_CACHE = "~/.cache/innflow"
 _TEST_SHARE = 0.1
+MAX_SIZE = 1024
+"""Longest side that is taken: a typo with zeros too many must not fill the memory."""
 _LAYOUT = "expected ROOT/train/<class>/... and ROOT/val/<class>/..."
 
 
@@ -64,7 +66,8 @@ class ImageModule(PartsDataModule):
         workers: int,
         seed: int,
     ) -> None:
-        check_whole("size", size, 1)
+        if check_whole("size", size, 1) > MAX_SIZE:
+            raise InnflowError(f"data.size={size}: flows of more than {MAX_SIZE} pixels do not fit")
         if channels not in (1, 3):
             raise InnflowError(f"data.channels={channels}: give 3 for colour or 1 for grey")
         super().__init__((channels, size, size), batch_size, holdout, workers, seed)
