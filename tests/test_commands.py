@@ -62,6 +62,24 @@ def test_evaluation_of_vectors_goes_into_the_run_by_default(command, vector_run)
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.parametrize("group", ["data", "analysis", "score"])
+def test_evaluation_builds_nothing_else_that_a_checkpoint_names(
+    group, command, vector_run, tmp_path
+):
+    planted = tmp_path / "planted.ckpt"
+    checkpoint = torch.load(vector_run / "checkpoints" / "best.ckpt", weights_only=True)
+    mark = tmp_path / "was-run"
+    attack = {"_target_": "pathlib.Path.touch", "self": str(mark)}
+    whole = {"_target_": "os.system", "command": f"touch {mark}"}
+    checkpoint["innflow"]["config"][group] = whole if group == "data" else {"odd": attack}
+    torch.save(checkpoint, planted)
+    answer = command("innflow-eval", f"run={planted}")
+    assert answer.code == 2
+    assert "trust=True" in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert not mark.exists()
+
+
 def test_samples_of_images_are_files_and_a_grid(command, image_run):
     def draw(out: str, *more: str) -> dict[str, bytes]:
         answer = command("innflow-sample", f"run={image_run}", "n=12", f"out={out}", *more)

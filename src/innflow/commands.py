@@ -20,7 +20,15 @@ from torch import Tensor
 
 from innflow.app import Application
 from innflow.checkpoint import load
-from innflow.config import as_config, build, check, compose_config, one_line, to_plain
+from innflow.config import (
+    as_config,
+    build,
+    check,
+    check_trusted,
+    compose_config,
+    one_line,
+    to_plain,
+)
 from innflow.errors import InnflowError
 from innflow.progress import announce, track
 from innflow.rundir import claim, write_origin
@@ -38,6 +46,9 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
     _check(arguments)
     app = _ask(arguments)
+    if not arguments["trust"]:
+        stored = {group: app.config[group] for group in GROUPS}
+        check_trusted(stored, f"run={arguments['run']}", data=True)
     config = override(app.config, overrides)
     if arguments["seed"] is not None:
         config["seed"] = arguments["seed"]

@@ -173,12 +173,17 @@ def build(config: Any, path: str) -> Any:
         return instantiate(config, _convert_="all")
 
 
-def check_trusted(config: Mapping[str, Any], where: str) -> None:
+def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> None:
     """Refuse targets that a file must not be able to name.
 
     A checkpoint is data: building from it may only construct what innflow defines for building
     applications, and modules, optimizers and schedulers of torch and torchvision. Interpolations
     are refused too: resolving one (`${oc.create:...}`) can bring in a target that nobody has seen.
+
+    Args:
+        config: the nodes that are to be built.
+        where: the file they come from.
+        data: also admit innflow's data modules and analyses.
 
     Raises:
         InnflowError: naming the target and how to allow it.
@@ -190,7 +195,8 @@ def check_trusted(config: Mapping[str, Any], where: str) -> None:
             )
     for path, node in nodes(config):
         name = str(node["_target_"])
-        if not _harmless(name, path, node):
+        admitted = data and _serves_data(name, path, node)
+        if not admitted and not _harmless(name, path, node):
             raise InnflowError(
                 f"{where}: {path}._target_={name} is nothing that innflow, torch or torchvision "
                 "builds models of; if you trust this file, load it with trust=True"
@@ -226,6 +232,16 @@ def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
     target = target_of(path, node)
     kinds = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
     return inspect.isclass(target) and issubclass(target, kinds)
+
+
+def _serves_data(name: str, path: str, node: Mapping[str, Any]) -> bool:
+    if name == "innflow.data.simcats.cats":
+        return True
+    if not name.startswith(("innflow.data.", "innflow.analysis.")):
+        return False
+    target = target_of(path, node)
+    home = str(getattr(target, "__module__", ""))
+    return inspect.isclass(target) and home.startswith(("innflow.data.", "innflow.analysis."))
 
 
 def one_line(error: BaseException) -> str:

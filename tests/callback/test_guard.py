@@ -69,3 +69,31 @@ def test_data_that_are_not_finite_name_the_likelihood(data, fit, refused):
 def test_a_finite_loss_goes_on(data, fit):
     trainer = fit(faulty(100, 1.0), data, max_steps=5, callbacks=[Guard()])
     assert trainer.global_step == 5
+
+
+class Steep:
+    """A finite term whose gradient is infinite after some steps."""
+
+    def __init__(self, good: int):
+        self.left = good
+
+    def __call__(self, step):
+        self.left -= 1
+        zero = (step.logabsdet - step.logabsdet.detach()).mean()
+        return zero if self.left >= 0 else zero.sqrt()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(data, fit, refused):
+    objective = Objective({"nll": nll, "steep": Steep(2)})
+    app = Density(flow.vector(2, depth=2, hidden=(4,)), objective=objective)
+    with refused("step 2:", "a gradient is not finite"):
+        fit(app, data, max_steps=10, gradient_clip_val=1.0, callbacks=[Guard()])
+    assert all(p.isfinite().all() for p in app.parameters())
+
+
+def test_held_out_data_that_are_not_finite_stop_the_run(data, fit, refused):
+    data.setup()
+    data.sets()["monitor"].parts["x"][0] = float("nan")
+    app = Density(flow.vector(2, depth=2, hidden=(4,)))
+    with refused("val/nll=nan is not finite"):
+        fit(app, data, max_steps=40, limit_val_batches=1.0, callbacks=[Guard()])

@@ -53,7 +53,7 @@ def progress(trainer: Trainer, steps: float) -> float:
         trainer: of the run.
         steps: steps after which it ends, infinite where only time limits it.
     """
-    shares = [trainer.global_step / steps]
+    shares = [trainer.global_step / max(steps, 1)]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Timer) and callback._duration is not None:
             shares.append(callback.time_elapsed("train") / callback._duration)
