@@ -3,7 +3,9 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 import torch
 
 from innflow.data.table import Table, read_table
@@ -51,9 +53,6 @@ def test_shape_needs_the_header_only(tmp_path):
 
 
 def test_npz_and_parquet(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    import pyarrow
-
     np.savez(tmp_path / "t.npz", a=VALUES[:, 0], pair=VALUES[:, 1:].astype(np.float32))
     assert Table(tmp_path / "t.npz").shape == (3,)
     assert Table(tmp_path / "t.npz", columns=["pair"]).shape == (2,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -110,9 +111,9 @@ class PartsDataModule(LightningDataModule):
         """Shape of every part, known before any data are touched."""
         return {"x": self.shape}
 
+    @abstractmethod
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets by name: "train", "monitor", "val", then the outliers."""
-        raise NotImplementedError
 
     def augment(self, x: Tensor) -> Tensor:
         """Return a random variation of every item of x (B, ...); by default x itself."""
