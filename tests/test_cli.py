@@ -59,6 +59,8 @@ def refuse(command, tmp_path):
         ("trainer.max_time=soon", ("trainer", "soon")),
         ("trainer.max_steps=many", ("trainer.max_steps='many'",)),
         ("seed=-1", ("seed=-1", "takes a whole number")),
+        ("name=null", ("name=None", "takes a name")),
+        ("paths.outputs=null", ("paths.outputs=None", "takes a name")),
         ("seed=lucky", ("seed='lucky'",)),
         ("study.train_limit=0", ("study.train_limit=0", "at least 2")),
         ("score.headline=beauty", ("beauty", "likelihood")),

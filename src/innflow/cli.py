@@ -181,6 +181,10 @@ def _check_top_level(config: DictConfig) -> None:
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise InnflowError(f"seed={seed!r}: takes a whole number from 0 to 4294967295")
+    for key in ("name", "paths.outputs"):
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, str) or not value:
+            raise InnflowError(f"{key}={value!r}: takes a name, for the folder of the run")
     for key in ("run_dir", "ckpt"):
         if not isinstance(config[key], str | None):
             raise InnflowError(f"{key}={config[key]!r}: takes a path")
