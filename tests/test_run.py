@@ -211,7 +211,7 @@ def test_a_resumed_run_goes_on(tmp_path, monkeypatch):
     initialised = []
     initialise = ActNorm.initialise
 
-    def noted(layer: ActNorm, inputs: torch.Tensor) -> None:
+    def noted(layer: ActNorm, inputs: torch.Tensor, context: None) -> None:
         initialised.append(layer)
         initialise(layer, inputs)
 
@@ -224,7 +224,7 @@ def test_a_resumed_run_goes_on(tmp_path, monkeypatch):
     before = rows_of(run_dir / "metrics.csv")
     weights = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
-    monkeypatch.setattr(ActNorm, "initialise", lambda self, x: pytest.fail("initialised again"))
+    monkeypatch.setattr(ActNorm, "initialise", lambda self, *x: pytest.fail("initialised again"))
     train(run_dir, *short, "trainer.max_steps=5", "ckpt=last")
     after = rows_of(run_dir / "metrics.csv")
     steps = [int(row["step"]) for row in after if row["train/nll"]]

@@ -22,13 +22,18 @@ SCORES = "scores.npz"
 """File of a run folder in which its fitted scores stand."""
 
 
-def assemble(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> Application:
+def assemble(
+    config: Mapping[str, Any],
+    shapes: Mapping[str, Sequence[int]],
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Application:
     """Build the application that a config describes.
 
     Args:
         config: plain dicts with the nodes app, partition, model, latent, objective, optimizer and
             schedule.
         shapes: shape of every part that the data set gives.
+        columns: names of the features of vector parts, and of the classes under `label`.
     """
     partition = Partition.build(**config["partition"], shapes=shapes)
     make_flow, make_app = build(config["model"], "model"), build(config["app"], "app")
@@ -38,7 +43,7 @@ def assemble(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> 
     with refusals("optimizer"):
         optimizer([torch.nn.Parameter(torch.zeros(1))])  # a bad value shows before training
     with refusals("model"):
-        flow = make_flow(partition.shape)
+        flow = make_flow(partition.shape, context=partition.context_features)
     with refusals("app"):
         app: Application = make_app(
             flow=flow,
@@ -50,6 +55,7 @@ def assemble(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> 
         )
     app.config = dict(config)
     app.shapes = {name: list(shape) for name, shape in shapes.items()}
+    app.columns = {name: list(names) for name, names in (columns or {}).items()}
     return app
 
 
@@ -120,13 +126,14 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
         raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
     if not trust:
         check_trusted({name: config[name] for name in MODEL}, str(path))
-    app = assemble(config, checkpoint["innflow"]["shapes"])
+    own = checkpoint["innflow"]
+    app = assemble(config, own["shapes"], own.get("columns"))
     try:
         app.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InnflowError(f"{path}: its weights do not fit its own config: {reason}") from None
     fitted = Path(run) / SCORES
-    if Path(run).is_dir() and fitted.is_file():
+    if Path(run).is_dir() and fitted.is_file() and config["score"]:
         app.scorer = build(config["score"], "score").load(fitted)
     return app.eval()

@@ -165,7 +165,7 @@ def _run_job(cfg: DictConfig) -> None:
 
     metrics = run(plain, Path(cfg.run_dir), list(settings.overrides.task))
     if metrics:
-        _summarize(metrics, plain["score"]["headline"])
+        _summarize(metrics, plain["score"].get("headline"))
         sys.stdout.write(f"{cfg.run_dir}\n")
         sys.stdout.flush()
 
@@ -192,9 +192,9 @@ def _check_top_level(config: DictConfig) -> None:
         raise InnflowError("ckpt: say with run_dir=DIR which run goes on")
 
 
-def _summarize(metrics: dict[str, float], headline: str) -> None:
+def _summarize(metrics: dict[str, float], headline: str | None) -> None:
     """Print the numbers that a person looks at first; metrics.json has all."""
-    shown = ("test/", "bpd/", f"ood/{headline}/", "roundtrip/", "time/")
+    shown = ("test/", "bpd/", f"ood/{headline}/", "roundtrip/", "posterior/", "time/")
     names = [
         name
         for name in sorted(metrics)

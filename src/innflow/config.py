@@ -20,7 +20,7 @@ from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)
 
-BUILDING = ("app", "flow", "latent", "objective", "partition", "score")
+BUILDING = ("app", "flow", "latent", "mixture", "objective", "partition", "score", "terms")
 """Modules of innflow that only build: what a checkpoint may name."""
 STAMP = "INNFLOW_STAMP"
 CONF = "innflow.conf"

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
+from innflow.latent import Latent
+
+Parts = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Everything that one pass from left to right has computed.
+    """Everything that one pass from left to right has computed, and the way back.
 
     Attributes:
         parts: left parts, by name.
         latents: right parts, by name.
         logabsdet: log-determinant of the flow, (B,).
         log_prob: log density of the left in data units, (B,) nats.
+        targets: what is known of the right and of the context, by name: y, or labels.
+        latent: the densities of the right parts.
+        invert: maps right parts to left parts, with the same context.
+        progress: of the training, in [0, 1].
     """
 
-    parts: Mapping[str, Tensor]
-    latents: Mapping[str, Tensor]
+    parts: Parts
+    latents: Parts
     logabsdet: Tensor
     log_prob: Tensor
+    targets: Parts = field(default_factory=dict)
+    latent: Latent | None = None
+    invert: Callable[[Parts], Parts] | None = None
+    progress: float = 1.0
 
 
 Term = Callable[[Step], Tensor]
-"""A loss term: one number in nats per item, averaged over the batch."""
+"""A loss term: one number, averaged over the batch.
+
+A term in nats grows with the number of dimensions, and the objective divides it by that; one
+whose attribute `per_dim` is false does not.
+"""
 
 
 def nll(step: Step) -> Tensor:
@@ -38,14 +53,14 @@ def nll(step: Step) -> Tensor:
 
 
 class Objective(nn.Module):
-    """A weighted sum of terms, divided by the number of dimensions.
+    """A weighted sum of terms, likelihoods divided by the number of dimensions.
 
     Per dimension, learning rates and clipping thresholds carry over between sizes of data. The
-    terms themselves are returned unweighted and in nats, to be logged under their names.
+    terms themselves are returned unweighted and whole, to be logged under their names.
 
     Args:
         terms: name -> term; `nll` alone by default.
-        weights: name -> weight; 1 where none is given.
+        weights: name -> weight; 1 where none is given. A term of weight 0 is not computed.
     """
 
     def __init__(
@@ -62,13 +77,19 @@ class Objective(nn.Module):
                 f"objective: weights for {', '.join(unknown)}, but the terms are "
                 f"{', '.join(self.terms)}"
             )
+        if not any(self.weights.values()):
+            raise InnflowError("objective: every weight is 0, there is nothing to minimise")
 
     def forward(self, step: Step, dims: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss in nats per dimension and every term by name."""
-        values = {name: term(step) for name, term in self.terms.items()}
-        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
-        return total / dims, values
+        """Return the loss and every term by name."""
+        values = {name: term(step) for name, term in self.terms.items() if self.weights[name]}
+        shares = [
+            self.weights[name] * value / (dims if getattr(self.terms[name], "per_dim", True) else 1)
+            for name, value in values.items()
+        ]
+        return torch.stack(shares).sum(), values
 
     def extra_repr(self) -> str:
         """Show the weighted sum."""
-        return " + ".join(f"{self.weights[name]:g} {name}" for name in self.terms)
+        used = [name for name in self.terms if self.weights[name]]
+        return " + ".join(f"{self.weights[name]:g} {name}" for name in used)

@@ -1,7 +1,9 @@
 """Partition: names for the parts on both sides of a bijection.
 
     x (3, 32, 32)        <->  z 3072             density, generation
-    x (8, 8) + eps 16    <->  y 10 + z 70        inverse problems
+    x (3, 32, 32)        <->  z 3008 + y 64      generative classification
+    x 16 + eps 16        <->  y 16 + z 16        inverse problems
+    x 4                  <->  z 4, given y 2     the same by conditioning
 
 One flow maps the left to the right. Which part is data, label, noise or latent is said here and
 nowhere else.
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -39,14 +41,21 @@ class Partition:
 
     left: Mapping[str, tuple[int, ...]]
     right: Mapping[str, tuple[int, ...]]
+    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the parts and pad the shorter side."""
         left = {name: tuple(shape) for name, shape in self.left.items()}
         right = {name: tuple(shape) for name, shape in self.right.items()}
+        given = {name: tuple(shape) for name, shape in self.context.items()}
         if not left or not right:
             raise InnflowError("partition: each side needs at least one part")
-        for name, shape in (*left.items(), *right.items()):
+        both = sorted(set(given) & (set(left) | set(right)))
+        if both:
+            raise InnflowError(
+                f"partition: {', '.join(both)} is context and a part of a side: choose one"
+            )
+        for name, shape in (*left.items(), *right.items(), *given.items()):
             if not shape or any(size < 1 for size in shape):
                 raise InnflowError(f"partition: part {name} has shape {shape}: sizes must be >= 1")
         if len({shape[1:] for shape in left.values()}) > 1:
@@ -70,6 +79,7 @@ class Partition:
             )
         object.__setattr__(self, "left", left)
         object.__setattr__(self, "right", right)
+        object.__setattr__(self, "context", given)
 
     @classmethod
     def build(
@@ -77,12 +87,14 @@ class Partition:
         left: Mapping[str, Size],
         right: Mapping[str, Size],
         shapes: Mapping[str, Sequence[int]],
+        context: Mapping[str, Size] | None = None,
     ) -> Partition:
         """Build from a config, where a size may be a number, a shape, `data` or `rest`.
 
         Args:
             left: part name -> size.
             right: part name -> size; at most one is `rest`: what the others leave over.
+            context: part name -> size.
             shapes: what `data` stands for, by part name; a data module's `shapes`.
         """
 
@@ -112,6 +124,7 @@ class Partition:
             return tuple(whole)
 
         lefts = {name: shape("left", name, size) for name, size in left.items()}
+        given = {name: shape("context", name, size) for name, size in (context or {}).items()}
         known = {name: shape("right", name, size) for name, size in right.items() if size != "rest"}
         open_parts = [name for name in right if name not in known]
         if len(open_parts) > 1:
@@ -122,7 +135,7 @@ class Partition:
                 f"partition: left {_row(lefts)}, right {_row(known)}: "
                 f"nothing is left over for {open_parts[0]}"
             )
-        return cls(lefts, {name: known.get(name, (rest,)) for name in right})
+        return cls(lefts, {name: known.get(name, (rest,)) for name in right}, given)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -134,6 +147,20 @@ class Partition:
     def features(self) -> int:
         """Number of dimensions of either side."""
         return _total(self.left)
+
+    @property
+    def context_features(self) -> int:
+        """Number of context features that every coupling sees."""
+        return _total(self.context)
+
+    def join_context(self, parts: Mapping[str, Tensor]) -> Tensor | None:
+        """Put the context parts side by side, (B, context_features); None where there are none."""
+        if not self.context:
+            return None
+        missing = [name for name in self.context if name not in parts]
+        if missing:
+            raise InnflowError(f"partition: context {', '.join(missing)} is missing")
+        return torch.cat([parts[name].flatten(1) for name in self.context], dim=1)
 
     def join(self, side: Side, parts: Mapping[str, Tensor]) -> Tensor:
         """Stack the parts of one side on dim 1: left (B, *shape), right (B, features)."""
@@ -180,7 +207,8 @@ class Partition:
 
     def __str__(self) -> str:
         """Say which parts stand on which side."""
-        return self.describe(self.left, self.right)
+        given = f", given {_row(self.context)}" if self.context else ""
+        return self.describe(self.left, self.right) + given
 
 
 def _total(parts: Mapping[str, tuple[int, ...]]) -> int:

@@ -57,6 +57,8 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         data.prepare_data()
         data.train_dataloader()  # a batch larger than the training set is refused here
         case = make_study(app, data, config, run_dir)
+        app.columns = {name: list(names) for name, names in data.columns.items()}
+        app.check_data(data)
         check_analyses(analyses, case)
 
         clock = Clock()
@@ -156,10 +158,11 @@ def make_study(
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
         raise InnflowError(f"study.train_limit={limit}: takes a whole number of at least 2")
     scorer = app.scorer
-    if scorer is None or app.config["score"] != config["score"]:
+    if config["score"] and (scorer is None or app.config["score"] != config["score"]):
         scorer = build(config["score"], "score")
     case = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
-    _ = case.calibration_index
+    if scorer is not None:
+        _ = case.calibration_index
     return case
 
 
@@ -171,10 +174,11 @@ def study(
     The application gets the fitted scorer.
     """
     started = time.monotonic()
-    if not case.scorer.fitted:
-        case.fit_scorer()
-    app.scorer = case.scorer
-    case.scorer.save(out / SCORES)
+    if case.scorer is not None:
+        if not case.scorer.fitted:
+            case.fit_scorer()
+        app.scorer = case.scorer
+        case.scorer.save(out / SCORES)
     findings = {}
     for name, analysis in analyses.items():
         log.info("analysis %s", name)

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from innflow.flow import ActNorm, CouplingFlow, image, vector
-from innflow.flow.actnorm import initialise
+from innflow.flow.initialise import initialise
 
 from .zoo import FLOWS, draw
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,7 +19,7 @@ from innflow.errors import InnflowError
 from innflow.flow import CouplingFlow
 from innflow.latent import Latent, StandardNormal
 from innflow.objective import Objective, Step
-from innflow.partition import Partition
+from innflow.partition import PAD, Partition
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 FORMAT = 1
@@ -29,7 +30,7 @@ class FlowModule(pl.LightningModule):
     """A flow, the names of its parts, their densities, and what is minimised.
 
     It trains; `Application` answers questions, and what differs between applications is how data
-    become left parts: `observe`.
+    become left parts, `observe`, and what is known of the right, `targets`.
 
     Args:
         flow: the bijection.
@@ -62,9 +63,10 @@ class FlowModule(pl.LightningModule):
         self.objective = objective or Objective()
         self.make_optimizer = optimizer
         self.schedule = schedule or constant()
-        # Filled by whoever assembles the application; both go into its checkpoints.
+        # Filled by whoever assembles the application; they go into its checkpoints.
         self.config: dict[str, Any] = {}
         self.shapes: dict[str, list[int]] = {}
+        self.columns: dict[str, list[str]] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,16 +94,69 @@ class FlowModule(pl.LightningModule):
     ) -> dict[str, Tensor]:
         """Return the left parts of a batch; with no noise source, the repeatable ones."""
 
-    def forward(self, parts: Mapping[str, Tensor]) -> Step:
-        """Take left parts to the right and give their exact log-likelihood."""
-        latent, logabsdet = self.flow(self.partition.join("left", parts))
+    def targets(
+        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Return what a batch knows of the right parts and of the context."""
+        return {}
+
+    def forward(
+        self, parts: Mapping[str, Tensor], targets: Mapping[str, Tensor] | None = None
+    ) -> Step:
+        """Take left parts to the right and give their exact log-likelihood.
+
+        Where the left is padded, that is the evidence lower bound log p(x, pad) - log q(pad).
+        """
+        targets = targets or {}
+        context = self.partition.join_context(targets)
+        latent, logabsdet = self.flow(self.partition.join("left", parts), context)
         latents = self.partition.split("right", latent)
-        log_prob = self.latent.log_prob(latents) + logabsdet - self.log_volume
-        return Step(parts=parts, latents=latents, logabsdet=logabsdet, log_prob=log_prob)
+        log_prob = self.likelihood(latents, targets) + logabsdet - self.log_volume
+        if PAD in self.partition.left:
+            log_prob = log_prob - self.latent[PAD].log_prob(parts[PAD].flatten(1))
+
+        def invert(right: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            joined, _ = self.flow.inverse(self.partition.join("right", right), context)
+            return self.partition.split("left", joined)
+
+        return Step(
+            parts=parts,
+            latents=latents,
+            logabsdet=logabsdet,
+            log_prob=log_prob,
+            targets=targets,
+            latent=self.latent,
+            invert=invert,
+        )
+
+    def likelihood(self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
+        """Return log p of right parts, (B,) in nats, given what is known of them."""
+        return self.latent.log_prob(latents, targets)
+
+    def padded(
+        self, parts: Mapping[str, Tensor], noise: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Add the padding of the left, where there is one: small noise, the same without a source.
+
+        Padding of exact zeros would let the flow put any scale on it.
+        """
+        if PAD not in self.partition.left:
+            return dict(parts)
+        x = parts["x"]
+        empty = x.new_empty(len(x), *self.partition.left[PAD])
+        source = torch.Generator().manual_seed(0) if noise is None else noise
+        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, source)}
+
+    def see(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
+        """Take a batch of data from left to right."""
+        parts = self.padded(self.observe(batch, noise), noise)
+        return self(parts, self.targets(batch, noise))
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Return the objective of one batch and log its terms."""
-        step = self(self.observe(batch, noise=torch.default_generator))
+        done = progress(self.trainer, self.trainer.estimated_stepping_batches)
+        self.latent.advance(done)
+        step = replace(self.see(batch, noise=torch.default_generator), progress=done)
         loss, terms = self.objective(step, self.dims)
         size = len(step.log_prob)
         named = {f"train/{name}": value.detach() for name, value in terms.items()}
@@ -112,9 +167,11 @@ class FlowModule(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Log the likelihood of held-out training data, without noise and in full precision."""
         with torch.autocast(self.device.type, enabled=False):
-            step = self(self.observe(batch, noise=None))
+            step = self.see(batch, noise=None)
+            loss, _ = self.objective(step, self.dims)
         size = len(step.log_prob)
-        values = {"val/nll": -step.log_prob.mean(), **self._likelihood("val", step)}
+        nll = -step.log_prob.mean()
+        values = {"val/nll": nll, "val/loss": loss, **self._likelihood("val", step)}
         self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
 
     def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
@@ -124,11 +181,17 @@ class FlowModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Let every ActNorm see one batch, unless a resumed run has brought its values."""
         loader: Any = self.trainer.train_dataloader
-        batch = next(iter(loader))
-        batch = self.trainer.strategy.batch_to_device(batch)
+        batch = self.trainer.strategy.batch_to_device(self.first_batch(loader))
+        self.latent.advance(0.0)
+        noise = torch.default_generator
         with torch.autocast(self.device.type, enabled=False):
-            parts = self.observe(batch, noise=torch.default_generator)
-            self.flow.initialise(self.partition.join("left", parts))
+            parts = self.padded(self.observe(batch, noise), noise)
+            context = self.partition.join_context(self.targets(batch, noise))
+            self.flow.initialise(self.partition.join("left", parts), context)
+
+    def first_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the data from which layers initialise themselves."""
+        return next(iter(loader))
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer and a schedule that follows the progress of the run."""
@@ -146,6 +209,7 @@ class FlowModule(pl.LightningModule):
             "format": FORMAT,
             "config": self.config,
             "shapes": self.shapes,
+            "columns": self.columns,
         }
 
     def __repr__(self) -> str:

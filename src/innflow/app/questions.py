@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from innflow.app.base import FlowModule
+from innflow.app.units import Pixels, Units, Vectors
 from innflow.errors import InnflowError
+from innflow.latent import Normal
+from innflow.objective import Step
+from innflow.partition import PAD
 from innflow.score import Measured, Scorer
 
 
@@ -37,17 +42,13 @@ class Application(FlowModule):
 
     Every question takes and gives data units, on any device, and is answered in evaluation mode,
     without gradients and in the flow's own precision.
-
-        app = innflow.load(run)
-        app.log_prob(x), app.sample(64), app.encode(x), app.decode(z), app.score(x)
     """
 
     scorer: Scorer | None = None
     """The run's fitted scores."""
 
-    @abstractmethod
-    def restore(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """Return x in data units from left parts: the inverse of `observe`."""
+    def check_data(self, data: Any) -> None:
+        """Refuse a data module that the application cannot be trained on; by default none."""
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
@@ -60,13 +61,46 @@ class Application(FlowModule):
         finally:
             self.train(training)
 
-    def _observe(self, x: Tensor, noise: torch.Generator | None = None) -> dict[str, Tensor]:
-        if tuple(x.shape[1:]) != self.shape:
+    def _take(self, name: str, values: Tensor) -> Tensor:
+        """Check the shape of one part of a batch and send it to the flow's device."""
+        shape = tuple(self.shapes.get(name, self.shape if name == "x" else values.shape[1:]))
+        if tuple(values.shape[1:]) != shape:
             raise InnflowError(
-                f"{type(self).__name__}: x has shape {tuple(x.shape)}, "
-                f"takes (batch, {', '.join(map(str, self.shape))})"
+                f"{type(self).__name__}: {name} has shape {tuple(values.shape)}, "
+                f"takes (batch, {', '.join(map(str, shape))})"
             )
-        return self.observe({"x": x.to(self.device)}, noise)
+        return values.to(self.device)
+
+
+class Unconditional(Application):
+    """Questions about x alone.
+
+        app = innflow.load(run)
+        app.log_prob(x), app.sample(64), app.encode(x), app.decode(z), app.score(x)
+
+    Args:
+        args: as for `FlowModule`.
+        units: how data become the flow's coordinates; vectors as they are by default.
+        kwargs: as for `FlowModule`.
+    """
+
+    def __init__(self, *args: Any, units: Units | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.units = units or Vectors()
+
+    @property
+    def log_volume(self) -> float:
+        """Log of the factor by which `observe` shrinks volumes, in nats."""
+        return self.units.log_volume(self.dims)
+
+    def observe(
+        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Take x to the flow's unit."""
+        return {"x": self.units.observe(batch["x"].to(self.parameter_dtype), noise)}
+
+    def _step(self, x: Tensor, noise: torch.Generator | None = None) -> Step:
+        return self(self.padded(self.observe({"x": self._take("x", x)}, noise), noise))
 
     def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return log p(x), (B,) in nats.
@@ -77,28 +111,32 @@ class Application(FlowModule):
         """
         with self._asked():
             noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
-            return self(self._observe(x, noise)).log_prob
+            return self._step(x, noise).log_prob
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the latents (B, N) of data (B, *shape)."""
         with self._asked():
-            step = self(self._observe(x))
-            return self.partition.join("right", step.latents)
+            return self.partition.join("right", self._step(x).latents)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the data (B, *shape) of latents (B, N)."""
         with self._asked():
             joined, _ = self.flow.inverse(z.to(self.device, self.parameter_dtype))
-            return self.restore(self.partition.split("left", joined))
+            return self.units.restore(self.partition.split("left", joined)["x"])
 
     def sample(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
-        """Draw n items, (n, *shape) in data units.
+        """Draw n items, (n, *shape) in data units; images as uint8.
 
         Args:
             n: how many.
             temperature: factor on the width of the latent; below 1 for more typical items.
             seed: of the draw; torch's global generator without.
         """
+        return self._draw(n, temperature, seed, {})
+
+    def _draw(
+        self, n: int, temperature: float, seed: int | None, targets: Mapping[str, Tensor]
+    ) -> Tensor:
         if n < 1 or temperature < 0:
             raise InnflowError(f"sample: n={n}, temperature={temperature}: takes n >= 1, >= 0")
         generator = torch.default_generator
@@ -107,26 +145,52 @@ class Application(FlowModule):
         empty = torch.empty(
             n, self.partition.features, dtype=self.parameter_dtype, device=self.device
         )
-        drawn = self.latent.sample(self.partition.split("right", empty), temperature, generator)
-        return self.decode(self.partition.join("right", drawn))
+        like = self.partition.split("right", empty)
+        with torch.no_grad():
+            drawn = self.latent.sample(like, temperature, generator, targets)
+        return self.units.finish(self.decode(self.partition.join("right", drawn)))
 
     def measure(self, x: Tensor) -> Measurement:
         """Return what anomaly scores are made of, in one pass."""
         with self._asked():
-            left = self.partition.join("left", self._observe(x))
-            scales = self.flow.terms(left)
-            share = self.log_volume / self.partition.features
-            density = self.latent["z"]
-            terms = torch.stack(
-                [density.log_prob(z) + logdet - share * z.shape[1] for z, logdet in scales],
-                dim=1,
-            )
+            parts = self.padded(self.observe({"x": self._take("x", x)}, None), None)
+            scales = self.flow.terms(self.partition.join("left", parts))
+            latent = torch.cat([z for z, _ in scales], dim=1)
+            shares = self._shares(latent, [z.shape[1] for z, _ in scales])
+            terms = shares + torch.stack([logdet for _, logdet in scales], dim=1)
+            if PAD in self.partition.left:
+                last = self.latent[PAD].log_prob(parts[PAD].flatten(1))
+                terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
             return Measurement(
                 log_prob=terms.sum(dim=1),
                 terms=terms,
                 logabsdet=torch.stack([logdet for _, logdet in scales]).sum(dim=0),
-                latent=torch.cat([z for z, _ in scales], dim=1),
+                latent=latent,
             )
+
+    def _shares(self, latent: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Return what the latents of each scale add to log p(x), (B, L).
+
+        A part that lies across scales is divided where its features are independent of each
+        other, and otherwise belongs to the deepest scale that it reaches.
+        """
+        share = self.log_volume / self.partition.features
+        shares = [latent.new_full((len(latent),), -share * size) for size in sizes]
+        ends = list(accumulate(sizes))
+        start = 0
+        for name, part in self.partition.split("right", latent).items():
+            flat = part.flatten(1)
+            stop = start + flat.shape[1]
+            for scale, end in enumerate(ends):
+                begin = end - sizes[scale]
+                if isinstance(self.latent[name], Normal):
+                    piece = flat[:, max(begin - start, 0) : max(min(end, stop) - start, 0)]
+                else:
+                    piece = flat if begin < stop <= end else flat[:, :0]
+                if piece.shape[1]:
+                    shares[scale] = shares[scale] + self.latent[name].log_prob(piece)
+            start = stop
+        return torch.stack(shares, dim=1)
 
     def score(self, x: Tensor) -> dict[str, np.ndarray]:
         """Return `score` (higher is stranger), `p_value`, and every score of the run by name.
@@ -142,3 +206,8 @@ class Application(FlowModule):
         batch = self.measure(x)
         arrays = {name: value.cpu().numpy() for name, value in batch._asdict().items()}
         return self.scorer(Measured(**arrays, data=x.cpu().numpy(), dims=self.dims))
+
+    def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
+        if not isinstance(self.units, Pixels):
+            return {}
+        return {f"{stage}/bpd": -step.log_prob.mean() / (self.dims * math.log(2))}

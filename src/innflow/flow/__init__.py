@@ -6,6 +6,7 @@ from innflow.flow.coupling import Coupling, MaskedCoupling
 from innflow.flow.linear import LULinear
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.permute import Permute
+from innflow.flow.regression import Regression
 from innflow.flow.squeeze import Flatten
 from innflow.flow.subnet import MLP, ConvNet
 from innflow.flow.univariate import Affine, Spline
@@ -21,6 +22,7 @@ __all__ = [
     "LULinear",
     "MaskedCoupling",
     "Permute",
+    "Regression",
     "Spline",
     "flat",
     "image",

@@ -21,6 +21,7 @@ from innflow.flow.linear import LULinear
 from innflow.flow.mask import checkerboard
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.permute import Permute, mixing_order
+from innflow.flow.regression import Regression
 from innflow.flow.squeeze import Flatten, Squeeze
 from innflow.flow.subnet import MLP, ConvNet
 from innflow.flow.univariate import Affine, Spline, Univariate
@@ -67,6 +68,8 @@ def vector(
 ) -> CouplingFlow:
     """Build a flow on vectors: ActNorm, permutation and coupling, `depth` times.
 
+    With a context a `Regression` on it comes first: what is linear and Gaussian needs no learning.
+
     Args:
         features: D, or the shape (D,).
         depth: number of couplings.
@@ -79,6 +82,8 @@ def vector(
     _require("vector flow", features=size, depth=depth)
     make = partial(subnet or MLP, hidden=hidden)
     steps = _vector_steps(size, depth, make, univariate(coupling), context)
+    if context:
+        steps.insert(0, Regression(size, context))
     return CouplingFlow((size,), [CompositeTransform(steps)], [(size,)])
 
 

@@ -31,7 +31,8 @@ class Coupling(Transform):
     1x1 convolutions between couplings decide what stands in which half.
 
     Args:
-        features: size of dim 1; the conditioning half gets the odd one.
+        features: size of dim 1; the conditioning half gets the odd one. A single feature has no
+            other half: it is changed by a function of the context alone.
         subnet: makes the coupling network, see `Subnet`.
         univariate: what is done to each changed feature.
         context: number of context features, 0 for none.
@@ -41,10 +42,13 @@ class Coupling(Transform):
         self, features: int, subnet: Subnet, univariate: Univariate | None = None, context: int = 0
     ) -> None:
         super().__init__()
-        if features < 2:
-            raise InnflowError(f"coupling: features={features}, a coupling needs at least 2")
+        if features < 1 or (features == 1 and not context):
+            raise InnflowError(
+                f"coupling: features={features}, a coupling without context needs at least 2"
+            )
         self.univariate = univariate or Affine()
-        self.sizes = (features - features // 2, features // 2)
+        changed = max(features // 2, 1)
+        self.sizes = (features - changed, changed)
         self.net = subnet(
             self.sizes[0], self.sizes[1] * self.univariate.parameters, context=context
         )

@@ -11,8 +11,8 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
-from innflow.flow.actnorm import initialise
 from innflow.flow.coupling import Coupling, MaskedCoupling
+from innflow.flow.initialise import initialise
 
 
 def _check(inputs: Tensor, shape: tuple[int, ...], what: str) -> None:
@@ -86,7 +86,7 @@ class CouplingFlow(Transform):
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor, context: Tensor | None = None) -> None:
-        """Let every ActNorm standardise what reaches it, from one batch of data."""
+        """Let every layer that starts from data do so: ActNorm, Regression."""
         initialise(self, inputs, context)
 
     def __repr__(self) -> str:

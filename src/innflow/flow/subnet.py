@@ -22,7 +22,8 @@ def _zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     return layer
 
 
-def _need_context(context: Tensor | None, features: int, where: str) -> None:
+def need_context(context: Tensor | None, features: int, where: str) -> None:
+    """Raise unless a context of this many features is given."""
     got = 0 if context is None else context.shape[-1]
     if got != features:
         raise InnflowError(f"{where}: built for context={features} features, called with {got}")
@@ -51,7 +52,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, inputs) and (B, context) to (B, outputs)."""
-        _need_context(context, self.context, "mlp")
+        need_context(context, self.context, "mlp")
         return self.layers(x if context is None else torch.cat((x, context), dim=1))
 
 
@@ -83,7 +84,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, inputs, H, W) and (B, context) to (B, outputs, H, W)."""
-        _need_context(context, self.context, "conv")
+        need_context(context, self.context, "conv")
         if context is not None:
             x = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), dim=1)
         return self.layers(x)

@@ -1,0 +1,170 @@
+"""Coordinates: parameters and data in units in which a flow can work, fitted to the simulations."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.special import ndtr, ndtri
+
+from innflow.errors import InnflowError
+
+Bounded = Literal["probit", "logit"]
+# Parameters this close to the ends of their interval, as a share of it, count as this far inside:
+# a probit or a logit is finite there, and nothing smaller is left in single precision.
+EDGE = 1e-6
+# Data columns with values farther out than this, in standard deviations, are compressed.
+HEAVY = 8.0
+
+
+class Support(Protocol):
+    """Where parameters may lie, (P,) each; `innflow.data` has the real one."""
+
+    @property
+    def low(self) -> Tensor: ...  # noqa: D102
+    @property
+    def high(self) -> Tensor: ...  # noqa: D102
+    @property
+    def discrete(self) -> Tensor: ...  # noqa: D102
+
+
+class Unconstrained(nn.Module):
+    """Parameters x (B, P) on the whole real line, with mean 0 and width 1.
+
+    An interval goes through the probit (or logit), a half-line through the logarithm; whole
+    numbers are dequantized with uniform noise first. The way back ends inside the support,
+    whatever the flow gives.
+
+    Args:
+        features: P.
+        bounded: map of an interval. The probit makes a uniform prior standard normal.
+    """
+
+    low: Tensor
+    high: Tensor
+    discrete: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, bounded: Bounded = "probit") -> None:
+        super().__init__()
+        if bounded not in ("probit", "logit"):
+            raise InnflowError(f"app: bounded={bounded!r} is unknown: takes probit or logit")
+        self.bounded = bounded
+        self.register_buffer("low", torch.full((features,), -torch.inf))
+        self.register_buffer("high", torch.full((features,), torch.inf))
+        self.register_buffer("discrete", torch.zeros(features, dtype=torch.bool))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def fit(self, x: Tensor, support: Support) -> None:
+        """Take the support over, and mean and width from the training parameters (N, P)."""
+        self.low.copy_(support.low)
+        self.high.copy_(support.high)
+        self.discrete.copy_(support.discrete)
+        generator = torch.Generator().manual_seed(0)
+        raw, _ = self._open(self._dequantize(x, generator))
+        self.mean.copy_(raw.mean(dim=0))
+        self.scale.copy_(raw.std(dim=0))
+        if not bool((self.scale > 0).all()):
+            columns = (self.scale <= 0).nonzero().flatten().tolist()
+            raise InnflowError(f"parameters {columns} (from 0) are the same in every simulation")
+
+    def forward(self, x: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Return coordinates (B, P) and the log volume factor (B,) of parameters in data units."""
+        raw, log_slope = self._open(self._dequantize(x, noise))
+        return (raw - self.mean) / self.scale, (log_slope - self.scale.log()).sum(dim=1)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        """Return parameters (..., P) in data units, inside the support."""
+        raw = (u * self.scale + self.mean).double()
+        low, high = self._edges()
+        share = ndtr(raw) if self.bounded == "probit" else raw.sigmoid()
+        inside = torch.where(low.isfinite(), low, 0.0), torch.where(high.isfinite(), high, 0.0)
+        interval = inside[0] + (inside[1] - inside[0]) * share
+        above, below = inside[0] + raw.exp(), inside[1] - raw.exp()
+        x = torch.where(low.isfinite(), above, torch.where(high.isfinite(), below, raw))
+        x = torch.where(low.isfinite() & high.isfinite(), interval, x)
+        x = torch.where(self.discrete, x.floor(), x).to(u.dtype)
+        return torch.minimum(torch.maximum(x, self.low), self.high)
+
+    def _edges(self) -> tuple[Tensor, Tensor]:
+        """Return the ends of the support; a whole number k owns the bin from k to k + 1."""
+        return self.low.double(), self.high.double() + self.discrete
+
+    def _dequantize(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
+        if not bool(self.discrete.any()):
+            return x
+        within = torch.full_like(x, 0.5)
+        if noise is not None:
+            within = torch.rand(x.shape, generator=noise).to(x)
+        return x + within * self.discrete
+
+    def _open(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x (B, P) on the real line and the log slope of every value, (B, P)."""
+        low, high = self._edges()
+        value = x.double()
+        below, above = low.isfinite(), high.isfinite()
+        gap = torch.where(below, value - low, torch.where(above, high - value, 1.0))
+        half = gap.clamp(min=1e-30).log()
+        width = torch.where(below & above, high - low, 1.0)
+        share = torch.where(below & above, (value - low) / width, 0.5).clamp(EDGE, 1 - EDGE)
+        if self.bounded == "probit":
+            whole = ndtri(share)
+            slope = 0.5 * whole.square() + 0.5 * math.log(2 * math.pi)
+        else:
+            whole = share.logit()
+            slope = -share.log() - (-share).log1p()
+        both = below & above
+        raw = torch.where(both, whole, torch.where(below | above, half, value))
+        log_slope = torch.where(both, slope - width.log(), -half * (below | above))
+        return raw.to(x.dtype), log_slope.to(x.dtype)
+
+
+class Standardized(nn.Module):
+    """Data y (B, M) with mean 0 and width 1; heavy-tailed columns go through asinh first.
+
+    A column is heavy-tailed if a simulation lies more than 8 standard deviations out: a network
+    that sees such values has no resolution left for the others.
+    """
+
+    centre: Tensor
+    unit: Tensor
+    heavy: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("unit", torch.ones(features))
+        self.register_buffer("heavy", torch.zeros(features, dtype=torch.bool))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def fit(self, y: Tensor) -> None:
+        """Take everything from the training data (N, M); a constant column keeps its unit."""
+        wide = y.double()
+        deviation = wide - wide.mean(dim=0)
+        spread = deviation.std(dim=0)
+        self.heavy.copy_(deviation.abs().amax(dim=0) > HEAVY * spread.clamp(min=1e-300))
+        low, middle, high = torch.quantile(
+            wide[:100_000], torch.tensor([0.25, 0.5, 0.75], dtype=wide.dtype), dim=0
+        )
+        self.centre.copy_(middle)
+        unit = torch.where(high > low, high - low, spread)
+        self.unit.copy_(torch.where(unit > 0, unit, 1.0))
+        self.heavy.logical_and_(self.unit > 0)
+        raw = self._raw(y)
+        self.mean.copy_(raw.mean(dim=0))
+        scale = raw.std(dim=0)
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return y (..., M) in the flow's unit."""
+        return (self._raw(y) - self.mean) / self.scale
+
+    def _raw(self, y: Tensor) -> Tensor:
+        return torch.where(self.heavy, ((y - self.centre) / self.unit).asinh(), y)

@@ -1,0 +1,85 @@
+"""Inverse kinematics: where the base and the joints of a planar arm are, given its end.
+
+Parameters: the height of the base on its vertical rail, N(0, 0.25^2), and three joint angles in
+radians, N(0, 0.5^2), each measured from the segment before. Data: the two coordinates of the end
+of the arm, whose segments have lengths 0.5, 0.5 and 1.
+
+Source: Ardizzone et al., "Analyzing inverse problems with invertible neural networks" (ICLR 2019),
+with the angles as in Kruse et al., "Benchmarking invertible architectures on inverse problems"
+(2019).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from innflow.errors import InnflowError
+from innflow.problem.importance import resample
+
+PARAMETERS = ("rail", "angle 1", "angle 2", "angle 3")
+OBSERVABLES = ("end x", "end y")
+RAIL, ANGLE = 0.25, 0.5
+LENGTHS = (0.5, 0.5, 1.0)
+
+prior = Independent(Normal(torch.zeros(4), torch.tensor([RAIL, ANGLE, ANGLE, ANGLE])), 1)
+
+
+def forward(x: Tensor) -> Tensor:
+    """Return the end of the arm (B, 2) for parameters (B, 4)."""
+    lengths = x.new_tensor(LENGTHS)
+    angles = x[:, 1:].cumsum(dim=1)
+    across = (lengths * angles.cos()).sum(dim=1)
+    up = x[:, 0] + (lengths * angles.sin()).sum(dim=1)
+    return torch.stack([across, up], dim=1)
+
+
+def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
+    """Return draws (n, 4) of the exact posterior.
+
+    The prior gives the first two joints; the third and the rail then follow from y, in two ways
+    (elbow up or down) and up to whole turns. A solution weighs its prior density over the Jacobian
+    |d y / d (rail, angle 3)| = |sin| of the direction of the last segment.
+
+    Args:
+        y: (2,) end of the arm.
+        n: Number of draws.
+        rng: Of the draws.
+        noise: (2, 2) factor S of Gaussian noise S eps on y, or None.
+
+    Returns:
+        Draws (n, 4); without noise forward(draw) is y.
+
+    Raises:
+        InnflowError: Where y is out of reach.
+    """
+    reach = sum(LENGTHS)
+    if noise is None and abs(y[0]) >= reach:
+        raise InnflowError(
+            f"posterior: the arm cannot reach end x = {y[0]:.3g}; its length is {reach}"
+        )
+    first, second, third = LENGTHS
+    branch = np.array([1.0, -1.0])[:, None, None]
+    turns = 2 * np.pi * np.arange(-1.0, 2.0)[:, None]
+
+    def propose(m: int) -> tuple[np.ndarray, np.ndarray]:
+        one, two = ANGLE * rng.standard_normal((2, m))
+        # The unknown end without noise is symmetric about the end with noise.
+        end = y if noise is None else y + rng.standard_normal((m, 2)) @ noise.T
+        across, up = end[..., 0], end[..., 1]
+        cosine = (across - first * np.cos(one) - second * np.cos(one + two)) / third
+        reached = np.abs(cosine) < 1
+        one, two, cosine = one[reached], two[reached], cosine[reached]
+        up = np.broadcast_to(up, m)[reached]
+        direction = branch * np.arccos(cosine) + turns
+        sine = np.sqrt(1 - cosine**2)
+        three = direction - one - two
+        rail = up - first * np.sin(one) - second * np.sin(one + two) - branch * third * sine
+        log = -0.5 * (rail / RAIL) ** 2 - 0.5 * (three / ANGLE) ** 2 - np.log(sine)
+        draws = np.stack(np.broadcast_arrays(rail, one, two, three), axis=-1)
+        return draws.reshape(-1, 4), log.ravel()
+
+    return resample(propose, n, rng)

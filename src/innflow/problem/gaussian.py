@@ -1,0 +1,111 @@
+"""Linear problems with Gaussian prior and Gaussian noise, whose posterior is known exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.distributions import MultivariateNormal
+
+from innflow.errors import InnflowError
+
+# Data in single precision say nothing about directions that they see this much less than others.
+RANK_TOLERANCE = 1e-6
+
+
+def matern32(points: np.ndarray, sd: float, length: float) -> np.ndarray:
+    """Return the Matern-3/2 covariance between points on a line.
+
+    Args:
+        points: (P,), in any unit.
+        sd: standard deviation at each point.
+        length: correlation length, in the unit of the points.
+
+    Returns:
+        (P, P), the square of the unit of `sd`.
+
+    Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17.
+    """
+    distance = np.sqrt(3) * np.abs(points[:, None] - points) / length
+    return sd**2 * (1 + distance) * np.exp(-distance)
+
+
+@dataclass(frozen=True)
+class LinearGaussian:
+    """The model x ~ N(mean, covariance), y = matrix x + S eps with eps ~ N(0, I).
+
+    Attributes:
+        mean: (P,).
+        covariance: (P, P), positive definite.
+        matrix: (M, P).
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    matrix: np.ndarray
+
+    def prior(self) -> MultivariateNormal:
+        """Return the prior as a torch distribution, in single precision."""
+        return MultivariateNormal(
+            torch.from_numpy(self.mean).float(),
+            scale_tril=torch.from_numpy(np.linalg.cholesky(self.covariance)).float(),
+        )
+
+    def moments(self, y: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and covariance of p(x | y).
+
+        Args:
+            y: (M,) data.
+            noise: S, (M, M), or None for data without noise, which leave a covariance of lower
+                rank.
+
+        Returns:
+            Mean (P,) and covariance (P, P).
+
+        Raises:
+            InnflowError: where no x can give such data.
+        """
+        factor, observed, shift = self._condition(y, noise)
+        size = len(self.mean)
+        unseen = np.eye(observed.shape[1])[:size] - observed[:, :size].T @ observed
+        spread = factor @ unseen  # times its transpose, as a projector is its own square
+        return self.mean + factor @ shift[:size], spread @ spread.T
+
+    def draw(
+        self, y: np.ndarray, n: int, rng: np.random.Generator, noise: np.ndarray | None
+    ) -> np.ndarray:
+        """Return independent draws (n, P) of p(x | y); the arguments are those of `moments`."""
+        factor, observed, shift = self._condition(y, noise)
+        size = len(self.mean)
+        white = rng.standard_normal((n, observed.shape[1]))
+        white += shift - (white @ observed.T) @ observed
+        return self.mean + white[:, :size] @ factor.T
+
+    def _condition(
+        self, y: np.ndarray, noise: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Solve for the white vector u = (w, eps), where x = mean + L w and y = matrix x + S eps.
+
+        The data fix u along the rows of an orthonormal basis and leave it N(0, I) across them. No
+        covariance is inverted, so noise of any size, none included, takes the same stable path.
+
+        Returns:
+            L (P, P), the basis (rank, P + M) of what is observed, and the mean of u (P + M,).
+        """
+        factor = np.linalg.cholesky(self.covariance)
+        rows = len(self.matrix)
+        scale = np.zeros((rows, 0)) if noise is None else np.asarray(noise, dtype=np.float64)
+        residual = np.asarray(y, dtype=np.float64) - self.matrix @ self.mean
+        left, values, basis = np.linalg.svd(
+            np.hstack([self.matrix @ factor, scale]), full_matrices=False
+        )
+        kept = values > RANK_TOLERANCE * values[0]
+        left, values, basis = left[:, kept], values[kept], basis[kept]
+        explained = left.T @ residual
+        if np.linalg.norm(residual - left @ explained) > 1e-4 * np.linalg.norm(residual):
+            raise InnflowError(
+                "posterior: no parameters of the prior give these data exactly; give the standard "
+                "deviation of their noise"
+            )
+        return factor, basis, (explained / values) @ basis

@@ -1,0 +1,50 @@
+"""Gaussian linear: ten parameters, each seen once with noise.
+
+Parameters: N(0, 0.1 I), 0.1 a variance. Data: the parameters plus noise N(0, 0.1 I). The simulator
+is stochastic itself.
+
+Source: Lueckmann et al., "Benchmarking simulation-based inference" (2021).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+DIMENSION = 10
+VARIANCE = 0.1
+PARAMETERS = tuple(f"theta {i}" for i in range(1, DIMENSION + 1))
+OBSERVABLES = tuple(f"y {i}" for i in range(1, DIMENSION + 1))
+
+prior = Independent(
+    Normal(torch.zeros(DIMENSION), torch.full((DIMENSION,), math.sqrt(VARIANCE))), 1
+)
+
+
+def forward(x: Tensor) -> Tensor:
+    """Return random data (B, 10) for parameters (B, 10)."""
+    return x + math.sqrt(VARIANCE) * torch.randn_like(x)
+
+
+def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
+    """Return draws (n, 10) of the exact posterior, N(y / 2, 0.05 I) without further noise.
+
+    Args:
+        y: (10,) data.
+        n: Number of draws.
+        rng: Of the draws.
+        noise: (10, 10) factor S of Gaussian noise S eps added to the data, or None.
+
+    Returns:
+        Draws (n, 10).
+    """
+    known = VARIANCE * np.eye(DIMENSION)
+    added = 0.0 if noise is None else noise @ noise.T
+    gain = VARIANCE * np.linalg.inv(2 * known + added)
+    covariance = known - VARIANCE * gain
+    return gain @ y + rng.standard_normal((n, DIMENSION)) @ np.linalg.cholesky(covariance).T

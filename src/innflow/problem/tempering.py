@@ -1,0 +1,69 @@
+"""Draws from posteriors of any shape, where many runs of the forward model are cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.random import Generator
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+from innflow.problem.importance import systematic
+
+
+def draw_tempered(
+    log_likelihood: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    n: int,
+    rng: Generator,
+    moves: int = 20,
+) -> np.ndarray:
+    """Draw from N(0, I) times a likelihood by sequential Monte Carlo.
+
+    Particles start as draws of the prior. The likelihood is then raised to a power that grows to 1,
+    by steps that each halve the effective sample size; after each step the particles are resampled
+    and move by Metropolis steps along differences of two others, which fit narrow and bent
+    posteriors.
+
+    Args:
+        log_likelihood: of points (B, P), in nats (B,), finite.
+        size: P.
+        n: number of particles, thousands.
+        rng: source of randomness.
+        moves: Metropolis steps at each power, five times as many at the last.
+
+    Returns:
+        (n, P), nearly independent.
+
+    Source: Del Moral, Doucet and Jasra, Sequential Monte Carlo samplers, JRSS B 68 (2006); the
+    moves are those of ter Braak, Statistics and Computing 16 (2006).
+    """
+    w = rng.standard_normal((n, size))
+    log_like = log_likelihood(w)
+    power = 0.0
+    while power < 1:
+        step = _step(log_like, 1 - power)
+        power = min(power + step, 1.0)
+        pool = systematic(softmax(step * log_like), n, rng)
+        w, log_like = w[pool], log_like[pool]
+        others = w.copy()
+        for _ in range(moves if power < 1 else 5 * moves):
+            first, second = rng.integers(n, size=(2, n))
+            length = 2.4 / np.sqrt(2 * size) * 10 ** rng.uniform(-1.5, 0.2, (n, 1))
+            trial = w + length * (others[first] - others[second])
+            trial_like = log_likelihood(trial)
+            gain = power * (trial_like - log_like) - (trial**2 - w**2).sum(axis=1) / 2
+            accepted = np.log(rng.random(n)) < gain
+            w[accepted], log_like[accepted] = trial[accepted], trial_like[accepted]
+    return w
+
+
+def _step(log_like: np.ndarray, largest: float) -> float:
+    """Return by how much the power may grow until half the particles count."""
+
+    def surplus(step: float) -> float:
+        share = softmax(step * log_like)
+        return 1 / np.sum(share**2) - len(share) / 2
+
+    return largest if surplus(largest) >= 0 else brentq(surplus, 0, largest)

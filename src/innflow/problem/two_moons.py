@@ -1,0 +1,70 @@
+"""Two moons: a posterior of two crescents.
+
+Parameters: U(-1, 1) each. Data: a point on a noisy half circle of radius N(0.1, 0.01^2), shifted
+by the parameters. The simulator is stochastic itself.
+
+Source: Greenberg et al., "Automatic posterior transformation" (2019), as in Lueckmann et al.,
+"Benchmarking simulation-based inference" (2021).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.distributions import Independent, Uniform
+
+from innflow.problem.importance import resample
+
+PARAMETERS = ("theta 1", "theta 2")
+OBSERVABLES = ("y 1", "y 2")
+RADIUS, SPREAD, SHIFT = 0.1, 0.01, 0.25
+
+prior = Independent(Uniform(-torch.ones(2), torch.ones(2)), 1)
+
+
+def forward(x: Tensor) -> Tensor:
+    """Return random data (B, 2) for parameters (B, 2)."""
+    angle = math.pi * (torch.rand_like(x[:, 0]) - 0.5)
+    radius = RADIUS + SPREAD * torch.randn_like(x[:, 0])
+    crescent = torch.stack([radius * angle.cos() + SHIFT, radius * angle.sin()], dim=1)
+    along, across = (x[:, 1] + x[:, 0]) / math.sqrt(2), (x[:, 1] - x[:, 0]) / math.sqrt(2)
+    return crescent + torch.stack([-along.abs(), across], dim=1)
+
+
+def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
+    """Return draws (n, 2) of the exact posterior.
+
+    In the coordinates (u, v) = (theta 2 + theta 1, theta 2 - theta 1) / sqrt 2, a rotation, the
+    data are a random point of the crescent plus (-|u|, v). Draw that point anew and solve: |u|
+    and v follow with Jacobian 1, the sign of u is a coin, and what leaves the prior's square is
+    dropped.
+
+    Args:
+        y: (2,) data.
+        n: Number of draws.
+        rng: Of the draws.
+        noise: (2, 2) factor S of Gaussian noise S eps added to the data, or None.
+
+    Returns:
+        Draws (n, 2).
+
+    Raises:
+        InnflowError: Where hardly any parameter leads to y.
+    """
+
+    def propose(m: int) -> tuple[np.ndarray, np.ndarray]:
+        angle = np.pi * (rng.random(m) - 0.5)
+        radius = RADIUS + SPREAD * rng.standard_normal(m)
+        data = y if noise is None else y + rng.standard_normal((m, 2)) @ noise.T
+        size = radius * np.cos(angle) + SHIFT - data[..., 0]
+        across = data[..., 1] - radius * np.sin(angle)
+        along = np.where(rng.random(m) < 0.5, size, -size)
+        draws = np.stack([along - across, along + across], axis=1) / math.sqrt(2)
+        inside = draws[(size >= 0) & (np.abs(draws) < 1).all(axis=1)]
+        return inside, np.zeros(len(inside))
+
+    return resample(propose, n, rng)
