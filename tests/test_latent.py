@@ -7,7 +7,7 @@ import torch
 from torch import distributions
 
 from innflow import Latent
-from innflow.latent import Normal, StandardNormal
+from innflow.latent import Latent, Normal, Observed, StandardNormal
 
 
 @pytest.mark.parametrize("sigma", [1.0, 0.01, 3.5])
@@ -95,3 +95,34 @@ def test_a_part_without_a_density_is_refused(latent, refused):
 def test_a_width_must_be_above_zero(sigma, refused):
     with refused(f"sigma={sigma}"):
         Normal(sigma)
+
+
+def test_observed_is_a_normal_around_its_target():
+    density = Observed(sigma=0.3).eval()
+    value, target = torch.randn(5, 2), torch.randn(5, 2)
+    expected = torch.distributions.Normal(target, 0.3).log_prob(value).sum(dim=1)
+    assert torch.allclose(density.log_prob(value, target), expected, atol=1e-5)
+    drawn = density.sample(torch.empty(20_000, 1), target=torch.full((20_000, 1), 4.0))
+    assert float(drawn.mean()) == pytest.approx(4, abs=0.02)
+    assert float(drawn.std()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_the_width_of_observed_is_annealed_in_training_alone():
+    density = Observed(sigma=0.01, start=1.0)
+    density.train()
+    widths = []
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        density.advance(progress)
+        widths.append(density.width)
+    assert widths == pytest.approx([1.0, 0.1, 0.01, 0.01])
+    density.advance(0.0)
+    assert density.eval().width == 0.01
+
+
+def test_observed_wants_a_width_and_a_target(refused):
+    with refused("latent.y.sigma"):
+        _ = Observed().width
+    with refused("target"):
+        Observed(0.1).log_prob(torch.zeros(1, 1))
+    with refused("sigma=0"):
+        Observed(0.0)

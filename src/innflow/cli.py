@@ -1,4 +1,4 @@
-"""The commands: innflow-train, innflow-eval, innflow-sample, innflow-score.
+"""The commands: innflow-train, innflow-eval, innflow-sample, innflow-score, innflow-posterior.
 
 Nothing heavy is imported before the arguments have been understood: `--help` and a typo answer
 at once.
@@ -58,6 +58,13 @@ def score() -> None:
     from innflow.commands import score as command
 
     _guarded("innflow-score", lambda: _answer("score", command))
+
+
+def posterior() -> None:
+    """Draw parameters, given observed data: `innflow-posterior run=DIR y=obs.csv n=10000`."""
+    from innflow.posterior import posterior as command
+
+    _guarded("innflow-posterior", lambda: _answer("posterior", command))
 
 
 def _guarded(name: str, command: Callable[[], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
 
-from innflow.app import Application
-from innflow.checkpoint import load
+from innflow.app import Application, Unconditional
+from innflow.arguments import answer_folder, check_arguments, home, load_run, refuse_rest
 from innflow.config import (
     as_config,
     build,
@@ -44,8 +43,8 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """
     from innflow.run import build_analyses, check_analyses, finish, make_study, study
 
-    _check(arguments)
-    app = _ask(arguments)
+    check_arguments(arguments)
+    app = load_run(arguments)
     if not arguments["trust"]:
         stored = {group: app.config[group] for group in GROUPS}
         check_trusted(stored, f"run={arguments['run']}", data=True)
@@ -60,9 +59,9 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         )
     analyses = build_analyses(config)
     data.prepare_data()
-    case = make_study(app, data, config, _home(arguments))
+    case = make_study(app, data, config, home(arguments))
     check_analyses(analyses, case)
-    out = _out(arguments, "eval")
+    out = answer_folder(arguments, "eval")
     with claim(out):
         write_origin(out, config, overrides, str(app.device))
         metrics = study(app, case, analyses, out)
@@ -108,17 +107,17 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
     Images come as PNG files and one grid, vectors as samples.csv and samples.npz.
     """
-    _none_left(overrides)
-    _check(arguments)
+    refuse_rest(overrides)
+    check_arguments(arguments)
     n, temperature, seed = arguments["n"], arguments["temperature"], arguments["seed"] or 0
-    app = _ask(arguments)
+    app = _ask_about_x(arguments)
     drawn = torch.cat(
         [
             app.sample(min(BATCH, n - start), temperature, seed=seed + start).cpu()
             for start in track(range(0, n, BATCH), "sample")
         ]
     )
-    out = _out(arguments, "samples")
+    out = answer_folder(arguments, "samples")
     with claim(out):
         (_write_images if drawn.dim() == 4 else _write_vectors)(drawn, out)
     announce(str(out))
@@ -150,12 +149,12 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     Per item: path, score (higher is stranger), p_value (how likely an inlier is at least this
     strange), then every score by name. Without out= the table goes to stdout.
     """
-    _none_left(overrides)
-    _check(arguments)
+    refuse_rest(overrides)
+    check_arguments(arguments)
     out = None if arguments["out"] is None else Path(arguments["out"])
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InnflowError(f"out={out}: takes a file in a folder that exists")
-    app = _ask(arguments)
+    app = _ask_about_x(arguments)
     if app.scorer is None:
         raise InnflowError(
             f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
@@ -200,51 +199,11 @@ def _read(source: str, app: Application) -> tuple[Tensor, list[str]]:
     return read_table(source)
 
 
-def _check(arguments: Mapping[str, Any]) -> None:
-    """Check what was typed, before anything is read."""
-    for name, value in arguments.items():
-        if name in ("run", "input", "ckpt", "device"):
-            fine, takes = isinstance(value, str) and value != "", "text; a folder called 3 is ./3"
-        elif name == "out":
-            fine, takes = isinstance(value, str | None) and value != "", "a path, or null"
-        elif name == "trust":
-            fine, takes = isinstance(value, bool), "true or false"
-        elif name == "temperature":
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            fine, takes = number and 0 <= value < math.inf, "a number of at least 0"
-        else:
-            least = 1 if name == "n" else 0
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            fine = (name == "seed" and value is None) or (whole and least <= value < 2**32)
-            takes = f"a whole number from {least} to 4294967295"
-        if not fine:
-            raise InnflowError(f"{name}={value}: takes {takes}")
-
-
-def _ask(arguments: Mapping[str, Any]) -> Application:
-    """Load the run that the arguments name, onto the device that they name."""
-    app = load(arguments["run"], arguments["ckpt"], arguments["trust"])
-    device = arguments["device"]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return app.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InnflowError(f"device={device}: {str(error).splitlines()[0]}") from None
-
-
-def _home(arguments: Mapping[str, Any]) -> Path:
-    """Return the folder of the run; where a checkpoint is named by itself, the current one."""
-    run = Path(arguments["run"])
-    return run if run.is_dir() else Path.cwd()
-
-
-def _out(arguments: Mapping[str, Any], kind: str) -> Path:
-    if arguments["out"] is not None:
-        return Path(arguments["out"]).absolute()
-    return _home(arguments).absolute() / kind / time.strftime("%Y-%m-%d_%H-%M-%S")
-
-
-def _none_left(overrides: Sequence[str]) -> None:
-    if overrides:
-        raise InnflowError(f"{overrides[0].split('=')[0]} is unknown; --help shows the keys")
+def _ask_about_x(arguments: Mapping[str, Any]) -> Unconditional:
+    app = load_run(arguments)
+    if not isinstance(app, Unconditional):
+        raise InnflowError(
+            f"run={arguments['run']}: its parameters depend on observed data; innflow-posterior "
+            f"run={arguments['run']} y=FILE draws them"
+        )
+    return app

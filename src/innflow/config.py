@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 BUILDING = ("app", "flow", "latent", "mixture", "objective", "partition", "score", "terms")
 """Modules of innflow that only build: what a checkpoint may name."""
+OWN_CODE = re.compile(r"innflow\.problem\.\w+\.\w+")
+IMPORTED = ("forward", "prior", "noise", "reference")
+"""Keys of a data module under which an import path may stand."""
 STAMP = "INNFLOW_STAMP"
 CONF = "innflow.conf"
 VERSION_BASE = "1.3"
@@ -195,12 +199,27 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
             )
     for path, node in nodes(config):
         name = str(node["_target_"])
+        code = foreign_code(node) if data else None
+        if code is not None:
+            raise InnflowError(
+                f"{where}: {path} names {code}, which is code; if you trust its writer, load it with "
+                "trust=True"
+            )
         admitted = data and _serves_data(name, path, node)
         if not admitted and not _harmless(name, path, node):
             raise InnflowError(
                 f"{where}: {path}._target_={name} is nothing that innflow, torch or torchvision "
                 "builds models of; if you trust this file, load it with trust=True"
             )
+
+
+def foreign_code(data: Mapping[str, Any]) -> str | None:
+    """Return the first import path in a node of data that is not of `innflow.problem`, if any."""
+    for key in IMPORTED:
+        path = data.get(key)
+        if isinstance(path, str) and not OWN_CODE.fullmatch(path):
+            return path
+    return None
 
 
 def _strings(config: Any) -> Iterator[str]:

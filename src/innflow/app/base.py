@@ -88,6 +88,11 @@ class FlowModule(pl.LightningModule):
         """Log of the factor by which `observe` shrinks volumes, in nats."""
         return 0.0
 
+    @property
+    def aligned(self) -> bool:
+        """Whether the first right part has values as targets."""
+        return False
+
     @abstractmethod
     def observe(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
@@ -186,8 +191,11 @@ class FlowModule(pl.LightningModule):
         noise = torch.default_generator
         with torch.autocast(self.device.type, enabled=False):
             parts = self.padded(self.observe(batch, noise), noise)
-            context = self.partition.join_context(self.targets(batch, noise))
-            self.flow.initialise(self.partition.join("left", parts), context)
+            known = self.targets(batch, noise)
+            context = self.partition.join_context(known)
+            first = next(iter(self.partition.right))
+            aims = known.get(first) if self.aligned else None
+            self.flow.initialise(self.partition.join("left", parts), context, aims)
 
     def first_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the data from which layers initialise themselves."""

@@ -71,6 +71,11 @@ class Inverse(Application):
         """Width of y now, in its standard deviations."""
         return cast(Observed, self.latent["y"]).width if "y" in self.latent else 0.0
 
+    @property
+    def aligned(self) -> bool:
+        """Whether the first right part is y."""
+        return next(iter(self.partition.right)) == "y"
+
     def setup(self, stage: str) -> None:
         """Fit the units to the training simulations, once."""
         if stage == "fit" and not len(self.familiar.distances):
@@ -207,7 +212,9 @@ class Inverse(Application):
     def predict(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return y_hat (B, M) in standard deviations of y: the surrogate of the simulator."""
         if self.conditional:
-            raise InnflowError("predict: a conditional flow learns no forward map; partition=x_yz does")
+            raise InnflowError(
+                "predict: a conditional flow learns no forward map; partition=x_yz does"
+            )
         with self._asked():
             blank = self.y_units.mean.expand(len(x), -1)
             return self._pass(x, blank, eps).latents["y"]

@@ -1,6 +1,7 @@
 """Coupling flows on nflows' `Transform` contract: `flow(x, context) -> (z, logabsdet)`."""
 
 from innflow.flow.actnorm import ActNorm
+from innflow.flow.alignment import Alignment
 from innflow.flow.build import flat, image, vector
 from innflow.flow.coupling import Coupling, MaskedCoupling
 from innflow.flow.linear import LULinear
@@ -15,6 +16,7 @@ __all__ = [
     "MLP",
     "ActNorm",
     "Affine",
+    "Alignment",
     "ConvNet",
     "Coupling",
     "CouplingFlow",

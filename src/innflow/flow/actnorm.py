@@ -24,7 +24,9 @@ class ActNorm(DataDependent):
         self.shift = nn.Parameter(torch.zeros(features))
 
     @torch.no_grad()
-    def initialise(self, inputs: Tensor, context: Tensor | None = None) -> None:
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
         """Give every feature mean 0 and standard deviation 1 over the batches of all ranks."""
         flat = inputs.transpose(0, 1).flatten(1).double()
         moments = torch.stack(

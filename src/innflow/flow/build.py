@@ -16,6 +16,7 @@ from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
+from innflow.flow.alignment import Alignment
 from innflow.flow.coupling import Coupling, MaskedCoupling, Subnet
 from innflow.flow.linear import LULinear
 from innflow.flow.mask import checkerboard
@@ -65,6 +66,7 @@ def vector(
     coupling: CouplingName | Univariate = "affine",
     context: int = 0,
     subnet: Subnet | None = None,
+    align: bool = False,
 ) -> CouplingFlow:
     """Build a flow on vectors: ActNorm, permutation and coupling, `depth` times.
 
@@ -77,6 +79,7 @@ def vector(
         coupling: `affine` (RealNVP), `spline` (neural spline flow) or a `Univariate`.
         context: number of context features that every coupling network sees.
         subnet: makes the coupling network; an MLP by default.
+        align: end with an `Alignment`, for flows whose first latents have targets.
     """
     size = features if isinstance(features, int) else math.prod(features)
     _require("vector flow", features=size, depth=depth)
@@ -84,6 +87,8 @@ def vector(
     steps = _vector_steps(size, depth, make, univariate(coupling), context)
     if context:
         steps.insert(0, Regression(size, context))
+    if align:
+        steps.append(Alignment(size))
     return CouplingFlow((size,), [CompositeTransform(steps)], [(size,)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -23,7 +24,9 @@ class DataDependent(Transform):
         self.register_buffer("initialised", torch.tensor(False))
 
     @abstractmethod
-    def initialise(self, inputs: Tensor, context: Tensor | None = None) -> None:
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
         """Take starting values from what reaches the layer, over the batches of all ranks."""
 
 
@@ -35,16 +38,27 @@ def all_reduced(moments: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(flow: nn.Module, inputs: Tensor, context: Tensor | None = None) -> None:
+def initialise(
+    flow: nn.Module,
+    inputs: Tensor,
+    context: Tensor | None = None,
+    targets: Tensor | None = None,
+) -> None:
     """Run data through a flow and let each layer initialise itself from what reaches it.
+
+    Targets (B, M) are what the first M features of the latent are to be, where that is known.
 
     Layers that are initialised already (a resumed run) keep their values. Under distributed
     training every rank calls this with its own batch and all end with the same values.
     """
     layers = [module for module in flow.modules() if isinstance(module, DataDependent)]
     pending = [layer for layer in layers if not bool(layer.initialised)]
+
+    def start(layer: nn.Module, inputs: Tensor, context: Tensor | None = None) -> None:
+        cast(DataDependent, layer).initialise(inputs, context, targets)
+
     hooks = [
-        layer.register_forward_pre_hook(lambda layer, args: layer.initialise(*args))
+        layer.register_forward_pre_hook(lambda layer, args: start(layer, *args))
         for layer in pending
     ]
     try:

@@ -85,9 +85,11 @@ class CouplingFlow(Transform):
         return kept, total
 
     @torch.no_grad()
-    def initialise(self, inputs: Tensor, context: Tensor | None = None) -> None:
-        """Let every layer that starts from data do so: ActNorm, Regression."""
-        initialise(self, inputs, context)
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Let every layer that starts from data do so: ActNorm, Regression, Alignment."""
+        initialise(self, inputs, context, targets)
 
     def __repr__(self) -> str:
         """Say what goes in, how deep it is and how large."""

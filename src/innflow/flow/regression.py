@@ -23,7 +23,8 @@ class Regression(DataDependent):
     It is the identity until `initialise` has seen data. Then A and b are the least-squares
     regression of x on the context c and W the inverse Cholesky factor of what is left, so that a
     linear-Gaussian posterior is exact from the start and others begin at their best linear
-    approximation. All of it is trained on.
+    approximation. All of it is trained on, in the precision of the input: under autocast a
+    product in bfloat16 would not be invertible.
 
     Args:
         features: size of x, (B, features).
@@ -43,7 +44,9 @@ class Regression(DataDependent):
         return self.lower.tril(-1) + self.log_diagonal.exp().diag()
 
     @torch.no_grad()
-    def initialise(self, inputs: Tensor, context: Tensor | None = None) -> None:
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
         """Solve the regression from the moments of all ranks' batches."""
         need_context(context, self.slope.shape[1], "regression")
         features = inputs.shape[1]
@@ -71,10 +74,12 @@ class Regression(DataDependent):
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, features) and (B, context) to outputs and logabsdet (B,)."""
-        outputs = (inputs - self._predict(context)) @ self._factor().T
-        return outputs, self.log_diagonal.sum().expand(len(inputs))
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs = (inputs - self._predict(context)) @ self._factor().T
+            return outputs, self.log_diagonal.sum().expand(len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo `forward`."""
-        solved = torch.linalg.solve_triangular(self._factor(), inputs.T, upper=False).T
-        return solved + self._predict(context), -self.log_diagonal.sum().expand(len(inputs))
+        with torch.autocast(inputs.device.type, enabled=False):
+            solved = torch.linalg.solve_triangular(self._factor(), inputs.T, upper=False).T
+            return solved + self._predict(context), -self.log_diagonal.sum().expand(len(inputs))

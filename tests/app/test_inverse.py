@@ -1,0 +1,229 @@
+"""Inverse: posteriors in the user's units, three ways to train, against exact answers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from innflow.app import Inverse
+from innflow.app.familiar import Familiar
+from innflow.data.base import PartsDataModule, PartsSet
+from innflow.data.support import Support
+from innflow.flow import vector
+from innflow.latent import Latent, Observed, StandardNormal
+from innflow.partition import Partition
+from innflow.terms import bidirectional
+
+NOISE = 0.5
+SHAPES = {"x": (2,), "y": (1,), "eps": (1,)}
+
+
+class Sum(PartsDataModule):
+    """x ~ N((3, -1), diag(4, 1)) and y = x0 + x1 + 0.5 eps: the posterior is known exactly."""
+
+    support = Support(torch.full((2,), -torch.inf), torch.full((2,), torch.inf), torch.zeros(2) > 0)
+    mean = torch.tensor([3.0, -1.0])
+    sd = torch.tensor([2.0, 1.0])
+
+    def __init__(self, n: int = 20_000) -> None:
+        super().__init__((2,), batch_size=256)
+        self.n = n
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        generator = torch.Generator().manual_seed(1)
+        x = self.mean + self.sd * torch.randn(self.n, 2, generator=generator)
+        eps = torch.randn(self.n, 1, generator=generator)
+        parts = {"x": x, "y": x.sum(dim=1, keepdim=True) + NOISE * eps, "eps": eps}
+        cut = self.n // 10
+        pieces = {"train": slice(cut, None), "monitor": slice(0, cut), "val": slice(0, cut)}
+        return {
+            name: PartsSet(
+                name,
+                {"train": "train", "monitor": "monitor", "val": "inlier"}[name],
+                {key: part[rows] for key, part in parts.items()},
+                [str(i) for i in range(len(parts["x"][rows]))],
+            )
+            for name, rows in pieces.items()
+        }
+
+
+def posterior_of(y: float) -> MultivariateNormal:
+    variance = Sum.sd.square()
+    gain = variance / (variance.sum() + NOISE**2)
+    centre = Sum.mean + gain * (y - Sum.mean.sum())
+    return MultivariateNormal(centre, variance.diag() - torch.outer(gain, variance))
+
+
+PARTITIONS = {
+    "given_y": ({"x": "data"}, {"z": "rest"}, {"y": "data"}),
+    "x_yz": ({"x": "data"}, {"y": "data", "z": "rest"}, None),
+    "x_eps_yz": ({"x": "data", "eps": "data"}, {"y": "data", "z": "rest"}, None),
+}
+
+
+def build(way: str, sigma: float | None = None, **options) -> Inverse:
+    left, right, context = PARTITIONS[way]
+    partition = Partition.build(left, right, SHAPES, context)
+    flow = vector(
+        partition.shape,
+        depth=2,
+        hidden=[16],
+        context=partition.context_features,
+        align=way != "given_y",
+    )
+    latent = Latent({"z": StandardNormal(), "y": Observed(sigma)})
+    app = Inverse(flow=flow, partition=partition, latent=latent, **options)
+    app.shapes = {name: list(shape) for name, shape in SHAPES.items()}
+    return app
+
+
+@pytest.mark.parametrize("way", ["given_y", "x_eps_yz"])
+def test_a_linear_gaussian_posterior_is_found_at_once(way, fit):
+    app = build(way)
+    fit(app, Sum(), max_steps=1)
+    for y in (2.0, 5.0):
+        exact = posterior_of(y)
+        drawn = app.posterior(torch.tensor([y]), 20_000, seed=0)
+        deviation = (drawn.mean(dim=0) - exact.mean) / exact.stddev
+        assert deviation.abs().max() < 0.1
+        covariance = torch.cov(drawn.T)
+        assert torch.linalg.norm(covariance - exact.covariance_matrix) < 0.1 * torch.linalg.norm(
+            exact.covariance_matrix
+        )
+
+
+def test_log_prob_is_that_of_the_exact_posterior_in_data_units(fit):
+    app = build("given_y")
+    data = Sum()
+    fit(app, data, max_steps=1)
+    exact = posterior_of(4.0)
+    x = exact.sample((200,))
+    found = app.log_prob(x, torch.tensor([[4.0]]).expand(200, 1))
+    assert (found - exact.log_prob(x)).abs().mean() < 0.1
+
+
+def test_log_prob_integrates_to_one_on_a_bounded_support(fit):
+    class Box(Sum):
+        support = Support(torch.zeros(2), torch.tensor([1.0, 2.0]), torch.zeros(2) > 0)
+        mean, sd = torch.tensor([0.5, 1.0]), torch.tensor([0.0, 0.0])
+
+        def load_sets(self):
+            sets = super().load_sets()
+            for items in sets.values():
+                items._whole["x"] = torch.rand(len(items), 2) * torch.tensor([1.0, 2.0])
+            return sets
+
+    app = build("given_y")
+    fit(app, Box(2000), max_steps=3)
+    n = 200
+    axis = (torch.arange(n) + 0.5) / n
+    grid = torch.cartesian_prod(axis, 2 * axis)
+    density = app.log_prob(grid, torch.tensor([[1.2]]).expand(len(grid), 1)).double().exp()
+    assert float(density.sum()) * 2 / n**2 == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("way", PARTITIONS)
+def test_shapes_of_posteriors_and_that_a_seed_repeats_them(way, fit):
+    app = build(way)
+    fit(app, Sum(2000), max_steps=1)
+    one = app.posterior(torch.tensor([1.0]), 5, seed=3)
+    assert one.shape == (5, 2)
+    assert torch.equal(one, app.posterior(torch.tensor([1.0]), 5, seed=3))
+    assert not torch.equal(one, app.posterior(torch.tensor([1.0]), 5, seed=4))
+    assert app.posterior(torch.zeros(3, 1), 7).shape == (3, 7, 2)
+
+
+def test_the_noise_of_a_draw_explains_the_data(fit):
+    app = build("x_eps_yz")
+    fit(app, Sum(), max_steps=1)
+    y = torch.tensor([2.0])
+    x, eps = app.posterior(y, 500, seed=0), app.posterior_noise(y, 500, seed=0)
+    assert (x.sum(dim=1) + NOISE * eps[:, 0] - 2.0).abs().mean() < 0.1
+
+
+def test_the_loss_of_ml_is_the_formula():
+    app = build("x_yz", sigma=0.1)
+    batch = {"x": torch.randn(6, 2), "y": torch.randn(6, 1)}
+    app.eval()
+    step = app.see(batch, None)
+    y, z = step.latents["y"], step.latents["z"]
+    expected = (
+        0.5 * z.square().sum(1)
+        + 0.5 * ((y - step.targets["y"]) / 0.1).square().sum(1)
+        - step.logabsdet
+        + 0.5 * 2 * math.log(2 * math.pi)
+        + math.log(0.1)
+    )
+    assert torch.allclose(-step.log_prob, expected, atol=1e-5)
+
+
+def test_mmd_trains_and_its_terms_are_logged(fit, tmp_path):
+    from innflow.callback import MetricsCSV
+
+    logger = MetricsCSV(tmp_path)
+    app = build("x_yz", sigma=0.05, objective=bidirectional())
+    fit(app, Sum(2000), max_steps=4, logger=logger, log_every_n_steps=1)
+    logger.finalize("success")
+    header = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/fit", "train/latent_mmd", "train/input_mmd", "train/loss"} <= set(header)
+
+
+def test_units_and_familiarity_survive_a_checkpoint(fit):
+    app = build("given_y")
+    fit(app, Sum(2000), max_steps=2)
+    other = build("given_y")
+    other.load_state_dict(app.state_dict())
+    y = torch.tensor([2.5])
+    assert torch.equal(app.posterior(y, 9, seed=1), other.posterior(y, 9, seed=1))
+    assert torch.equal(app.familiarity(y), other.familiarity(y))
+    assert other.width == app.width
+
+
+def test_a_simulator_without_noise_gets_a_width_and_says_so(fit, capsys):
+    data = Sum(2000)
+    data.deterministic = True
+    app = build("given_y")
+    fit(app, data, max_steps=1)
+    assert app.eval().width == 0.01
+    assert "no noise" in capsys.readouterr().out
+    noisy = build("given_y")
+    fit(noisy, Sum(2000), max_steps=1)
+    assert noisy.eval().width == 0.0
+
+
+def test_data_unlike_any_simulation_have_a_small_p_value():
+    familiar = Familiar()
+    familiar.fit(torch.randn(5000, 3))
+    fresh = familiar(torch.randn(4000, 3))
+    # Calibrated: 5% of simulations have p <= 0.05, to within the error of 1,000 distances.
+    assert 0.02 < float((fresh <= 0.05).float().mean()) < 0.09
+    assert float(familiar(torch.full((1, 3), 6.0))) == pytest.approx(1 / 1001)
+
+
+@pytest.mark.parametrize(
+    ("y", "fragments"),
+    [
+        (torch.zeros(2, 3), ("takes 1 columns",)),
+        (torch.tensor([math.nan]), ("missing or not finite",)),
+        (torch.zeros(1, 1, 1), ("takes 1 columns",)),
+    ],
+)
+def test_bad_data_are_refused(y, fragments, refused):
+    with refused(*fragments):
+        build("given_y").posterior(y, 3)
+
+
+def test_questions_that_a_partition_cannot_answer_are_refused(refused):
+    with refused("no closed form"):
+        build("x_eps_yz").log_prob(torch.zeros(1, 2), torch.zeros(1, 1))
+    with refused("no eps"):
+        build("given_y").posterior_noise(torch.zeros(1), 2)
+    with refused("learns no forward map"):
+        build("given_y").predict(torch.zeros(1, 2))
+    with refused("n=0"):
+        build("given_y").posterior(torch.zeros(1), 0)
+    with refused("Inverse: takes"):
+        Inverse(flow=vector(2, depth=1), partition=Partition({"x": (2,)}, {"z": (2,)}))
