@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import distributions
 
-from innflow import Latent
 from innflow.latent import Latent, Normal, Observed, StandardNormal
 
 

@@ -213,7 +213,7 @@ class Inverse(Application):
         """Return y_hat (B, M) in standard deviations of y: the surrogate of the simulator."""
         if self.conditional:
             raise InnflowError(
-                "predict: a conditional flow learns no forward map; partition=x_yz does"
+                "predict: a conditional flow learns no way forward; partition=x_yz does"
             )
         with self._asked():
             blank = self.y_units.mean.expand(len(x), -1)

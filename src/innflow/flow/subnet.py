@@ -32,8 +32,7 @@ def need_context(context: Tensor | None, features: int, where: str) -> None:
 class MLP(nn.Module):
     """A multilayer perceptron on vectors (B, inputs), with the context appended.
 
-    Dropout is for training sets that are small for the network: a flow on 10,000 simulations
-    overfits without.
+    Dropout is for training sets that are small for the network; null leaves its layers out.
     """
 
     def __init__(
@@ -43,19 +42,19 @@ class MLP(nn.Module):
         context: int = 0,
         hidden: Sequence[int] = (64, 64),
         activation: type[nn.Module] = nn.SiLU,
-        dropout: float = 0.0,
+        dropout: float | None = None,
     ) -> None:
         super().__init__()
         if not hidden or min(hidden) < 1:
             raise InnflowError(f"mlp: hidden={list(hidden)} needs at least one width, each >= 1")
-        if not 0 <= dropout < 1:
+        if dropout is not None and not 0 <= dropout < 1:
             raise InnflowError(f"mlp: dropout={dropout}: takes a share in [0, 1)")
         self.context = context
         sizes = (inputs + context, *hidden)
         layers: list[nn.Module] = []
         for width, following in pairwise(sizes):
             layers += [nn.Linear(width, following), activation()]
-            if dropout:
+            if dropout is not None:
                 layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers, _zero(nn.Linear(sizes[-1], outputs)))
 

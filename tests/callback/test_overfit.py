@@ -1,0 +1,63 @@
+"""Dropout sets in after as many validations without improvement as it was told, from the best."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from innflow.callback import DropoutOnOverfit
+from innflow.flow import MLP
+
+
+@pytest.fixture
+def net() -> MLP:
+    return MLP(2, 2, hidden=[4], dropout=0.0)
+
+
+def validate(callback: DropoutOnOverfit, net: nn.Module, *values: float) -> list[float]:
+    """Return the dropout rate after each validation; the weights count them."""
+    rates = []
+    for value in values:
+        with torch.no_grad():
+            net.layers[0].bias += 1
+        trainer = SimpleNamespace(
+            callback_metrics={"val/nll": torch.tensor(value)}, sanity_checking=False, global_step=1
+        )
+        callback.on_validation_end(trainer, net)
+        rates.append(next(m.p for m in net.modules() if isinstance(m, nn.Dropout)))
+    return rates
+
+
+def test_the_rate_rises_when_held_out_data_stop_improving(net):
+    callback = DropoutOnOverfit(rates=[0.1, 0.5], patience=2)
+    rates = validate(callback, net, 3.0, 2.0, 2.5, 2.4, 2.2, 1.0, 1.5, 1.1, 1.2, 1.3)
+    assert rates == [0, 0, 0, 0.1, 0.1, 0.1, 0.1, 0.5, 0.5, 0.5]
+
+
+def test_training_goes_on_from_the_best_weights(net):
+    start = net.layers[0].bias.detach().clone()
+    callback = DropoutOnOverfit(rates=[0.1], patience=2)
+    validate(callback, net, 3.0, 2.0, 2.5, 2.6)
+    assert torch.allclose(net.layers[0].bias, start + 2)
+
+
+def test_a_resumed_run_has_the_rate_and_the_best_weights(net):
+    callback = DropoutOnOverfit(rates=[0.1, 0.2], patience=1)
+    validate(callback, net, 1.0, 2.0)
+    resumed, fresh = DropoutOnOverfit(rates=[0.1, 0.2], patience=1), MLP(2, 2, dropout=0.0)
+    resumed.load_state_dict(callback.state_dict())
+    resumed.on_fit_start(SimpleNamespace(), fresh)
+    assert {m.p for m in fresh.modules() if isinstance(m, nn.Dropout)} == {0.1}
+    assert validate(resumed, net, 1.5) == [0.2]
+
+
+def test_what_cannot_work_is_refused(net, refused):
+    with refused("rates=[0.2, 0.1]", "rising"):
+        DropoutOnOverfit(rates=[0.2, 0.1])
+    with refused("patience=0"):
+        DropoutOnOverfit(patience=0)
+    with refused("model.subnet.dropout"):
+        DropoutOnOverfit().on_fit_start(SimpleNamespace(), MLP(2, 2))
