@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -168,14 +168,16 @@ class Latent(nn.Module):
                 f"there is one for {', '.join(self.densities)}"
             )
         for name, shape in parts.items():
-            if hasattr(self.densities[name], "build"):
-                cast(nn.Module, self.densities[name]).build(math.prod(shape))
+            density: Any = self.densities[name]
+            if hasattr(density, "build"):
+                density.build(math.prod(shape))
 
     def advance(self, progress: float) -> None:
         """Tell every density that anneals how far training has come, in [0, 1]."""
         for density in self.densities.values():
-            if hasattr(density, "advance"):
-                density.advance(progress)
+            annealed: Any = density
+            if hasattr(annealed, "advance"):
+                annealed.advance(progress)
 
     def __contains__(self, name: str) -> bool:
         return name in self.densities
