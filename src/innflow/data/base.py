@@ -78,7 +78,9 @@ class PartsDataModule(LightningDataModule):
     """Serves the sets "train", "monitor", "val" and any outliers as batches keyed by part names.
 
     A subclass sets `shape` in its constructor and returns its sets from `load_sets`. One whose
-    exact density is known also sets `log_prob`.
+    exact density is known also sets `log_prob`. One that knows the classes of its items gives
+    their names as `classes` and puts their labels, int64 (N,), beside x as the part "label"; only
+    sets of outliers have none.
 
     Args:
         shape: Of the part x, known before any data are touched.
@@ -89,6 +91,8 @@ class PartsDataModule(LightningDataModule):
     """
 
     drawn: bool = False
+    levels: int = 256
+    """Number of grey levels of x, where x is an image: its pixels are 0 to levels - 1."""
 
     def __init__(
         self,
@@ -105,6 +109,17 @@ class PartsDataModule(LightningDataModule):
         self.workers = check_whole("workers", workers, 0)
         self.seed = check_whole("seed", seed, 0)
         self._sets: dict[str, PartsSet] = {}
+        self._classes: list[str] = []
+
+    @property
+    def classes(self) -> list[str]:
+        """Name of each label, known before any data are decoded; empty where there are none."""
+        return self._classes
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Names of the features of vector parts, and of the classes under "label"."""
+        return {"label": self.classes} if self.classes else {}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -189,6 +204,27 @@ def split_holdout(count: int, fraction: float, seed: int, of: str) -> tuple[Tens
     held = min(max(round(fraction * count), 1), count - 1)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[held:].sort().values, order[:held].sort().values
+
+
+def split_stratified(
+    labels: Tensor, classes: Sequence[str], fraction: float, seed: int, of: str
+) -> tuple[Tensor, Tensor]:
+    """Return the sorted indices to keep and to hold out, the same fraction of every class.
+
+    Args:
+        labels: (N,) class of each item, an index into `classes`.
+        classes: Names of the classes, for the error when one has fewer than two items.
+        fraction: Of each class to hold out.
+        seed: Of the choice.
+        of: What the items are, for the error.
+    """
+    kept, held = [], []
+    for label, name in enumerate(classes):
+        rows = (labels == label).nonzero()[:, 0]
+        keep, hold = split_holdout(len(rows), fraction, seed, f"{of} of class {name}")
+        kept.append(rows[keep])
+        held.append(rows[hold])
+    return torch.cat(kept).sort().values, torch.cat(held).sort().values
 
 
 def check_whole(name: str, value: Any, least: int) -> int:

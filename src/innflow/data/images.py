@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from innflow.data.augment import build_augment
-from innflow.data.base import PartsDataModule, PartsSet, Role, check_whole, split_holdout
+from innflow.data.base import (
+    PartsDataModule,
+    PartsSet,
+    Role,
+    check_whole,
+    split_holdout,
+    split_stratified,
+)
 from innflow.data.cache import (
     Cached,
     cache_key,
@@ -79,9 +86,22 @@ class ImageModule(PartsDataModule):
         """Return a random variation of each image of x (B, C, H, W), in the type of x."""
         return x if self.augmentation is None else self.augmentation(x)
 
-    def split_train(self, rows: Tensor, source: str) -> tuple[Tensor, Tensor]:
-        """Return the rows to train on and those of the set "monitor"."""
-        kept, held = split_holdout(len(rows), self.holdout, self.seed, f"{source}, training images")
+    def split_rows(
+        self, rows: Tensor, fraction: float, source: str, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the rows to keep and those to hold out, evenly over the classes if there are any.
+
+        Args:
+            rows: Positions of the items.
+            fraction: Of them to hold out.
+            source: Where the items come from, for the error when there are too few.
+            labels: Class of every item, of the others too.
+        """
+        of = f"{source}, training images"
+        if labels is None:
+            kept, held = split_holdout(len(rows), fraction, self.seed, of)
+        else:
+            kept, held = split_stratified(labels[rows], self.classes, fraction, self.seed, of)
         return rows[kept], rows[held]
 
 
@@ -91,6 +111,10 @@ class Images(ImageModule):
     The classes in train are the inliers: their images in val are the set "val". Every other folder
     in val is a set of outliers by its name. A root without these two folders is all inliers, of
     which a tenth becomes the set "val".
+
+    With labels, the class folders of the inliers in alphabetical order are labels 0, 1 and so on.
+    Then `test/` stands in for a missing `val/`, a root without these folders may hold the class
+    folders themselves, and every split takes the same share of each class.
 
     Args:
         root: Folder, or `s3://bucket/prefix`.
@@ -103,6 +127,7 @@ class Images(ImageModule):
         cache_dir: Where decoded images are kept.
         workers: Processes that read ahead.
         seed: Of the splits.
+        labels: Whether the sets of inliers carry the class of each image.
     """
 
     def __init__(
@@ -117,6 +142,7 @@ class Images(ImageModule):
         cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
         workers: int = 0,
         seed: int = 0,
+        labels: bool = False,
     ) -> None:
         super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
         if root is None or str(root) == "":
@@ -125,7 +151,15 @@ class Images(ImageModule):
             )
         self.root = str(root)
         self.inliers = None if inliers is None else [str(name) for name in inliers]
+        self.labels = labels
         self._cached: Cached | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """Name of each label, from the folders; empty without labels."""
+        if self.labels and not self._classes:
+            self._list()
+        return self._classes
 
     def prepare_data(self) -> None:
         """Decode all images into the cache, unless they are there, whole and current."""
@@ -134,19 +168,24 @@ class Images(ImageModule):
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets, from the cache."""
         cached = self._cached or self.open_cache(verify=False)
-        rows = self._sort(cached.names)
-        return {
-            name: PartsSet(
-                name, role, {"x": cached.images}, [cached.names[row] for row in index], index
-            )
-            for name, (role, index) in rows.items()
-        }
+        places, held = self._layout(cached.names)
+        labels = None
+        if self.labels:
+            self._classes = self._name_classes(places, held)
+            known = {kind: label for label, kind in enumerate(self._classes)}
+            labels = torch.tensor([known.get(kind, -1) for _, kind in places])
+        sets = {}
+        for name, (role, index) in self._sort(places, held, labels).items():
+            whole = {"x": cached.images}
+            if labels is not None and role != "outlier":
+                whole["label"] = labels
+            names = [cached.names[row] for row in index]
+            sets[name] = PartsSet(name, role, whole, names, index)
+        return sets
 
     def open_cache(self, verify: bool) -> Cached:
         """Open the cache of the root, decoding its images if need be."""
-        if Path(self.root).is_file():
-            raise InnflowError(f"data.root={self.root} is a file: give a folder of images")
-        storage = self._used(open_storage(self.root))
+        storage = self._list()
         stamps = [(entry.path, entry.size, entry.stamp) for entry in storage.entries]
         key = cache_key("images", storage.root, self.size, self.channels, stamps)
         cached = read_cache(self.cache_dir, key, verify)
@@ -164,12 +203,17 @@ class Images(ImageModule):
             )
         return cached
 
-    def _used(self, storage: Storage) -> Storage:
+    def _list(self) -> Storage:
         """Check the folders before anything is decoded, and leave out what no set will hold."""
-        places = [_place(entry.path) for entry in storage.entries]
+        if Path(self.root).is_file():
+            raise InnflowError(f"data.root={self.root} is a file: give a folder of images")
+        storage = open_storage(self.root)
+        places, held = self._layout([entry.path for entry in storage.entries])
         splits = {split for split, _ in places}
-        if "val" in splits and "train" not in splits:
-            raise InnflowError(f"{self.root} has val/ but no train/ with images: {_LAYOUT}")
+        if held in splits and "train" not in splits:
+            raise InnflowError(f"{self.root} has {held}/ but no train/ with images: {_LAYOUT}")
+        if self.labels:
+            self._classes = self._name_classes(places, held)
         classes = {kind for split, kind in places if split == "train"}
         missing = sorted(set(self.inliers or ()) - classes)
         if missing:
@@ -179,33 +223,73 @@ class Images(ImageModule):
             )
         if "train" not in splits:
             return storage
-        used = [e for e in storage.entries if _place(e.path)[0] in ("train", "val")]
+        used = [
+            entry
+            for entry, (split, _) in zip(storage.entries, places, strict=True)
+            if split in ("train", held)
+        ]
         if len(used) < len(places):
             others = f"{len(places) - len(used):,}"
-            log.info("%s: %s images outside train/ and val/ are not used", self.root, others)
+            log.info("%s: %s images outside train/ and %s/ are not used", self.root, others, held)
         return replace(storage, entries=used)
 
-    def _sort(self, names: Sequence[str]) -> dict[str, tuple[Role, Tensor]]:
+    def _layout(self, paths: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
+        """Return the split and the class of every path, and the split to test on."""
+        places = [_place(path) for path in paths]
+        splits = {split for split, _ in places}
+        if not self.labels:
+            return places, "val"
+        held = "test" if "test" in splits and "val" not in splits else "val"
+        if not splits & {"train", held}:
+            places = [("train", kind) for kind, _ in places]
+        return places, held
+
+    def _name_classes(self, places: Iterable[tuple[str, str]], held: str) -> list[str]:
+        """Return the classes that have labels, each with images to train and to test on."""
+        folders = set(places)
+        found = {kind for split, kind in folders if split == "train"}
+        if not self.inliers and "" in found:
+            raise InnflowError(
+                f"labels missing: {self.root} has training images in no class folder: {_LAYOUT}"
+            )
+        classes = sorted(set(self.inliers or found))
+        for split in ("train", held):
+            if not any(split == other for other, _ in folders):
+                continue
+            for kind in classes:
+                if (split, kind) not in folders:
+                    raise InnflowError(
+                        f"labels missing for class {kind}: {self.root}/{split}/{kind} has no images"
+                    )
+        if len(classes) < 2:
+            raise InnflowError(
+                f"data.labels=true needs two classes or more to train on, there is {classes[0]} "
+                f"alone: add to data.inliers, or a folder to {self.root}/train"
+            )
+        return classes
+
+    def _sort(
+        self, places: Sequence[tuple[str, str]], held: str, labels: Tensor | None
+    ) -> dict[str, tuple[Role, Tensor]]:
         """Return the role and the rows of every set."""
         groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for row, name in enumerate(names):
-            groups[_place(name)].append(row)
+        for row, place in enumerate(places):
+            groups[place].append(row)
         if not any(split == "train" for split, _ in groups):
-            groups = {("train", ""): list(range(len(names)))}
+            groups = {("train", ""): list(range(len(places)))}
 
         def take(split: str, classes: Iterable[str]) -> Tensor:
             rows = (row for kind in classes for row in groups.get((split, kind), []))
             return torch.tensor(sorted(rows), dtype=torch.long)
 
         inliers = set(self.inliers or (kind for split, kind in groups if split == "train"))
-        outliers = sorted({kind for split, kind in groups if split == "val"} - inliers)
-        train, val = take("train", inliers), take("val", inliers)
+        outliers = sorted({kind for split, kind in groups if split == held} - inliers)
+        train, val = take("train", inliers), take(held, inliers)
         if not len(val):
-            kept, tested = split_holdout(len(train), _TEST_SHARE, self.seed, f"{self.root}, images")
-            train, val = train[kept], train[tested]
+            train, val = self.split_rows(train, _TEST_SHARE, self.root, labels)
             note = "%s: no inliers in val/, so %s of the training images are tested on instead"
             log.info(note, self.root, f"{len(val):,}")
-        train, monitor = self.split_train(train, self.root)
+        train, monitor = self.split_rows(train, self.holdout, self.root, labels)
 
         sets: dict[str, tuple[Role, Tensor]] = {
             "train": ("train", train),
@@ -215,10 +299,10 @@ class Images(ImageModule):
         for name in outliers:
             if name in sets or not name:
                 raise InnflowError(
-                    f"{self.root}/val/{name}: outliers need a folder of their own, "
+                    f"{self.root}/{held}/{name}: outliers need a folder of their own, "
                     "by another name than train, monitor or val"
                 )
-            sets[name] = ("outlier", take("val", [name]))
+            sets[name] = ("outlier", take(held, [name]))
         return sets
 
 

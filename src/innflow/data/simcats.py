@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from joblib import Parallel, cpu_count, delayed
 
-from innflow.data.base import check_whole
+from innflow.data.base import check_choice, check_whole
 from innflow.data.cache import Cached, cache_key
 from innflow.data.drawing.draw import SUBJECTS, draw_file
 from innflow.data.images import DEFAULT_CACHE, Images
@@ -26,6 +26,7 @@ _FEW = 200
 class SimCats(Images):
     """Drawn cat faces to train on; drawn dogs, beach balls and flowers as outliers.
 
+    Any of these kinds may be trained on; the others are outliers.
     All have backgrounds of one distribution, so that the subject alone makes the difference. They
     are drawn once, as image files in a folder of the cache, and read as any other images.
 
@@ -38,11 +39,13 @@ class SimCats(Images):
         cache_dir: Where the drawings and the decoded images are kept.
         workers: Processes that read ahead.
         seed: Of the splits.
-        n_train: Number of cats to train on.
-        n_val: Number of cats to test on.
-        n_outliers: Number of dogs, of beach balls and of flowers.
+        n_train: Number of images to train on, of each inlier kind.
+        n_val: Number of images to test on, of each inlier kind.
+        n_outliers: Number of images of each other kind.
         draw_size: Height and width in pixels of the drawings.
         draw_seed: Of the drawings; they stay the same while `seed` changes.
+        inliers: Kinds to train on, from cat, dog, beachball and flower.
+        labels: Whether the sets of inliers carry the kind of each image.
     """
 
     drawn = True
@@ -62,10 +65,18 @@ class SimCats(Images):
         n_outliers: int = 100,
         draw_size: int = 64,
         draw_seed: int = 0,
+        inliers: Sequence[str] = ("cat",),
+        labels: bool = False,
     ) -> None:
-        self.counts = {"train/cat": check_whole("n_train", n_train, 2)}
-        self.counts["val/cat"] = check_whole("n_val", n_val, 1)
-        outliers = [f"val/{subject}" for subject in SUBJECTS if subject != "cat"]
+        chosen = {check_choice("inliers", kind, tuple(SUBJECTS)) for kind in inliers}
+        if not chosen:
+            raise InnflowError(f"data.inliers is empty: choose from {', '.join(SUBJECTS)}")
+        self.counts = {}
+        for subject in SUBJECTS:
+            if subject in chosen:
+                self.counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
+                self.counts[f"val/{subject}"] = check_whole("n_val", n_val, 1)
+        outliers = [f"val/{subject}" for subject in SUBJECTS if subject not in chosen]
         self.counts |= dict.fromkeys(outliers, check_whole("n_outliers", n_outliers, 1))
         self.draw_size = check_whole("draw_size", draw_size, 8)
         self.draw_seed = check_whole("draw_seed", draw_seed, 0)
@@ -80,7 +91,13 @@ class SimCats(Images):
             cache_dir=cache_dir,
             workers=workers,
             seed=seed,
+            inliers=sorted(chosen),
+            labels=labels,
         )
+        if labels:
+            # Known before anything is drawn.
+            places = [(split, kind) for split, kind in (key.split("/") for key in self.counts)]
+            self._classes = self._name_classes(places, "val")
 
     def open_cache(self, verify: bool) -> Cached:
         """Draw the images unless they are there, and open them."""
@@ -144,8 +161,12 @@ def cats(
     cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
     workers: int = 0,
     seed: int = 0,
+    labels: bool = False,
 ) -> Images:
-    """Return the photographs below `root`, or drawn cats if it is None; `.drawn` tells which."""
+    """Return the photographs below `root`, or drawn cats if it is None; `.drawn` tells which.
+
+    With labels, `inliers` chooses among drawings too: `[cat, dog]` draws both to train on.
+    """
     if root is not None:
         return Images(
             root,
@@ -158,7 +179,19 @@ def cats(
             cache_dir,
             workers,
             seed,
+            labels,
         )
-    if inliers is not None:
+    if inliers is not None and not labels:
         raise InnflowError("data.inliers chooses among photographs: set data.root too")
-    return SimCats(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
+    return SimCats(
+        size,
+        channels,
+        batch_size,
+        holdout,
+        augment,
+        cache_dir,
+        workers,
+        seed,
+        inliers=inliers or ("cat",),
+        labels=labels,
+    )

@@ -26,35 +26,60 @@ from innflow.progress import track
 
 @dataclass(frozen=True)
 class _Known:
-    """How torchvision opens a set, and the folder below the root where it looks for it."""
+    """How torchvision opens a set, the folder below the root where it looks, and the classes."""
 
     train: Callable[..., Any]
     test: Callable[..., Any]
     folder: str
+    classes: Sequence[str]
 
+
+_DIGITS = [str(digit) for digit in range(10)]
+_THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+# In the order of torchvision, that numbers the breeds so.
+_BREEDS = [
+    "Abyssinian", "American Bulldog", "American Pit Bull Terrier", "Basset Hound", "Beagle",
+    "Bengal", "Birman", "Bombay", "Boxer", "British Shorthair", "Chihuahua", "Egyptian Mau",
+    "English Cocker Spaniel", "English Setter", "German Shorthaired", "Great Pyrenees",
+    "Havanese", "Japanese Chin", "Keeshond", "Leonberger", "Maine Coon", "Miniature Pinscher",
+    "Newfoundland", "Persian", "Pomeranian", "Pug", "Ragdoll", "Russian Blue", "Saint Bernard",
+    "Samoyed", "Scottish Terrier", "Shiba Inu", "Siamese", "Sphynx", "Staffordshire Bull Terrier",
+    "Wheaten Terrier", "Yorkshire Terrier",
+]  # fmt: skip
 
 _KNOWN = {
     "mnist": _Known(
-        partial(datasets.MNIST, train=True), partial(datasets.MNIST, train=False), "MNIST/raw"
+        partial(datasets.MNIST, train=True),
+        partial(datasets.MNIST, train=False),
+        "MNIST/raw",
+        _DIGITS,
     ),
     "fashionmnist": _Known(
         partial(datasets.FashionMNIST, train=True),
         partial(datasets.FashionMNIST, train=False),
         "FashionMNIST/raw",
+        datasets.FashionMNIST.classes,
     ),
     "cifar10": _Known(
         partial(datasets.CIFAR10, train=True),
         partial(datasets.CIFAR10, train=False),
         "cifar-10-batches-py",
+        _THINGS,
     ),
-    "svhn": _Known(partial(datasets.SVHN, split="train"), partial(datasets.SVHN, split="test"), ""),
+    "svhn": _Known(
+        partial(datasets.SVHN, split="train"), partial(datasets.SVHN, split="test"), "", _DIGITS
+    ),
     "celeba": _Known(
-        partial(datasets.CelebA, split="train"), partial(datasets.CelebA, split="test"), "celeba"
+        partial(datasets.CelebA, split="train"),
+        partial(datasets.CelebA, split="test"),
+        "celeba",
+        [],
     ),
     "oxfordiiitpet": _Known(
         partial(datasets.OxfordIIITPet, split="trainval"),
         partial(datasets.OxfordIIITPet, split="test"),
         "oxford-iiit-pet",
+        _BREEDS,
     ),
 }
 
@@ -75,6 +100,7 @@ class Vision(ImageModule):
         cache_dir: Where converted images are kept.
         workers: Processes that read ahead.
         seed: Of the split into train and monitor.
+        labels: Whether the sets of inliers carry the class of each image; celeba has none.
     """
 
     def __init__(
@@ -91,6 +117,7 @@ class Vision(ImageModule):
         cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
         workers: int = 0,
         seed: int = 0,
+        labels: bool = False,
     ) -> None:
         super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
         self.title = check_choice("name", str(name).lower(), tuple(_KNOWN))
@@ -98,6 +125,9 @@ class Vision(ImageModule):
         self.outliers = list(dict.fromkeys(others))
         if self.title in self.outliers:
             raise InnflowError(f"data.outliers: {self.title} is data.name, it cannot be an outlier")
+        if labels and not _KNOWN[self.title].classes:
+            raise InnflowError(f"data.labels=true: {self.title} has no classes")
+        self._classes = list(_KNOWN[self.title].classes) if labels else []
         self.root = Path(root).expanduser()
         self.download = download
 
@@ -108,10 +138,16 @@ class Vision(ImageModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets, from the cache."""
-        opened = {
-            key: self._open(name, split).images for key, (name, split) in self._splits().items()
-        }
-        kept, held = self.split_train(torch.arange(len(opened["train"])), self.title)
+        wholes: dict[str, dict[str, Tensor]] = {}
+        for key, (name, split) in self._splits().items():
+            cached = self._open(name, split)
+            wholes[key] = {"x": cached.images}
+            if self.classes and key in ("train", "val"):
+                wholes[key]["label"] = torch.tensor([_label(item) for item in cached.names])
+        total = len(wholes["train"]["x"])
+        kept, held = self.split_rows(
+            torch.arange(total), self.holdout, self.title, wholes["train"].get("label")
+        )
         sets = {}
         shares: list[tuple[str, Role, Tensor]] = [
             ("train", "train", kept),
@@ -119,11 +155,11 @@ class Vision(ImageModule):
         ]
         for key, role, rows in shares:
             names = [f"train/{row}" for row in rows.tolist()]
-            sets[key] = PartsSet(key, role, {"x": opened["train"]}, names, rows)
+            sets[key] = PartsSet(key, role, wholes["train"], names, rows)
         for key in ("val", *self.outliers):
-            names = [f"{key}/{row}" for row in range(len(opened[key]))]
+            names = [f"{key}/{row}" for row in range(len(wholes[key]["x"]))]
             kind: Role = "inlier" if key == "val" else "outlier"
-            sets[key] = PartsSet(key, kind, {"x": opened[key]}, names)
+            sets[key] = PartsSet(key, kind, wholes[key], names)
         return sets
 
     def _splits(self) -> dict[str, tuple[str, str]]:
@@ -132,11 +168,12 @@ class Vision(ImageModule):
 
     def _open(self, name: str, split: str, verify: bool = False) -> Cached:
         root = str(self.root.absolute())
-        key = cache_key("vision", root, name, split, self.size, self.channels)
+        key = cache_key("vision, labelled", root, name, split, self.size, self.channels)
         cached = read_cache(self.cache_dir, key, verify)
         if cached is None:
             images = load_torchvision(name, split, self.root, self.download)
-            items = _convert(images, self.size, self.channels, f"converting {name} {split}")
+            title = f"converting {name} {split}"
+            items = _convert(images, self.size, self.channels, title, bool(_KNOWN[name].classes))
             cached = write_cache(self.cache_dir, key, items, len(images), f"{name} {split}")
         return cached
 
@@ -163,13 +200,21 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
 
 
 def _convert(
-    images: Any, size: int, channels: int, title: str
+    images: Any, size: int, channels: int, title: str, labelled: bool
 ) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield the pixels of every image, or why there are none, by its index and, if known, label."""
+
     def load(index: int) -> tuple[str, np.ndarray | str]:
         try:
-            return str(index), to_pixels(images[index][0], size, channels)
+            image, label = images[index]
+            name = f"{index}/{int(label)}" if labelled else str(index)
+            return name, to_pixels(image, size, channels)
         except (OSError, ValueError) as error:
             return str(index), str(error)
 
     indices = range(len(images))
     yield from track(map_threads(load, indices, os.cpu_count() or 1), title, len(indices))
+
+
+def _label(name: str) -> int:
+    return int(name.rpartition("/")[2])

@@ -1,0 +1,122 @@
+"""Objects of a user's own modules, by their import path."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from innflow.errors import InnflowError
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import path names, and the module that the path goes through."""
+
+    value: Any
+    module: ModuleType
+
+
+def resolve(path: str, key: str) -> Imported:
+    """Return what an import path such as `mymodule.prior` names.
+
+    Commands do not have the current folder on `sys.path` as `python -m` has; it is appended, and
+    stays, so that the module's own late imports find what lies beside it.
+
+    Args:
+        path: Dotted; a module, perhaps within packages, then an attribute of it.
+        key: Of the config, for messages.
+
+    Raises:
+        InnflowError: naming what is missing, or what the module raised.
+    """
+    where = f"{key}={path}"
+    names = path.split(".")
+    if len(names) < 2 or not all(name.isidentifier() for name in names):
+        raise InnflowError(f"{where}: takes an import path such as mymodule.name")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    importlib.invalidate_caches()  # the file may have been written a moment ago
+    module = _module(names[0], where)
+    value: Any = module
+    for depth, name in enumerate(names[1:], start=2):
+        if value is module and not hasattr(module, name) and _is_package(module):
+            value = module = _module(".".join(names[:depth]), where)
+        elif not hasattr(value, name):
+            raise InnflowError(f"{where}: {_missing_attribute(value, name, names[: depth - 1])}")
+        else:
+            value = getattr(value, name)
+            module = value if isinstance(value, ModuleType) else module
+    if isinstance(value, ModuleType):
+        raise InnflowError(f"{where}: is a module; name something in it: {_some(value)}")
+    return Imported(value, module)
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the message of an exception on one short line."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 200 else f"{text[:200]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _module(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            raise InnflowError(f"{where}: {_missing_module(name)}") from None
+        raise InnflowError(f"{where}: importing {name} raised {describe(error)}") from error
+    except (Exception, SystemExit) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        line = f" ({Path(place.filename).name}, line {place.lineno})"
+        line = "" if isinstance(error, SyntaxError) else line  # its message has the place
+        raise InnflowError(f"{where}: importing {name} raised {describe(error)}{line}") from error
+
+
+def _missing_module(name: str) -> str:
+    package, _, last = name.rpartition(".")
+    if package:
+        found = sys.modules[package]
+        inside = [module.name for module in pkgutil.iter_modules(found.__path__)]
+        hint = _closest(last, [*inside, *_public(found)])
+        return f"{package} has no module or attribute {last}{hint}"
+    here = Path.cwd()
+    inside = [module.name for module in pkgutil.iter_modules([str(here)])]
+    return f"there is no module {name} in {here} or installed{_closest(name, inside)}"
+
+
+def _missing_attribute(value: Any, name: str, owner: list[str]) -> str:
+    if not isinstance(value, ModuleType):
+        return f"{'.'.join(owner)} has no attribute {name}{_closest(name, _public(value))}"
+    hidden = Path.cwd() / f"{owner[0]}.py"
+    file = getattr(sys.modules[owner[0]], "__file__", None)
+    if hidden.is_file() and (file is None or not os.path.samefile(file, hidden)):
+        return f"{hidden} is hidden by the module {owner[0]} in {file or 'Python'}: rename it"
+    return f"module {'.'.join(owner)} has no attribute {name}{_closest(name, _public(value))}"
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _public(value: Any) -> list[str]:
+    return [name for name in dir(value) if not name.startswith("_")]
+
+
+def _some(module: ModuleType) -> str:
+    own = [name for name in _public(module) if not isinstance(getattr(module, name), ModuleType)]
+    return ", ".join(own[:8]) or "it has nothing"
+
+
+def _is_package(module: ModuleType) -> bool:
+    return hasattr(module, "__path__")

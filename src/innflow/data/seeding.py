@@ -1,0 +1,61 @@
+"""One seed for every generator of random numbers that a user's code may draw from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+Handles = tuple[Callable[[], Any], Callable[[Any], Any], Callable[[int], Any]]
+"""How to read, to restore and to seed a generator."""
+
+
+@contextmanager
+def seeded(seed: Sequence[int], modules: Sequence[ModuleType] = ()) -> Iterator[None]:
+    """Seed every generator that a prior or a forward model may draw from; then all is as before.
+
+    Args:
+        seed: Whole numbers, not negative.
+        modules: Whose own generators (`rng = np.random.default_rng(0)`) are seeded too: in every
+            worker process they would begin anew, and repeat each other's noise.
+    """
+    generators = list(_generators(modules))
+    states = [get() for get, _, _ in generators]
+    for number, (_, _, start) in enumerate(generators, start=1):  # NumPy drops a last 0
+        start(int(np.random.SeedSequence([*seed, number]).generate_state(1)[0]))
+    try:
+        yield
+    finally:
+        for (_, restore, _), state in zip(generators, states, strict=True):
+            restore(state)
+
+
+def _generators(modules: Sequence[ModuleType]) -> Iterator[Handles]:
+    """Yield how to read, to restore and to seed the global generators, then those of modules."""
+    yield torch.get_rng_state, torch.set_rng_state, torch.manual_seed
+    yield np.random.get_state, np.random.set_state, np.random.seed
+    yield random.getstate, random.setstate, random.seed
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, torch.Generator):
+                yield value.get_state, value.set_state, value.manual_seed
+            elif isinstance(value, np.random.RandomState):
+                yield value.get_state, value.set_state, value.seed
+            elif isinstance(value, random.Random):
+                yield value.getstate, value.setstate, value.seed
+            elif isinstance(value, np.random.Generator):
+                bits = value.bit_generator
+                yield partial(getattr, bits, "state"), partial(setattr, bits, "state"), _seed(bits)
+
+
+def _seed(bits: np.random.BitGenerator) -> Callable[[int], None]:
+    def start(seed: int) -> None:
+        bits.state = type(bits)(seed).state
+
+    return start

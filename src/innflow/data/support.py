@@ -1,0 +1,218 @@
+"""Where the parameters of a prior can lie: an interval each, of real or of whole numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Independent,
+    MixtureSameFamily,
+    TransformedDistribution,
+    constraints,
+)
+
+from innflow.errors import InnflowError
+from innflow.problem.joint import Joint
+
+Bounds = tuple[Tensor, Tensor, Tensor]
+"""Low, high and discrete, of shapes that broadcast to the parameters; float64 and bool."""
+
+_RANGES = (
+    constraints.interval,
+    constraints.half_open_interval,
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+    constraints.integer_interval,
+    type(constraints.nonnegative_integer),
+)
+
+
+@dataclass(frozen=True)
+class Support:
+    """An interval for each of P parameters.
+
+    Attributes:
+        low: (P,) float32, -inf where open.
+        high: (P,) float32, inf where open.
+        discrete: (P,) bool, true where only whole numbers occur.
+    """
+
+    low: Tensor
+    high: Tensor
+    discrete: Tensor
+
+    @classmethod
+    def real(cls, dims: int) -> Support:
+        """Return the support of parameters that may be any real number."""
+        open_end = torch.full((dims,), math.inf)
+        return cls(-open_end, open_end, torch.zeros(dims, dtype=torch.bool))
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Return for each value of x (B, P) whether it lies inside, bool (B, P)."""
+        inside = (x >= self.low.to(x.device)) & (x <= self.high.to(x.device))
+        return inside & ((x == x.round()) | ~self.discrete.to(x.device))
+
+    def check(self, x: Tensor, names: Sequence[str]) -> None:
+        """Refuse values that lie outside.
+
+        Args:
+            x: Parameters (B, P).
+            names: Of the parameters.
+
+        Raises:
+            InnflowError: naming the first such parameter, its value and its interval.
+        """
+        outside = (~self.contains(x)).nonzero()
+        if len(outside):
+            row, column = outside[0].tolist()
+            what = "whole numbers" if self.discrete[column] else "numbers"
+            raise InnflowError(
+                f"parameter {names[column]} has the value {x[row, column]:g}, outside its support, "
+                f"{what} from {self.low[column]:g} to {self.high[column]:g}: "
+                "give data.support=[[low, high], ...] with null for an open end"
+            )
+
+
+def check_varied(values: Tensor, names: Sequence[str], where: str) -> None:
+    """Refuse a column of values (N, D) that is the same everywhere, from which nothing is learnt.
+
+    Raises:
+        InnflowError: naming the column and its value.
+    """
+    same = (values == values[:1]).all(dim=0).nonzero().flatten().tolist()
+    if same:
+        raise InnflowError(
+            f"{names[same[0]]} is {values[0, same[0]]:g} in {where}: leave it out, or let it vary"
+        )
+
+
+def support_of(prior: Any, dims: int) -> Support:
+    """Return the support of a prior; an object that does not tell its own may lie anywhere.
+
+    Args:
+        prior: A distribution of torch, or an object with `sample` and perhaps `support`.
+        dims: Number of parameters.
+
+    Raises:
+        InnflowError: Its support is no product of intervals, such as a simplex.
+    """
+    low, high, discrete = (part.broadcast_to(dims) for part in _checked(_of(prior), prior, dims))
+    return Support(low.float(), high.float(), discrete.clone())
+
+
+def given_support(pairs: Sequence[Sequence[float | None]], dims: int) -> Support:
+    """Return the support that data.support gives as [low, high] a parameter, null for open."""
+    ends: list[list[float]] = []
+    for pair in pairs:
+        if len(pair) != 2:
+            raise InnflowError(f"data.support: {list(pair)} is not [low, high]")
+        low, high = (
+            math.inf * sign if end is None else float(end)
+            for end, sign in zip(pair, (-1, 1), strict=True)
+        )
+        if not low < high:
+            raise InnflowError(f"data.support: {list(pair)} is empty: give [low, high], low < high")
+        ends.append([low, high])
+    if len(ends) != dims:
+        raise InnflowError(
+            f"data.support has {len(ends)} intervals for {dims} parameters: give one [low, high] "
+            "each, null for an open end"
+        )
+    low_ends, high_ends = torch.tensor(ends).T
+    return Support(low_ends, high_ends, torch.zeros(dims, dtype=torch.bool))
+
+
+def _checked(bounds: Bounds, prior: Any, dims: int) -> Bounds:
+    for part in bounds:
+        if part.shape not in ((), (1,), (dims,)):
+            raise InnflowError(
+                f"the support of data.prior {type(prior).__name__} has the shape "
+                f"{tuple(part.shape)} for {dims} parameters: give data.support=[[low, high], ...]"
+            )
+    return bounds
+
+
+def _of(prior: Any) -> Bounds:
+    if isinstance(prior, Joint):
+        pairs = zip(prior.distributions, prior.lengths, strict=True)
+        return _beside([(_of(one), length) for one, length in pairs])
+    if isinstance(prior, Independent):
+        return _of(prior.base_dist)
+    if isinstance(prior, MixtureSameFamily):
+        return _hull(prior)
+    # Its subclasses (LogNormal, Gumbel ...) know their own support; this one tells only the
+    # codomain of its last transform, which is all positive numbers for a log-uniform prior.
+    if type(prior) is TransformedDistribution:
+        moved = _moved(prior)
+        if moved is not None:
+            return moved
+    try:
+        constraint = prior.support
+    except (AttributeError, NotImplementedError):
+        constraint = constraints.real
+    return _read(constraint, type(prior).__name__)
+
+
+def _read(constraint: Any, owner: str) -> Bounds:
+    """Return the bounds of a constraint on one number, or on several that do not depend."""
+    if isinstance(constraint, constraints.independent):
+        return _read(constraint.base_constraint, owner)
+    if isinstance(constraint, constraints.cat):
+        pairs = zip(constraint.cseq, constraint.lengths, strict=True)
+        return _beside([(_read(one, owner), length) for one, length in pairs])
+    if isinstance(constraint, constraints.stack):
+        return _beside([(_read(one, owner), 1) for one in constraint.cseq])
+    if isinstance(constraint, type(constraints.real)):
+        return _bounds(-math.inf, math.inf, discrete=False)
+    if isinstance(constraint, type(constraints.boolean)):
+        return _bounds(0, 1, discrete=True)
+    if isinstance(constraint, _RANGES):
+        low = getattr(constraint, "lower_bound", -math.inf)
+        high = getattr(constraint, "upper_bound", math.inf)
+        return _bounds(low, high, constraint.is_discrete)
+    raise InnflowError(
+        f"data.prior: {owner} has the support {constraint}, which is no interval for each "
+        "parameter: write the prior in free parameters, or give data.support=[[low, high], ...]"
+    )
+
+
+def _bounds(low: Any, high: Any, discrete: bool) -> Bounds:
+    ends = [torch.as_tensor(end, dtype=torch.float64).detach().cpu() for end in (low, high)]
+    return ends[0], ends[1], torch.tensor(discrete)
+
+
+def _beside(parts: Sequence[tuple[Bounds, int]]) -> Bounds:
+    """Return the bounds of consecutive parameters, from those of groups of a length each."""
+    low, high, discrete = (
+        torch.cat([bounds[i].broadcast_to(length) for bounds, length in parts]) for i in range(3)
+    )
+    return low, high, discrete
+
+
+def _hull(mixture: MixtureSameFamily) -> Bounds:
+    """Return the smallest intervals that hold every component."""
+    component = mixture.component_distribution
+    shape = component.batch_shape + component.event_shape
+    low, high, discrete = (part.broadcast_to(shape) for part in _of(component))
+    axis = -1 - len(component.event_shape)
+    return low.amin(axis), high.amax(axis), discrete.all(axis)
+
+
+def _moved(prior: TransformedDistribution) -> Bounds | None:
+    """Return the base's bounds after monotone transforms of single numbers, else None."""
+    low, high, discrete = _of(prior.base_dist)
+    for transform in prior.transforms:
+        single = transform.domain.event_dim == transform.codomain.event_dim == 0
+        if not single or not transform.bijective:
+            return None
+        low, high = (transform(end).double() for end in (low, high))
+        low, high = torch.minimum(low, high), torch.maximum(low, high)
+    if low.isnan().any() or high.isnan().any():
+        return None
+    return low, high, discrete & (not prior.transforms)
