@@ -61,6 +61,38 @@ class Application(Protocol):
         """Return all that scores need of a batch, in one pass."""
 
 
+class InverseApplication(Protocol):
+    """A trained posterior p(x | y) as an analysis sees it; x (B, P) and y (B, M) in data units."""
+
+    @property
+    def partition(self) -> Any:
+        """Names of the parts: `left` holds "eps" where the noise is drawn beside x."""
+
+    @property
+    def width(self) -> float:
+        """Width that training gives y, in the unit of `y_units`; 0 for none."""
+
+    @property
+    def y_units(self) -> Callable[[Tensor], Tensor]:
+        """The map of data y to the flow's unit, column by column."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the application lies."""
+
+    def posterior(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
+        """Draw from p(x | y), (n, P) for y (M,) or (B, n, P) for y (B, M)."""
+
+    def posterior_noise(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
+        """Return the noise eps of the same draws, (n, M) or (B, n, M)."""
+
+    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return log p(x | y), (B,) in nats, where the partition has x alone on its left."""
+
+    def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
+        """Return z (B, K)."""
+
+
 class Items(Protocol):
     """A set of items with named parts; `innflow.data` has the real one."""
 
@@ -118,10 +150,11 @@ class Study:
     one, and whatever judges a score looks at the other.
 
     Args:
-        app: the trained application.
-        data: the data module; analyses ask it for `augment` and for an exact `log_prob`.
+        app: the trained application; its kind decides which analyses it can be given.
+        data: the data module; analyses ask it for `augment`, an exact `log_prob`, or what it
+            knows of an inverse problem.
         sets: "train", "monitor" and "val", then the outlier sets.
-        scorer: fitted, or to be fitted by `fit_scorer`.
+        scorer: fitted, or to be fitted by `fit_scorer`; None where items are not scored.
         seed: of every choice that an analysis makes.
         train_limit: at most this many training items are measured, a fixed random choice.
         run_dir: the run folder, where there is one.
@@ -129,15 +162,15 @@ class Study:
 
     def __init__(
         self,
-        app: Application,
+        app: Any,
         data: Any,
         sets: Mapping[str, Items],
-        scorer: Scorer,
+        scorer: Scorer | None,
         seed: int = 0,
         train_limit: int = 2000,
         run_dir: Path | None = None,
     ) -> None:
-        self.app = app
+        self.app: Application = app
         self.data = data
         self.sets = dict(sets)
         self.scorer = scorer
@@ -209,7 +242,9 @@ class Study:
 
     def fit_scorer(self) -> None:
         """Fit the scorer on train and calibrate it on the calibration half of val."""
-        self.scorer.fit(self.measure("train"), self.measure("val")[self.calibration_index])
+        self.require_scorer("scores").fit(
+            self.measure("train"), self.measure("val")[self.calibration_index]
+        )
 
     def encode(self, x: np.ndarray, description: str = "encode") -> np.ndarray:
         """Return the latent vectors of items (N, ...) as float32, (N, D)."""
@@ -226,6 +261,35 @@ class Study:
             for start in range(0, n, BATCH)
         ]
         return torch.cat(drawn).cpu().numpy()
+
+    @property
+    def levels(self) -> int:
+        """Number of grey levels of an image."""
+        return getattr(self.data, "levels", 256)
+
+    def picture(self, x: np.ndarray) -> np.ndarray:
+        """Round and clip images to whole grey levels and stretch them to 8 bits, to be shown."""
+        whole = np.clip(np.rint(x.astype(np.float64)), 0, self.levels - 1)
+        return to_pixels(whole * (255 / (self.levels - 1)))
+
+    def require_scorer(self, analysis: str) -> Scorer:
+        """Return the scorer, refusing a run that has none."""
+        if self.scorer is None:
+            raise InnflowError(
+                f"analysis {analysis}: the run has no scores: choose score=default, or leave it "
+                "out of the analysis group"
+            )
+        return self.scorer
+
+    def require_posterior(self, analysis: str) -> InverseApplication:
+        """Return the application, refusing one that draws no posterior."""
+        app: Any = self.app
+        if not hasattr(app, "posterior"):
+            raise InnflowError(
+                f"analysis {analysis}: {type(app).__name__} has no posterior: choose app=inverse, "
+                "or leave it out of the analysis group"
+            )
+        return app
 
     def require_images(self, analysis: str) -> None:
         """Refuse data that are not images."""
@@ -275,6 +339,12 @@ def in_batches(
         for start in track(starts, description)
     ]
     return np.concatenate(results)
+
+
+def require_whole(key: str, value: Any, least: int) -> None:
+    """Refuse a setting of an analysis that is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InnflowError(f"analysis.{key}={value}: takes a whole number of at least {least}")
 
 
 def to_pixels(x: np.ndarray) -> np.ndarray:

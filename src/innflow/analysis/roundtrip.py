@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.base import Findings, Plot, Study, in_batches, to_pixels
+from innflow.analysis.base import Findings, Plot, Study, in_batches
 from innflow.figure.sample import plot_image_rows
 
 
@@ -38,16 +38,18 @@ class RoundTrip:
         )
         if not study.is_image:
             return Findings("Round trip", text + ".", metrics)
-        metrics["roundtrip/max_error_unit"] = largest / 256
-        changed = int(np.sum(to_pixels(regenerated) != originals))
+        metrics["roundtrip/max_error_unit"] = largest / study.levels
+        whole = np.clip(np.rint(regenerated), 0, study.levels - 1)
+        changed = int(np.sum(whole != originals))
         text += (
-            f" (grey levels of 256), or {largest / 256:.2g} where a pixel lies in [0, 1); the mean "
-            f"error is {error.mean():.2g}. {changed:,} of {originals.size:,} pixel values differ "
-            "after rounding."
+            f" (grey levels of {study.levels}), or {largest / study.levels:.2g} where a pixel lies "
+            f"in [0, 1); the mean error is {error.mean():.2g}. {changed:,} of {originals.size:,} "
+            "pixel values differ after rounding."
         )
         first = slice(0, self.shown)
         second = slice(len(train), len(train) + self.shown)
-        rows = [to_pixels(x[part]) for part in (first, second) for x in (originals, regenerated)]
+        both = (originals, regenerated)
+        rows = [study.picture(x[part]) for part in (first, second) for x in both]
         labels = ["train\noriginal", "regenerated", "val\noriginal", "regenerated"]
         caption = (
             f"Originals above what the inverse makes of their latent vectors. Largest error over "

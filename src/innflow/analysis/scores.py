@@ -26,15 +26,20 @@ class Scores:
 
     resamples: int = 1000
 
+    def check(self, study: Study) -> None:
+        """Refuse a run without scores."""
+        study.require_scorer("scores")
+
     def __call__(self, study: Study) -> Findings:
         """Score every set; the findings hold the columns of scores.csv."""
-        columns = {name: study.scorer(study.measure(name)) for name in study.sets}
+        scorer = study.require_scorer("scores")
+        columns = {name: scorer(study.measure(name)) for name in study.sets}
         notes = [self._leave_one_out(study, columns["val"])]
         findings = Findings("Anomaly scores", "", items=_items(study, columns))
         inliers = {key: values[study.test_index] for key, values in columns["val"].items()}
 
         p = inliers["p_value"]
-        distance, critical = _uniformity(p, len(study.scorer.calibration))
+        distance, critical = _uniformity(p, len(scorer.calibration))
         verdict = "within" if distance <= critical else "BEYOND"
         notes.append(
             f"The p-values of the {len(p):,} inliers of the test half should be uniform: their "
@@ -53,8 +58,8 @@ class Scores:
                 for score in _headline_first(study)
             }
             findings.metrics |= _metrics(found)
-            findings.tables.append(_table(study, found, outliers, len(p)))
-            headline = study.scorer.headline
+            findings.tables.append(_table(found, outliers, len(p)))
+            headline = scorer.headline
             mean = findings.metrics[f"ood/{headline}/mean/auroc"]
             listed = ", ".join(f"{name} {sets['auroc']}" for name, sets in found[headline].items())
             notes.insert(
@@ -67,7 +72,7 @@ class Scores:
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(
-            plot_p_values(p, len(study.scorer.calibration), study.colors["val"]),
+            plot_p_values(p, len(scorer.calibration), study.colors["val"]),
             f"Conformal p-values of {len(p):,} held-out inliers that were not calibrated on. Even "
             "bars and a straight line mean that 5% of inliers are called strange at 5%; the "
             "grey band holds a bar in 95% of cases.",
@@ -80,7 +85,8 @@ class Scores:
         """Replace the p-values of the calibration half by leave-one-out ones, and say so."""
         half = study.calibration_index
         own = val["score"][half]
-        calibration = study.scorer.calibration
+        scorer = study.require_scorer("scores")
+        calibration = scorer.calibration
         same = len(calibration) == len(own) and np.allclose(
             np.sort(calibration), np.sort(own), rtol=1e-5
         )
@@ -89,7 +95,7 @@ class Scores:
         val["p_value"][half] = leave_one_out_p_values(own)
         return (
             f"The p-value is the chance that an inlier is at least this strange by "
-            f"{study.scorer.headline}. It is calibrated on {len(half):,} held-out inliers, one "
+            f"{scorer.headline}. It is calibrated on {len(half):,} held-out inliers, one "
             "half of val, and never on training items. In scores.csv the p-value of an item of "
             "that half is against the others of it (leave one out); its set still reads val."
         )
@@ -134,18 +140,18 @@ def _metrics(found: Mapping[str, Mapping[str, Mapping[str, Estimate]]]) -> dict[
 
 
 def _table(
-    study: Study,
     found: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
     outliers: Mapping[str, Columns],
     inliers: int,
 ) -> Table:
     rows = []
+    headline = next(iter(found))
     for score, sets in found.items():
         for name, estimates in sets.items():
             count = len(outliers[name]["score"])
             share = count / (count + inliers)
             cells = [str(estimates[key]) for key in ("auroc", "aupr", "fpr95")]
-            label = f"{score} (headline)" if score == study.scorer.headline else score
+            label = f"{score} (headline)" if score == headline else score
             rows.append([label, name, f"{count:,}", *cells, f"{share:.3f}"])
     return Table(
         f"Finding outliers among {inliers:,} held-out inliers, with 95% intervals",
@@ -197,8 +203,8 @@ def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> 
 
 
 def _headline_first(study: Study) -> list[str]:
-    headline = study.scorer.headline
-    return [headline, *(name for name in study.scorer.scores if name != headline)]
+    scorer = study.require_scorer("scores")
+    return [scorer.headline, *(name for name in scorer.scores if name != scorer.headline)]
 
 
 def _ascending(values: np.ndarray) -> bool:

@@ -1,0 +1,134 @@
+"""A linear Gaussian inverse problem whose posterior is exact, or wrong in a known way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.analysis import Study
+from innflow.data.support import Support
+from innflow.problem.gaussian import LinearGaussian
+
+from .linear import Items
+
+MODEL = LinearGaussian(
+    np.array([1.0, -1.0, 0.0]),
+    np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.3], [0.0, 0.3, 2.0]]),
+    np.array([[1.0, 1.0, 0.0], [0.0, 1.0, -1.0]]),
+)
+NOISE = np.array([[0.3, 0.0], [0.1, 0.4]])
+
+
+@dataclass
+class Gaussian:
+    """The posterior N(mean + shift sd, (width factor)^2 covariance), given y or of the prior.
+
+    Attributes:
+        shift: in posterior standard deviations.
+        factor: on the posterior's width.
+        prior: whether the draws ignore y.
+        wrong_noise: whether the drawn noise has nothing to do with the drawn parameters.
+        left: names of the left parts.
+    """
+
+    shift: float = 0.0
+    factor: float = 1.0
+    prior: bool = False
+    wrong_noise: bool = False
+    left: tuple[str, ...] = ("x",)
+    width: float = 0.0
+    device = torch.device("cpu")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (3,)
+
+    @property
+    def partition(self) -> SimpleNamespace:
+        return SimpleNamespace(left=dict.fromkeys(self.left))
+
+    def y_units(self, y: Tensor) -> Tensor:
+        return (y - 1) / 2
+
+    def moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means (B, 3) and the lower factor (3, 3) of the covariance."""
+        if self.prior:
+            factor = torch.from_numpy(np.linalg.cholesky(MODEL.covariance))
+            return torch.from_numpy(MODEL.mean).expand(len(y), 3), factor
+        rows = [MODEL.moments(one, NOISE) for one in y.double().numpy()]
+        means = torch.from_numpy(np.stack([mean for mean, _ in rows]))
+        covariance = torch.from_numpy(rows[0][1])
+        means = means + self.shift * covariance.diagonal().sqrt()
+        return means, self.factor * torch.linalg.cholesky(covariance)
+
+    def posterior(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
+        rows = y.reshape(-1, 2)
+        means, factor = self.moments(rows)
+        generator = torch.Generator().manual_seed(seed or 0)
+        white = torch.randn(len(rows), n, 3, generator=generator).double()
+        return (means[:, None] + white @ factor.T).float().reshape(*y.shape[:-1], n, 3)
+
+    def posterior_noise(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
+        x = self.posterior(y, n, seed)
+        if self.wrong_noise:
+            return torch.randn(x.shape[:-1] + (2,), generator=torch.Generator().manual_seed(1))
+        residual = y.unsqueeze(-2).double() - x.double() @ torch.from_numpy(MODEL.matrix).T
+        return (residual @ torch.from_numpy(np.linalg.inv(NOISE)).T).float()
+
+    def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
+        means, factor = self.moments(y)
+        deviation = (x.double() - means).T
+        return torch.linalg.solve_triangular(factor, deviation, upper=False).T.float()
+
+    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        z = self.encode(x, y).double()
+        _, factor = self.moments(y[:1])
+        constant = 1.5 * np.log(2 * np.pi) + factor.diagonal().log().sum()
+        return (-0.5 * z.square().sum(dim=1) - constant).float()
+
+
+class Problem:
+    """What `innflow.data.simulator` knows of the same problem, and how often it was asked."""
+
+    deterministic = False
+
+    def __init__(self, noise: bool = True) -> None:
+        self.noise = torch.from_numpy(NOISE).float() if noise else None
+        self.columns = {"x": ["one", "two", "three"], "y": ["sum", "difference"]}
+        self.support = Support.real(3)
+        self.asked = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ torch.from_numpy(MODEL.matrix).float().T
+
+    def simulate(self, x: Tensor, seed: int) -> Tensor:
+        eps = torch.randn(len(x), 2, generator=torch.Generator().manual_seed(seed))
+        return self.forward(x) + eps @ torch.from_numpy(NOISE).float().T
+
+    def reference(self, y: np.ndarray, n: int, seed: int) -> np.ndarray:
+        self.asked += 1
+        return MODEL.draw(y, n, np.random.default_rng(seed), NOISE)
+
+
+def make_items(name: str, role: str, n: int, seed: int) -> Items:
+    generator = torch.Generator().manual_seed(seed)
+    white = torch.randn(n, 3, generator=generator).double()
+    x = torch.from_numpy(MODEL.mean) + white @ torch.from_numpy(np.linalg.cholesky(MODEL.covariance)).T
+    eps = torch.randn(n, 2, generator=generator).double()
+    y = x @ torch.from_numpy(MODEL.matrix).T + eps @ torch.from_numpy(NOISE).T
+    items = Items(name, role, x.float())
+    items.parts |= {"y": y.float(), "eps": eps.float()}
+    return items
+
+
+def gaussian_study(app: Gaussian | None = None, data: object | None = None, **settings) -> Study:
+    sets = {
+        "train": make_items("train", "train", 2000, 0),
+        "monitor": make_items("monitor", "monitor", 100, 1),
+        "val": make_items("val", "inlier", 500, 2),
+    }
+    return Study(app or Gaussian(), data or Problem(), sets, None, **settings)
