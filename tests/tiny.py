@@ -29,6 +29,11 @@ TINY_VECTORS = (
     *TINY_MOONS,
     *("analysis.density2d.resolution=60", "analysis.density2d.samples=100"),
 )
+TINY_ARM = (
+    *("data=arm", "app=inverse", "partition=given_y", "latent=observed", "score=none"),
+    *("analysis=none", "+debug=fdr", "model.depth=2"),
+    *("data.n=600", "data.n_val=40", "data.batch_size=64", "data.cache_dir=null"),
+)
 
 
 def train(run_dir: Path, *overrides: str) -> dict[str, float]:
@@ -69,6 +74,14 @@ def vector_run(tmp_path_factory) -> Path:
     return run_dir
 
 
+@pytest.fixture(scope="session")
+def inverse_run(tmp_path_factory) -> Path:
+    """A finished run on the planar arm, with y as the context of its flow."""
+    run_dir = tmp_path_factory.mktemp("arm") / "run"
+    train(run_dir, *TINY_ARM)
+    return run_dir
+
+
 class Answer(NamedTuple):
     """What a command leaves on the terminal."""
 
@@ -88,6 +101,7 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
         "innflow-eval": cli.evaluate,
         "innflow-sample": cli.sample,
         "innflow-score": cli.score,
+        "innflow-posterior": cli.posterior,
     }
     here = tmp_path / "here"
     here.mkdir()

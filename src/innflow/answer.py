@@ -52,15 +52,10 @@ class Answer:
 
 def write_draws(answer: Answer, folder: Path) -> None:
     """Write posterior.csv and posterior.npz."""
-    known = {"eps": answer.eps, "log_prob": answer.log_prob}
-    np.savez(
-        folder / "posterior.npz",
-        x=answer.x,
-        y=answer.y,
-        names=np.array(answer.parameters),
-        observables=np.array(answer.observables),
-        **{name: values for name, values in known.items() if values is not None},
-    )
+    arrays = {"x": answer.x, "y": answer.y, "eps": answer.eps, "log_prob": answer.log_prob}
+    arrays |= {"names": np.array(answer.parameters), "observables": np.array(answer.observables)}
+    known: dict[str, Any] = {name: part for name, part in arrays.items() if part is not None}
+    np.savez(folder / "posterior.npz", **known)
     several = len(answer.y) > 1
     with (folder / "posterior.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -202,8 +202,8 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
         code = foreign_code(node) if data else None
         if code is not None:
             raise InnflowError(
-                f"{where}: {path} names {code}, which is code; if you trust its writer, load it with "
-                "trust=True"
+                f"{where}: {path} names {code}, which is code; if you trust its writer, load it "
+                "with trust=True"
             )
         admitted = data and _serves_data(name, path, node)
         if not admitted and not _harmless(name, path, node):

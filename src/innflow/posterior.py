@@ -88,7 +88,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
                 write_draws(answer, partial)
                 write_summary(answer, partial)
                 write_figures(answer, partial, limits, noise)
-                asked = [f"{key}={value}" for key, value in arguments.items()]
+                asked = [f"{key}={value}" for key, value in arguments.items() if value is not None]
                 write_origin(partial, {**app.config, "seed": seed}, asked, str(app.device))
                 for path in list(partial.iterdir()):
                     path.rename(out / path.name)
@@ -138,8 +138,9 @@ def _warn(familiarity: np.ndarray) -> None:
 def _show(answer: Answer) -> None:
     """Print what there is to say of the first observation."""
     first = answer.summaries[0]
-    columns = {"mean": first.mean, "sd": first.sd, "MAP": first.mode}
+    columns = {"mean": first.mean, "sd": first.sd}
     columns |= dict(zip(("2.5%", "50%", "97.5%"), first.quantiles[[0, 2, 4]], strict=True))
+    columns["MAP"] = first.mode
     if answer.truth is not None:
         columns["truth"] = answer.truth[0]
     shown = answer.parameters[:SHOWN]

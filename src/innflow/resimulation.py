@@ -99,8 +99,8 @@ def _compare(number: int, made: np.ndarray, y: np.ndarray) -> Resimulation:
         raise InnflowError(f"observation {number}: no draw gives finite data")
     if left_out:
         announce(
-            f"observation {number}: {left_out:,} of {len(made):,} resimulations are not finite (NaN "
-            "or infinite) and are left out"
+            f"observation {number}: {left_out:,} of {len(made):,} resimulations are not finite (NaN"
+            " or infinite) and are left out"
         )
     rms = np.sqrt(np.square(good.astype(np.float64) - y).mean(axis=0))
     return Resimulation(good, compute_resimulation(good, y), rms, left_out)

@@ -1,16 +1,76 @@
 """Numbers computed from arrays."""
 
+from innflow.metric.coverage import (
+    LevelTest,
+    RankTest,
+    check_levels,
+    check_ranks,
+    compute_band,
+    compute_calibration_error,
+    compute_levels,
+    compute_ranks,
+    compute_tarp,
+    draw_tarp_references,
+    spread_ranks,
+)
+from innflow.metric.latent import (
+    Independence,
+    Normality,
+    Recovery,
+    compute_independence,
+    compute_normality,
+    compute_recovery,
+)
 from innflow.metric.likelihood import bits_per_dim, kl_divergence
 from innflow.metric.ood import Estimate, aupr, auroc, compute_ood, fpr_at_tpr
+from innflow.metric.posterior import (
+    Moments,
+    compute_c2st,
+    compute_err_post,
+    compute_moments,
+    compute_resimulation,
+)
 from innflow.metric.sample import mmd
+from innflow.metric.sharpness import (
+    Sharpness,
+    check_sharpness,
+    compute_energy,
+    compute_sharpness,
+)
 
 __all__ = [
     "Estimate",
+    "Independence",
+    "LevelTest",
+    "Moments",
+    "Normality",
+    "RankTest",
+    "Recovery",
+    "Sharpness",
     "aupr",
     "auroc",
     "bits_per_dim",
+    "check_levels",
+    "check_ranks",
+    "check_sharpness",
+    "compute_band",
+    "compute_c2st",
+    "compute_calibration_error",
+    "compute_energy",
+    "compute_err_post",
+    "compute_independence",
+    "compute_levels",
+    "compute_moments",
+    "compute_normality",
     "compute_ood",
+    "compute_ranks",
+    "compute_recovery",
+    "compute_resimulation",
+    "compute_sharpness",
+    "compute_tarp",
+    "draw_tarp_references",
     "fpr_at_tpr",
     "kl_divergence",
     "mmd",
+    "spread_ranks",
 ]

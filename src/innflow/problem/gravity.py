@@ -57,7 +57,7 @@ def forward(x: Tensor) -> Tensor:
 
 def _edge(u: Tensor, depth: Tensor) -> Tensor:
     """Return what the edge at distance u adds to the integral over a prism down to a depth."""
-    ratio = torch.where(u == 0, 0, depth / u)
+    ratio = depth / torch.where(u == 0, 1, u)  # the logarithm counts u times, here not at all
     return u * torch.log1p(ratio**2) + 2 * depth * torch.atan2(u, depth)
 
 

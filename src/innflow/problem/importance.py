@@ -12,7 +12,7 @@ from innflow.errors import InnflowError
 
 # So many effective proposals for each draw that hardly any of them is drawn twice.
 OVERSAMPLING = 5
-FLOOR = 2000
+FLOOR = 1000
 # A proposal whose log weight lies so far below the largest is never drawn, and is not kept.
 NEGLIGIBLE = 30.0
 

@@ -1,8 +1,7 @@
-"""Reference draws from nonlinear problems in white coordinates, by importance sampling.
+"""Importance sampling around the mode, for nonlinear problems with nearly Gaussian posteriors.
 
 White coordinates w ~ N(0, I) stand for the parameters, and the data are y = f(w) + S eps with
-eps ~ N(0, I). The proposals come from a Student-t around the mode of p(w | y) with the curvature
-there, or from a mixture of such fitted to weighted draws.
+eps ~ N(0, I). Proposals come from a Student-t around the mode of p(w | y) with the curvature there.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from scipy.linalg import solve_triangular
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from innflow.errors import InnflowError
 
@@ -23,71 +22,31 @@ DEGREES = 8  # of freedom: tails heavier than those of a Gaussian prior
 
 
 @dataclass(frozen=True)
-class StudentMixture:
-    """A mixture of K Student-t distributions with 8 degrees of freedom in P dimensions.
+class StudentT:
+    """A Student-t distribution with 8 degrees of freedom in P dimensions.
 
     Attributes:
-        weights: (K,), sum 1.
-        means: (K, P).
-        factors: (K, P, P), lower triangular factors of the scale matrices.
+        mean: (P,).
+        factor: (P, P), lower triangular factor of the scale matrix.
     """
 
-    weights: np.ndarray
-    means: np.ndarray
-    factors: np.ndarray
+    mean: np.ndarray
+    factor: np.ndarray
 
     def sample(self, n: int, rng: Generator) -> np.ndarray:
         """Return draws (n, P)."""
-        component = rng.choice(len(self.weights), size=n, p=self.weights)
-        white = rng.standard_normal((n, self.means.shape[1], 1))
+        white = rng.standard_normal((n, len(self.mean)))
         stretch = np.sqrt(rng.chisquare(DEGREES, (n, 1)) / DEGREES)
-        return self.means[component] + (self.factors[component] @ white)[..., 0] / stretch
+        return self.mean + (white / stretch) @ self.factor.T
 
     def log_prob(self, w: np.ndarray) -> np.ndarray:
         """Return the log density in nats (B,) at points (B, P)."""
-        return logsumexp(self._log_joint(w)[0], axis=1)
-
-    def refit(self, w: np.ndarray, weights: np.ndarray) -> StudentMixture:
-        """Return the mixture after one step of expectation maximization.
-
-        Args:
-            w: (B, P) points.
-            weights: (B,), sum 1.
-
-        Source: Cappe et al., Adaptive importance sampling in general mixture classes, Statistics
-        and Computing 18 (2008).
-        """
-        log_joint, distance = self._log_joint(w)
-        share = weights[:, None] * np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
-        pull = share * (DEGREES + w.shape[1]) / (DEGREES + distance)
-        fitted = []
-        for k, mass in enumerate(share.sum(axis=0)):
-            # Too few points leave a component without a covariance: it goes.
-            if mass**2 < 3 * w.shape[1] * (share[:, k] ** 2).sum():
-                continue
-            mean = pull[:, k] @ w / pull[:, k].sum()
-            scale = (pull[:, k] * (w - mean).T) @ (w - mean) / mass
-            fitted.append((mass, mean, np.linalg.cholesky(scale)))
-        if not fitted:
-            return self
-        masses, means, factors = (np.stack(column) for column in zip(*fitted, strict=True))
-        return StudentMixture(masses / masses.sum(), means, factors)
-
-    def _log_joint(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return log(weight x density) and the squared Mahalanobis distance, both (B, K)."""
-        size = w.shape[1]
-        distance = np.stack(
-            [
-                (solve_triangular(factor, (w - mean).T, lower=True) ** 2).sum(axis=0)
-                for mean, factor in zip(self.means, self.factors, strict=True)
-            ],
-            axis=1,
-        )
+        size = len(self.mean)
+        distance = (solve_triangular(self.factor, (w - self.mean).T, lower=True) ** 2).sum(axis=0)
         power = (DEGREES + size) / 2
-        log_scale = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
         constant = gammaln(power) - gammaln(DEGREES / 2) - size / 2 * np.log(DEGREES * np.pi)
-        log_density = constant - log_scale - power * np.log1p(distance / DEGREES)
-        return np.log(self.weights) + log_density, distance
+        log_scale = np.log(np.diagonal(self.factor)).sum()
+        return constant - log_scale - power * np.log1p(distance / DEGREES)
 
 
 def make_misfit(forward: Function, y: np.ndarray, noise: np.ndarray | None) -> Function:
@@ -113,7 +72,7 @@ def make_misfit(forward: Function, y: np.ndarray, noise: np.ndarray | None) -> F
     return misfit
 
 
-def find_laplace(misfit: Function, size: int, step: float = 0.02) -> StudentMixture:
+def find_laplace(misfit: Function, size: int, step: float = 0.02) -> StudentT:
     """Return the Student-t around the mode of p(w | y), found by Levenberg and Marquardt.
 
     Args:
@@ -137,12 +96,11 @@ def find_laplace(misfit: Function, size: int, step: float = 0.02) -> StudentMixt
             mode, residual, damping = trial, moved, damping / 10
         else:
             damping *= 10
-    factor = np.linalg.cholesky(np.linalg.inv(precision))
-    return StudentMixture(np.ones(1), mode[None], factor[None])
+    return StudentT(mode, np.linalg.cholesky(np.linalg.inv(precision)))
 
 
 def weigh(
-    misfit: Function, proposal: StudentMixture, n: int, rng: Generator
+    misfit: Function, proposal: StudentT, n: int, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return n proposals (n, P) and their log importance weights (n,), up to a constant."""
     w = proposal.sample(n, rng)

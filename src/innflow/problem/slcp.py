@@ -50,7 +50,8 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     gives S the density |theta 3 theta 4|^-5 / (1 - rho^2). Under draws of S from the inverse
     Wishart law with scale A and 2.5 degrees of freedom, of density |S|^(-11/4) exp(-tr(A / S) / 2),
     their product weighs (1 - rho^2)^(1/4). The mean given S is Gaussian about that of the points,
-    and the two signs are coins; all are drawn within the prior's box or dropped outside it.
+    and the two signs are coins; every variable is drawn within the prior's box, the mass of which
+    is one more weight.
 
     Args:
         y: (8,) data.
@@ -84,16 +85,22 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
         # An inverse Wishart S is made of three: the variance of u; that of v given u; the slope.
         across, log_across = _variance(first**2, FREEDOM - 1, m, rng)
         rest, log_rest = _variance(second**2, FREEDOM, m, rng)
-        slope = shared / first + np.sqrt(rest) / abs(first) * rng.standard_normal(m)
+        # tanh(theta 5) = rho bounds it, as does the variance of v.
+        steepest = np.minimum(
+            np.sinh(BOUND) * np.sqrt(rest), np.sqrt(np.maximum(BOUND**4 - rest, 0))
+        )
+        steepest /= np.sqrt(across)
+        slope, log_slope = _within(steepest, shared / first, np.sqrt(rest) / abs(first), rng)
         up = rest + slope**2 * across
-        u, log_u = _mean(centre[0], across, rng)
-        v, log_v = _mean(centre[1] + slope * (u - centre[0]), rest, rng)
-        # sinh(theta 5) is rho / sqrt(1 - rho^2).
+        u, log_u = _within(BOUND, centre[0], np.sqrt(across / POINTS), rng)
+        line = centre[1] + slope * (u - centre[0])
+        v, log_v = _within(BOUND, line, np.sqrt(rest / POINTS), rng)
+        # sinh(theta 5) = rho / sqrt(1 - rho^2).
         last = np.arcsinh(slope * np.sqrt(across / rest))
         sign = rng.choice([-1.0, 1.0], (2, m))
         draws = np.stack([u, v, sign[0] * across**0.25, sign[1] * up**0.25, last], axis=1)
-        log = log_across + log_rest + log_u + log_v + 0.25 * np.log(rest / up)
-        inside = (np.abs(draws) < BOUND).all(axis=1) & np.isfinite(log)
+        log = log_across + log_rest + log_slope + log_u + log_v + 0.25 * np.log(rest / up)
+        inside = np.isfinite(log)
         return draws[inside], log[inside]
 
     return resample(propose, n, rng)
@@ -109,15 +116,15 @@ def _variance(
     return scale / chi, (freedom / 2 - 1) * np.log(chi / more)
 
 
-def _mean(
-    centre: np.ndarray | float, variance: np.ndarray, rng: Generator
+def _within(
+    bound: np.ndarray | float, centre: np.ndarray | float, spread: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the mean of four points within the prior's box; with it the log mass of the box."""
-    spread = np.sqrt(variance / POINTS)
-    # Mirrored so that the box lies to the left, where the distribution function keeps its digits.
+    """Draw Gaussian variables within -bound and bound; with them the log mass there."""
+    # Mirrored so that the interval lies to the left, where the distribution keeps its digits.
     side = np.where(np.asarray(centre) < 0, -1.0, 1.0)
-    low, high = (ndtr((edge - side * centre) / spread) for edge in (-BOUND, BOUND))
+    low, high = (ndtr((end - side * centre) / spread) for end in (-bound, bound))
     with np.errstate(divide="ignore"):
         mass = np.log(high - low)
-    share = low + rng.random(len(variance)) * (high - low)
-    return side * (side * centre + spread * ndtri(share)), mass
+    share = low + rng.random(spread.shape) * (high - low)
+    draw = side * (side * centre + spread * ndtri(share))
+    return np.clip(draw, -bound, bound), mass

@@ -31,7 +31,7 @@ def draw_tempered(
         size: P.
         n: number of particles, thousands.
         rng: source of randomness.
-        moves: Metropolis steps at each power, five times as many at the last.
+        moves: Metropolis steps at each power, ten times as many at the last.
 
     Returns:
         (n, P), nearly independent.
@@ -48,9 +48,9 @@ def draw_tempered(
         pool = systematic(softmax(step * log_like), n, rng)
         w, log_like = w[pool], log_like[pool]
         others = w.copy()
-        for _ in range(moves if power < 1 else 5 * moves):
+        for _ in range(moves if power < 1 else 10 * moves):
             first, second = rng.integers(n, size=(2, n))
-            length = 2.4 / np.sqrt(2 * size) * 10 ** rng.uniform(-1.5, 0.2, (n, 1))
+            length = 2.4 / np.sqrt(2 * size) * 10 ** rng.uniform(-0.7, 0.1, (n, 1))
             trial = w + length * (others[first] - others[second])
             trial_like = log_likelihood(trial)
             gain = power * (trial_like - log_like) - (trial**2 - w**2).sum(axis=1) / 2

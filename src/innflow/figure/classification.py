@@ -1,0 +1,189 @@
+"""What a generative classifier confuses, what its classes look like, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+
+from innflow.figure.sample import plot_image_rows
+from innflow.figure.style import new_figure, style
+
+# The first four are the colours of the four-colour labelling of the eight modes.
+COLORS = (
+    "#D55E00",
+    "#0072B2",
+    "#009E73",
+    "#AA4499",
+    "#E69F00",
+    "#56B4E9",
+    "#999933",
+    "#661100",
+    "#CC79A7",
+    "#8C95A0",
+)
+_SHARES = LinearSegmentedColormap.from_list("innflow_shares", ["#FFFFFF", "#56B4E9", "#003F73"])
+_WRITTEN = 20
+_WRAP = 10
+
+
+@style()
+def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw how many items of each class are called what, coloured by the share of the true class.
+
+    Args:
+        matrix: (C, C) counts, true classes by row.
+        names: of the classes.
+    """
+    count = len(names)
+    side = float(np.clip(0.45 * count + 1.3, 2.8, 7.0))
+    figure, (axis,) = new_figure(height=side, width=side + 0.7)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    # Below linear, so that a rare mistake still shows.
+    image = axis.imshow(shares, cmap=_SHARES, norm=PowerNorm(0.5, 0, 1))
+    rotation = 0 if max(map(len, names)) <= 3 else 90
+    size = 8.0 if count <= _WRITTEN else 5.5
+    axis.set_xticks(range(count), list(names), rotation=rotation, fontsize=size)
+    axis.set_yticks(range(count), list(names), fontsize=size)
+    axis.set(xlabel="called", ylabel="true class")
+    axis.set_title(f"{np.trace(matrix):,} of {matrix.sum():,} right")
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    if count <= _WRITTEN:
+        for row, column in np.argwhere(matrix > 0):
+            color = "white" if shares[row, column] > 0.4 else "#222222"
+            text = f"{matrix[row, column]:,}"
+            axis.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
+    bar = figure.colorbar(image, ax=axis, shrink=0.7, pad=0.02, label="share of the true class")
+    bar.set_ticks([0, 0.1, 0.5, 1])
+    return figure
+
+
+def plot_class_means(images: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw the image that the mean of each class decodes to.
+
+    Args:
+        images: (C, channels, H, W) uint8.
+        names: of the classes.
+    """
+    starts = range(0, len(images), _WRAP)
+    rows = [images[start : start + _WRAP] for start in starts]
+    notes = [_wrapped(names[start : start + _WRAP]) for start in starts]
+    return plot_image_rows(rows, [""] * len(rows), notes=notes)
+
+
+def plot_counterfactuals(
+    originals: np.ndarray,
+    targets: Sequence[np.ndarray],
+    names: Sequence[str],
+    labels: Sequence[int] = (),
+) -> Figure:
+    """Draw images, and below each what it becomes as each class, with the same z.
+
+    Args:
+        originals: (N, channels, H, W) uint8.
+        targets: for each class (N, channels, H, W) uint8.
+        names: of the classes.
+        labels: class of each original, to be written under it.
+    """
+    rows = ["original", *(f"as {name}" for name in names)]
+    notes = [_wrapped([names[label] for label in labels])]
+    return plot_image_rows([originals, *targets], rows, notes=notes)
+
+
+@style()
+def plot_modes(
+    samples: np.ndarray,
+    labels: np.ndarray,
+    centres: np.ndarray,
+    names: Sequence[str],
+    sigma: float = 0.2,
+) -> Figure:
+    """Draw samples in the colour of the class they were drawn for, and the true modes.
+
+    Args:
+        samples: (N, 2).
+        labels: (N,) classes.
+        centres: (K, 2) of the true modes, drawn as circles of 2 sigma.
+        names: of the classes.
+        sigma: standard deviation of a mode.
+    """
+    figure, (axis,) = new_figure(height=4.2, width=5.4)
+    colors = class_colors(len(names))
+    # Mixed up, so that no class hides another.
+    order = np.random.default_rng(0).permutation(len(samples))
+    axis.scatter(
+        samples[order, 0],
+        samples[order, 1],
+        c=colors[labels[order]],
+        s=4,
+        linewidths=0,
+        alpha=0.7,
+        rasterized=True,
+    )
+    for centre in centres:
+        axis.add_patch(Circle(tuple(centre), 2 * sigma, fill=False, color="#222222", linewidth=0.8))
+    reach = float(np.abs(centres).max()) + 6 * sigma
+    beyond = int((np.abs(samples).max(1) > reach).sum())
+    axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="x₁", ylabel="x₂")
+    outside = f", {beyond:,} of them outside the frame" if beyond else ""
+    axis.set_title(f"{len(samples):,} samples{outside}; circles: true modes, 2 sigma")
+    handles = [_dot(color) for color in colors]
+    figure.legend(handles, list(names), loc="outside right center", title="class")
+    return figure
+
+
+@style()
+def plot_regions(
+    probabilities: np.ndarray,
+    extent: tuple[float, float, float, float],
+    points: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+) -> Figure:
+    """Draw p(class | x) over the plane, the classes' colours mixed by it, and data on top.
+
+    Args:
+        probabilities: (rows, columns, C) on a grid, rows from low to high x₂.
+        extent: x₁ low, x₁ high, x₂ low, x₂ high.
+        points: (N, 2) data.
+        labels: (N,) their true classes.
+        names: of the classes.
+    """
+    figure, (axis,) = new_figure(height=4.2, width=5.4)
+    colors = class_colors(len(names))
+    mixed = 1 - 0.45 * (1 - probabilities @ colors)
+    axis.imshow(mixed.clip(0, 1), extent=extent, origin="lower", interpolation="bilinear")
+    axis.scatter(
+        points[:, 0],
+        points[:, 1],
+        c=colors[labels],
+        s=5,
+        linewidths=0.2,
+        edgecolors="white",
+        rasterized=True,
+    )
+    axis.set(xlim=extent[:2], ylim=extent[2:], aspect="equal", xlabel="x₁", ylabel="x₂")
+    axis.set_title("p(class | x), and data in the colour of their class")
+    handles = [_dot(color) for color in colors]
+    figure.legend(handles, list(names), loc="outside right center", title="class")
+    return figure
+
+
+def class_colors(count: int) -> np.ndarray:
+    """Return a colour (count, 3) for each class; they repeat after ten."""
+    return np.array([to_rgb(COLORS[label % len(COLORS)]) for label in range(count)])
+
+
+def _wrapped(names: Sequence[str]) -> list[str]:
+    """Return names in lines no wider than a picture."""
+    return [fill(name, 14) for name in names]
+
+
+def _dot(color: np.ndarray) -> Line2D:
+    return Line2D([], [], color=tuple(color), marker="o", linestyle="", markersize=4)

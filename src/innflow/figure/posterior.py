@@ -1,0 +1,205 @@
+"""Posterior draws at one observation: profiles of many parameters, and what they resimulate to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from innflow.figure.style import OUTLIERS, ROLES, new_figure, style
+
+DRAWS, REFERENCE, TRUTH = ROLES["inlier"], OUTLIERS[0], "#222222"
+NOISE: dict[str, Any] = {"color": TRUTH, "linewidth": 0.8, "linestyle": (0, (2, 2))}
+# Up to this many observables have a panel each.
+MOST_PANELS = 6
+
+
+@style()
+def plot_profile(
+    draws: np.ndarray,
+    names: Sequence[str],
+    reference: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    label: str = "",
+) -> Figure:
+    """Draw the median and the bands of 68% and 95% of many parameters along their index.
+
+    Args:
+        draws: (n, P).
+        names: of the P parameters, below the axis; every second, third... where they are many.
+        reference: (m, P) draws of the exact posterior: their median and bands as lines.
+        truth: (P,) marked.
+        label: of the value axis, with its unit.
+    """
+    figure, (axis,) = new_figure(height=3.0)
+    _bands(axis, draws, reference, truth)
+    _name_ticks(axis, names)
+    axis.set_ylabel(label)
+    handles = legend_handles(reference is not None, truth is not None)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+@style()
+def plot_resimulation(
+    names: Sequence[str],
+    y: np.ndarray,
+    resimulated: np.ndarray,
+    noise_sd: np.ndarray | None = None,
+) -> Figure:
+    """Draw how far the data of the draws, without noise, are from the observation.
+
+    Args:
+        names: of the M observables.
+        y: (M,) the observation.
+        resimulated: (n, M) data that the forward model gives for the draws.
+        noise_sd: (M,) standard deviations of the noise, drawn as bands of one and two.
+    """
+    residuals = resimulated - y
+    if len(names) <= MOST_PANELS:
+        return _residual_histograms(names, residuals, noise_sd)
+    figure, (top, bottom) = new_figure(2, 1, height=4.4)
+    _bands(top, resimulated, None, None)
+    top.plot(np.arange(len(y)), y, ".", color=TRUTH, markersize=4)
+    top.set(ylabel="data")
+    _name_ticks(top, names)
+    top.tick_params(labelbottom=False)
+    top.set_xlabel("")
+    _bands(bottom, residuals, None, None)
+    bottom.axhline(0, color=TRUTH, linewidth=0.9)
+    _name_ticks(bottom, names)
+    bottom.set_ylabel("$f(x) - y$")
+    figure.align_ylabels()
+    handles = legend_handles(False, False)
+    handles.append(Line2D([], [], color=TRUTH, marker=".", linestyle="", label="observation"))
+    if noise_sd is not None:
+        sd = np.broadcast_to(noise_sd, y.shape)
+        for times in (-2, -1, 1, 2):
+            bottom.plot(np.arange(len(y)), times * sd, **NOISE)
+        handles.append(Line2D([], [], label="noise, 1 and 2 sd", **NOISE))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+@style()
+def plot_recovery(drawn: np.ndarray, exact: np.ndarray) -> Figure:
+    """Draw the noise drawn with the parameters against the noise that the parameters imply.
+
+    Args:
+        drawn: (..., M) standard normal noise vectors.
+        exact: (..., M) S^-1 (y - f(x)) of the same draws.
+    """
+    a, b = np.ravel(drawn), np.ravel(exact)
+    figure, (left, right) = new_figure(1, 2, height=2.6, width=5.6)
+    reach = 1.05 * float(np.quantile(np.abs(np.concatenate([a, b])), 0.999))
+    edges = np.linspace(-reach, reach, 61)
+    counts = np.histogram2d(b, a, bins=(edges, edges))[0]
+    left.pcolormesh(
+        edges, edges, np.ma.masked_equal(counts.T, 0), cmap="Blues", norm="log", rasterized=True
+    )
+    left.plot([-reach, reach], [-reach, reach], color=TRUTH, linewidth=0.8, linestyle=(0, (4, 3)))
+    left.set(xlabel="implied noise", ylabel="drawn noise", aspect="equal")
+    left.set_title(f"correlation {np.corrcoef(a, b)[0, 1]:.4f}")
+    error = a - b
+    rmse = float(np.sqrt(np.square(error).mean()))
+    limit = float(np.quantile(np.abs(error), 0.998)) or 1.0
+    bins = np.linspace(-limit, limit, 51).tolist()
+    weights = np.full(len(error), 1 / len(error))
+    right.hist(np.clip(error, -limit, limit), bins, weights=weights, color=DRAWS, alpha=0.6)
+    right.set(xlabel="drawn $-$ implied noise", ylabel="share", xlim=(-limit, limit))
+    right.set_title(f"root mean square {rmse:.3g}")
+    right.ticklabel_format(axis="x", scilimits=(-2, 3))
+    right.xaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
+def legend_handles(reference: bool, truth: bool, regions: bool = True) -> list[Line2D | Patch]:
+    """Return the entries of a legend: the draws, and what is drawn beside them."""
+    label = "draws, 68% and 95%" if regions else "draws"
+    handles: list[Line2D | Patch] = [Patch(color=DRAWS, alpha=0.5, label=label)]
+    if reference:
+        handles.append(Line2D([], [], color=REFERENCE, label="reference"))
+    if truth:
+        handles.append(Line2D([], [], color=TRUTH, linestyle=(0, (4, 2)), label="truth"))
+    return handles
+
+
+def _bands(
+    axis: Axes, draws: np.ndarray, reference: np.ndarray | None, truth: np.ndarray | None
+) -> None:
+    index = np.arange(draws.shape[1])
+    shares = [0.025, 0.16, 0.5, 0.84, 0.975]
+    lowest, low, median, high, highest = np.quantile(draws, shares, axis=0)
+    axis.fill_between(index, lowest, highest, color=DRAWS, alpha=0.18, linewidth=0)
+    axis.fill_between(index, low, high, color=DRAWS, alpha=0.3, linewidth=0)
+    axis.plot(index, median, color=DRAWS)
+    if reference is not None:
+        for line, width in zip(
+            np.quantile(reference, shares, axis=0), (0.7, 1, 1.4, 1, 0.7), strict=True
+        ):
+            axis.plot(index, line, color=REFERENCE, linewidth=width)
+    if truth is not None:
+        axis.plot(index, truth, color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
+    axis.set_xlim(-0.5, len(index) - 0.5)
+    axis.grid(True)
+
+
+def _name_ticks(axis: Axes, names: Sequence[str]) -> None:
+    """Label the index with the names; what all of them begin with goes below the axis."""
+    step = -(-len(names) // 16)
+    words = [name.split() for name in names]
+    shared = [
+        group[0] for group in takewhile(lambda group: len({*group}) == 1, zip(*words, strict=False))
+    ]
+    shown = [" ".join(word[len(shared) :]) for word in words[::step]]
+    axis.set_xlabel(" ".join(shared))
+    crowded = max(len(name) for name in shown) * len(shown) > 80
+    axis.set_xticks(np.arange(0, len(names), step))
+    axis.set_xticklabels(
+        shown,
+        rotation=45 if crowded else 0,
+        ha="right" if crowded else "center",
+        rotation_mode="anchor",
+    )
+
+
+def _residual_histograms(
+    names: Sequence[str], residuals: np.ndarray, noise_sd: np.ndarray | None
+) -> Figure:
+    count = len(names)
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure, axes = new_figure(rows, columns, height=0.4 + 1.9 * rows, width=0.8 + 2.1 * columns)
+    scales = None if noise_sd is None else np.broadcast_to(noise_sd, (count,))
+    for position, name in enumerate(names):
+        axis, values = axes[position], residuals[:, position]
+        reach = 1.05 * float(np.quantile(np.abs(values), 0.995))
+        if scales is not None:
+            reach = max(reach, 2.2 * float(scales[position]))
+            for times in (2, 1):
+                width = times * float(scales[position])
+                axis.axvspan(-width, width, color=TRUTH, alpha=0.1, linewidth=0)
+        reach = reach or 1.0
+        bins = np.linspace(-reach, reach, 41).tolist()
+        share = np.full(len(values), 1 / len(values))
+        axis.hist(np.clip(values, -reach, reach), bins, weights=share, color=DRAWS, alpha=0.6)
+        axis.axvline(0, color=TRUTH, linewidth=0.9, linestyle=(0, (4, 2)))
+        axis.set(title=name, xlim=(-reach, reach))
+        axis.set_xlabel("$f(x) - y$")
+        if position % columns == 0:
+            axis.set_ylabel("share of the draws")
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.ticklabel_format(axis="x", scilimits=(-2, 3))
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    if scales is not None:
+        patch = Patch(color=TRUTH, alpha=0.2, label="noise, 1 and 2 sd")
+        figure.legend(handles=[patch], loc="outside lower center")
+    return figure

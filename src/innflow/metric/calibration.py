@@ -1,0 +1,206 @@
+"""How good the probabilities of classes are, and one number that may mend them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import confusion_matrix
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from innflow.errors import InnflowError
+
+log = logging.getLogger(__name__)
+
+BINS = 15
+HOTTEST = 1e4
+"""Temperatures are sought from 1 / HOTTEST to HOTTEST."""
+_WITHIN = 4.0
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+
+
+class Reliability(NamedTuple):
+    """Mean confidence, accuracy and number of items in each of K equal bins of confidence, (K,).
+
+    Confidence and accuracy are NaN where a bin is empty.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    counts: np.ndarray
+
+
+class Coverage(NamedTuple):
+    """Share of all draws at each mode (K,), share far from every mode, and modes covered."""
+
+    shares: np.ndarray
+    far: float
+    covered: int
+
+
+def compute_classification(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Compute accuracy, log loss, Brier score and calibration errors.
+
+    The calibration errors compare the confidence, the largest probability, with the accuracy in
+    15 equal bins (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+
+    Args:
+        probabilities: (N, C), each row sums to one.
+        labels: (N,) true classes, 0 to C - 1.
+        resamples: Of the bootstrap of the accuracy.
+        level: Coverage of its interval.
+        seed: Of the resamples.
+
+    Returns:
+        `accuracy`, `accuracy_low` and `accuracy_high`, its percentile bootstrap interval; `nll`,
+        nats per item, infinite where a true class has probability 0; `brier`, the squared distance
+        from the one-hot label, 0 to 2; `ece` and `mce`, the mean and the largest difference
+        between confidence and accuracy.
+
+    Raises:
+        InnflowError: Rows are no probabilities, or labels no classes.
+    """
+    p, y = _check(probabilities, labels)
+    if p.shape[1] < 2:
+        raise InnflowError("classification metrics: there is one class only, nothing to tell apart")
+    correct = p.argmax(1) == y
+    # Resampling the N outcomes with replacement is a binomial draw.
+    draws = np.random.default_rng(seed).binomial(len(y), correct.mean(), resamples) / len(y)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    true = p[np.arange(len(y)), y]
+    with np.errstate(divide="ignore"):
+        nll = -np.log(true)
+    # torchmetrics gives a confidence of exactly one a bin of its own, and takes one above for a
+    # logit: keep all below.
+    rows, targets = torch.from_numpy(p.clip(0, _BELOW_ONE)), torch.from_numpy(y)
+    ece = multiclass_calibration_error(rows, targets, p.shape[1], n_bins=BINS, norm="l1")
+    mce = multiclass_calibration_error(rows, targets, p.shape[1], n_bins=BINS, norm="max")
+    return {
+        "accuracy": float(correct.mean()),
+        "accuracy_low": float(low),
+        "accuracy_high": float(high),
+        "nll": float(nll.mean()),
+        "brier": float(((p**2).sum(1) - 2 * true + 1).mean()),
+        "ece": float(ece),
+        "mce": float(mce),
+    }
+
+
+def confusion(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Return how many items (C, C) of each true class, by row, are called what, by column."""
+    p, y = _check(probabilities, labels)
+    return confusion_matrix(y, p.argmax(1), labels=np.arange(p.shape[1]))
+
+
+def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
+    """Return what a reliability diagram shows: accuracy against confidence in equal bins.
+
+    Args:
+        probabilities: (N, C), each row sums to one.
+        labels: (N,) true classes.
+        bins: Number of bins from 0 to 1; the last one holds a confidence of one too.
+    """
+    p, y = _check(probabilities, labels)
+    confidence, correct = p.max(1), p.argmax(1) == y
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Reliability(
+            np.bincount(place, confidence, bins) / counts,
+            np.bincount(place, correct, bins) / counts,
+            counts,
+        )
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Return the temperature T whose softmax(logits / T) has the least log loss.
+
+    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The log loss is convex
+    in 1 / T. Logits that make no mistake have no optimum, the loss falls all the way to T = 0: they
+    are left as they are, T = 1, and the log says so.
+
+    Args:
+        logits: (N, C) in nats: for a generative classifier log p(x | class) + log p(class).
+        labels: (N,) true classes, of items that are neither trained nor tested on.
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    y = _check_labels(scores, labels)
+    if (scores.argmax(1) == y).all():
+        log.warning(
+            "temperature scaling: no mistake among %s items to learn from: the temperature stays 1",
+            f"{len(y):,}",
+        )
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        rows = log_softmax(scores / math.exp(log_temperature), axis=1)
+        return -float(rows[np.arange(len(y)), y].mean())
+
+    bound = math.log(HOTTEST)
+    return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)
+
+
+def apply_temperature(logits: ArrayLike, temperature: float) -> np.ndarray:
+    """Return the probabilities (N, C) of logits (N, C) at a temperature."""
+    return softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+
+
+def modes_covered(x: ArrayLike, centres: ArrayLike, sigma: float) -> Coverage:
+    """Count the modes that draws reach.
+
+    A draw belongs to the nearest centre if it is within 4 sigma of it, or else is far. A mode is
+    covered if it has at least half its share, that of K equally likely ones: draws / 2K.
+
+    Args:
+        x: (N, D) draws.
+        centres: (K, D) of the modes that the draws should reach.
+        sigma: Standard deviation of a mode.
+    """
+    points, modes = np.asarray(x, dtype=np.float64), np.asarray(centres, dtype=np.float64)
+    if not len(points) or not np.isfinite(points).all():
+        raise InnflowError("modes covered: there are no draws, or some are not finite")
+    distance = np.stack([np.linalg.norm(points - centre, axis=1) for centre in modes], axis=1)
+    near = distance.min(1) <= _WITHIN * sigma
+    shares = np.bincount(distance.argmin(1)[near], minlength=len(modes)) / len(points)
+    return Coverage(shares, float(1 - near.mean()), int((shares >= 0.5 / len(modes)).sum()))
+
+
+def _check(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    p = np.asarray(probabilities, dtype=np.float64)
+    y = _check_labels(p, labels)
+    if p.min() < 0 or np.abs(p.sum(1) - 1).max() > 1e-3:
+        raise InnflowError(
+            "classification metrics: rows of probabilities are negative or do not sum to 1"
+        )
+    return p, y
+
+
+def _check_labels(rows: np.ndarray, labels: ArrayLike) -> np.ndarray:
+    y = np.asarray(labels)
+    if rows.ndim != 2 or not rows.size or y.shape != rows.shape[:1]:
+        raise InnflowError(
+            f"classification metrics: takes rows (N, C) and labels (N,), got {rows.shape} and "
+            f"{y.shape}"
+        )
+    bad = int((~np.isfinite(rows)).any(1).sum())
+    if bad:
+        raise InnflowError(
+            f"classification metrics: {bad} of {len(rows)} rows have values that are not finite"
+        )
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= rows.shape[1]:
+        raise InnflowError(
+            f"classification metrics: labels are whole numbers from 0 to {rows.shape[1] - 1}"
+        )
+    return y.astype(np.int64)

@@ -1,0 +1,90 @@
+"""Whether posterior draws know their observation; draws of the prior, though calibrated, do not.
+
+Shapes throughout: N observations, each with its true parameters (P,) and L draws (L, P) of the
+posterior under test.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist, pdist
+
+from innflow.errors import InnflowError
+from innflow.metric.coverage import check_pairs, scale_of_truth
+
+
+class Sharpness(NamedTuple):
+    """How much better the draws fit the truth of their own observation than of another.
+
+    Attributes:
+        skill: 1 - own energy score / energy score under another observation's draws; 0 for draws
+            that ignore the observation, 1 for draws that all equal the truth.
+        p_value: of the permutation test of skill 0.
+    """
+
+    skill: float
+    p_value: float
+
+
+def compute_sharpness(draws: ArrayLike, prior_sd: ArrayLike) -> np.ndarray:
+    """Compute each parameter's posterior standard deviation, averaged, over that of the prior.
+
+    Args:
+        draws: (N, L, P).
+        prior_sd: (P,).
+
+    Returns:
+        (P,): 1 where the draws are as wide as the prior, 0 where they are all equal.
+    """
+    return np.asarray(draws, np.float64).std(axis=1, ddof=1).mean(axis=0) / np.asarray(prior_sd)
+
+
+def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
+    """Compute the energy score of each truth under the draws for each observation.
+
+    The score is E|X - x| - E|X - X'| / 2, smaller is better, in standard deviations of the true
+    parameters; from Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and
+    Estimation", JASA 2007. Takes N^2 L distances: a few hundred observations and draws are enough.
+
+    Args:
+        truth: (N, P).
+        draws: (N, L, P).
+
+    Returns:
+        (N, N): of truth i under the draws for observation j.
+
+    Raises:
+        InnflowError: where the shapes do not match, a value is NaN or a parameter is constant.
+    """
+    exact, drawn = check_pairs("energy score", truth, draws)
+    if drawn.shape[1] < 2:
+        raise InnflowError("energy score: needs two draws or more an observation")
+    sd = scale_of_truth("energy score", exact)
+    exact, drawn = exact / sd, drawn / sd
+    return np.stack([cdist(exact, own).mean(axis=1) - pdist(own).mean() / 2 for own in drawn], 1)
+
+
+def check_sharpness(
+    energy: np.ndarray, rng: np.random.Generator, permutations: int = 999
+) -> Sharpness:
+    """Test that the draws know their observation: draws of the prior must not pass.
+
+    Under draws that ignore the observation every pairing of truths with sets of draws is alike,
+    so the mean score of the given pairing is compared with that of random ones.
+
+    Args:
+        energy: (N, N) from `compute_energy`.
+        rng: permutes.
+        permutations: number of random pairings; the p-value is at least 1 / (permutations + 1).
+    """
+    n = len(energy)
+    if n < 2:
+        raise InnflowError("sharpness: needs two observations or more")
+    own = float(np.trace(energy)) / n
+    other = float(energy.sum() - np.trace(energy)) / (n * (n - 1))
+    rows = np.arange(n)
+    null = np.array([energy[rows, rng.permutation(n)].mean() for _ in range(permutations)])
+    return Sharpness(1 - own / other, float(1 + (null <= own).sum()) / (1 + permutations))
