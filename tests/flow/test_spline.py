@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from innflow.flow import Spline
-from innflow.flow.spline import rational_quadratic_spline
+from innflow.flow.spline import RationalQuadratic, rational_quadratic_spline
 
 TAIL = 3.0
 
@@ -116,3 +116,28 @@ def test_parameters_of_a_feature_stand_together():
 def test_bad_arguments(bins, tail, refused):
     with refused(f"bins={bins}, tail={tail}", "takes 2 <= bins < 1000, tail > 0"):
         Spline(bins=bins, tail=tail)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 8])
+def test_the_written_gradient_is_that_of_autograd(bins):
+    x = torch.cat((5 * torch.randn(400), torch.tensor([-3.0, 3.0, 0.0, 9.0, -9.0]))).double()
+    raw = torch.randn(len(x), 3 * bins - 1, dtype=torch.float64)
+    weights = torch.randn(2, len(x), dtype=torch.float64)
+
+    def gradients(function):
+        left, right = x.clone().requires_grad_(), raw.clone().requires_grad_()
+        y, log_slope = function(left, right)
+        (weights[0] * y + weights[1] * log_slope).sum().backward()
+        return y, log_slope, left.grad, right.grad
+
+    def reference(value, parameters):
+        return rational_quadratic_spline(
+            value, *parameters.split((bins, bins, bins - 1), dim=-1), 3.0
+        )
+
+    for ours, expected in zip(
+        gradients(lambda a, b: RationalQuadratic.apply(a, b, bins, 3.0)),
+        gradients(reference),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.flow.spline import MAX_BINS, rational_quadratic_spline
+from innflow.flow.spline import MAX_BINS, RationalQuadratic, rational_quadratic_spline
 
 
 class Univariate(Protocol):
@@ -89,15 +89,17 @@ class Spline:
         """Widths, heights and the slopes at the inner knots."""
         return 3 * self.bins - 1
 
-    def _apply(self, x: Tensor, parameters: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        raw = parameters.unflatten(1, (x.shape[1], self.parameters)).movedim(2, -1)
-        widths, heights, slopes = raw.split((self.bins, self.bins, self.bins - 1), dim=-1)
-        return rational_quadratic_spline(x, widths, heights, slopes, self.tail, inverse=inverse)
+    def _raw(self, x: Tensor, parameters: Tensor) -> Tensor:
+        return parameters.unflatten(1, (x.shape[1], self.parameters)).movedim(2, -1)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the spline."""
-        return self._apply(x, parameters, inverse=False)
+        raw = self._raw(x, parameters)
+        outputs, log_slope = RationalQuadratic.apply(x, raw, self.bins, self.tail)
+        return outputs, log_slope
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the inverse spline: a quadratic equation in each bin."""
-        return self._apply(y, parameters, inverse=True)
+        sizes = (self.bins, self.bins, self.bins - 1)
+        widths, heights, slopes = self._raw(y, parameters).split(sizes, dim=-1)
+        return rational_quadratic_spline(y, widths, heights, slopes, self.tail, inverse=True)
