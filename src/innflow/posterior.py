@@ -75,7 +75,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             familiarity,
             [
                 compute_summary(x.numpy(), None if density is None else density[row].numpy())
-                for row, x in enumerate(drawn["x"])
+                for row, x in enumerate(track(drawn["x"], "summary"))
             ],
             truth,
             [] if data is None else resimulate(data, drawn["x"], y.numpy(), seed),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,6 +33,8 @@ class Gaussian:
         prior: whether the draws ignore y.
         wrong_noise: whether the drawn noise has nothing to do with the drawn parameters.
         left: names of the left parts.
+        noise: S, of the data that it takes y for.
+        width: of y, in halves of its unit, that it says training gave y.
     """
 
     shift: float = 0.0
@@ -40,6 +42,7 @@ class Gaussian:
     prior: bool = False
     wrong_noise: bool = False
     left: tuple[str, ...] = ("x",)
+    noise: np.ndarray = field(default_factory=lambda: NOISE)
     width: float = 0.0
     device = torch.device("cpu")
 
@@ -59,10 +62,12 @@ class Gaussian:
         if self.prior:
             factor = torch.from_numpy(np.linalg.cholesky(MODEL.covariance))
             return torch.from_numpy(MODEL.mean).expand(len(y), 3), factor
-        rows = [MODEL.moments(one, NOISE) for one in y.double().numpy()]
-        means = torch.from_numpy(np.stack([mean for mean, _ in rows]))
-        covariance = torch.from_numpy(rows[0][1])
-        means = means + self.shift * covariance.diagonal().sqrt()
+        # The mean is affine in y, the covariance the same for all.
+        corners = [MODEL.moments(one, self.noise) for one in np.vstack([np.zeros(2), np.eye(2)])]
+        origin, *ends = (torch.from_numpy(mean) for mean, _ in corners)
+        covariance = torch.from_numpy(corners[0][1])
+        gain = torch.stack([end - origin for end in ends])
+        means = origin + y.double() @ gain + self.shift * covariance.diagonal().sqrt()
         return means, self.factor * torch.linalg.cholesky(covariance)
 
     def posterior(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
@@ -75,9 +80,9 @@ class Gaussian:
     def posterior_noise(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
         x = self.posterior(y, n, seed)
         if self.wrong_noise:
-            return torch.randn(x.shape[:-1] + (2,), generator=torch.Generator().manual_seed(1))
+            return torch.randn((*x.shape[:-1], 2), generator=torch.Generator().manual_seed(1))
         residual = y.unsqueeze(-2).double() - x.double() @ torch.from_numpy(MODEL.matrix).T
-        return (residual @ torch.from_numpy(np.linalg.inv(NOISE)).T).float()
+        return (residual @ torch.from_numpy(np.linalg.inv(self.noise)).T).float()
 
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
         means, factor = self.moments(y)
@@ -114,21 +119,27 @@ class Problem:
         return MODEL.draw(y, n, np.random.default_rng(seed), NOISE)
 
 
-def make_items(name: str, role: str, n: int, seed: int) -> Items:
+def make_items(name: str, role: str, n: int, seed: int, noise: np.ndarray = NOISE) -> Items:
     generator = torch.Generator().manual_seed(seed)
     white = torch.randn(n, 3, generator=generator).double()
-    x = torch.from_numpy(MODEL.mean) + white @ torch.from_numpy(np.linalg.cholesky(MODEL.covariance)).T
+    factor = torch.from_numpy(np.linalg.cholesky(MODEL.covariance))
+    x = torch.from_numpy(MODEL.mean) + white @ factor.T
     eps = torch.randn(n, 2, generator=generator).double()
-    y = x @ torch.from_numpy(MODEL.matrix).T + eps @ torch.from_numpy(NOISE).T
+    y = x @ torch.from_numpy(MODEL.matrix).T + eps @ torch.from_numpy(noise).T
     items = Items(name, role, x.float())
     items.parts |= {"y": y.float(), "eps": eps.float()}
     return items
 
 
-def gaussian_study(app: Gaussian | None = None, data: object | None = None, **settings) -> Study:
+def gaussian_study(
+    app: object | None = None,
+    data: object | None = None,
+    noise: np.ndarray = NOISE,
+    **settings,
+) -> Study:
     sets = {
-        "train": make_items("train", "train", 2000, 0),
-        "monitor": make_items("monitor", "monitor", 100, 1),
-        "val": make_items("val", "inlier", 500, 2),
+        "train": make_items("train", "train", 2000, 0, noise),
+        "monitor": make_items("monitor", "monitor", 100, 1, noise),
+        "val": make_items("val", "inlier", 500, 2, noise),
     }
     return Study(app or Gaussian(), data or Problem(), sets, None, **settings)

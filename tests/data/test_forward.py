@@ -25,8 +25,7 @@ def arrays(x):
 def spread(x):
     return _spread(x)
 def _spread(x):
-    y = np.asarray(1.0) * x
-    return y.std(axis=1)
+    return np.abs(x).std(axis=1)
 def strict(x):
     if type(x) is not np.ndarray: raise TypeError("arrays only")
     return x.sum(1)
@@ -125,7 +124,7 @@ def test_numbers_beyond_single_precision_are_infinite(model):
         ("text", "returns <U1, expected real numbers"),
         ("complex_", "expected real numbers"),
         ("raises", "it raises ValueError: no luck"),
-        ("number", "has the type int, expected a function x -> y"),
+        ("number", "has the type int, expected a function"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_refused_with_the_reason(model, name, says):
@@ -136,7 +135,7 @@ def test_a_model_that_cannot_be_used_is_refused_with_the_reason(model, name, say
 
 
 def test_both_reasons_stand_in_one_line(model):
-    with pytest.raises(InnflowError, match=r"numpy array or a torch tensor \(3, 2\), it raises Va"):
+    with pytest.raises(InnflowError, match=r"torch tensor or a numpy array \(3, 2\), it raises Va"):
         model("raises")
 
 

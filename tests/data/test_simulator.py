@@ -205,9 +205,9 @@ def data_of(items) -> torch.Tensor:
     return items.parts["y"] - 0.1 * items.parts["eps"]
 
 
-def test_a_cache_notices_what_the_model_reads(make, tmp_path):
+def test_a_cache_notices_what_the_model_reads(make, monkeypatch, tmp_path):
     write_module(
-        pytest.MonkeyPatch(),
+        monkeypatch,
         tmp_path,
         SOURCE + "\ndef read(x): return x * float(open('velocity.txt').read())\n",
     )
@@ -259,7 +259,7 @@ def test_settings_stop_in_the_constructor(make, options, says):
 def test_draws_that_are_constant_or_outside(make):
     with pytest.raises(InnflowError, match="offset is 4 in all draws from the prior"):
         make("Stuck").sets()
-    with pytest.raises(InnflowError, match="parameter slope has the value .* outside its support"):
+    with pytest.raises(InnflowError, match=r"parameter slope has the value .* outside its support"):
         make(support=[[0, 0.5], [None, None]]).sets()
     with pytest.raises(InnflowError, match=r"batch_size=1000 is more than the 540 training items"):
         make(batch_size=1000).train_dataloader()

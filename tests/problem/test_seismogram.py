@@ -76,7 +76,7 @@ def test_a_trace_tells_steps_and_not_the_mean():
     _, covariance = seismogram.MODEL.moments(np.zeros(64), seismogram.NOISE)
     prior, even = seismogram.MODEL.covariance, np.full(64, 1 / 64)
     assert even @ covariance @ even > 0.8 * (even @ prior @ even)
-    ripple = np.cos(2 * np.pi * 25 * 0.004 * np.arange(64))
+    ripple = np.cos(2 * np.pi * 20 * 0.004 * np.arange(64))
     assert ripple @ covariance @ ripple < 0.05 * (ripple @ prior @ ripple)
 
 
@@ -84,5 +84,5 @@ def test_trace_without_noise_in_single_precision():
     truth = seismogram.prior.sample((1,))
     y = seismogram.forward(truth)
     x = seismogram.posterior(y[0].numpy(), 20, np.random.default_rng(0), None)
-    assert np.abs(seismogram.forward(torch.from_numpy(x)) - y.double()).max() < 1e-5
+    assert (seismogram.forward(torch.from_numpy(x)) - y.double()).abs().max() < 1e-5
     assert x.std(axis=0).min() > 0.01, "the mean stays unknown"

@@ -33,7 +33,7 @@ from innflow.metric import compute_c2st, compute_err_post, compute_moments, comp
 from innflow.progress import track
 
 # Draws of each observation that go through the forward model, which may be slow.
-RESIMULATED = 200
+RESIMULATED = 400
 # Observations at which two sets of reference draws are told apart, for the floor of C2ST.
 FLOORS = 2
 # Streams of random numbers.
@@ -176,7 +176,7 @@ class Posterior:
     ) -> dict[int, np.ndarray]:
         """Return the data that draws lead to, (n, M) at each position, and find Err_resim."""
         resimulated = {}
-        if getattr(study.data, "forward", None) is None:
+        if not _has_forward(study):
             return {}
         for key, clouds in (("err_resim", drawn), ("err_resim_reference", references.draws)):
             rows = {i: x[:RESIMULATED] for i, x in clouds.items() if i < self.err_observations}
@@ -221,7 +221,13 @@ def _varying(draws: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return draws[:, varies], exact[:, varies]
 
 
+def _has_forward(study: Study) -> bool:
+    return getattr(study.data, "forward", None) is not None
+
+
 def _remarks(study: Study) -> list[str]:
+    if not _has_forward(study):
+        return ["There is no forward model for these data: no Err_resim."]
     if getattr(study.data, "noise", None) is not None:
         return ["f(x) is without noise and y has it: exact draws do not give 0."]
     if is_stochastic(study):

@@ -116,7 +116,7 @@ def judge_resimulation(
             f"data: median {np.median(error):.3g}, mean {error.mean():.3g} over {len(error)} "
             "observations."
         )
-        sentences += remarks
+    sentences += remarks
     if len(own):
         metrics["posterior/err_resim_reference"] = float(np.median(own))
         sentences.append(f"Draws of the reference: median {np.median(own):.3g}.")

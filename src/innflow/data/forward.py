@@ -55,7 +55,7 @@ class ForwardModel:
         self.kind: Literal["torch", "numpy"] = "torch"
         if not callable(self._imported.value):
             found = type(self._imported.value).__name__
-            raise InnflowError(f"data.forward={path}: has the type {found}, expected a function x -> y")
+            raise InnflowError(f"data.forward={path}: has the type {found}, expected a function")
         reasons: dict[str, str] = {}
         for_numpy = _packages(self._imported.value) & {"torch", "numpy"} == {"numpy"}
         order = ("numpy", "torch") if for_numpy else ("torch", "numpy")

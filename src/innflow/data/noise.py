@@ -29,6 +29,7 @@ def noise_factor(noise: Noise | None, dims: int) -> np.ndarray | None:
     value: Any = resolve(noise, "data.noise").value if isinstance(noise, str) else noise
     if value is None:
         return None
+    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     where = f"data.noise={noise}"
     try:
         given = np.array(value, dtype=np.float64)

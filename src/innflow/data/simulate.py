@@ -10,8 +10,8 @@ import os
 import time
 import warnings
 import zipfile
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -95,8 +95,13 @@ def _results(
     first = run_chunk(model, *tasks[0])
     left = (time.monotonic() - start) * (len(tasks) - 1)
     yield first
-    workers = joblib.cpu_count() if processes is None else processes
-    if workers <= 1 or left < _WORTH_WORKERS:
+    workers = max(joblib.cpu_count() if processes is None else processes, 1)
+    if left >= _WORTH_WORKERS:  # where output goes to a file, there is no bar to tell
+        announce(
+            f"simulating {model.path}: about {left / workers:,.0f} s on {workers} "
+            f"{'processes' if workers > 1 else 'process'}"
+        )
+    if workers == 1 or left < _WORTH_WORKERS:
         yield from (run_chunk(model, *task) for task in tasks[1:])
         return
     # Rows are sent whole, not as a file mapped read-only.
@@ -163,15 +168,22 @@ def write_simulations(file: Path, made: Simulations) -> None:
     unique = file.with_name(f"{file.stem}.{uuid4().hex[:8]}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with unique.open("wb") as stream:
+        with _removed(unique), unique.open("wb") as stream:
             np.savez(stream, x=made.x.numpy(), y=made.y.numpy(), dropped=made.dropped)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(unique, file)
+            os.replace(unique, file)
     except OSError as error:
         raise InnflowError(
             f"cannot write the cache {file.parent}: {error.strerror or error}; "
             "free some space there or set data.cache_dir"
         ) from error
+
+
+@contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Leave no half of a file behind."""
+    try:
+        yield
     finally:
-        unique.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

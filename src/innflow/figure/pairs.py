@@ -88,7 +88,7 @@ def plot_pairs(
 def _edges(
     clouds: Sequence[np.ndarray], truth: float | None, limits: tuple[float, float]
 ) -> np.ndarray:
-    """Return the edges of the bins; a parameter of few values has one bin a value."""
+    """Return the edges of the bins; a parameter of few, evenly spaced values has one bin each."""
     pooled = np.concatenate(clouds)
     low, high = np.quantile(pooled, [0.001, 0.999])
     if truth is not None:
@@ -97,8 +97,10 @@ def _edges(
     low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
     values = np.unique(pooled[(pooled >= low) & (pooled <= high)])
     if 2 < len(values) <= CELLS and len(pooled) > 4 * len(values):
-        middle = (values[1:] + values[:-1]) / 2
-        return np.r_[2 * values[0] - middle[0], middle, 2 * values[-1] - middle[-1]]
+        step = np.diff(values).min()
+        places = (values - values[0]) / step
+        if places[-1] <= 4 * CELLS and np.allclose(places, places.round(), atol=1e-3):
+            return values[0] + step * (np.arange(round(places[-1]) + 2) - 0.5)
     return np.linspace(low, high, CELLS + 1)
 
 

@@ -11,7 +11,7 @@ from innflow.errors import InnflowError
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 # Draws among which the densest is looked for where no density is known, and a block of them.
-SEARCHED, ROWS = 10_000, 1_000
+SEARCHED, ROWS = 4_000, 1_000
 
 
 class Summary(NamedTuple):
@@ -56,7 +56,7 @@ def find_densest(draws: np.ndarray) -> int:
     """Return the row where draws lie most closely, from their distances in whitened coordinates.
 
     That is the row nearest to its k-th neighbour, k the square root of the number of draws. Only
-    the first 10,000 rows are looked at. The estimate is that of Loftsgaarden and Quesenberry,
+    the first 4,000 rows are looked at. The estimate is that of Loftsgaarden and Quesenberry,
     "A nonparametric estimate of a multivariate density function" (1965).
 
     Args:

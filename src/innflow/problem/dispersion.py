@@ -89,6 +89,7 @@ def _phase_velocity(shear: np.ndarray) -> np.ndarray:
         raise InnflowError(
             "the dispersion problem needs disba: pip install 'innflow[dispersion]'"
         ) from error
+    shear = np.ascontiguousarray(shear)  # or numba compiles disba anew, which takes long
     pressure = 1.73 * shear
     # Brocher, Bulletin of the Seismological Society of America 95 (2005), eq. 1; g/cm^3.
     density = np.polyval([0.000106, -0.0043, 0.0671, -0.4721, 1.6612, 0], pressure)

@@ -72,59 +72,66 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
             " the noise out"
         )
     points = np.asarray(y, dtype=float).reshape(POINTS, 2)
+    # The axis with the wider scatter comes first: it feels the edges of the prior's box most.
+    order = np.argsort(-points.var(axis=0))
+    points = points[:, order]
     centre = points.mean(axis=0)
     # R^T R is the scatter A, which may be all but singular.
     (first, shared), (_, second) = np.linalg.qr(points - centre, mode="r")
-    if not min(abs(first), abs(second)) > 0:
+    first, shared, second = abs(first), shared * np.sign(first), abs(second)
+    if not min(first, second) > 0:
         raise InnflowError(
             "posterior: the four points of slcp lie on one line, so their covariance has no"
             " posterior; give other data"
         )
+    steepest = np.sinh(BOUND)
 
     def propose(m: int) -> tuple[np.ndarray, np.ndarray]:
-        # An inverse Wishart S is made of three: the variance of u; that of v given u; the slope.
-        across, log_across = _variance(first**2, FREEDOM - 1, m, rng)
-        rest, log_rest = _variance(second**2, FREEDOM, m, rng)
-        # tanh(theta 5) = rho bounds it, as does the variance of v.
-        steepest = np.minimum(
-            np.sinh(BOUND) * np.sqrt(rest), np.sqrt(np.maximum(BOUND**4 - rest, 0))
-        )
-        steepest /= np.sqrt(across)
-        slope, log_slope = _within(steepest, shared / first, np.sqrt(rest) / abs(first), rng)
+        # An inverse Wishart S is made of two chi-square variables, for the variance of u and for
+        # that of v given u, and of a Gaussian one for the slope of v over u.
+        one, log_one = _chi_square(FREEDOM - 1, first**2 / BOUND**4, np.full(m, np.inf), rng)
+        normal = rng.standard_normal(m)
+        # sinh(theta 5) = rho / sqrt(1 - rho^2) = (shared / second sqrt(two) + normal) / sqrt(one).
+        room = np.maximum(steepest * np.sqrt(one) - np.sign(shared) * normal, 0)
+        with np.errstate(divide="ignore"):
+            most = (room * second / abs(shared)) ** 2
+        two, log_two = _chi_square(FREEDOM, second**2 / BOUND**4, most, rng)
+        across, rest = first**2 / one, second**2 / two
+        slope = (shared + normal * np.sqrt(rest)) / first
         up = rest + slope**2 * across
-        u, log_u = _within(BOUND, centre[0], np.sqrt(across / POINTS), rng)
-        line = centre[1] + slope * (u - centre[0])
-        v, log_v = _within(BOUND, line, np.sqrt(rest / POINTS), rng)
-        # sinh(theta 5) = rho / sqrt(1 - rho^2).
         last = np.arcsinh(slope * np.sqrt(across / rest))
+        u, log_u = _box(centre[0], across, rng)
+        v, log_v = _box(centre[1] + slope * (u - centre[0]), rest, rng)
+        log = log_one + log_two + log_u + log_v + 0.25 * np.log(rest / up)
         sign = rng.choice([-1.0, 1.0], (2, m))
-        draws = np.stack([u, v, sign[0] * across**0.25, sign[1] * up**0.25, last], axis=1)
-        log = log_across + log_rest + log_slope + log_u + log_v + 0.25 * np.log(rest / up)
-        inside = np.isfinite(log)
+        means = np.stack([u, v])[order]
+        roots = sign * np.stack([across, up])[order] ** 0.25
+        draws = np.concatenate([means, roots, last[None]]).T
+        inside = (np.abs(draws) < BOUND).all(axis=1) & np.isfinite(log)
         return draws[inside], log[inside]
 
     return resample(propose, n, rng)
 
 
-def _variance(
-    scale: float, freedom: float, m: int, rng: Generator
+def _chi_square(
+    freedom: float, least: float, most: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `scale` over a chi-square variable within the prior's box; with it the log weight."""
-    # The chi-square law beyond the least value allowed, proposed as that value plus the whole law.
-    more = rng.chisquare(freedom, m)
-    chi = scale / BOUND**4 + more
-    return scale / chi, (freedom / 2 - 1) * np.log(chi / more)
-
-
-def _within(
-    bound: np.ndarray | float, centre: np.ndarray | float, spread: np.ndarray, rng: Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw Gaussian variables within -bound and bound; with them the log mass there."""
-    # Mirrored so that the interval lies to the left, where the distribution keeps its digits.
-    side = np.where(np.asarray(centre) < 0, -1.0, 1.0)
-    low, high = (ndtr((end - side * centre) / spread) for end in (-bound, bound))
+    """Draw chi-square variables within `least` and `most` (m,); with them the log weights."""
+    # The exponential factor of the density is drawn exactly, the power is the weight.
+    mass = -np.expm1(-0.5 * np.maximum(most - least, 0))
+    draw = least - 2 * np.log1p(-mass * (1 - rng.random(mass.shape)))
     with np.errstate(divide="ignore"):
-        mass = np.log(high - low)
+        return draw, (freedom / 2 - 1) * np.log(draw) + np.log(mass)
+
+
+def _box(
+    centre: np.ndarray | float, variance: np.ndarray, rng: Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the mean of four points within the prior's box; with it the log mass of the box."""
+    spread = np.sqrt(variance / POINTS)
+    # Mirrored so that the box lies to the left, where the distribution keeps its digits.
+    side = np.where(np.asarray(centre) < 0, -1.0, 1.0)
+    low, high = (ndtr((edge - side * centre) / spread) for edge in (-BOUND, BOUND))
     share = low + rng.random(spread.shape) * (high - low)
-    draw = side * (side * centre + spread * ndtri(share))
-    return np.clip(draw, -bound, bound), mass
+    with np.errstate(divide="ignore"):
+        return side * (side * centre + spread * ndtri(share)), np.log(high - low)
