@@ -31,10 +31,11 @@ def validate(callback: DropoutOnOverfit, net: nn.Module, *values: float) -> list
     return rates
 
 
-def test_the_rate_rises_when_held_out_data_stop_improving(net):
-    callback = DropoutOnOverfit(rates=[0.1, 0.5], patience=2)
-    rates = validate(callback, net, 3.0, 2.0, 2.5, 2.4, 2.2, 1.0, 1.5, 1.1, 1.2, 1.3)
-    assert rates == [0, 0, 0, 0.1, 0.1, 0.1, 0.1, 0.5, 0.5, 0.5]
+def test_the_rate_rises_when_held_out_data_get_worse_by_a_margin(net):
+    callback = DropoutOnOverfit(rates=[0.1, 0.5], patience=2, margin=0.15)
+    rates = validate(callback, net, 3.0, 2.0, 2.5, 2.1, 2.5, 2.4, 1.0, 1.5, 1.2, 1.3)
+    # 2.1 lies within the margin and ends the first row.
+    assert rates == [0, 0, 0, 0, 0, 0.1, 0.1, 0.1, 0.5, 0.5]
 
 
 def test_training_goes_on_from_the_best_weights(net):
@@ -59,5 +60,7 @@ def test_what_cannot_work_is_refused(net, refused):
         DropoutOnOverfit(rates=[0.2, 0.1])
     with refused("patience=0"):
         DropoutOnOverfit(patience=0)
+    with refused("margin=-1"):
+        DropoutOnOverfit(margin=-1)
     with refused("model.subnet.dropout"):
         DropoutOnOverfit().on_fit_start(SimpleNamespace(), MLP(2, 2))

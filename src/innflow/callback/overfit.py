@@ -15,24 +15,26 @@ log = logging.getLogger(__name__)
 
 
 class DropoutOnOverfit(pl.Callback):
-    """Goes back to the best weights and raises the dropout when held-out data stop improving.
+    """Goes back to the best weights and raises the dropout when held-out data get worse.
 
     How much dropout some thousands of simulations need differs from problem to problem: where the
     posterior is sharp and simple any is too much, where it is broad the same network overfits
-    without. So a run begins with none. When `monitor` has not improved for `patience` validations,
-    training goes on from its best weights with the next rate. Nothing but held-out training data is
-    looked at.
+    without. So a run begins with none. When `monitor` has been worse than its best by a margin for
+    `patience` validations in a row, training goes on from its best weights with the next rate.
+    Nothing but held-out training data is looked at.
 
     Args:
         rates: dropout rates in rising order, taken one after the other.
-        patience: validations without improvement before the next rate.
+        patience: validations in a row that are worse than the best, before the next rate.
+        margin: by which they are worse; less is the noise of training.
         monitor: logged metric, smaller is better.
     """
 
     def __init__(
         self,
         rates: Sequence[float] = (0.1, 0.2, 0.3),
-        patience: int = 4,
+        patience: int = 5,
+        margin: float = 0.1,
         monitor: str = "val/nll",
     ) -> None:
         super().__init__()
@@ -41,7 +43,10 @@ class DropoutOnOverfit(pl.Callback):
             raise InnflowError(f"callbacks: rates={self.rates}: takes rising shares in (0, 1)")
         if patience < 1:
             raise InnflowError(f"callbacks: patience={patience} must be at least 1")
+        if not margin >= 0:
+            raise InnflowError(f"callbacks: margin={margin} must be at least 0")
         self.patience = patience
+        self.margin = margin
         self.monitor = monitor
         self.raised = 0
         self.idle = 0
@@ -69,14 +74,14 @@ class DropoutOnOverfit(pl.Callback):
                 for name, entry in pl_module.state_dict().items()
             }
             return
-        self.idle += 1
+        self.idle = self.idle + 1 if float(value) > self.best + self.margin else 0
         if self.idle < self.patience or self.raised == len(self.rates):
             return
         self.raised, self.idle = self.raised + 1, 0
         pl_module.load_state_dict(self.weights)
         self._set(pl_module)
         log.info(
-            "step %d: held-out data stopped improving, dropout is now %g",
+            "step %d: held-out data got worse, dropout is now %g",
             trainer.global_step,
             self.rates[self.raised - 1],
         )
