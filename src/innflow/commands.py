@@ -196,7 +196,8 @@ def _read(source: str, app: Application) -> tuple[Tensor, list[str]]:
         return images, names
     from innflow.data.table import read_table
 
-    return read_table(source)
+    settings = app.config["data"]
+    return read_table(source, settings.get("columns"), settings.get("label"))
 
 
 def _ask_about_x(arguments: Mapping[str, Any]) -> Unconditional:

@@ -22,6 +22,12 @@ def test_keys_are_the_parameters(path, tmp_path):
     table.write_text("a,b\n1,2\n")
     paths = {"data": str(table.parent), "cache": str(tmp_path / "cache")}
     config = OmegaConf.create({"paths": paths, "seed": 7, "data": OmegaConf.load(path)})
+    if path.stem == "pairs":
+        config.data.update(path=str(table), x=["a"], y=["b"])
+    if path.stem == "simulator":
+        config.data.update(
+            prior="innflow.problem.two_moons.prior", forward="innflow.problem.two_moons.forward"
+        )
     target = hydra.utils.get_object(config.data._target_)
     assert set(config.data) - {"_target_"} == set(inspect.signature(target).parameters)
     data = hydra.utils.instantiate(config.data, _convert_="all")
