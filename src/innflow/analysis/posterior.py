@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ from innflow.progress import track
 RESIMULATED = 400
 # Observations at which two sets of reference draws are told apart, for the floor of C2ST.
 FLOORS = 2
+# Processes for the five folds of the classifier, which takes most of the time.
+JOBS = min(5, os.cpu_count() or 1)
 # Streams of random numbers.
 DRAWS, EXACT, EXACT_AGAIN, MANY, MANY_EXACT = range(10, 15)
 
@@ -145,7 +148,7 @@ class Posterior:
             for key, cloud in (("c2st", drawn.get(i)), ("c2st_floor", other)):
                 if cloud is not None:
                     pair = _varying(cloud[: self.draws], exact)
-                    found.add(key, i, compute_c2st(*pair, study.seed))
+                    found.add(key, i, compute_c2st(*pair, study.seed, jobs=JOBS))
 
     def _compare_moments(
         self, study: Study, drawn: Clouds, references: References, found: Numbers

@@ -34,8 +34,8 @@ PLACE = 0.5
 HEIGHT, HEIGHT_SPREAD = 1.5, 0.5
 LOWEST, HIGHEST = 0.05 * math.pi, 0.45 * math.pi
 SPEED = 15.0
-# Of Newton; from eight on nothing changes for throws of the prior.
-STEPS = 10
+# Of Newton; more of them change nothing for throws of the prior.
+STEPS = 8
 
 prior = Joint(
     [

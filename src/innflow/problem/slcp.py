@@ -50,8 +50,8 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     gives S the density |theta 3 theta 4|^-5 / (1 - rho^2). Under draws of S from the inverse
     Wishart law with scale A and 2.5 degrees of freedom, of density |S|^(-11/4) exp(-tr(A / S) / 2),
     their product weighs (1 - rho^2)^(1/4). The mean given S is Gaussian about that of the points,
-    and the two signs are coins; every variable is drawn within the prior's box, the mass of which
-    is one more weight.
+    and the two signs are coins. All are drawn within the prior's box as far as that is easy, with
+    the mass of the box as one more weight, and what leaves it is dropped.
 
     Args:
         y: (8,) data.
@@ -119,7 +119,7 @@ def _chi_square(
     """Draw chi-square variables within `least` and `most` (m,); with them the log weights."""
     # The exponential factor of the density is drawn exactly, the power is the weight.
     mass = -np.expm1(-0.5 * np.maximum(most - least, 0))
-    draw = least - 2 * np.log1p(-mass * (1 - rng.random(mass.shape)))
+    draw = least - 2 * np.log1p(-mass * rng.random(mass.shape))
     with np.errstate(divide="ignore"):
         return draw, (freedom / 2 - 1) * np.log(draw) + np.log(mass)
 
