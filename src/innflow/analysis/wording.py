@@ -85,16 +85,16 @@ def judge_moments(found: Numbers, metrics: dict[str, float], draws: int) -> str:
         return ""
     for key in ("mean_error", "covariance_error"):
         values = found.of(key)
-        metrics[f"posterior/{key}"] = values.mean()
+        metrics[f"posterior/{key}"] = float(np.median(values))
         metrics[f"posterior/{key}_worst"] = values.max()
         metrics[f"posterior/{key}_floor"] = found.of(f"{key}_floor").mean()
     return (
         "Largest error of a posterior mean, in posterior standard deviations: "
-        f"{metrics['posterior/mean_error']:.3f} on average over observations, worst "
+        f"median over observations {metrics['posterior/mean_error']:.3f}, worst "
         f"{metrics['posterior/mean_error_worst']:.3f}; exact draws would give about "
         f"{metrics['posterior/mean_error_floor']:.3f}, the Monte-Carlo error of {draws:,} draws on "
         "both sides. Relative error of the covariance: "
-        f"{metrics['posterior/covariance_error']:.3f}, worst "
+        f"median {metrics['posterior/covariance_error']:.3f}, worst "
         f"{metrics['posterior/covariance_error_worst']:.3f}; exact draws "
         f"{metrics['posterior/covariance_error_floor']:.3f}."
     )
