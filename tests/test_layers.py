@@ -35,8 +35,12 @@ MAY_IMPORT = {
     "checkpoint": "errors config partition latent objective flow score app",
     "report": "errors progress rundir figure analysis",
     "run": "errors progress config rundir data app analysis callback checkpoint report",
-    "commands": "errors progress config rundir figure data app checkpoint run",
-    "cli": "errors config run commands",
+    "arguments": "errors app checkpoint",
+    "resimulation": "errors progress config metric data app",
+    "answer": "progress rundir figure metric resimulation",
+    "posterior": "errors progress rundir metric data app arguments resimulation answer",
+    "commands": "errors progress config rundir figure data app run arguments",
+    "cli": "errors config run commands posterior",
     "__init__": "errors partition latent objective flow app checkpoint",
 }
 ONLY_IN = {

@@ -134,6 +134,7 @@ def test_shapes_of_posteriors_and_that_a_seed_repeats_them(way, fit):
     assert torch.equal(one, app.posterior(torch.tensor([1.0]), 5, seed=3))
     assert not torch.equal(one, app.posterior(torch.tensor([1.0]), 5, seed=4))
     assert app.posterior(torch.zeros(3, 1), 7).shape == (3, 7, 2)
+    assert torch.equal(one, app.posterior([1.0], 5, seed=3))
 
 
 def test_the_noise_of_a_draw_explains_the_data(fit):

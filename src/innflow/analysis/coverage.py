@@ -110,8 +110,8 @@ class Coverage:
             f"deviation is {sharpness.mean():.3f} of the prior's on average over parameters "
             f"(least {names[int(sharpness.argmin())]}, {sharpness.min():.3f}; most "
             f"{names[int(sharpness.argmax())]}, {sharpness.max():.3f}). Draws of the prior pass "
-            "the rank test: what they fail is the check that draws know their observation. All this "
-            "is on average over observations: a posterior may pass and still be wrong for some."
+            "the rank test: what they fail is the check that draws know their observation. All of "
+            "it is on average: a posterior may pass and still be wrong at single observations."
         )
         if density is None:
             text += f"\n\np(x | y) has no closed form with {app.partition}: no highest density."

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
@@ -129,11 +130,11 @@ class Inverse(Application):
                 break
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
-    def posterior(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
+    def posterior(self, y: ArrayLike, n: int = 1000, seed: int | None = None) -> Tensor:
         """Draw from p(x | y), (n, P) for y (M,) or (B, n, P) for y (B, M), in data units.
 
         Args:
-            y: observed data, in data units.
+            y: observed data, in data units; a tensor, an array or a list.
             n: draws for each observation.
             seed: of the draw; torch's global generator without.
 
@@ -141,9 +142,9 @@ class Inverse(Application):
             InnflowError: if y has another number of columns or values that are not finite, or a
                 draw is not finite.
         """
-        return self._posterior(y, n, seed)["x"]
+        return self._posterior(torch.as_tensor(y), n, seed)["x"]
 
-    def posterior_noise(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
+    def posterior_noise(self, y: ArrayLike, n: int = 1000, seed: int | None = None) -> Tensor:
         """Return the noise eps of the same draws as `posterior`, (n, M) or (B, n, M).
 
         Raises:
@@ -151,7 +152,7 @@ class Inverse(Application):
         """
         if "eps" not in self.partition.left:
             raise InnflowError(f"posterior_noise: there is no eps in {self.partition}")
-        return self._posterior(y, n, seed)["eps"]
+        return self._posterior(torch.as_tensor(y), n, seed)["eps"]
 
     def _posterior(self, y: Tensor, n: int, seed: int | None) -> dict[str, Tensor]:
         if n < 1:
