@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from innflow.analysis import Scores
 from innflow.analysis.base import in_batches, to_pixels
 from innflow.errors import InnflowError
 
@@ -82,3 +83,12 @@ def test_pixels_are_rounded_and_clipped():
     np.testing.assert_array_equal(to_pixels(x), np.array([0, 0, 1, 255, 255], dtype=np.uint8))
     with pytest.raises(InnflowError, match="1 pixel values"):
         to_pixels(np.array([np.nan]))
+
+
+def test_scores_need_a_scorer_before_training():
+    study = plane_study()
+    study.scorer = None
+    with pytest.raises(InnflowError, match="analysis scores: the run has no scores"):
+        Scores().check(study)
+    with pytest.raises(InnflowError, match="the run has no scores"):
+        study.fit_scorer()
