@@ -24,9 +24,18 @@ OPTIONS = sorted(
 )
 # Parameters that whoever calls a partial gives.
 BY_CODE = {"shape", "features", "flow", "partition", "latent", "objective", "optimizer", "schedule"}
-BY_CODE |= {"args", "kwargs"}
+BY_CODE |= {"args", "kwargs", "context"}
 # What an option needs beside itself: its files, or a model of its own data.
-TABLE = ("data.path={table}",)
+NEEDS = {
+    "data/table": ("data.path={table}",),
+    "latent/class_mixture": ("latent.y.classes=3",),
+    "latent/one_hot": ("latent.y.classes=3",),
+    "data/simulator": (
+        "data.prior=innflow.problem.two_moons.prior",
+        "data.forward=innflow.problem.two_moons.forward",
+    ),
+    "data/pairs": ("data.path={table}", "data.x=[a]", "data.y=[b]"),
+}
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def compose(tmp_path, monkeypatch):
 def test_every_option_passes_the_check_and_shows_all_there_is_to_choose(group, option, compose):
     """The keys are the parameters of the target, so that `--cfg job` is the reference."""
     place = "subnet@model.subnet" if group == "subnet" else group
-    config = compose(f"{place}={option}", *(TABLE if option == "table" else ()))
+    config = compose(f"{place}={option}", *NEEDS.get(f"{group}/{option}", ()))
     check(config)
     if group == "strategy":
         assert config["trainer"]["strategy"] == option
@@ -76,13 +85,14 @@ def test_every_debug_option_composes(debug, compose):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_builds_its_application(experiment, compose):
-    config = compose(f"+experiment={experiment}")
+    config = compose(f"+experiment={experiment}", *NEEDS.get(f"data/{experiment}", ()))
     check(config)
     assert config["name"] == experiment
     data = build(config["data"], "data")
     app = assemble(config, data.shapes)
     assert app.shape == data.shape
-    assert build(config["score"], "score").headline == config["score"]["headline"]
+    if config["score"]:
+        assert build(config["score"], "score").headline == config["score"]["headline"]
     assert build(config["analysis"], "analysis")
 
 
@@ -99,6 +109,7 @@ def test_the_header_of_an_experiment_says_question_command_and_expectation(exper
 
 
 SHAPES = {
+    "posterior": [(2,), (5,)],
     "vector": [(2,), (5,)],
     "spline": [(2,), (5,)],
     "glow": [(3, 8, 8), (1, 16, 16)],

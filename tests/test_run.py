@@ -211,7 +211,7 @@ def test_a_resumed_run_goes_on(tmp_path, monkeypatch):
     initialised = []
     initialise = ActNorm.initialise
 
-    def noted(layer: ActNorm, inputs: torch.Tensor, context: None) -> None:
+    def noted(layer: ActNorm, inputs: torch.Tensor, *rest: None) -> None:
         initialised.append(layer)
         initialise(layer, inputs)
 
