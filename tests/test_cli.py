@@ -315,3 +315,11 @@ def test_a_config_is_shown_without_a_run(command):
     assert answer.code == 0
     assert "name: moons" in answer.out
     assert debris(Path.cwd()) == []
+
+
+def test_a_key_that_only_the_user_can_know_is_asked_for(command):
+    answer = command("innflow-train", "+experiment=simulator", "data.prior=mymodule.prior")
+    assert answer.code == 2
+    assert answer.err == (
+        "innflow-train: error: data.forward=... is needed; --cfg job shows every key\n"
+    )

@@ -166,6 +166,9 @@ def _run_job(cfg: DictConfig) -> None:
     else:
         run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp)
     cfg.run_dir = str(run_dir.absolute())  # callbacks and loggers refer to it
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")
     plain = to_plain(cfg)
 
     from innflow.run import run
