@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from innflow.analysis import Classification, Counterfactual
 from innflow.analysis.recalibration import (
     calibration_floor,
     class_probabilities,
     fit_width,
-    smoothed_loss,
+    log_loss,
 )
 from innflow.metric.calibration import compute_classification
 
@@ -83,20 +83,17 @@ def test_draws_of_the_noise_are_averaged_as_probabilities():
     np.testing.assert_allclose(class_probabilities(logits, np.zeros(3), 1.0), mean)
 
 
-def test_without_a_mistake_the_width_stays_above_zero():
-    """The loss alone would fall for ever; one more item of unknown class stops it."""
+@pytest.mark.parametrize("right", [True, False])
+def test_items_that_are_all_right_or_all_wrong_leave_a_width_that_can_be_used(right):
+    """The loss alone would fall for ever; the prior of the factor stops it, where slopes meet."""
     labels = np.arange(40) % 4
-    logits = 10 * np.eye(4)[labels][None]
-    factor, loss = fit_width(logits, np.zeros(4), labels)
-    assert 0.1 < factor < 10
-    sure = class_probabilities(logits, np.zeros(4), factor)[0, 0]
-    # The optimum: one item more, whose class is any with equal chance.
-    assert sure == pytest.approx((40 + 1 / 4) / 41, abs=1e-4)
-    rows = log_softmax(logits[0] / factor**2, axis=1)
-    smoothed = np.full((40, 4), 1 / 41 / 4)
-    smoothed[np.arange(40), labels] += 40 / 41
-    assert loss == pytest.approx(-(smoothed * rows).sum(axis=1).mean())
-    assert loss == pytest.approx(smoothed_loss(logits, np.zeros(4), factor, labels))
+    logits = 10 * np.eye(4)[labels if right else labels - 1][None]
+    factor = fit_width(logits, np.zeros(4), labels)
+    assert (0.1 < factor < 1) if right else (1 < factor < 100)
+    step = 1e-4
+    nearby = [log_loss(logits, np.zeros(4), factor * np.exp(x), labels) for x in (-step, step)]
+    prior = np.log(factor) / np.log(2) ** 2 / 40
+    assert (nearby[1] - nearby[0]) / (2 * step) == pytest.approx(-prior, abs=1e-3)
 
 
 def test_the_floor_is_the_error_that_chance_alone_makes():

@@ -15,7 +15,7 @@ from innflow.analysis.recalibration import (
     calibration_floor,
     class_probabilities,
     fit_width,
-    smoothed_loss,
+    log_loss,
 )
 from innflow.errors import InnflowError
 from innflow.figure.calibration import plot_reliability
@@ -47,7 +47,7 @@ class Way(NamedTuple):
     Attributes:
         probabilities: p(class | x) on val, (N, C).
         fitted: the temperature, or the factor on the class widths; 1 where nothing is fitted.
-        loss: smoothed log loss on the set "monitor", nats.
+        loss: log loss on the set "monitor", nats.
     """
 
     probabilities: np.ndarray
@@ -128,23 +128,24 @@ class Classification:
         labels = labels_of(study, "monitor")
         monitor, val = (self._logits(study, name, prior.numpy()) for name in ("monitor", "val"))
         temperature = fit_temperature(monitor[0], labels)
-        cooled = smoothed_loss(monitor[:1] / temperature, volumes, 1.0, labels)
+        cooled = log_loss(monitor[:1] / temperature, volumes, 1.0, labels)
         ways = {
             NONE: Way(
                 class_probabilities(val[:1], volumes, 1.0),
                 1.0,
-                smoothed_loss(monitor[:1], volumes, 1.0, labels),
+                log_loss(monitor[:1], volumes, 1.0, labels),
             ),
             TEMPERATURE: Way(apply_temperature(val[0], temperature), temperature, cooled),
         }
         own = {"class width": slice(0, 1)}
         if len(monitor) > 1:
             noise = slice(1, None)
-            loss = smoothed_loss(monitor[noise], volumes, 1.0, labels)
+            loss = log_loss(monitor[noise], volumes, 1.0, labels)
             ways["noise"] = Way(class_probabilities(val[noise], volumes, 1.0), 1.0, loss)
             own["class width and noise"] = noise
         for name, draws in own.items():
-            factor, loss = fit_width(monitor[draws], volumes, labels)
+            factor = fit_width(monitor[draws], volumes, labels)
+            loss = log_loss(monitor[draws], volumes, factor, labels)
             ways[name] = Way(class_probabilities(val[draws], volumes, factor), factor, loss)
         mine = [name for name in ways if name not in (NONE, TEMPERATURE)]
         return ways, min(mine, key=lambda name: ways[name].loss)
