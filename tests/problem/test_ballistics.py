@@ -26,6 +26,7 @@ def impact(place, height, angle, speed, g=9.81, k=0.25, m=0.2):
 def test_impact_is_that_of_a_scalar_root_finder():
     x = ballistics.prior.sample((300,)).double()
     x[:3, 1] = torch.tensor([0.0, -0.4, 0.01])
+    x[3:6, 1], x[3:6, 3] = 0, torch.tensor([0.02, 0.5, 2.0])
     exact = [impact(*row) for row in x.tolist()]
     assert np.abs(ballistics.forward(x)[:, 0].numpy() - exact).max() < 1e-9
 

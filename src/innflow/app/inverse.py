@@ -197,8 +197,8 @@ class Inverse(Application):
         """
         if set(self.partition.left) != {"x"}:
             raise InnflowError(
-                f"log_prob: p(x | y) has no closed form with {self.partition}: partition="
-                "x_z_given_y has one"
+                f"log_prob: p(x | y) has no closed form with {self.partition}: "
+                "partition=given_y has one"
             )
         with self._asked():
             data = {"x": self._take("x", x), "y": self._data(y)}

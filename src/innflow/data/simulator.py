@@ -144,6 +144,11 @@ class Simulator(PartsDataModule):
         """Draws from the exact posterior, (y (M,), n, seed) -> (n, P), or None where unknown."""
         return None if self._reference_path is None else self._draw_reference
 
+    @property
+    def reference_path(self) -> str | None:
+        """Import path of the reference, which tells the draws of one from those of another."""
+        return self._reference_path
+
     @cached_property
     def deterministic(self) -> bool:
         """Whether y is a function of x alone: no declared noise, and none seen in a few runs."""
