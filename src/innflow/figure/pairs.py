@@ -65,7 +65,7 @@ def plot_pairs(
         for column in range(count):
             axis = grid[row, column]
             if column > row:
-                axis.set_axis_off()
+                axis.remove()
                 continue
             if column == row:
                 _marginal(axis, clouds, row, edges[row])
