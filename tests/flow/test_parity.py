@@ -12,7 +12,17 @@ from nflows.transforms.base import CompositeTransform
 from nflows.transforms.splines.rational_quadratic import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
 
-from innflow.flow import MLP, ActNorm, Affine, ConvNet, Coupling, LULinear, Permute, Spline
+from innflow.flow import (
+    MLP,
+    ActNorm,
+    Affine,
+    ConvNet,
+    Coupling,
+    LULinear,
+    Orthogonal,
+    Permute,
+    Spline,
+)
 from innflow.flow.spline import MIN_SLOPE, rational_quadratic_spline
 from innflow.flow.squeeze import Squeeze
 
@@ -115,6 +125,16 @@ def test_actnorm(shape):
 def test_permutation(shape):
     order = torch.randperm(shape[0])
     same(Permute(order), theirs.Permutation(order), shape)
+
+
+def test_rotation_as_a_product_of_reflections():
+    """nflows keeps the reflections, and trains them; the map is the same."""
+    ours, other = Orthogonal(5), theirs.HouseholderSequence(5, 5)
+    ours.rotation.copy_(other.matrix().detach())
+    x = torch.randn(4, 5)
+    for mine, yours in ((ours(x), other(x)), (ours.inverse(x), other.inverse(x))):
+        torch.testing.assert_close(mine[0], yours[0])
+        torch.testing.assert_close(mine[1], yours[1])
 
 
 def test_squeeze_has_the_channel_order_of_nflows():

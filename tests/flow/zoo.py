@@ -18,21 +18,32 @@ from innflow.flow import (
     ActNorm,
     Affine,
     Alignment,
+    Autoencoder,
     ConvNet,
     Coupling,
     Flatten,
+    GatedNet,
+    ImageMLP,
     LULinear,
     MaskedCoupling,
+    Orthogonal,
+    Patchwise,
     Permute,
     Regression,
+    ResNet,
     Spline,
+    dense,
     flat,
     image,
+    maps,
+    masked,
+    patches,
     vector,
 )
-from innflow.flow.mask import checkerboard
+from innflow.flow.mask import checkerboard, quadrant
 from innflow.flow.permute import mixing_order
-from innflow.flow.squeeze import Squeeze
+from innflow.flow.squeeze import Squeeze, Unflatten
+from innflow.flow.univariate import Univariate
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,22 @@ class Case:
 mlp, conv = partial(MLP, hidden=(16,)), partial(ConvNet, hidden=8)
 small = {"depth": 2, "hidden": 8}
 board = checkerboard(4, 4)
+resnet, gated = partial(ResNet, hidden=4, blocks=1), partial(GatedNet, hidden=4, layers=2)
+squeezing = partial(Autoencoder, hidden=4, bottleneck=3)
+flattening = partial(ImageMLP, hidden=16, layers=1)
+
+
+def cycle(context: int = 0, univariate: Univariate | None = None) -> MaskedCoupling:
+    """Return a coupling that reads the first quadrant of 5x4 pixels and changes the second."""
+    reads, changes = (quadrant(5, 4, index) for index in range(2))
+    return MaskedCoupling(2, reads, conv, univariate, context, changes)
+
+
+def patched(context: int = 0) -> Patchwise:
+    """Return three layers on each of 2x3 patches."""
+    layers = [Squeeze(), LULinear(4), Coupling(4, conv, context=context)]
+    return Patchwise(CompositeTransform(layers), 2, 3)
+
 
 TRANSFORMS = {
     "actnorm": Case(lambda: ActNorm(5), (5,)),
@@ -67,8 +94,28 @@ TRANSFORMS = {
     "spline_image": Case(lambda: Coupling(4, conv, Spline(bins=5, tail=2.0)), (4, 2, 3)),
     "masked_affine": Case(lambda: MaskedCoupling(2, board, conv, Affine()), (2, 4, 4)),
     "masked_spline": Case(lambda: MaskedCoupling(2, ~board, conv, Spline()), (2, 4, 4)),
-    "masked_context": Case(
+    "masked_affine_context": Case(
         lambda: MaskedCoupling(1, board, conv, Affine(), context=3), (1, 4, 4), context=3
+    ),
+    "cycle_affine": Case(cycle, (2, 5, 4)),
+    "cycle_spline": Case(lambda: cycle(univariate=Spline(tail=2.0)), (2, 5, 4)),
+    "cycle_context": Case(lambda: cycle(context=2), (2, 5, 4), context=2),
+    "orthogonal": Case(lambda: Orthogonal(6), (6,)),
+    "orthogonal_image": Case(lambda: Orthogonal(4), (4, 2, 3)),
+    "unflatten": Case(lambda: Unflatten((2, 3, 4)), (24,)),
+    "patchwise": Case(patched, (1, 4, 6)),
+    "patchwise_context": Case(lambda: patched(context=2), (1, 4, 6), context=2),
+    "resnet": Case(lambda: Coupling(4, resnet), (4, 2, 3)),
+    "resnet_context": Case(lambda: Coupling(4, resnet, context=2), (4, 2, 3), context=2),
+    "gated": Case(lambda: Coupling(4, gated), (4, 2, 3)),
+    "gated_context": Case(lambda: Coupling(4, gated, context=2), (4, 2, 3), context=2),
+    "autoencoder": Case(lambda: Coupling(4, partial(squeezing, size=(2, 3))), (4, 2, 3)),
+    "autoencoder_context": Case(
+        lambda: Coupling(4, partial(squeezing, size=(2, 3)), context=2), (4, 2, 3), context=2
+    ),
+    "dense": Case(lambda: Coupling(4, partial(flattening, size=(2, 3))), (4, 2, 3)),
+    "dense_context": Case(
+        lambda: Coupling(4, partial(flattening, size=(2, 3)), context=2), (4, 2, 3), context=2
     ),
     "composite": Case(lambda: CompositeTransform([LULinear(4), Coupling(4, mlp)]), (4,)),
 }
@@ -99,6 +146,40 @@ FLOWS = {
     "realnvp_context": Case(
         lambda: image((1, 4, 4), levels=2, kind="realnvp", context=3, **small), (1, 4, 4), 3
     ),
+    "realnvp_autoencoder": Case(
+        lambda: image((1, 4, 4), levels=2, kind="realnvp", subnet=squeezing, depth=2, hidden=4),
+        (1, 4, 4),
+    ),
+    "glow_autoencoder": Case(
+        lambda: image((1, 4, 4), levels=2, subnet=squeezing, depth=2, hidden=4), (1, 4, 4)
+    ),
+    "glow_dense": Case(lambda: dense((1, 4, 4), levels=2, depth=2, hidden=(8,)), (1, 4, 4)),
+    "glow_dense_context": Case(
+        lambda: dense((2, 2, 4), levels=1, depth=2, hidden=(8,), coupling="spline", context=3),
+        (2, 2, 4),
+        context=3,
+    ),
+    "glow_patches": Case(lambda: patches((1, 8, 4), patch=4, **small), (1, 8, 4)),
+    "glow_patches_context": Case(
+        lambda: patches((2, 4, 4), patch=2, context=3, **small), (2, 4, 4), context=3
+    ),
+    "glow_maps": Case(lambda: maps((5, 3, 2), **small), (5, 3, 2)),
+    "glow_maps_context": Case(
+        lambda: maps((2, 3, 2), context=2, coupling="spline", **small), (2, 3, 2), context=2
+    ),
+    "masked_cycle": Case(lambda: masked((1, 5, 4), depth=4, hidden=4, subnet=squeezing), (1, 5, 4)),
+    "masked_horizontal": Case(lambda: masked((2, 5, 3), "horizontal", **small), (2, 5, 3)),
+    "masked_vertical": Case(
+        lambda: masked((1, 3, 4), "vertical", coupling="spline", **small), (1, 3, 4)
+    ),
+    "masked_board": Case(
+        lambda: masked((1, 4, 4), "checkerboard", depth=2, hidden=8, subnet=gated), (1, 4, 4)
+    ),
+    "masked_context": Case(
+        lambda: masked((1, 4, 4), depth=4, hidden=16, subnet=flattening, context=2),
+        (1, 4, 4),
+        context=2,
+    ),
 }
 
 ALL = TRANSFORMS | FLOWS
@@ -124,5 +205,14 @@ def draw(case: Case, dtype: torch.dtype = torch.float32, batch: int = 3) -> tupl
 
 
 def built(case: Case, dtype: torch.dtype = torch.float32) -> Transform:
-    """Return the case's transform, perturbed."""
-    return perturb(case.make()).to(dtype)
+    """Return the case's transform, perturbed.
+
+    It is made in the precision that it is used in: what is drawn orthogonal in float32 is so to
+    seven digits only.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        return perturb(case.make()).to(dtype)
+    finally:
+        torch.set_default_dtype(before)

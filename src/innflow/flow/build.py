@@ -24,7 +24,7 @@ from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.regression import Regression
 from innflow.flow.squeeze import Flatten, Squeeze
-from innflow.flow.subnet import MLP, ConvNet
+from innflow.flow.subnet import MLP, ConvNet, for_size, need_sizes
 from innflow.flow.univariate import Affine, Spline, Univariate
 
 Kind = Literal["glow", "realnvp"]
@@ -38,12 +38,6 @@ def univariate(coupling: CouplingName | Univariate) -> Univariate:
     if coupling not in ("affine", "spline"):
         raise InnflowError(f"coupling={coupling!r} is unknown: takes affine or spline")
     return Affine() if coupling == "affine" else Spline()
-
-
-def _require(name: str, **sizes: int) -> None:
-    for key, value in sizes.items():
-        if value < 1:
-            raise InnflowError(f"{name}: {key}={value} must be at least 1")
 
 
 def _vector_steps(
@@ -82,7 +76,7 @@ def vector(
         align: end with an `Alignment`, for flows whose first latents have targets.
     """
     size = features if isinstance(features, int) else math.prod(features)
-    _require("vector flow", features=size, depth=depth)
+    need_sizes("vector flow", features=size, depth=depth)
     make = partial(subnet or MLP, hidden=hidden)
     steps = _vector_steps(size, depth, make, univariate(coupling), context)
     if context:
@@ -105,24 +99,31 @@ def flat(
     The simplest image flow: MLP couplings, permutations and normalisation, no notion of
     neighbourhood. Arguments as for `vector`.
     """
-    _require("flat flow", depth=depth)
+    need_sizes("flat flow", depth=depth)
     flatten = Flatten(tuple(shape))
     make = partial(subnet or MLP, hidden=hidden)
     steps = _vector_steps(flatten.features, depth, make, univariate(coupling), context)
     return CouplingFlow(shape, [CompositeTransform([flatten, *steps])], [(flatten.features,)])
 
 
-def _glow_level(
-    channels: int, depth: int, subnet: Subnet, coupling: Univariate, context: int
-) -> Transform:
-    steps: list[Transform] = [Squeeze()]
+def glow_steps(
+    shape: tuple[int, int, int], depth: int, subnet: Subnet, coupling: Univariate, context: int
+) -> list[Transform]:
+    """Return ActNorm, 1x1 convolution and channel coupling on images (C, H, W), `depth` times."""
+    channels, *size = shape
+    steps: list[Transform] = []
     for _ in range(depth):
         steps += [
-            ActNorm(4 * channels),
-            LULinear(4 * channels),
-            Coupling(4 * channels, subnet, coupling, context),
+            ActNorm(channels),
+            LULinear(channels),
+            Coupling(channels, for_size(subnet, size), coupling, context),
         ]
-    return CompositeTransform(steps)
+    return steps
+
+
+def squeezed(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the shape of an image (C, H, W) after a `Squeeze`."""
+    return 4 * shape[0], shape[1] // 2, shape[2] // 2
 
 
 def _realnvp_level(
@@ -135,21 +136,41 @@ def _realnvp_level(
 ) -> Transform:
     channels, height, width = shape
     spatial = depth if last else (depth + 1) // 2
+    before, after = for_size(subnet, (height, width)), for_size(subnet, squeezed(shape)[1:])
     steps: list[Transform] = []
     for index in range(spatial):
         mask = checkerboard(height, width, flip=index % 2 == 1)
         steps += [
             ActNorm(channels),
-            MaskedCoupling(channels, mask, subnet, coupling, context),
+            MaskedCoupling(channels, mask, before, coupling, context),
         ]
     steps.append(Squeeze())
     for index in range(depth - spatial):
         steps += [
             ActNorm(4 * channels),
             Permute(mixing_order(4 * channels, index)),
-            Coupling(4 * channels, subnet, coupling, context),
+            Coupling(4 * channels, after, coupling, context),
         ]
     return CompositeTransform(steps)
+
+
+def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return (C, H, W) as integers, each at least 1, or raise."""
+    if len(shape) != 3:
+        raise InnflowError(f"{name}: shape={tuple(shape)}: takes images (channels, height, width)")
+    channels, height, width = (int(size) for size in shape)
+    need_sizes(name, channels=channels, height=height, width=width)
+    return channels, height, width
+
+
+def check_halvings(name: str, shape: tuple[int, int, int], levels: int) -> None:
+    """Raise unless an image can be halved so many times."""
+    need_sizes(name, levels=levels)
+    if shape[1] % 2**levels or shape[2] % 2**levels:
+        raise InnflowError(
+            f"{name}: {shape[1]}x{shape[2]} cannot be halved levels={levels} times: "
+            f"takes sides divisible by {2**levels}"
+        )
 
 
 def _per_level(name: str, value: int | Sequence[int], levels: int) -> list[int]:
@@ -189,18 +210,9 @@ def image(
         context: number of context features that every coupling network sees.
         subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
     """
-    if len(shape) != 3:
-        raise InnflowError(
-            f"image flow: shape={tuple(shape)}: takes images (channels, height, width)"
-        )
-    channels, height, width = (int(size) for size in shape)
-    _require("image flow", levels=levels, channels=channels, height=height, width=width)
+    size = image_shape("image flow", shape)
+    check_halvings("image flow", size, levels)
     depths, widths = _per_level("depth", depth, levels), _per_level("hidden", hidden, levels)
-    if height % 2**levels or width % 2**levels:
-        raise InnflowError(
-            f"image flow: {height}x{width} cannot be halved levels={levels} times: "
-            f"takes sides divisible by {2**levels}"
-        )
     if kind not in ("glow", "realnvp"):
         raise InnflowError(f"image flow: kind={kind!r} is unknown: takes glow or realnvp")
     function = univariate(coupling)
@@ -210,13 +222,12 @@ def image(
         make = partial(subnet or ConvNet, hidden=widths[level])
         last = level == levels - 1
         if kind == "glow":
-            built.append(_glow_level(channels, depths[level], make, function, context))
+            steps = glow_steps(squeezed(size), depths[level], make, function, context)
+            built.append(CompositeTransform([Squeeze(), *steps]))
         else:
-            size = (channels, height, width)
             built.append(_realnvp_level(size, depths[level], make, function, context, last))
-        channels, height, width = 4 * channels, height // 2, width // 2
-        if not last:
-            channels //= 2
-        latents.append((channels, height, width))
+        channels, height, width = squeezed(size)
+        size = (channels if last else channels // 2, height, width)
+        latents.append(size)
     flow = CouplingFlow(shape, built, latents)
     return flow.to(memory_format=torch.channels_last)  # as the squeezed images that they meet

@@ -67,22 +67,40 @@ class Coupling(Transform):
         changed, log_slope = self.univariate.inverse(changed, parameters)
         return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
 
+    def observe(
+        self, inputs: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return outputs, log s and t, each (B, F, ...), log s and t 0 where features stay."""
+        fixed, changed = inputs.split(self.sizes, dim=1)
+        parameters = self.net(fixed, context).to(inputs.dtype)
+        outputs, _ = self.univariate.forward(changed, parameters)
+        log_scale, shift = self.univariate.log_scale_shift(changed, parameters)
+        none = torch.zeros_like(fixed)
+        return (
+            torch.cat((fixed, outputs), dim=1),
+            torch.cat((none, log_scale), dim=1),
+            torch.cat((none, shift), dim=1),
+        )
+
 
 class MaskedCoupling(Transform):
-    """Change the pixels outside a spatial mask by a function of the pixels inside.
+    """Change some pixels by a function of others.
 
-    The network sees the image with the changed pixels set to 0 and gives parameters at every
-    pixel, of which only those at changed pixels count.
+    The network sees the image with all but the conditioning pixels set to 0 and gives parameters
+    at every pixel, of which only those at changed pixels count.
 
     Args:
         channels: channels C of the image.
-        mask: boolean, broadcast over (C, H, W), true where pixels stay and condition.
+        mask: boolean, broadcast over (C, H, W), true at the pixels that condition.
         subnet: makes the coupling network, see `Subnet`.
         univariate: what is done to each changed pixel.
         context: number of context features, 0 for none.
+        changes: likewise, true at the pixels that are changed; all that do not condition where it
+            is not given. Pixels of neither mask stay and are not seen.
     """
 
     mask: Tensor
+    changes: Tensor | None
 
     def __init__(
         self,
@@ -91,20 +109,42 @@ class MaskedCoupling(Transform):
         subnet: Subnet,
         univariate: Univariate | None = None,
         context: int = 0,
+        changes: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if changes is not None and (mask.bool() & changes.bool()).any():
+            raise InnflowError(
+                "masked coupling: a pixel both conditions and changes, which cannot be inverted: "
+                "takes masks that do not overlap"
+            )
         self.univariate = univariate or Affine()
         self.register_buffer("mask", mask.bool())
+        self.register_buffer("changes", None if changes is None else changes.bool())
         self.net = subnet(channels, channels * self.univariate.parameters, context=context)
+
+    def _stays(self) -> Tensor:
+        return self.mask if self.changes is None else ~self.changes
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, C, H, W) to outputs and logabsdet (B,)."""
+        stays = self._stays()
         parameters = self.net(inputs * self.mask, context).to(inputs.dtype)
         outputs, log_slope = self.univariate.forward(inputs, parameters)
-        return inputs.where(self.mask, outputs), sum_features(log_slope * ~self.mask)
+        return inputs.where(stays, outputs), sum_features(log_slope * ~stays)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo `forward`."""
+        stays = self._stays()
         parameters = self.net(inputs * self.mask, context).to(inputs.dtype)
         outputs, log_slope = self.univariate.inverse(inputs, parameters)
-        return inputs.where(self.mask, outputs), sum_features(log_slope * ~self.mask)
+        return inputs.where(stays, outputs), sum_features(log_slope * ~stays)
+
+    def observe(
+        self, inputs: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return outputs, log s and t, each (B, C, H, W), log s and t 0 where pixels stay."""
+        stays = self._stays()
+        parameters = self.net(inputs * self.mask, context).to(inputs.dtype)
+        outputs, _ = self.univariate.forward(inputs, parameters)
+        log_scale, shift = self.univariate.log_scale_shift(inputs, parameters)
+        return inputs.where(stays, outputs), log_scale * ~stays, shift * ~stays

@@ -47,3 +47,15 @@ class Flatten(Transform):
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Restore the shape."""
         return inputs.reshape(-1, *self.shape), inputs.new_zeros(inputs.shape[0])
+
+
+class Unflatten(Flatten):
+    """(B, C * H * W) to (B, C, H, W) and back: `Flatten` the other way round."""
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Restore the shape."""
+        return super().inverse(inputs, context)
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Flatten."""
+        return super().forward(inputs, context)

@@ -1,12 +1,15 @@
 """Coupling networks: any function of the fixed half, with its last layer starting at 0.
 
-Each maker is called as `subnet(inputs, outputs, context=0)` and gives a module called as
+Each maker is called as `subnet(inputs, outputs, context=0)`, and one whose signature asks for
+`size` also with `size=(H, W)` of the images that its network will see. It gives a module called as
 `net(x, context)`. No BatchNorm: it couples the items of a batch, and test likelihoods then swing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import signature
 from itertools import pairwise
 
 import torch
@@ -15,7 +18,8 @@ from torch import Tensor, nn
 from innflow.errors import InnflowError
 
 
-def _zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+def zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    """Set a layer to 0, so that the coupling that it ends starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -27,6 +31,28 @@ def need_context(context: Tensor | None, features: int, where: str) -> None:
     got = 0 if context is None else context.shape[-1]
     if got != features:
         raise InnflowError(f"{where}: built for context={features} features, called with {got}")
+
+
+def append_context(x: Tensor, context: Tensor | None, features: int, where: str) -> Tensor:
+    """Return images (B, C, H, W) with a context (B, features) as constant channels."""
+    need_context(context, features, where)
+    if context is None:
+        return x
+    return torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), dim=1)
+
+
+def need_sizes(where: str, **sizes: int) -> None:
+    """Raise unless every size is at least 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise InnflowError(f"{where}: {name}={value} must be at least 1")
+
+
+def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[..., nn.Module]:
+    """Give a maker that asks for `size` the (H, W) of the images that its network will see."""
+    if "size" not in signature(subnet).parameters:
+        return subnet
+    return partial(subnet, size=tuple(size))
 
 
 class MLP(nn.Module):
@@ -56,7 +82,7 @@ class MLP(nn.Module):
             layers += [nn.Linear(width, following), activation()]
             if dropout is not None:
                 layers.append(nn.Dropout(dropout))
-        self.layers = nn.Sequential(*layers, _zero(nn.Linear(sizes[-1], outputs)))
+        self.layers = nn.Sequential(*layers, zero(nn.Linear(sizes[-1], outputs)))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, inputs) and (B, context) to (B, outputs)."""
@@ -79,20 +105,16 @@ class ConvNet(nn.Module):
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        if hidden < 1:
-            raise InnflowError(f"conv: hidden={hidden} must be at least 1")
+        need_sizes("conv", hidden=hidden)
         self.context = context
         self.layers = nn.Sequential(
             nn.Conv2d(inputs + context, hidden, 3, padding=1),
             activation(),
             nn.Conv2d(hidden, hidden, 1),
             activation(),
-            _zero(nn.Conv2d(hidden, outputs, 3, padding=1)),
+            zero(nn.Conv2d(hidden, outputs, 3, padding=1)),
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, inputs, H, W) and (B, context) to (B, outputs, H, W)."""
-        need_context(context, self.context, "conv")
-        if context is not None:
-            x = torch.cat((x, context[:, :, None, None].expand(-1, -1, *x.shape[2:])), dim=1)
-        return self.layers(x)
+        return self.layers(append_context(x, context, self.context, "conv"))

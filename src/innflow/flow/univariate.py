@@ -29,6 +29,9 @@ class Univariate(Protocol):
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Map y back to x and log|dx/dy|."""
 
+    def log_scale_shift(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what it does at x as log|dy/dx| and a shift, for people to look at."""
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -63,6 +66,10 @@ class Affine:
         """Take the shift off, then the scale."""
         log_scale, shift = self._scale(parameters)
         return (y - shift) * torch.exp(-log_scale), -log_scale
+
+    def log_scale_shift(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s and t, wherever x is."""
+        return self._scale(parameters)
 
 
 @dataclass(frozen=True)
@@ -103,3 +110,8 @@ class Spline:
         sizes = (self.bins, self.bins, self.bins - 1)
         widths, heights, slopes = self._raw(y, parameters).split(sizes, dim=-1)
         return rational_quadratic_spline(y, widths, heights, slopes, self.tail, inverse=True)
+
+    def log_scale_shift(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log slope at x and y - x."""
+        outputs, log_slope = self.forward(x, parameters)
+        return log_slope, outputs - x
