@@ -17,7 +17,8 @@ import innflow
 from innflow.data.images import read_images
 
 SCORES = ["score", "p_value", "log_prob", "likelihood", "bits_per_dim", "latent_distance"]
-COLUMNS = ["path", *SCORES, "typicality"]
+P_VALUES = ["likelihood_p", "bits_per_dim_p", "latent_distance_p", "typicality_p"]
+COLUMNS = ["path", *SCORES, "typicality", *P_VALUES]
 
 
 def read(path: Path) -> list[list[str]]:

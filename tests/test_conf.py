@@ -34,6 +34,7 @@ NEEDS = {
         "data.prior=innflow.problem.two_moons.prior",
         "data.forward=innflow.problem.two_moons.forward",
     ),
+    "data/ood_tabular": ("data.path={table}", "data.outliers={table}"),
     "data/pairs": ("data.path={table}", "data.x=[a]", "data.y=[b]"),
 }
 
@@ -115,7 +116,12 @@ SHAPES = {
     "glow": [(3, 8, 8), (1, 16, 16)],
     "realnvp": [(3, 8, 8), (1, 16, 16)],
     "realnvp_flat": [(3, 8, 8), (1, 5, 5)],
+    "masked": [(1, 7, 7), (3, 8, 8)],
+    "glow_dense": [(1, 8, 8), (3, 4, 4)],
+    "glow_patches": [(3, 8, 8), (1, 16, 8)],
+    "maps": [(6, 5, 4), (8, 2, 3)],
 }
+IMAGE_NETWORKS = ("glow", "realnvp", "masked", "glow_patches", "maps")
 
 
 def test_every_model_is_built_below():
@@ -124,7 +130,7 @@ def test_every_model_is_built_below():
 
 @pytest.mark.parametrize("model", SHAPES)
 def test_every_model_goes_there_and_back(model, compose):
-    smaller = ["model.hidden=8"] if model in ("glow", "realnvp") else ["model.hidden=[16]"]
+    smaller = ["model.hidden=8"] if model in IMAGE_NETWORKS else ["model.hidden=[16]"]
     make = build(compose(f"model={model}", *smaller)["model"], "model")
     for shape in SHAPES[model]:
         check_there_and_back(make(shape), shape)

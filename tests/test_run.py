@@ -21,6 +21,7 @@ from innflow.checkpoint import load
 from innflow.flow.actnorm import ActNorm
 
 SCORES = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
+P_VALUES = [f"{name}_p" for name in SCORES]
 DIMS = 3 * 8 * 8
 
 
@@ -114,7 +115,7 @@ def test_metrics_json_is_flat_and_its_names_are_stable(image_run):
 
 def test_scores_csv_has_a_row_an_image(image_run, scores):
     rows = rows_of(image_run / "scores.csv")
-    assert list(rows[0]) == ["path", "score", "p_value", "log_prob", *SCORES, "set"]
+    assert list(rows[0]) == ["path", "score", "p_value", "log_prob", *SCORES, *P_VALUES, "set"]
     sizes = {name: len(columns["score"]) for name, columns in scores.items()}
     assert sizes == {"train": 38, "monitor": 2, "val": 16, "ball": 7, "dog": 9}
     paths = {row["path"] for row in rows}

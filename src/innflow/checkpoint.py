@@ -20,6 +20,8 @@ from innflow.partition import Partition
 CHECKPOINTS = "checkpoints"
 SCORES = "scores.npz"
 """File of a run folder in which its fitted scores stand."""
+COMPANIONS = "companions"
+"""Folder of a run in which the checkpoints of the models beside it stand."""
 
 
 def assemble(
@@ -132,7 +134,12 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
         app.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         reason = " ".join(str(error).split())
+        if len(reason) > 200:
+            reason = f"{reason[:200]} ..."
         raise InnflowError(f"{path}: its weights do not fit its own config: {reason}") from None
+    if Path(run).is_dir():
+        for beside in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):
+            app.companions[beside.stem] = load(beside, trust=trust)
     fitted = Path(run) / SCORES
     if Path(run).is_dir() and fitted.is_file() and config["score"]:
         app.scorer = build(config["score"], "score").load(fitted)

@@ -62,7 +62,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     case = make_study(app, data, config, home(arguments))
     check_analyses(analyses, case)
     out = answer_folder(arguments, "eval")
-    with claim(out):
+    with claim(out, key="out"):
         write_origin(out, config, overrides, str(app.device))
         metrics = study(app, case, analyses, out)
         finish(out, metrics)
@@ -118,7 +118,7 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         ]
     )
     out = answer_folder(arguments, "samples")
-    with claim(out):
+    with claim(out, key="out"):
         (_write_images if drawn.dim() == 4 else _write_vectors)(drawn, out)
     announce(str(out))
 

@@ -21,7 +21,9 @@ from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)
 
-BUILDING = ("app", "flow", "latent", "mixture", "objective", "partition", "score", "terms")
+BUILDING = (
+    "app", "contrast", "flow", "latent", "mixture", "objective", "partition", "score", "terms",
+)  # fmt: skip
 """Modules of innflow that only build: what a checkpoint may name."""
 OWN_CODE = re.compile(r"innflow\.problem\.\w+\.\w+")
 IMPORTED = ("forward", "prior", "noise", "reference")

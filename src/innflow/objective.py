@@ -27,6 +27,9 @@ class Step:
         latent: the densities of the right parts.
         invert: maps right parts to left parts, with the same context.
         progress: of the training, in [0, 1].
+        beside: log density of the same left by each companion of the application, (B,) nats.
+        outliers: the same pass over as many items of a general set, where the data have one.
+        training: whether the batch is one to learn from.
     """
 
     parts: Parts
@@ -37,13 +40,17 @@ class Step:
     latent: Latent | None = None
     invert: Callable[[Parts], Parts] | None = None
     progress: float = 1.0
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    outliers: Step | None = None
+    training: bool = True
 
 
 Term = Callable[[Step], Tensor]
 """A loss term: one number, averaged over the batch.
 
 A term in nats grows with the number of dimensions, and the objective divides it by that; one
-whose attribute `per_dim` is false does not.
+whose attribute `per_dim` is false does not. One whose attribute `needs_general` is true looks at the
+general items of training batches, and is left out where there are none: in validation.
 """
 
 
@@ -82,7 +89,11 @@ class Objective(nn.Module):
 
     def forward(self, step: Step, dims: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and every term by name."""
-        values = {name: term(step) for name, term in self.terms.items() if self.weights[name]}
+        values = {
+            name: term(step)
+            for name, term in self.terms.items()
+            if self.weights[name] and (step.training or not getattr(term, "needs_general", False))
+        }
         shares = [
             self.weights[name] * value / (dims if getattr(self.terms[name], "per_dim", True) else 1)
             for name, value in values.items()

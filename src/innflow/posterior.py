@@ -59,9 +59,9 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         if len(truth) != len(y):
             raise InnflowError(f"truth: {len(truth)} rows for {len(y)} observations in y")
     out, seed = answer_folder(arguments, "posterior"), arguments["seed"] or 0
-    with claim(out):
+    with claim(out, key="out"):
         familiarity = app.familiarity(y).cpu().numpy()
-        _warn(familiarity)
+        _warn(familiarity, app.least_familiarity)
         drawn = draw(app, y, arguments["n"], seed)
         data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
         density = drawn.get("log_prob")
@@ -124,8 +124,9 @@ def _names(app: Inverse, part: str, count: int) -> list[str]:
     return app.columns.get(part) or [f"{part}{i}" for i in range(count)]
 
 
-def _warn(familiarity: np.ndarray) -> None:
-    strange = np.flatnonzero(familiarity < UNFAMILIAR)
+def _warn(familiarity: np.ndarray, least: float) -> None:
+    # With few simulations no p-value is below the limit: then the smallest there is will do.
+    strange = np.flatnonzero((familiarity < UNFAMILIAR) | (familiarity <= least))
     for row in strange[:WARNED]:
         announce(
             f"warning: observation {row} is unlike anything simulated (p = {familiarity[row]:.2g}):"

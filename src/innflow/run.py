@@ -17,6 +17,7 @@ from innflow.analysis.base import Analysis, Study
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
 from innflow.checkpoint import SCORES, assemble, find_checkpoint, read_checkpoint
+from innflow.companion import keep_companions, open_companions, start_from
 from innflow.config import build, check, refusals
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
@@ -53,18 +54,23 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
                 "data.root is null: training on simulated cats; data.root=DIR takes photographs"
             )
         app = assemble(config, data.shapes)
+        app.companions |= open_companions(config["companions"], app)
+        if config["init"] is not None and not resume:
+            start_from(config["init"], app)
         analyses = build_analyses(config)
         data.prepare_data()
         data.train_dataloader()  # a batch larger than the training set is refused here
         case = make_study(app, data, config, run_dir)
         app.columns = {name: list(names) for name, names in data.columns.items()}
         app.check_data(data)
+        app.check_objective(data)
         check_analyses(analyses, case)
 
         clock = Clock()
         trainer = make_trainer(config, run_dir, clock)
         if leader:
             write_origin(run_dir, config, overrides, str(trainer.strategy.root_device))
+            keep_companions(config["companions"], run_dir)
         announce(repr(app))
         fit(trainer, app, data, checkpoint)
         if not leader:

@@ -23,30 +23,35 @@ PACKAGES = ("innflow", "torch", "torchvision", "pytorch-lightning", "nflows", "h
 
 
 @contextmanager
-def claim(run_dir: Path, resume: bool = False) -> Iterator[Path]:
+def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator[Path]:
     """Make a run folder and hold it for this process alone.
+
+    Args:
+        run_dir: the folder.
+        resume: whether it may hold a run to go on with.
+        key: under which the user gave it, for errors.
 
     Raises:
         InnflowError: if another process holds it, or it holds something and `resume` is not asked
             for.
     """
     if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
+        resumable = ", or go on with that run by ckpt=last" if key == "run_dir" else ""
         raise InnflowError(
-            f"run_dir={run_dir}: holds files already; choose another folder, or go on with that "
-            "run by ckpt=last"
+            f"{key}={run_dir}: holds files already; choose another folder{resumable}"
         )
     missing = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = (run_dir / LOCK).open("a+")
     except OSError as error:
-        raise InnflowError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from None
+        raise InnflowError(f"{key}={run_dir}: cannot be written ({error.strerror})") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InnflowError(
-                f"run_dir={run_dir}: another process is using it; wait for it, or choose another "
+                f"{key}={run_dir}: another process is using it; wait for it, or choose another "
                 "folder"
             ) from None
         try:

@@ -79,8 +79,9 @@ def test_likelihood_is_over_all_of_val(study):
 
 def test_scores_csv_has_its_columns_and_all_items(study, scored):
     items = scored.items
-    named = ["log_prob", "likelihood", "bits_per_dim", "latent_distance", "typicality"]
-    assert list(items) == ["path", "score", "p_value", *named, "set"]
+    named = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
+    p = [f"{name}_p" for name in named]
+    assert list(items) == ["path", "score", "p_value", "log_prob", *named, *p, "set"]
     assert {len(column) for column in items.values()} == {300 + 40 + 200 + 60 + 60}
     assert items["path"][0] == study.names("train")[0]
     sets, counts = np.unique(items["set"], return_counts=True)
@@ -108,18 +109,22 @@ def test_p_values_of_the_calibration_half_leave_the_item_out(study, scored):
     first = half[0]
     np.testing.assert_allclose(p[first], p_values(score[half[1:]], score[[first]])[0])
     assert "leave one out" in scored.text
+    for name in study.scorer.scores:
+        values, p = scored.items[name][val], scored.items[f"{name}_p"][val]
+        np.testing.assert_array_equal(p[rest], p_values(values[half], values[rest]))
+        np.testing.assert_allclose(p[first], p_values(values[half[1:]], values[[first]])[0])
 
 
 def test_p_values_calibrated_elsewhere_are_not_left_out():
     study = image_study()
-    study.scorer.calibration = study.scorer.calibration + 5.0
+    study.scorer.calibration["likelihood"] = study.scorer.calibration["likelihood"] + 5.0
     findings = Scores(resamples=50)(study)
     assert "calibrated on other items" in findings.text
 
 
 def test_a_wrong_calibration_is_called_out():
     study = image_study()
-    study.scorer.calibration = study.scorer.calibration - 60.0
+    study.scorer.calibration["likelihood"] = study.scorer.calibration["likelihood"] - 60.0
     assert "BEYOND" in Scores(resamples=50)(study).text
 
 

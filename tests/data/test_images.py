@@ -164,7 +164,7 @@ def test_a_plain_folder_is_all_inliers(tree, tmp_path, caplog, source):
 
 def test_without_val_a_tenth_of_train_is_tested_on(tree, tmp_path, caplog):
     shutil.rmtree(tree / "val")
-    write_noise(tree / "test/cat/0.png")
+    write_noise(tree / "more/cat/0.png")
     with caplog.at_level(logging.INFO):
         sets = opened(tree, tmp_path / "cache").sets()
     assert len(sets["val"]) == 4

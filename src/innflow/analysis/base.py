@@ -18,7 +18,7 @@ from torch import Tensor
 from innflow.errors import InnflowError
 from innflow.figure.style import palette
 from innflow.progress import track
-from innflow.score import Measured, Scorer
+from innflow.score import Likelihoods, Measured, Scorer
 
 BATCH = 256
 # Latents of more than this many bytes live in a temporary file instead of in memory.
@@ -38,6 +38,19 @@ class MeasuredBatch(Protocol):
     def latent(self) -> Tensor: ...  # noqa: D102
 
 
+class SeenCoupling(Protocol):
+    """What one coupling does to a batch, in image layout: tensors (B, C, H, W)."""
+
+    @property
+    def level(self) -> int: ...  # noqa: D102
+    @property
+    def log_scale(self) -> Tensor: ...  # noqa: D102
+    @property
+    def shift(self) -> Tensor: ...  # noqa: D102
+    @property
+    def outputs(self) -> Tensor: ...  # noqa: D102
+
+
 class Application(Protocol):
     """A trained flow as an analysis sees it; x in data units, 0 to 255 for images."""
 
@@ -48,8 +61,8 @@ class Application(Protocol):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, (B,); of the 8-bit image for images."""
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return latent vectors, (B, N)."""
+    def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+        """Return latent vectors, (B, N); with a seed, of x and the noise of training."""
 
     def decode(self, z: Tensor) -> Tensor:
         """Return x as floats, neither rounded nor clipped, for latent vectors (B, N)."""
@@ -59,6 +72,15 @@ class Application(Protocol):
 
     def measure(self, x: Tensor) -> MeasuredBatch:
         """Return all that scores need of a batch, in one pass."""
+
+    def measure_graph(self, x: Tensor) -> Tensor:
+        """Return the contribution of each scale to log p, (B, L) in nats, with gradients on x."""
+
+    def trace(self, x: Tensor) -> Sequence[SeenCoupling]:
+        """Return what each coupling does to images, first to last."""
+
+    def latent_layout(self, z: Tensor) -> Tensor:
+        """Lay latent vectors (B, N) out as images (B, C, H, W)."""
 
 
 class InverseApplication(Protocol):
@@ -305,21 +327,45 @@ class Study:
         whole = len(index) == len(items)
         rows: dict[str, np.ndarray] = {}
         for start in track(range(0, len(index), BATCH), f"measure {name}"):
-            positions = torch.from_numpy(index[start : start + BATCH])
-            batch = self.app.measure(items.__getitems__(positions)["x"])
-            for key in ("log_prob", "terms", "logabsdet", "latent"):
-                values = getattr(batch, key).detach().cpu().numpy()
+            x = items.__getitems__(torch.from_numpy(index[start : start + BATCH]))["x"]
+            for key, tensor in self._arrays(x).items():
+                values = tensor.detach().cpu().numpy()
                 if key not in rows:
                     rows[key] = _room((len(index), *values.shape[1:]), values.dtype)
                 rows[key][start : start + len(values)] = values
-        bad = np.flatnonzero(~np.isfinite(rows["log_prob"]))
-        if len(bad):
-            raise InnflowError(
-                f"set {name}: log probability is not finite for {len(bad)} of {len(index)} items, "
-                f"the first is {items.names[index[bad[0]]]}"
-            )
+        for key, values in rows.items():
+            if not key.endswith("log_prob"):
+                continue
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                of = key.removesuffix("log_prob").strip("/")
+                raise InnflowError(
+                    f"set {name}: log probability{of and f' by companion {of}'} is not finite for "
+                    f"{len(bad)} of {len(index)} items, the first is {items.names[index[bad[0]]]}"
+                )
         data = items.parts["x"] if whole else items.__getitems__(torch.from_numpy(index))["x"]
-        return Measured(**rows, data=data.numpy(), dims=self.dims)
+        own = {key: values for key, values in rows.items() if "/" not in key}
+        beside = {
+            key.removesuffix("/log_prob"): Likelihoods(
+                values, rows[key.replace("/log_prob", "/terms")]
+            )
+            for key, values in rows.items()
+            if key.endswith("/log_prob")
+        }
+        return Measured(**own, data=data.numpy(), dims=self.dims, beside=beside)
+
+    def _arrays(self, x: Tensor) -> dict[str, Tensor]:
+        """Measure one batch; what companions say is under their names and a slash."""
+        measured = self.app.measure(x)
+        keys = ("log_prob", "terms", "logabsdet", "latent")
+        found = {key: getattr(measured, key) for key in keys}
+        classes = getattr(measured, "classes", None)
+        if classes is not None:
+            found["classes"] = classes
+        beside = getattr(self.app, "beside", None)
+        for name, other in ({} if beside is None else beside(x)).items():
+            found |= {f"{name}/log_prob": other.log_prob, f"{name}/terms": other.terms}
+        return found
 
 
 Analysis = Callable[[Study], Findings]

@@ -12,6 +12,7 @@ from innflow.analysis.base import Findings, Plot, Study, Table
 from innflow.figure.ood import plot_histograms, plot_p_values, plot_roc
 from innflow.metric import Estimate, compute_ood
 from innflow.score import leave_one_out_p_values
+from innflow.score.scorer import column
 
 Columns = dict[str, np.ndarray]
 
@@ -39,7 +40,8 @@ class Scores:
         inliers = {key: values[study.test_index] for key, values in columns["val"].items()}
 
         p = inliers["p_value"]
-        distance, critical = _uniformity(p, len(scorer.calibration))
+        calibrated = len(scorer.calibration[scorer.headline])
+        distance, critical = _uniformity(p, calibrated)
         verdict = "within" if distance <= critical else "BEYOND"
         notes.append(
             f"The p-values of the {len(p):,} inliers of the test half should be uniform: their "
@@ -72,7 +74,7 @@ class Scores:
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(
-            plot_p_values(p, len(scorer.calibration), study.colors["val"]),
+            plot_p_values(p, calibrated, study.colors["val"]),
             f"Conformal p-values of {len(p):,} held-out inliers that were not calibrated on. Even "
             "bars and a straight line mean that 5% of inliers are called strange at 5%; the "
             "grey band holds a bar in 95% of cases.",
@@ -86,17 +88,20 @@ class Scores:
         half = study.calibration_index
         own = val["score"][half]
         scorer = study.require_scorer("scores")
-        calibration = scorer.calibration
+        calibration = scorer.calibration[scorer.headline]
         same = len(calibration) == len(own) and np.allclose(
             np.sort(calibration), np.sort(own), rtol=1e-5
         )
         if not same:
             return "The p-values were calibrated on other items than these."
         val["p_value"][half] = leave_one_out_p_values(own)
+        for name in scorer.scores:
+            val[column(name)][half] = leave_one_out_p_values(val[name][half])
         return (
             f"The p-value is the chance that an inlier is at least this strange by "
             f"{scorer.headline}. It is calibrated on {len(half):,} held-out inliers, one "
-            "half of val, and never on training items. In scores.csv the p-value of an item of "
+            "half of val, and never on training items, and so are the p-values of all other "
+            "scores, the columns that end in _p. In scores.csv the p-value of an item of "
             "that half is against the others of it (leave one out); its set still reads val."
         )
 
@@ -208,4 +213,4 @@ def _headline_first(study: Study) -> list[str]:
 
 
 def _ascending(values: np.ndarray) -> bool:
-    return bool(np.all(np.diff(values) >= 0))
+    return bool(np.all(values[1:] >= values[:-1]))  # no differences: scores may be infinite

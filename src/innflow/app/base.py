@@ -22,6 +22,8 @@ from innflow.objective import Objective, Step
 from innflow.partition import PAD, Partition
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
+GENERAL = "general"
+"""Part of a training batch: items of a general set, to be told from the inliers."""
 FORMAT = 1
 """Version of what innflow adds to a checkpoint."""
 
@@ -67,6 +69,8 @@ class FlowModule(pl.LightningModule):
         self.config: dict[str, Any] = {}
         self.shapes: dict[str, list[int]] = {}
         self.columns: dict[str, list[str]] = {}
+        # Frozen, and no part of the state: a plain dict keeps them out of it.
+        self.companions: dict[str, FlowModule] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -157,11 +161,22 @@ class FlowModule(pl.LightningModule):
         parts = self.padded(self.observe(batch, noise), noise)
         return self(parts, self.targets(batch, noise))
 
+    def compared(self, step: Step) -> Step:
+        """Add what the companions say of the very same left parts, noise included."""
+        with torch.no_grad():
+            said = {name: other(step.parts).log_prob for name, other in self.companions.items()}
+        return replace(step, beside=said)
+
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Return the objective of one batch and log its terms."""
         done = progress(self.trainer, self.trainer.estimated_stepping_batches)
         self.latent.advance(done)
-        step = replace(self.see(batch, noise=torch.default_generator), progress=done)
+        noise = torch.default_generator
+        step = replace(self.see(batch, noise), progress=done)
+        if GENERAL in batch:
+            outliers = self.see({**batch, "x": batch[GENERAL]}, noise)
+            step = replace(step, outliers=self.compared(outliers))
+            step = self.compared(step)
         loss, terms = self.objective(step, self.dims)
         size = len(step.log_prob)
         named = {f"train/{name}": value.detach() for name, value in terms.items()}
@@ -172,7 +187,7 @@ class FlowModule(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Log the likelihood of held-out training data, without noise and in full precision."""
         with torch.autocast(self.device.type, enabled=False):
-            step = self.see(batch, noise=None)
+            step = replace(self.see(batch, noise=None), training=False)
             loss, _ = self.objective(step, self.dims)
         size = len(step.log_prob)
         nll = -step.log_prob.mean()
@@ -185,6 +200,8 @@ class FlowModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Let every ActNorm see one batch, unless a resumed run has brought its values."""
+        for companion in self.companions.values():
+            companion.to(self.device).eval().requires_grad_(False)
         loader: Any = self.trainer.train_dataloader
         batch = self.trainer.strategy.batch_to_device(self.first_batch(loader))
         self.latent.advance(0.0)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from innflow.app.questions import Unconditional
+from innflow.app.questions import Measurement, Unconditional
 from innflow.app.units import LEVELS, Pixels, Vectors
 from innflow.errors import InnflowError
 from innflow.mixture import ClassMixture
@@ -92,6 +92,12 @@ class Classification(Unconditional):
             y = step.latents["y"]
             rest = step.log_prob - self.mixture.log_prob(y)
             return rest[:, None] + self.mixture.class_log_prob(y)
+
+    def _measure(self, x: Tensor) -> Measurement:
+        measured = super()._measure(x)
+        y = self.partition.split("right", measured.latent)["y"]
+        rest = measured.log_prob - self.mixture.log_prob(y)
+        return measured._replace(classes=rest[:, None] + self.mixture.class_log_prob(y))
 
     def classify(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return p(class | x), (B, C), by Bayes' rule; arguments as for `class_log_prob`."""

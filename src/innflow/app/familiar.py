@@ -13,7 +13,8 @@ KNOWN, CALIBRATION, NEIGHBOUR = 4000, 1000, 5
 class Familiar(nn.Module):
     """A conformal p-value for data y: how often is a simulation at least this far from the others?
 
-    The distance is that to the fifth nearest of 4,000 simulations; 1,000 others calibrate it. A
+    The distance is that to the fifth nearest of 4,000 simulations; 1,000 others calibrate it, and
+    of fewer than 8,000 one half is for each. The smallest p-value is one over one more than these. A
     posterior for data that no parameters produce is an extrapolation, whatever it looks like.
     """
 
@@ -27,7 +28,7 @@ class Familiar(nn.Module):
 
     def fit(self, y: Tensor) -> None:
         """Take simulated data (N, M) in the flow's unit, in random order."""
-        split = min(KNOWN, max(len(y) * 4 // 5, 1))
+        split = min(KNOWN, max(len(y) // 2, 1))
         self.known = y[:split].clone()
         self.distances = self._distance(y[split : split + CALIBRATION]).sort().values
 

@@ -220,6 +220,11 @@ class Inverse(Application):
             blank = self.y_units.mean.expand(len(x), -1)
             return self._pass(x, blank, eps).latents["y"]
 
+    @property
+    def least_familiarity(self) -> float:
+        """Smallest p-value that `familiarity` can give."""
+        return 1 / (1 + len(self.familiar.distances))
+
     def familiarity(self, y: Tensor) -> Tensor:
         """Return p-values (B,) of data (M,) or (B, M): small is unlike anything simulated."""
         with self._asked():

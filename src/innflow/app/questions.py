@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 from innflow.app.base import FlowModule
 from innflow.app.units import Pixels, Units, Vectors
 from innflow.errors import InnflowError
+from innflow.flow.inspect import Seen, latent_layout, trace
 from innflow.latent import Normal
 from innflow.objective import Step
 from innflow.partition import PAD
-from innflow.score import Measured, Scorer
+from innflow.score import Likelihoods, Measured, Scorer
 
 
 class Measurement(NamedTuple):
@@ -29,12 +30,14 @@ class Measurement(NamedTuple):
         terms: the share of each scale in log_prob, (B, L), the deepest last.
         logabsdet: log-determinant of the flow, (B,).
         latent: (B, N).
+        classes: log p(x | class), (B, C) in nats, of an application with classes.
     """
 
     log_prob: Tensor
     terms: Tensor
     logabsdet: Tensor
     latent: Tensor
+    classes: Tensor | None = None
 
 
 class Application(FlowModule):
@@ -49,6 +52,14 @@ class Application(FlowModule):
 
     def check_data(self, data: Any) -> None:
         """Refuse a data module that the application cannot be trained on; by default none."""
+
+    def check_objective(self, data: Any) -> None:
+        """Refuse loss terms that ask for more than the data and the companions give."""
+        general = getattr(data, "has_general", False)
+        for name, term in self.objective.terms.items():
+            check = getattr(term, "check", None)
+            if self.objective.weights[name] and check is not None:
+                check(self.companions, general)
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
@@ -113,10 +124,11 @@ class Unconditional(Application):
             noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
             return self._step(x, noise).log_prob
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the latents (B, N) of data (B, *shape)."""
+    def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+        """Return the latents (B, N) of data (B, *shape); `noise_seed` as for `log_prob`."""
         with self._asked():
-            return self.partition.join("right", self._step(x).latents)
+            noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
+            return self.partition.join("right", self._step(x, noise).latents)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the data (B, *shape) of latents (B, N)."""
@@ -153,20 +165,49 @@ class Unconditional(Application):
     def measure(self, x: Tensor) -> Measurement:
         """Return what anomaly scores are made of, in one pass."""
         with self._asked():
+            return self._measure(x)
+
+    def measure_graph(self, x: Tensor) -> Tensor:
+        """Return the share of each scale in log p(x), (B, L) in nats, with gradients to x.
+
+        Args:
+            x: floats in data units, (B, *shape).
+        """
+        with self._asked(), torch.enable_grad():
+            return self._measure(x).terms
+
+    def _measure(self, x: Tensor) -> Measurement:
+        parts = self.padded(self.observe({"x": self._take("x", x)}, None), None)
+        scales = self.flow.terms(self.partition.join("left", parts))
+        latent = torch.cat([z for z, _ in scales], dim=1)
+        shares = self._shares(latent, [z.shape[1] for z, _ in scales])
+        terms = shares + torch.stack([logdet for _, logdet in scales], dim=1)
+        if PAD in self.partition.left:
+            last = self.latent[PAD].log_prob(parts[PAD].flatten(1))
+            terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
+        return Measurement(
+            log_prob=terms.sum(dim=1),
+            terms=terms,
+            logabsdet=torch.stack([logdet for _, logdet in scales]).sum(dim=0),
+            latent=latent,
+        )
+
+    def beside(self, x: Tensor) -> dict[str, Measurement]:
+        """Return what each companion measures of the same data."""
+        return {
+            name: cast(Unconditional, companion).to(self.device).measure(x)
+            for name, companion in self.companions.items()
+        }
+
+    def trace(self, x: Tensor) -> list[Seen]:
+        """Return what every coupling does to data (B, *shape), in the layout of the data."""
+        with self._asked():
             parts = self.padded(self.observe({"x": self._take("x", x)}, None), None)
-            scales = self.flow.terms(self.partition.join("left", parts))
-            latent = torch.cat([z for z, _ in scales], dim=1)
-            shares = self._shares(latent, [z.shape[1] for z, _ in scales])
-            terms = shares + torch.stack([logdet for _, logdet in scales], dim=1)
-            if PAD in self.partition.left:
-                last = self.latent[PAD].log_prob(parts[PAD].flatten(1))
-                terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
-            return Measurement(
-                log_prob=terms.sum(dim=1),
-                terms=terms,
-                logabsdet=torch.stack([logdet for _, logdet in scales]).sum(dim=0),
-                latent=latent,
-            )
+            return list(trace(self.flow, self.partition.join("left", parts)))
+
+    def latent_layout(self, z: Tensor) -> Tensor:
+        """Return latents (B, N) in the layout of the data, by undoing squeezes and splits alone."""
+        return latent_layout(self.flow, z)
 
     def _shares(self, latent: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return what the latents of each scale add to log p(x), (B, L).
@@ -204,8 +245,16 @@ class Unconditional(Application):
                 "finished run"
             )
         batch = self.measure(x)
-        arrays = {name: value.cpu().numpy() for name, value in batch._asdict().items()}
-        return self.scorer(Measured(**arrays, data=x.cpu().numpy(), dims=self.dims))
+        arrays = {
+            name: value.cpu().numpy()
+            for name, value in batch._asdict().items()
+            if value is not None
+        }
+        beside = {
+            name: Likelihoods(other.log_prob.cpu().numpy(), other.terms.cpu().numpy())
+            for name, other in self.beside(x).items()
+        }
+        return self.scorer(Measured(**arrays, data=x.cpu().numpy(), dims=self.dims, beside=beside))
 
     def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
         if not isinstance(self.units, Pixels):

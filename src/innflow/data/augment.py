@@ -12,18 +12,26 @@ from torch import Tensor, nn
 from innflow.data.base import check_choice
 from innflow.errors import InnflowError
 
-AMOUNTS: dict[str, float] = {"flip": 0.5, "zoom": 0.1, "shear": 5.0, "rotate": 10.0}
-"""Default amounts: probability of a mirror image, relative zoom, shear and rotation in degrees."""
+AMOUNTS: dict[str, float] = {
+    "flip": 0.5,
+    "zoom": 0.1,
+    "shear": 5.0,
+    "rotate": 10.0,
+    "resample": 0.2,
+}
+"""Default amounts: probability of a mirror image, relative zoom, shear and rotation in degrees,
+share of the values that are drawn anew."""
 
-_MOST = {"flip": 1.0, "zoom": 0.9, "shear": 80.0, "rotate": 180.0}
+_MOST = {"flip": 1.0, "zoom": 0.9, "shear": 80.0, "rotate": 180.0, "resample": 1.0}
 
 
 class Augment(nn.Module):
-    """Flips, zooms, shears and rotates each image of a batch by its own random amount.
+    """Flips, zooms, shears, rotates and resamples each image of a batch by its own random amount.
 
     Zoom, shear and rotation are one bilinear interpolation, with the image mirrored at its borders,
     and the result is rounded: a flow models 8-bit images, so it must never see a grey level
-    between two others. A flip interpolates nothing.
+    between two others. A flip interpolates nothing. Resampling replaces a share of the values by
+    uniform ones, which leaves a model of the background (Ren et al., arXiv:1906.02845).
 
     Args:
         amounts: Name -> amount. The flip is a probability; for the others the amount is drawn
@@ -54,6 +62,9 @@ class Augment(nn.Module):
             x = torch.where(mirrored, x.flip(-1), x)
         if self.affine is not None:
             x = self.affine(x.float()).round().clamp(0, 255).to(x.dtype)
+        if "resample" in self.amounts:
+            chosen = torch.rand(x.shape, device=x.device) < self.amounts["resample"]
+            x = torch.where(chosen, torch.randint_like(x, 256), x)
         return x
 
     def extra_repr(self) -> str:

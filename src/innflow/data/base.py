@@ -1,77 +1,20 @@
-"""Sets of named parts, and the data module that serves them in batches."""
+"""The data module that serves sets of named parts in batches."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from innflow.data.general import Beside, check_disjoint
+from innflow.data.sets import GENERAL, Batch, PartsSet, Role
 from innflow.errors import InnflowError
-
-Role = Literal["train", "monitor", "inlier", "outlier"]
-Batch = dict[str, Tensor]
-
-
-class PartsSet(Dataset[Batch]):
-    """A whole set as arrays keyed by part names, read a batch at a time.
-
-    Args:
-        name: "train", "monitor", "val", or the name of an outlier set.
-        role: What the set may be used for.
-        whole: Arrays of equal first axis, perhaps memory-mapped, perhaps shared with other sets.
-        names: One name per item of this set.
-        rows: The items of `whole` that belong to this set; all of them by default.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        role: Role,
-        whole: Mapping[str, Tensor],
-        names: Sequence[str],
-        rows: Tensor | None = None,
-    ) -> None:
-        self.name = name
-        self.role: Role = role
-        self.names = names
-        self._whole = dict(whole)
-        self._rows = rows
-        lengths = {len(part) for part in whole.values()} if rows is None else {len(rows)}
-        if lengths != {len(names)}:
-            raise ValueError(f"set {name}: {len(names)} names for parts of length {lengths}")
-
-    @cached_property
-    def parts(self) -> Batch:
-        """The arrays of this set, first axis N; gathered once if the set is a part of a whole."""
-        if self._rows is None:
-            return self._whole
-        return {key: part[self._rows] for key, part in self._whole.items()}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Batch:
-        row = index if self._rows is None else self._rows[index]
-        return {key: part[row] for key, part in self._whole.items()}
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        """Return a batch of items, (B, ...) each, by one gather."""
-        rows = torch.as_tensor(indices)
-        if self._rows is not None:
-            rows = self._rows[rows]
-        return {key: part[rows] for key, part in self._whole.items()}
-
-    def __repr__(self) -> str:
-        whole = self._whole.items()
-        shapes = ", ".join(f"{key} {tuple(part.shape[1:])} {part.dtype}" for key, part in whole)
-        return f"PartsSet({self.name}, {self.role}, {len(self):,} items: {shapes})"
 
 
 class PartsDataModule(LightningDataModule):
@@ -109,6 +52,7 @@ class PartsDataModule(LightningDataModule):
         self.workers = check_whole("workers", workers, 0)
         self.seed = check_whole("seed", seed, 0)
         self._sets: dict[str, PartsSet] = {}
+        self._general: PartsSet | None = None
         self._classes: list[str] = []
 
     @property
@@ -130,14 +74,28 @@ class PartsDataModule(LightningDataModule):
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets by name: "train", "monitor", "val", then the outliers."""
 
+    def load_general(self) -> PartsSet | None:
+        """Return a more general set to tell the training items from; by default there is none."""
+        return None
+
     def augment(self, x: Tensor) -> Tensor:
         """Return a random variation of every item of x (B, ...); by default x itself."""
         return x
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sets, once."""
-        if not self._sets:
-            self._sets = self.load_sets()
+        if self._sets:
+            return
+        sets, self._general = self.load_sets(), self.load_general()
+        if self._general is not None:
+            check_disjoint(self._general, sets, self._general.name)
+        self._sets = sets
+
+    @property
+    def has_general(self) -> bool:
+        """Whether training batches bring general items beside the inliers."""
+        self.setup()
+        return self._general is not None
 
     def sets(self) -> dict[str, PartsSet]:
         """Return all sets by name."""
@@ -159,7 +117,7 @@ class PartsDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment the whole batch where it now lies, in training only."""
         if self.trainer is not None and self.trainer.training:
-            batch["x"] = self.augment(batch["x"])
+            batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
         return batch
 
     def _loader(self, items: PartsSet, train: bool = False) -> DataLoader[Batch]:
@@ -174,8 +132,11 @@ class PartsDataModule(LightningDataModule):
                 f"data.batch_size={self.batch_size} is more than the {len(items)} training items: "
                 "lower it, or add data"
             )
+        served: Dataset[Batch] = items
+        if train and self._general is not None:
+            served = Beside(items, self._general)
         return DataLoader(
-            items,
+            served,
             batch_size=self.batch_size // world,
             shuffle=train,
             drop_last=train,

@@ -56,10 +56,11 @@ class ImageModule(PartsDataModule):
         channels: 3 for colour, 1 for grey.
         batch_size: Over all ranks together.
         holdout: Fraction of the training images that becomes the set "monitor".
-        augment: Names from flip, zoom, shear, rotate, or a map from these to amounts.
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
         workers: Processes that read ahead.
         seed: Of the splits.
+        general: Folder or bucket of more general images, to tell the training images from.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ImageModule(PartsDataModule):
         cache_dir: str | os.PathLike[str],
         workers: int,
         seed: int,
+        general: str | os.PathLike[str] | None = None,
     ) -> None:
         if check_whole("size", size, 1) > MAX_SIZE:
             raise InnflowError(f"data.size={size}: flows of more than {MAX_SIZE} pixels do not fit")
@@ -81,6 +83,23 @@ class ImageModule(PartsDataModule):
         self.size, self.channels = size, channels
         self.cache_dir = Path(cache_dir).expanduser()
         self.augmentation = build_augment(augment)
+        self.general = general
+
+    def load_general(self) -> PartsSet | None:
+        """Return the training images below `general`, in the size and the colours of these."""
+        if self.general is None:
+            return None
+        others = Images(
+            self.general,
+            self.size,
+            self.channels,
+            batch_size=1,
+            holdout=self.holdout,
+            cache_dir=self.cache_dir,
+            seed=self.seed,
+        )
+        train = others.sets()["train"]
+        return PartsSet(str(self.general), "train", {"x": train.parts["x"]}, train.names)
 
     def augment(self, x: Tensor) -> Tensor:
         """Return a random variation of each image of x (B, C, H, W), in the type of x."""
@@ -112,9 +131,11 @@ class Images(ImageModule):
     in val is a set of outliers by its name. A root without these two folders is all inliers, of
     which a tenth becomes the set "val".
 
+    `test/` stands in for a missing `val/`. Other folders or buckets can be sets of outliers too.
+
     With labels, the class folders of the inliers in alphabetical order are labels 0, 1 and so on.
-    Then `test/` stands in for a missing `val/`, a root without these folders may hold the class
-    folders themselves, and every split takes the same share of each class.
+    Then a root without train and val may hold the class folders themselves, and every split takes
+    the same share of each class.
 
     Args:
         root: Folder, or `s3://bucket/prefix`.
@@ -123,11 +144,14 @@ class Images(ImageModule):
         batch_size: Over all ranks together.
         holdout: Fraction of the training images that becomes the set "monitor".
         inliers: Classes to train on; all in train by default. Other classes in train are left out.
-        augment: Names from flip, zoom, shear, rotate, or a map from these to amounts.
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
         workers: Processes that read ahead.
         seed: Of the splits.
         labels: Whether the sets of inliers carry the class of each image.
+        general: Folder or bucket of more general images, to tell the training images from.
+        outliers: Name -> folder or bucket of a further set of outliers: of its val/ or test/ all
+            images, and without these folders all that are there.
     """
 
     def __init__(
@@ -143,8 +167,12 @@ class Images(ImageModule):
         workers: int = 0,
         seed: int = 0,
         labels: bool = False,
+        general: str | os.PathLike[str] | None = None,
+        outliers: Mapping[str, str | os.PathLike[str]] | None = None,
     ) -> None:
-        super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
+        super().__init__(
+            size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general
+        )
         if root is None or str(root) == "":
             raise InnflowError(
                 f"data.root is empty: give a folder or s3://bucket/prefix; {_LAYOUT}"
@@ -152,6 +180,7 @@ class Images(ImageModule):
         self.root = str(root)
         self.inliers = None if inliers is None else [str(name) for name in inliers]
         self.labels = labels
+        self.outliers = dict(outliers or {})
         self._cached: Cached | None = None
 
     @property
@@ -181,7 +210,21 @@ class Images(ImageModule):
                 whole["label"] = labels
             names = [cached.names[row] for row in index]
             sets[name] = PartsSet(name, role, whole, names, index)
+        for name, source in self.outliers.items():
+            if name in sets or name in ("samples", ""):
+                raise InnflowError(f"data.outliers.{name}: there is a set of this name already")
+            sets[name] = self._further(name, source)
         return sets
+
+    def _further(self, name: str, source: str | os.PathLike[str]) -> PartsSet:
+        """Return the images that another source holds for testing, as outliers."""
+        other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
+        cached = other.open_cache(verify=False)
+        splits = {_place(path)[0] for path in cached.names}
+        held = next((split for split in ("val", "test") if split in splits), None)
+        rows = [row for row, path in enumerate(cached.names) if held in (None, _place(path)[0])]
+        names = [cached.names[row] for row in rows]
+        return PartsSet(name, "outlier", {"x": cached.images}, names, torch.tensor(rows))
 
     def open_cache(self, verify: bool) -> Cached:
         """Open the cache of the root, decoding its images if need be."""
@@ -237,10 +280,8 @@ class Images(ImageModule):
         """Return the split and the class of every path, and the split to test on."""
         places = [_place(path) for path in paths]
         splits = {split for split, _ in places}
-        if not self.labels:
-            return places, "val"
-        held = "test" if "test" in splits and "val" not in splits else "val"
-        if not splits & {"train", held}:
+        held = "test" if {"train", "test"} <= splits and "val" not in splits else "val"
+        if self.labels and not splits & {"train", held}:
             places = [("train", kind) for kind, _ in places]
         return places, held
 

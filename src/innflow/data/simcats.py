@@ -35,7 +35,7 @@ class SimCats(Images):
         channels: 3 for colour, 1 for grey.
         batch_size: Over all ranks together.
         holdout: Fraction of the training images that becomes the set "monitor".
-        augment: Names from flip, zoom, shear, rotate, or a map from these to amounts.
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where the drawings and the decoded images are kept.
         workers: Processes that read ahead.
         seed: Of the splits.
@@ -162,6 +162,7 @@ def cats(
     workers: int = 0,
     seed: int = 0,
     labels: bool = False,
+    general: str | os.PathLike[str] | None = None,
 ) -> Images:
     """Return the photographs below `root`, or drawn cats if it is None; `.drawn` tells which.
 
@@ -180,7 +181,10 @@ def cats(
             workers,
             seed,
             labels,
+            general,
         )
+    if general is not None:
+        raise InnflowError("data.general goes with photographs: set data.root too")
     if inliers is not None and not labels:
         raise InnflowError("data.inliers chooses among photographs: set data.root too")
     return SimCats(

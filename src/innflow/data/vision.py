@@ -96,11 +96,12 @@ class Vision(ImageModule):
         holdout: Fraction of the training images that becomes the set "monitor".
         outliers: Names of the sets whose test splits are outliers.
         download: Whether to fetch what is not there.
-        augment: Names from flip, zoom, shear, rotate, or a map from these to amounts.
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where converted images are kept.
         workers: Processes that read ahead.
         seed: Of the split into train and monitor.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
+        general: Folder or bucket of more general images, to tell the training images from.
     """
 
     def __init__(
@@ -118,8 +119,11 @@ class Vision(ImageModule):
         workers: int = 0,
         seed: int = 0,
         labels: bool = False,
+        general: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
+        super().__init__(
+            size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general
+        )
         self.title = check_choice("name", str(name).lower(), tuple(_KNOWN))
         others = [check_choice("outliers", str(other).lower(), tuple(_KNOWN)) for other in outliers]
         self.outliers = list(dict.fromkeys(others))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,10 +22,11 @@ def plot_histograms(
         scores: title of the panel -> set -> (N,) scores; the same sets in each, inliers first.
         colors: set -> colour.
     """
-    columns = len(scores) if len(scores) < 4 else 2
+    columns = _columns(len(scores))
     rows = -(-len(scores) // columns)
     first = next(iter(next(iter(scores.values()))))
-    figure, axes = new_figure(rows, columns, height=0.35 + 2.3 * rows, width=2.6 * columns + 1)
+    tall, wide = (2.3, 2.6) if columns < 4 else (1.75, 2.2)
+    figure, axes = new_figure(rows, columns, height=0.35 + tall * rows, width=wide * columns + 1)
     for position, (axis, (title, sets)) in enumerate(zip(axes, scores.items(), strict=False)):
         pooled = np.concatenate([values[np.isfinite(values)] for values in sets.values()])
         # A few extreme items would squeeze everything else into one bar.
@@ -48,10 +50,12 @@ def plot_histograms(
                 linewidth=1.3,
                 label=f"{name} ({len(values):,})",
             )
-        axis.set_title(title)
+        axis.set_title(fill(title, 30))
         if position % columns == 0:
             axis.set_ylabel("share of the set")
         axis.set_xlim(low, high)
+        axis.locator_params(nbins=5)
+        axis.ticklabel_format(axis="x", useOffset=False)
     for axis in axes[len(scores) :]:
         axis.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -69,7 +73,7 @@ def plot_roc(
         scores: title of the panel -> (scores of the inliers (N,), outlier set -> scores (M,)).
         colors: outlier set -> colour.
     """
-    columns = min(3, len(scores))
+    columns = min(3, len(scores)) if len(scores) < 10 else 4
     rows = -(-len(scores) // columns)
     width = max(3.2, 2.5 * columns)
     figure, axes = new_figure(rows, columns, height=0.25 + rows * width / columns, width=width)
@@ -81,7 +85,7 @@ def plot_roc(
             truth = np.r_[np.zeros(len(inliers)), np.ones(len(values))]
             false, true, _ = roc_curve(truth, np.r_[inliers, values])
             axis.plot(false, true, color=colors[name], label=f"{name} {auc(false, true):.3f}")
-        axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=title)
+        axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=fill(title, 30))
         axis.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         axis.grid(True)
         axis.set_xlabel("inliers called outliers")
@@ -125,3 +129,10 @@ def plot_p_values(p_values: np.ndarray, calibration: int, color: str) -> Figure:
     right.set(xlabel="a", ylabel="share of p-values ≤ a", xlim=(0, 1), ylim=(0, 1))
     right.set(aspect="equal", title="distribution")
     return figure
+
+
+def _columns(panels: int) -> int:
+    """Return how many panels stand side by side."""
+    if panels < 4:
+        return panels
+    return 2 if panels < 7 else 3 if panels < 10 else 4

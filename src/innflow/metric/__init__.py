@@ -1,5 +1,6 @@
 """Numbers computed from arrays."""
 
+from innflow.metric.correlation import pearson, spearman, spearman_matrix
 from innflow.metric.coverage import (
     LevelTest,
     RankTest,
@@ -13,6 +14,7 @@ from innflow.metric.coverage import (
     draw_tarp_references,
     spread_ranks,
 )
+from innflow.metric.fourier import swap_phases
 from innflow.metric.latent import (
     Independence,
     Normality,
@@ -31,11 +33,18 @@ from innflow.metric.posterior import (
     compute_resimulation,
 )
 from innflow.metric.sample import mmd
+from innflow.metric.shape import edge_correlation, neighbour_correlation
 from innflow.metric.sharpness import (
     Sharpness,
     check_sharpness,
     compute_energy,
     compute_sharpness,
+)
+from innflow.metric.texture import (
+    count_differences,
+    difference_density,
+    mean_absolute_difference,
+    mean_log_density,
 )
 
 __all__ = [
@@ -68,9 +77,19 @@ __all__ = [
     "compute_resimulation",
     "compute_sharpness",
     "compute_tarp",
+    "count_differences",
+    "difference_density",
     "draw_tarp_references",
+    "edge_correlation",
     "fpr_at_tpr",
     "kl_divergence",
+    "mean_absolute_difference",
+    "mean_log_density",
     "mmd",
+    "neighbour_correlation",
+    "pearson",
+    "spearman",
+    "spearman_matrix",
     "spread_ranks",
+    "swap_phases",
 ]

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from innflow.errors import InnflowError
+
+ARRAYS = ("log_prob", "terms", "logabsdet", "latent", "data")
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """What another model, a companion, says of the same N items.
+
+    Attributes:
+        log_prob: (N,) log probability in nats.
+        terms: (N, L) contribution of each scale to `log_prob`.
+    """
+
+    log_prob: np.ndarray
+    terms: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,8 @@ class Measured:
         latent: (N, D) latent vectors, float32.
         data: (N, ...) the items themselves in data units.
         dims: number of dimensions of one item.
+        beside: what each companion of the application says of the items, by its name.
+        classes: (N, C) log p(x | class) in nats, where the latent has classes.
     """
 
     log_prob: np.ndarray
@@ -29,9 +47,14 @@ class Measured:
     latent: np.ndarray
     data: np.ndarray
     dims: int
+    beside: Mapping[str, Likelihoods] = field(default_factory=dict)
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        lengths = {name: len(array) for name, array in self._arrays().items()}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays |= {f"{name} log_prob": other.log_prob for name, other in self.beside.items()}
+        arrays |= {} if self.classes is None else {"classes": self.classes}
+        lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
             raise InnflowError(f"measured arrays must have one row an item, got {lengths}")
 
@@ -40,11 +63,13 @@ class Measured:
 
     def __getitem__(self, index: slice | np.ndarray) -> Measured:
         """Return the items of a slice, or of an array of positions or of booleans."""
-        chosen = {name: array[index] for name, array in self._arrays().items()}
-        return Measured(**chosen, dims=self.dims)
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {field.name: getattr(self, field.name) for field in fields(self)[:-1]}
+        beside = {
+            name: Likelihoods(other.log_prob[index], other.terms[index])
+            for name, other in self.beside.items()
+        }
+        classes = None if self.classes is None else self.classes[index]
+        chosen = {name: getattr(self, name)[index] for name in ARRAYS}
+        return replace(self, **chosen, beside=beside, classes=classes)
 
 
 class Score(Protocol):

@@ -22,7 +22,7 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Raises:
         InnflowError: where a score is NaN or there is no calibration score.
     """
-    ordered = _ordered(calibration)
+    ordered = np.sort(check_scores(calibration, "calibration scores"))
     if np.isnan(scores).any():
         raise InnflowError(f"p-values: {int(np.isnan(scores).sum())} scores are NaN")
     at_least = len(ordered) - np.searchsorted(ordered, scores, side="left")
@@ -31,15 +31,16 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def leave_one_out_p_values(calibration: np.ndarray) -> np.ndarray:
     """Return for each calibration item its p-value against all the others, (n,)."""
-    ordered = _ordered(calibration)
+    ordered = np.sort(check_scores(calibration, "calibration scores"))
     # An item's own score is among those that reach it: it stands in for the 1 of the numerator.
     at_least = len(ordered) - np.searchsorted(ordered, calibration, side="left")
     return at_least / len(ordered)
 
 
-def _ordered(calibration: np.ndarray) -> np.ndarray:
-    if not len(calibration):
-        raise InnflowError("p-values: there are no calibration scores")
-    if np.isnan(calibration).any():
-        raise InnflowError(f"p-values: {int(np.isnan(calibration).sum())} calibration scores: NaN")
-    return np.sort(calibration)
+def check_scores(scores: np.ndarray, name: str) -> np.ndarray:
+    """Return scores, refusing none and NaN."""
+    if not len(scores):
+        raise InnflowError(f"p-values: there are no {name}")
+    if np.isnan(scores).any():
+        raise InnflowError(f"p-values: {int(np.isnan(scores).sum())} {name} are NaN")
+    return scores

@@ -1,0 +1,74 @@
+"""The few images that several figures show: an inlier beside one of each outlier set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from innflow.analysis.base import Study
+from innflow.errors import InnflowError
+
+T = TypeVar("T")
+MOST_SETS = 5
+
+
+class Examples(NamedTuple):
+    """Images of several sets.
+
+    Attributes:
+        names: of the set of each image.
+        images: (N, C, H, W) in data units.
+        note: a sentence on what is not shown, or empty.
+    """
+
+    names: list[str]
+    images: np.ndarray
+    note: str
+
+
+def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Examples:
+    """Choose images of val and of the first outlier sets by the study's seed.
+
+    Args:
+        study: with images.
+        inliers: images of val.
+        outliers: images of each outlier set.
+    """
+    sets = study.outliers[:MOST_SETS]
+    note = ""
+    if len(sets) < len(study.outliers):
+        note = f" Of {len(study.outliers)} outlier sets the first {len(sets)} are shown."
+    names: list[str] = []
+    chosen = []
+    for name, count in [("val", inliers), *((name, outliers) for name in sets)]:
+        data = study.measure(name).data
+        order = np.random.default_rng(study.seed).permutation(len(data))[:count]
+        chosen.append(data[order])
+        names += [name] * len(order)
+    return Examples(names, np.concatenate(chosen), note)
+
+
+def choose_evenly(items: Sequence[T], most: int) -> list[T]:
+    """Return at most so many items, evenly taken, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    places = np.rint(np.linspace(0, len(items) - 1, most)).astype(int)
+    return [items[place] for place in places]
+
+
+def require_method(study: Study, analysis: str, method: str, what: str) -> None:
+    """Refuse an application that lacks a method.
+
+    Args:
+        study: whose application is asked.
+        analysis: name of the analysis.
+        method: that it needs.
+        what: that the application cannot do without it, as the words after "cannot".
+    """
+    if not hasattr(study.app, method):
+        raise InnflowError(
+            f"analysis {analysis}: {type(study.app).__name__} cannot {what}: leave it out with "
+            f"analysis.{analysis}=null"
+        )

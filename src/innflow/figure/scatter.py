@@ -1,0 +1,93 @@
+"""One number of every item against another, a colour a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from innflow.figure.style import new_figure, style
+
+MOST_SHOWN = 600
+
+
+class Cloud(NamedTuple):
+    """Points of one panel.
+
+    Attributes:
+        x: set -> (N,).
+        y: set -> (N,).
+        xlabel: with its unit.
+        ylabel: with its unit.
+        title: of the panel.
+        diagonal: whether to draw y = x.
+    """
+
+    x: Mapping[str, np.ndarray]
+    y: Mapping[str, np.ndarray]
+    xlabel: str
+    ylabel: str
+    title: str = ""
+    diagonal: bool = False
+
+
+@style()
+def plot_clouds(panels: list[Cloud], colors: Mapping[str, str]) -> Figure:
+    """Draw scatter plots side by side with one legend.
+
+    At most 600 items a set are drawn, evenly taken; an axis leaves out at most 1% of the items.
+
+    Args:
+        panels: at least one.
+        colors: set -> colour.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(
+        rows, columns, height=0.45 + 2.5 * rows, width=max(3.4, 2.45 * columns)
+    )
+    for axis, panel in zip(axes, panels, strict=False):
+        draw_cloud(axis, panel, colors)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), markerscale=1.8
+    )
+    return figure
+
+
+def draw_cloud(axis: Axes, panel: Cloud, colors: Mapping[str, str]) -> None:
+    """Draw one panel."""
+    for name, x in panel.x.items():
+        step = -(-len(x) // MOST_SHOWN)
+        axis.scatter(
+            x[::step],
+            panel.y[name][::step],
+            s=6,
+            color=colors[name],
+            alpha=0.5,
+            linewidths=0,
+            label=name,
+            rasterized=True,
+        )
+    low_x, high_x = _reach(panel.x)
+    low_y, high_y = _reach(panel.y)
+    if panel.diagonal:
+        low, high = min(low_x, low_y), max(high_x, high_y)
+        axis.plot([low, high], [low, high], color="#9AA3AD", linewidth=0.8, zorder=0)
+    axis.set(xlim=(low_x, high_x), ylim=(low_y, high_y))
+    axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
+    axis.locator_params(nbins=5)
+    axis.grid(True)
+
+
+def _reach(values: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Return limits that leave out at most half a percent of the items at each end."""
+    pooled = np.concatenate([v[np.isfinite(v)] for v in values.values()])
+    low, high = np.quantile(pooled, [0.005, 0.995])
+    margin = 0.06 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)

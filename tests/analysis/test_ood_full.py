@@ -1,0 +1,59 @@
+"""Everything there is to ask, of real runs through the real command."""
+
+import json
+from pathlib import Path
+
+SMALL = (
+    *("analysis.scores.resamples=20", "analysis.samples=null", "analysis.latent_cloud=null"),
+    *("analysis.roundtrip=null", "analysis.interpolation=null", "analysis.training=null"),
+    *("analysis.couplings.items=4", "analysis.layers.items=4"),
+    *("analysis.latent_images.draws=3", "analysis.latent_images.items=2"),
+    *("analysis.amplitude_phase.pairs=4", "analysis.amplitude_phase.steps=3"),
+    *("analysis.ascent.steps=4", "analysis.ascent.outliers=1", "analysis.ascent.shown=2"),
+    *("analysis.batches.sizes=[1,3]", "analysis.batches.draws=20"),
+)
+FIGURES = {
+    *("couplings", "layers", "latent_images", "ranking_images", "ranking_spearman", "texture"),
+    *("amplitude_phase_images", "amplitude_phase_likelihood", "ascent_images", "ascent_gain"),
+    *("batches", "scores_histograms", "scores_roc", "scores_p_values"),
+}
+
+
+def test_a_run_on_images_is_asked_everything(command, image_run):
+    answer = command(
+        *("innflow-eval", f"run={image_run}", "analysis=ood_full", "out=there"),
+        *("analysis.agreement=null", *SMALL),
+    )
+    assert answer.code == 0, answer.err
+    there = Path("there")
+    assert {path.stem for path in (there / "figures").iterdir()} == FIGURES
+    metrics = json.loads((there / "metrics.json").read_text())
+    for key in (
+        "couplings/prediction/dog",
+        "layers/neighbours/ball",
+        "latent_images/mean_norm/val",
+        "ranking/typicality/spearman_headline",
+        "texture/density/spearman/val",
+        "amplitude_phase/amplitude/pearson",
+        "ascent/scale_2/gain",
+        "batches/likelihood/dog/power_3",
+    ):
+        assert key in metrics
+    assert metrics["ascent/log_prob/gain"] > 0
+    # Noise moves the latents of an image little: their mean is far longer than by chance.
+    assert metrics["latent_images/mean_norm/val"] > 1
+    sections = json.loads((there / "report.json").read_text())
+    assert len(sections) == 2 + 8
+
+
+def test_without_companions_it_says_how_to_leave_agreement_out(command, image_run):
+    answer = command("innflow-eval", f"run={image_run}", "analysis=ood_full", *SMALL)
+    assert answer.code == 2
+    assert "analysis agreement: the run has no companions" in answer.err
+    assert "analysis.agreement=null" in answer.err
+
+
+def test_vectors_are_told_what_to_leave_out(command, vector_run):
+    answer = command("innflow-eval", f"run={vector_run}", "analysis=ood_full")
+    assert answer.code == 2
+    assert "needs images" in answer.err

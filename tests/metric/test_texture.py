@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from innflow.metric import (
+    count_differences,
+    difference_density,
+    mean_absolute_difference,
+    mean_log_density,
+)
+
+
+def test_an_image_of_known_differences():
+    image = np.array([[[[10, 13], [10, 250]]]], dtype=np.uint8)
+    counts = count_differences(image)
+    # To the left: 3 and 240; to the upper neighbour: 0 and 237.
+    assert counts.shape == (1, 511)
+    assert {int(i) - 255: int(counts[0, i]) for i in np.flatnonzero(counts[0])} == {
+        **{3: 1, 240: 1, 0: 1, 237: 1}
+    }
+    assert mean_absolute_difference(counts) == pytest.approx((3 + 240 + 237) / 4)
+
+
+def test_counts_are_those_of_a_loop_over_blocks_and_channels():
+    images = np.random.default_rng(0).integers(0, 4, size=(300, 2, 3, 5), dtype=np.uint8)
+    counts = count_differences(images, levels=4)
+    exact = np.zeros((300, 7), dtype=int)
+    for n, picture in enumerate(images.astype(int)):
+        steps = [*np.diff(picture, axis=1).ravel(), *np.diff(picture, axis=2).ravel()]
+        for step in steps:
+            exact[n, step + 3] += 1
+    np.testing.assert_array_equal(counts, exact)
+
+
+def test_the_density_is_that_of_the_pooled_counts_with_half_a_count_more():
+    counts = np.array([[0, 3, 1], [2, 0, 0]])
+    density = difference_density(counts)
+    np.testing.assert_allclose(density, np.array([2.5, 3.5, 1.5]) / 7.5)
+    expected = [(3 * np.log(3.5 / 7.5) + np.log(1.5 / 7.5)) / 4, np.log(2.5 / 7.5)]
+    np.testing.assert_allclose(mean_log_density(counts, density), expected)
+
+
+def test_smooth_images_are_likelier_under_smooth_ones():
+    ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (5, 1, 8, 8))
+    noise = np.random.default_rng(0).integers(0, 256, size=(5, 1, 8, 8), dtype=np.uint8)
+    density = difference_density(count_differences(ramp))
+    smooth, rough = (mean_log_density(count_differences(x), density) for x in (ramp, noise))
+    assert smooth.min() > rough.max()
+
+
+def test_pixels_without_neighbours_and_levels_out_of_range_are_refused(refused):
+    with refused("one pixel"):
+        count_differences(np.zeros((2, 3, 1, 1), dtype=np.uint8))
+    with refused("0 to 5", "0 to 3"):
+        count_differences(np.array([[[[0, 5]]]], dtype=np.uint8), levels=4)
