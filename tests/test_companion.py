@@ -9,10 +9,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny import TINY_IMAGES, TINY_MOONS, train
 
 import innflow
 from innflow.checkpoint import COMPANIONS, find_checkpoint
-from tiny import TINY_IMAGES, TINY_MOONS, train
 
 BARE = (*(key for key in TINY_IMAGES if not key.startswith("analysis.")), "analysis=none")
 

@@ -44,8 +44,8 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
         same = companion.units.log_volume(1) == app.units.log_volume(1)
         if companion.partition.left != app.partition.left or not same:
             raise InnflowError(
-                f"companions.{name}={source}: is a model of {companion.partition}, not of data like "
-                f"{app.partition}"
+                f"companions.{name}={source}: is a model of {companion.partition}, not of data "
+                f"like {app.partition}"
             )
         opened[str(name)] = companion
     return opened

@@ -49,8 +49,8 @@ Term = Callable[[Step], Tensor]
 """A loss term: one number, averaged over the batch.
 
 A term in nats grows with the number of dimensions, and the objective divides it by that; one
-whose attribute `per_dim` is false does not. One whose attribute `needs_general` is true looks at the
-general items of training batches, and is left out where there are none: in validation.
+whose attribute `per_dim` is false does not. One whose attribute `needs_general` is true looks at
+the general items of training batches, and is left out where there are none: in validation.
 """
 
 

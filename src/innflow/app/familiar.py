@@ -14,8 +14,8 @@ class Familiar(nn.Module):
     """A conformal p-value for data y: how often is a simulation at least this far from the others?
 
     The distance is that to the fifth nearest of 4,000 simulations; 1,000 others calibrate it, and
-    of fewer than 8,000 one half is for each. The smallest p-value is one over one more than these. A
-    posterior for data that no parameters produce is an extrapolation, whatever it looks like.
+    of fewer than 8,000 one half is for each. A posterior for data that no parameters produce is an
+    extrapolation, whatever it looks like.
     """
 
     known: Tensor

@@ -4,7 +4,7 @@ The parameters are the shear velocities in km/s of seven layers, 2 to 10 km thic
 half-space below 30 km, each uniform within its own bounds. P velocity is 1.73 times the shear
 velocity, and density follows from it. The data are the phase velocities in km/s of the
 fundamental mode at 12 periods from 4 to 30 s, with a standard deviation of 0.03 km/s. The forward
-model is `disba` (pip install 'innflow[dispersion]'), 0.8 ms a profile on one core of a small machine.
+model is `disba` (pip install 'innflow[dispersion]'), 0.8 ms a profile on one slow core.
 """
 
 from __future__ import annotations
