@@ -123,6 +123,13 @@ def test_everything_of_lite0_is_folded():
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
 
 
+def test_it_is_folded_below_a_layer_too():
+    backbone = Backbone(LITE0, 32, layer="_blocks.4", spatial=True)
+    assert backbone.hash
+    module = backbone._source.module
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
+
+
 def test_the_number_of_threads_of_the_program_is_left_alone():
     before = torch.get_num_threads()
     Backbone(LITE0, 32)(pictures(2))

@@ -66,7 +66,10 @@ def test_a_score_that_others_outweigh_is_left_out_not_subtracted():
     standardised = np.stack([a, b, values["sum"] / 1.5])
     assert np.linalg.solve(np.cov(standardised), np.ones(3))[2] < 0
     np.testing.assert_allclose(shares(fitted(**values), **values), [0.5, 0.5, 0], atol=0.05)
-    assert fitted(**values).weights[2] == 0
+    score = fitted(**values)
+    assert score.weights[2] == 0
+    endless = {**values, "sum": np.full(2000, np.inf)}  # 0 times infinity is no number
+    np.testing.assert_array_equal(score(endless), score(values))
 
 
 def test_the_weights_are_the_most_powerful_of_all_that_are_not_negative():

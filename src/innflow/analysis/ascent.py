@@ -53,7 +53,7 @@ class Ascent:
     """
 
     steps: int = 50
-    lr: float = 4.0
+    lr: float = 1.0
     outliers: int = 2
     shown: int = 6
 

@@ -136,9 +136,9 @@ def _text(names: list[str], matrix: np.ndarray, chosen: list[int], items: int) -
     if not pairs:
         return text + "There are not two different orders to compare."
     pairs.sort(key=lambda pair: pair[0])
-    least = "; ".join(f"{a} and {b} {value:.2f}" for value, a, b in pairs[:3])
-    most = "; ".join(f"{a} and {b} {value:.2f}" for value, a, b in pairs[::-1][:3])
-    return text + f"Least alike: {least}. Most alike: {most}."
+    listed = [f"{a} and {b} {value:.2f}" for value, a, b in pairs]
+    text += f"Least alike: {'; '.join(listed[:3])}."
+    return text + (f" Most alike: {'; '.join(listed[:2:-1][:3])}." if len(listed) > 3 else "")
 
 
 def _table(names: list[str], matrix: np.ndarray) -> Table:

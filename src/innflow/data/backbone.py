@@ -59,8 +59,6 @@ class Backbone:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._hash = ""
         self.shape = self._probe()
-        if layer is not None:
-            self._source.module.get_submodule(layer).register_forward_hook(_stop)
 
     @property
     def hash(self) -> str:
@@ -69,6 +67,8 @@ class Backbone:
             self._hash = self._source.load(self.weights)
             fold_batch_norm(self._source.module, self.layer)
             self._source.module.to(self._device).to(memory_format=torch.channels_last)
+            if self.layer is not None:
+                self._source.module.get_submodule(self.layer).register_forward_hook(_stop)
         return self._hash
 
     def __call__(self, images: Tensor) -> Tensor:

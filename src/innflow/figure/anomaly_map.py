@@ -18,7 +18,8 @@ from innflow.figure.style import HEAT, style
 # Share of the heat in the mixture with the grey picture.
 OPACITY = 0.6
 BETWEEN = 16
-BAR = 132
+BAR = 150
+INSET = 12
 
 
 @style()
@@ -60,7 +61,12 @@ def plot_anomaly_maps(
         y = GAP + row * (tall + GAP) + tall / 2
         axis.text(left - 10, y, label, ha="right", va="center", linespacing=1.3)
 
-    place = (right + 18) / full_width, GAP / full_height, 12 / full_width, 1 - 2 * GAP / full_height
+    place = (
+        (right + 36) / full_width,
+        INSET / full_height,
+        12 / full_width,
+        1 - 2 * INSET / full_height,
+    )
     # The colours of the bar are those of the maps where the picture is mid-grey.
     shades = _mix(np.full((256, 3), 127.5), colormaps[HEAT](np.arange(256))[:, :3] * 255) / 255
     mappable = ScalarMappable(Normalize(*limits), ListedColormap(shades))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from innflow.figure.style import new_figure, style
 
@@ -46,17 +47,15 @@ def plot_clouds(panels: list[Cloud], colors: Mapping[str, str]) -> Figure:
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = new_figure(
-        rows, columns, height=0.45 + 2.5 * rows, width=max(3.4, 2.45 * columns)
-    )
+    width = max(5.0, 2.5 * columns)
+    figure, axes = new_figure(rows, columns, height=0.45 + 2.5 * rows, width=width)
     for axis, panel in zip(axes, panels, strict=False):
         draw_cloud(axis, panel, colors)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), markerscale=1.8
-    )
+    ncols = min(int(width), len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, markerscale=1.8)
     return figure
 
 
@@ -81,7 +80,8 @@ def draw_cloud(axis: Axes, panel: Cloud, colors: Mapping[str, str]) -> None:
         axis.plot([low, high], [low, high], color="#9AA3AD", linewidth=0.8, zorder=0)
     axis.set(xlim=(low_x, high_x), ylim=(low_y, high_y))
     axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
-    axis.locator_params(nbins=5)
+    axis.xaxis.set_major_locator(MaxNLocator(3))
+    axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.grid(True)
 
 

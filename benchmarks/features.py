@@ -1,0 +1,120 @@
+"""Images per second of feature extraction, step by step from the naive loop to ours.
+
+    python benchmarks/features.py ROOT [size=128] [network=NAME] [images=512] [rounds=3]
+
+Every way is timed in turn, `rounds` times over, so that other load on the machine meets all alike.
+The table, in markdown, has the fastest round of each and how far it is from the naive loop.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from innflow.data.backbone import Backbone, fold_batch_norm
+from innflow.data.images import read_images
+from innflow.data.network import LITE0, Pretrained, open_network
+
+BATCH = 32
+
+
+def loop(network: Pretrained, images: Tensor, batch: int, memory: torch.memory_format) -> Tensor:
+    """Return the features of images, one batch after the other on all threads."""
+    mean, std = network.mean[:, None, None], network.std[:, None, None]
+    rows = []
+    for some in images.split(batch):
+        pixels = ((some.float() - mean) / std).contiguous(memory_format=memory)
+        rows.append(network.module(pixels))
+    return torch.cat(rows)
+
+
+def opened(name: str, size: int, fold: bool, memory: torch.memory_format) -> Pretrained:
+    """Return a network with its weights."""
+    network = open_network(name, size)
+    network.load(None)
+    if fold:
+        fold_batch_norm(network.module)
+    network.module.to(memory_format=memory)
+    return network
+
+
+def library(name: str, size: int) -> Pretrained:
+    """Return a network as its library makes it: padding by copies, where the library does so."""
+    network = opened(name, size, False, torch.contiguous_format)
+    if name == LITE0:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        plain = EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+        plain._fc = nn.Identity()
+        plain.load_state_dict(network.module.state_dict())
+        network = Pretrained(name, plain, network.mean, network.std, network.head, network.fetch)
+    return network
+
+
+def ways(name: str, size: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return what is compared, each step with all that came before."""
+    plain, last = torch.contiguous_format, torch.channels_last
+    naive, padded = library(name, size), opened(name, size, False, plain)
+    folded, laid = opened(name, size, True, plain), opened(name, size, True, last)
+    ours = Backbone(name, size)
+
+    def graded(images: Tensor) -> Tensor:
+        rows = []
+        for some in images.split(BATCH):
+            with torch.enable_grad():
+                pixels = some.float().sub(naive.mean[:, None, None]).div(naive.std[:, None, None])
+                rows.append(naive.module.requires_grad_(True)(pixels).detach())
+        naive.module.requires_grad_(False)
+        return torch.cat(rows)
+
+    return {
+        "naive loop, with gradients": graded,
+        "inference mode": lambda images: loop(naive, images, BATCH, plain),
+        "+ padding in the convolutions": lambda images: loop(padded, images, BATCH, plain),
+        "+ batch normalisation folded": lambda images: loop(folded, images, BATCH, plain),
+        "+ channels last": lambda images: loop(laid, images, BATCH, last),
+        "+ a batch of 16 a thread (innflow)": ours,
+    }
+
+
+def main() -> None:
+    """Measure and print the table."""
+    root, settings = sys.argv[1], dict(word.split("=", 1) for word in sys.argv[2:])
+    size, name = int(settings.get("size", 128)), settings.get("network", LITE0)
+    count, rounds = int(settings.get("images", 512)), int(settings.get("rounds", 3))
+    images = read_images(Path(root), size, 3)[0][:count]
+    compared = ways(name, size)
+    times: dict[str, list[float]] = {way: [] for way in compared}
+    worst: dict[str, float] = {}
+    with torch.inference_mode():
+        for turn in range(rounds + 1):
+            reference = None
+            for way, function in compared.items():
+                start = time.perf_counter()
+                features = function(images[:BATCH] if turn == 0 else images)
+                seconds = time.perf_counter() - start
+                reference = features if reference is None else reference
+                worst[way] = float((features - reference).abs().max())
+                if turn:  # the first turn warms up
+                    times[way].append(seconds)
+    first = min(next(iter(times.values())))
+    print(
+        f"{name}, {len(images)} images of {size} x {size}, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}, torch {torch.__version__}, fastest of {rounds}\n"
+    )
+    print("| step | images/s | times the first | largest difference |")
+    print("|---|---|---|---|")
+    for way, seconds_of in times.items():
+        best = min(seconds_of)
+        cells = f"{len(images) / best:.0f} | {first / best:.2f} | {worst[way]:.1e}"
+        print(f"| {way} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
