@@ -64,18 +64,8 @@ def ways(name: str, size: int) -> dict[str, Callable[[Tensor], Tensor]]:
     folded, laid = opened(name, size, True, plain), opened(name, size, True, last)
     ours = Backbone(name, size)
 
-    def graded(images: Tensor) -> Tensor:
-        rows = []
-        for some in images.split(BATCH):
-            with torch.enable_grad():
-                pixels = some.float().sub(naive.mean[:, None, None]).div(naive.std[:, None, None])
-                rows.append(naive.module.requires_grad_(True)(pixels).detach())
-        naive.module.requires_grad_(False)
-        return torch.cat(rows)
-
     return {
-        "naive loop, with gradients": graded,
-        "inference mode": lambda images: loop(naive, images, BATCH, plain),
+        "naive loop": lambda images: loop(naive, images, BATCH, plain),
         "+ padding in the convolutions": lambda images: loop(padded, images, BATCH, plain),
         "+ batch normalisation folded": lambda images: loop(folded, images, BATCH, plain),
         "+ channels last": lambda images: loop(laid, images, BATCH, last),

@@ -289,7 +289,8 @@ def test_a_run_folder_brings_its_fitted_scores(trained, tmp_path):
     from innflow.score import Likelihood, Measured, Scorer
 
     x = torch.randn(40, 2)
-    arrays = {name: value.numpy() for name, value in app.measure(x)._asdict().items()}
+    measured = app.measure(x)._asdict()
+    arrays = {name: value.numpy() for name, value in measured.items() if value is not None}
     measured = Measured(**arrays, data=x.numpy(), dims=2)
     scorer = Scorer({"likelihood": Likelihood()}, "likelihood")
     scorer.fit(measured, measured)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 SMALL = (
     *("analysis.scores.resamples=20", "analysis.samples=null", "analysis.latent_cloud=null"),
     *("analysis.roundtrip=null", "analysis.interpolation=null", "analysis.training=null"),
@@ -22,7 +24,7 @@ FIGURES = {
 def test_a_run_on_images_is_asked_everything(command, image_run):
     answer = command(
         *("innflow-eval", f"run={image_run}", "analysis=ood_full", "out=there"),
-        *("analysis.agreement=null", *SMALL),
+        *SMALL,
     )
     assert answer.code == 0, answer.err
     there = Path("there")
@@ -43,17 +45,31 @@ def test_a_run_on_images_is_asked_everything(command, image_run):
     # Noise moves the latents of an image little: their mean is far longer than by chance.
     assert metrics["latent_images/mean_norm/val"] > 1
     sections = json.loads((there / "report.json").read_text())
-    assert len(sections) == 2 + 8
-
-
-def test_without_companions_it_says_how_to_leave_agreement_out(command, image_run):
-    answer = command("innflow-eval", f"run={image_run}", "analysis=ood_full", *SMALL)
-    assert answer.code == 2
-    assert "analysis agreement: the run has no companions" in answer.err
-    assert "analysis.agreement=null" in answer.err
+    assert len(sections) == 2 + 9
 
 
 def test_vectors_are_told_what_to_leave_out(command, vector_run):
     answer = command("innflow-eval", f"run={vector_run}", "analysis=ood_full")
     assert answer.code == 2
     assert "needs images" in answer.err
+
+
+def test_rows_of_a_table_are_asked_what_vectors_can_answer(command):
+    rng = np.random.default_rng(0)
+    for name, centre in (("inliers", 0.0), ("others", 4.0)):
+        rows = rng.normal(centre, 1.0, (1000, 3))
+        np.savetxt(f"{name}.csv", rows, delimiter=",", header="a,b,c", comments="")
+    answer = command(
+        *("innflow-train", "+experiment=ood_tabular", "data.path=inliers.csv", "run_dir=run"),
+        *(
+            "data.outliers=others.csv",
+            "trainer.max_epochs=10",
+            "model.depth=2",
+            "data.batch_size=64",
+        ),
+        *("analysis.scores.resamples=20", "analysis.batches.draws=50"),
+    )
+    assert answer.code == 0, answer.err
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["ood/likelihood/outliers/auroc"] > 0.95
+    assert metrics["batches/likelihood/outliers/power_5"] > 0.9

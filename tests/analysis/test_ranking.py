@@ -117,6 +117,7 @@ def test_models_of_other_scales_are_compared_as_a_whole():
     assert findings.tables[0].rows[0][-2:] == ["-", "-"]
 
 
-def test_a_run_without_companions_is_refused(refused):
-    with refused("no companions", "analysis.agreement=null"):
-        Agreement().check(plane_study())
+def test_a_run_without_companions_is_told_how_to_name_one():
+    findings = Agreement()(plane_study())
+    assert "companions.NAME=DIR" in findings.text
+    assert not findings.metrics

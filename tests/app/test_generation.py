@@ -96,7 +96,8 @@ def test_answers_repeat_to_the_last_bit(app):
     x = images()
     first = app.measure(x)
     torch.randn(5)
-    assert all(torch.equal(a, b) for a, b in zip(first, app.measure(x), strict=True))
+    again = app.measure(x)
+    assert all(a is b or torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 def test_noise_of_a_seed_repeats_and_differs_from_the_bin_centre(app):

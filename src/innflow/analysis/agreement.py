@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.base import Findings, Plot, Study, Table
-from innflow.errors import InnflowError
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.metric import spearman
 
@@ -20,17 +19,13 @@ class Agreement:
     convolutions, rank the images of a set nearly alike.
     """
 
-    def check(self, study: Study) -> None:
-        """Refuse a run without companions."""
-        if not getattr(study.app, "companions", None):
-            raise InnflowError(
-                "analysis agreement: the run has no companions, no other model to agree with: name "
-                "one by companions.NAME=DIR, or leave it out with analysis.agreement=null"
-            )
-
     def __call__(self, study: Study) -> Findings:
         """Tabulate Spearman's correlation of log p, whole and by scale, and draw it."""
-        self.check(study)
+        if not getattr(study.app, "companions", None):
+            return Findings(
+                "Agreement of models",
+                "The run has no companions: companions.NAME=DIR names another run to compare with.",
+            )
         sets = ["val", *study.outliers]
         measured = {name: study.measure(name) for name in sets}
         metrics: dict[str, float] = {}
