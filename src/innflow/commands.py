@@ -67,7 +67,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         metrics = study(app, case, analyses, out)
         finish(out, metrics)
     for name, value in sorted(metrics.items()):
-        if name.startswith(("test/", "bpd/")) or name.endswith("/auroc"):
+        if name.startswith(("test/", "bpd/", "posterior/")) or name.endswith("/auroc"):
             announce(f"{name}  {value:.4f}")
     announce(str(out))
 
