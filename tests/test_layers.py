@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "resimulation": "errors progress config metric data app",
     "answer": "progress rundir figure metric resimulation",
     "posterior": "errors progress rundir metric data app arguments resimulation answer",
-    "commands": "errors progress config rundir figure data app run arguments",
+    "commands": "errors progress config rundir checkpoint figure data app run arguments",
     "cli": "errors config run commands posterior",
     "__init__": "errors partition latent objective flow app checkpoint",
 }

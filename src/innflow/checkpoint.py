@@ -20,6 +20,8 @@ from innflow.partition import Partition
 CHECKPOINTS = "checkpoints"
 SCORES = "scores.npz"
 """File of a run folder in which its fitted scores stand."""
+COORDINATES = "coordinates.npz"
+"""File of a run folder with what its data module has fitted: how features became x."""
 COMPANIONS = "companions"
 """Folder of a run in which the checkpoints of the models beside it stand."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from innflow.app import Application, Unconditional
 from innflow.arguments import answer_folder, check_arguments, home, load_run, refuse_rest
+from innflow.checkpoint import COORDINATES
 from innflow.config import (
     as_config,
     build,
@@ -33,6 +35,7 @@ from innflow.progress import announce, track
 from innflow.rundir import claim, write_origin
 
 GROUPS = ("data", "analysis", "score")
+EMBEDDINGS = "innflow.data.embeddings.Embeddings"
 BATCH = 256
 
 
@@ -58,6 +61,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
         )
     analyses = build_analyses(config)
+    _follow(data, arguments)
     data.prepare_data()
     case = make_study(app, data, config, home(arguments))
     check_analyses(analyses, case)
@@ -159,7 +163,7 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(
             f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
         )
-    items, names = _read(arguments["input"], app)
+    items, names = _read(app, arguments)
     batches = [
         app.score(items[start : start + BATCH])
         for start in track(range(0, len(items), BATCH), "score")
@@ -186,8 +190,22 @@ def _write_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[An
     writer.writerows(rows)
 
 
-def _read(source: str, app: Application) -> tuple[Tensor, list[str]]:
-    """Read images or a table of vectors, whatever the application takes."""
+def _read(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[str]]:
+    """Read images, their features, or a table of vectors, whatever the application takes."""
+    source, settings = arguments["input"], app.config["data"]
+    if settings.get("_target_") == EMBEDDINGS:
+        from innflow.data.images import read_images
+
+        if not arguments["trust"]:
+            check_trusted({"data": settings}, f"run={arguments['run']}", data=True)
+        data = build(settings, "data")
+        if not _follow(data, arguments):
+            raise InnflowError(
+                f"run={arguments['run']}: has no {COORDINATES}, which says how features become x; "
+                "takes the folder of a finished run"
+            )
+        images, names, _ = read_images(source, settings["size"], 3)
+        return data.embed(images), names
     if len(app.shape) == 3:
         from innflow.data.images import read_images
 
@@ -196,8 +214,20 @@ def _read(source: str, app: Application) -> tuple[Tensor, list[str]]:
         return images, names
     from innflow.data.table import read_table
 
-    settings = app.config["data"]
     return read_table(source, settings.get("columns"), settings.get("label"))
+
+
+def _follow(data: Any, arguments: Mapping[str, Any]) -> bool:
+    """Give a data module the coordinates of the run, where it has some; return whether it had."""
+    path = home(arguments) / COORDINATES
+    if not hasattr(data, "load_state") or not path.is_file():
+        return False
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            data.load_state(dict(arrays))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InnflowError(f"{path}: damaged, or not of this run ({one_line(error)})") from None
+    return True
 
 
 def _ask_about_x(arguments: Mapping[str, Any]) -> Unconditional:

@@ -11,12 +11,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from innflow.analysis.base import Analysis, Study
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
-from innflow.checkpoint import SCORES, assemble, find_checkpoint, read_checkpoint
+from innflow.checkpoint import COORDINATES, SCORES, assemble, find_checkpoint, read_checkpoint
 from innflow.companion import keep_companions, open_companions, start_from
 from innflow.config import build, check, refusals
 from innflow.data.base import PartsDataModule
@@ -79,6 +80,8 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         app.load_state_dict(read_checkpoint(best)["state_dict"])
         metrics = study(app, case, analyses, run_dir)
         metrics |= clock.metrics()
+        if hasattr(data, "state"):
+            np.savez(run_dir / COORDINATES, **data.state())
         finish(run_dir, metrics, trainer.loggers)
         return metrics
 
