@@ -17,8 +17,9 @@ class AnomalyMap:
     """Draws half the sum of squares of z over channels at every position, over the picture.
 
     For flows that keep the shape of the maps, such as `innflow.flow.maps`. It is what a position
-    takes from log N(z), in nats and without the constant; C / 2 is expected of an inlier, C being
-    the number of channels. The log-determinant has no position and is not in it.
+    takes from log N(z), in nats and without the constant. Of inliers as the flow saw them in
+    training C / 2 is expected, C being the number of channels; without the noise of training it is
+    less. The log-determinant has no position and is not in it.
 
     Attributes:
         shown: pictures of each set.
@@ -58,7 +59,7 @@ class AnomalyMap:
             [f"{name}\n{'typical' if name == 'val' else 'strangest'}" for name in chosen],
             limits,
             "½ Σ z² over channels (nats)",
-            [(channels / 2, "expected")],
+            [(metrics["map/val/mean"], "mean of val")],
         )
         beyond = sum(int((maps[name][index] > limits[1]).sum()) for name, index in chosen.items())
         caption = (
@@ -67,12 +68,13 @@ class AnomalyMap:
             f"{self.shown} nearest to its median log p; outliers: the {self.shown} of each set "
             "with the lowest log p. One scale of colours for all, from the 1% quantile of val to "
             f"the 99% quantile of what is shown ({beyond} positions lie beyond and have its last "
-            f"colour); the mark is at the {channels / 2:g} expected of an inlier."
+            f"colour); the mark is at the mean over all positions of val."
         )
         text = (
-            f"At a position of an inlier half the sum of squares of z is {channels / 2:g} nats on "
-            f"average if the flow is right; on val it is {metrics['map/val/mean']:.1f}. The table "
-            "has the mean over all positions and the mean over items of their highest one."
+            f"Half the sum of squares of z at a position of val is {metrics['map/val/mean']:.1f} "
+            f"nats on average; a right flow gives {channels / 2:g} to inliers as it saw them in "
+            "training, and less to inliers without the noise of training. The table has the mean "
+            "over all positions, and the mean over items of their highest one."
         )
         table = Table(
             "Half the sum of squares of z at a position, nats",
