@@ -77,8 +77,9 @@ def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
     noise = torch.Generator().manual_seed(0)
     step = app.compared(app.see({"x": torch.randint(256, (3, 3, 8, 8))}, noise))
     # The same weights and the same noise: the ratio is nothing but rounding.
-    assert torch.allclose(step.beside["general"], step.log_prob, atol=1e-3)
-    assert not step.beside["general"].requires_grad
+    said = step.beside["general"]()
+    assert torch.allclose(said, step.log_prob, atol=1e-3)
+    assert not said.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
         (("init=nowhere",), ("init", "nowhere")),
         (("objective=outlier",), ("data.general=DIR",)),
         (("objective=margin",), ("data.general=DIR",)),
+        (("score=ratio",), ("companions.general=DIR",)),
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_written(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 
@@ -44,3 +46,32 @@ def test_without_its_coordinates_a_run_says_so(command, photographs, tmp_path):
     assert answer.code == 2
     assert COORDINATES in answer.err
     assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_maps_of_features_go_through_a_whole_run(command, photographs):
+    answer = command(
+        *("innflow-train", "+experiment=cats_embedding_maps", "+debug=fdr", "run_dir=run"),
+        *(f"data.root={photographs}", "data.size=64", "data.batch_size=8"),
+        *("model.depth=1", "model.hidden=8", "analysis.scores.resamples=20"),
+        *("score.scores.mahalanobis.components=4", "analysis.anomaly_map.shown=2"),
+    )
+    assert answer.code == 0, answer.err
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert "test/nll" in metrics
+    assert "test/bpd" not in metrics  # they have the shape of images, and no grey levels
+    assert metrics["map/dog/mean"] > 0
+    assert Path("run/figures/anomaly_map_anomaly_maps.png").is_file()
+    answer = command("innflow-sample", "run=run", "n=3", "out=drawn")
+    assert answer.code == 0, answer.err
+    with np.load("drawn/samples.npz") as drawn:
+        assert drawn["x"].shape == (3, 112, 4, 4)
+
+
+def test_maps_are_no_grey_levels(command, photographs):
+    answer = command(
+        *("innflow-train", "+experiment=cats_embedding_maps", "app=generation", "run_dir=run"),
+        *(f"data.root={photographs}", "data.size=64", "data.batch_size=8"),
+    )
+    assert answer.code == 2
+    assert "takes images of whole grey levels" in answer.err
+    assert not Path("run").exists()

@@ -123,7 +123,7 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     )
     out = answer_folder(arguments, "samples")
     with claim(out, key="out"):
-        (_write_images if drawn.dim() == 4 else _write_vectors)(drawn, out)
+        (_write_images if drawn.dtype == torch.uint8 else _write_vectors)(drawn, out)
     announce(str(out))
 
 
@@ -144,7 +144,8 @@ def _write_png(image: Tensor, path: Path) -> None:
 def _write_vectors(vectors: Tensor, out: Path) -> None:
     np.savez(out / "samples.npz", x=vectors.numpy())
     with (out / "samples.csv").open("w", newline="") as file:
-        _write_rows(file, [f"x{i}" for i in range(vectors.shape[1])], vectors.tolist())
+        rows = vectors.flatten(1)
+        _write_rows(file, [f"x{i}" for i in range(rows.shape[1])], rows.tolist())
 
 
 def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:

@@ -22,62 +22,60 @@ WEIGHT = 6000 / 3072
 TEMPERATURE = 1000 / 3072
 
 
-class Outlier:
+class Against:
+    """What losses on the ratio r of the flow to a frozen general model share: softplus(r / T).
+
+    Args:
+        temperature: T in nats per dimension.
+        against: name of the companion.
+    """
+
+    per_dim = False
+    needs_general = True
+
+    def __init__(self, temperature: float = TEMPERATURE, against: str = "general") -> None:
+        if not temperature > 0:
+            raise InnflowError(f"objective: temperature={temperature}: takes a number above 0")
+        self.temperature = temperature
+        self.against = against
+
+    def penalty(self, log_prob: Tensor, step: Step) -> Tensor:
+        """Return softplus(r / T) of log p (B,) or (B, C) of the left of a step."""
+        _need_companion(self.against, step.beside)
+        general = step.beside[self.against]()
+        ratio = log_prob - general.reshape(-1, *(1,) * (log_prob.dim() - 1))
+        return softplus(ratio / (_dims(step) * self.temperature))
+
+
+class Outlier(Against):
     """How much more likely the flow finds general data than a general model does: softplus(r / T).
 
     r is log p(x) - log p_general(x) in nats per dimension, over general data x. The general model
     is a companion, frozen, and sees the very same noise. The "class" loss of Schirrmeister et al.,
     arXiv:2006.10848, with its temperature scaled to the number of dimensions.
-
-    Args:
-        temperature: T in nats per dimension.
-        against: name of the companion.
     """
-
-    per_dim = False
-    needs_general = True
-
-    def __init__(self, temperature: float = TEMPERATURE, against: str = "general") -> None:
-        if not temperature > 0:
-            raise InnflowError(f"objective: temperature={temperature}: takes a number above 0")
-        self.temperature = temperature
-        self.against = against
 
     def check(self, companions: Container[str], general: bool) -> None:
         """Refuse a run that lacks what the term needs."""
         _need_general("outlier", general)
-        _need_companion("outlier", companions, self.against)
+        _need_companion(self.against, companions)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items of the batch."""
         outliers = _outliers(step, "outlier")
-        ratio = outliers.log_prob - _companion(outliers, self.against, "outlier")
-        return softplus(ratio / (_dims(step) * self.temperature)).mean()
+        return self.penalty(outliers.log_prob, outliers).mean()
 
 
-class OtherClasses:
+class OtherClasses(Against):
     """The same for the inliers under every class but their own: softplus(r / T) over wrong classes.
 
     With labels, a class is to find the items of the others no likelier than the general model does
     (the full-label loss of Schirrmeister et al., arXiv:2006.10848).
-
-    Args:
-        temperature: T in nats per dimension.
-        against: name of the companion.
     """
-
-    per_dim = False
-    needs_general = True
-
-    def __init__(self, temperature: float = TEMPERATURE, against: str = "general") -> None:
-        if not temperature > 0:
-            raise InnflowError(f"objective: temperature={temperature}: takes a number above 0")
-        self.temperature = temperature
-        self.against = against
 
     def check(self, companions: Container[str], general: bool) -> None:
         """Refuse a run that lacks what the term needs."""
-        _need_companion("other_classes", companions, self.against)
+        _need_companion(self.against, companions)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over items and classes, the right ones counted as 0."""
@@ -86,10 +84,9 @@ class OtherClasses:
             raise InnflowError("objective: other_classes needs app=classification and labels")
         y = step.latents["y"]
         rest = step.log_prob - mixture.log_prob(y)
-        classes = rest[:, None] + mixture.class_log_prob(y)
-        ratio = classes - _companion(step, self.against, "other_classes")[:, None]
-        wrong = 1 - one_hot(step.targets["y"], mixture.classes).to(ratio.dtype)
-        return (wrong * softplus(ratio / (_dims(step) * self.temperature))).mean()
+        penalty = self.penalty(rest[:, None] + mixture.class_log_prob(y), step)
+        wrong = 1 - one_hot(step.targets["y"], mixture.classes).to(penalty.dtype)
+        return (wrong * penalty).mean()
 
 
 class Margin:
@@ -188,21 +185,16 @@ def _need_general(term: str, general: bool) -> None:
         )
 
 
-def _need_companion(term: str, companions: Container[str], name: str) -> None:
+def _need_companion(name: str, companions: Container[str]) -> None:
     if name not in companions:
         raise InnflowError(
-            f"objective: {term} compares with a frozen general model: companions.{name}=DIR"
+            f"objective: compares with a frozen general model: companions.{name}=DIR"
         )
 
 
 def _outliers(step: Step, term: str) -> Step:
     _need_general(term, step.outliers is not None)
     return cast(Step, step.outliers)
-
-
-def _companion(step: Step, name: str, term: str) -> Tensor:
-    _need_companion(term, step.beside, name)
-    return step.beside[name]
 
 
 def _dims(step: Step) -> int:

@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 
 from innflow.analysis.base import Analysis, Study
@@ -24,7 +23,7 @@ from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.progress import announce, is_leader
 from innflow.report import save_findings, write_report
-from innflow.rundir import claim, write_json, write_origin
+from innflow.rundir import claim, write_arrays, write_json, write_origin
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         metrics = study(app, case, analyses, run_dir)
         metrics |= clock.metrics()
         if hasattr(data, "state"):
-            np.savez(run_dir / COORDINATES, **data.state())
+            write_arrays(run_dir / COORDINATES, data.state())
         finish(run_dir, metrics, trainer.loggers)
         return metrics
 
@@ -172,6 +171,12 @@ def make_study(
     case = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
     if scorer is not None:
         _ = case.calibration_index
+        missing = [name for name in scorer.companions if name not in app.companions]
+        if missing:
+            raise InnflowError(
+                f"score: compares with another model: companions.{missing[0]}=DIR, the folder of a "
+                "finished run"
+            )
     return case
 
 

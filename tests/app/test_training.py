@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from innflow import Objective, flow
 from innflow.app import Density, Generation
 from innflow.app.schedule import cosine
+from innflow.data.toy import Toy
 from innflow.flow import ActNorm
 from innflow.objective import nll
 
@@ -175,3 +176,15 @@ def test_under_bf16_the_likelihood_that_chooses_the_checkpoint_is_exact(fit):
     trainer = fit(app, data, max_steps=4, precision="bf16-mixed")
     expected = -app.log_prob(data.x).mean().item()
     assert trainer.callback_metrics["val/nll"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_layers_start_from_what_training_sees(fit):
+    class Noisy(Toy):
+        def augment(self, x):
+            return x + 10 * torch.randn_like(x)
+
+    app = Density(flow.vector(2, depth=1, hidden=(4,)), optimizer=partial(torch.optim.SGD, lr=0.0))
+    fit(app, Noisy("moons", n=2000, n_val=50, batch_size=1000), max_steps=1)
+    first = next(module for module in app.flow.modules() if isinstance(module, ActNorm))
+    x = torch.randn(4000, 2) * (100 + 0.5) ** 0.5
+    assert (first(x)[0].std(dim=0) - 1).abs().max() < 0.1

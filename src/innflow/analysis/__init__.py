@@ -2,6 +2,7 @@
 
 from innflow.analysis.agreement import Agreement
 from innflow.analysis.amplitude_phase import AmplitudePhase
+from innflow.analysis.anomaly_map import AnomalyMap
 from innflow.analysis.ascent import Ascent
 from innflow.analysis.attributes import Attributes
 from innflow.analysis.base import Analysis, Findings, Plot, Study, Table
@@ -32,6 +33,7 @@ __all__ = [
     "Agreement",
     "AmplitudePhase",
     "Analysis",
+    "AnomalyMap",
     "Ascent",
     "Attributes",
     "Batches",

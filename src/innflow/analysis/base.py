@@ -201,10 +201,11 @@ class Study:
         self.run_dir = run_dir
         self._measured: dict[str, Measured] = {}
 
-    @property
+    @cached_property
     def is_image(self) -> bool:
-        """Whether x is an image, (C, H, W)."""
-        return len(self.app.shape) == 3
+        """Whether x is an image: (C, H, W) of grey levels, which maps of features are not."""
+        item = next(iter(self.sets.values())).__getitems__([0])["x"]
+        return len(self.app.shape) == 3 and item.dtype == torch.uint8
 
     @property
     def dims(self) -> int:
@@ -317,8 +318,8 @@ class Study:
         """Refuse data that are not images."""
         if not self.is_image:
             raise InnflowError(
-                f"analysis {analysis}: needs images, the data have shape {tuple(self.app.shape)}: "
-                "leave it out of the analysis group"
+                f"analysis {analysis}: needs images, the data have shape {tuple(self.app.shape)} "
+                "and no grey levels: leave it out of the analysis group"
             )
 
     def _measure(self, name: str) -> Measured:

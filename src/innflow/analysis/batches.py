@@ -126,8 +126,7 @@ class Batches:
         found = [
             f"{name} {values[at]:.1%}"
             for name, values in shares.items()
-            if name != "val" and values
-            if at in values
+            if name != "val" and at in values
         ]
         if found:
             text += f"By {headline}, batches of {at} are flagged: {', '.join(found)}. "

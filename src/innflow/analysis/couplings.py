@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from innflow.analysis.base import Findings, Plot, Study, Table, require_whole
-from innflow.analysis.examples import choose_evenly, choose_examples, require_method
+from innflow.analysis.base import Findings, Plot, Study, Table
+from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
 from innflow.figure.coupling import plot_coupling_maps
 from innflow.metric import pearson
 
@@ -32,10 +32,7 @@ class Couplings:
 
     def check(self, study: Study) -> None:
         """Refuse data that are not images, and applications that cannot be looked into."""
-        require_whole("couplings.shown", self.shown, 1)
-        require_whole("couplings.items", self.items, 1)
-        study.require_images("couplings")
-        require_method(study, "couplings", "trace", "show its couplings")
+        check_couplings(study, "couplings", self.shown, self.items)
 
     def __call__(self, study: Study) -> Findings:
         """Draw the maps; `couplings/prediction/<set>` says how well networks predict a set."""

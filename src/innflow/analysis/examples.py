@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from innflow.analysis.base import Study
+from innflow.analysis.base import Study, require_whole
 from innflow.errors import InnflowError
 
 T = TypeVar("T")
@@ -56,6 +56,14 @@ def choose_evenly(items: Sequence[T], most: int) -> list[T]:
         return list(items)
     places = np.rint(np.linspace(0, len(items) - 1, most)).astype(int)
     return [items[place] for place in places]
+
+
+def check_couplings(study: Study, analysis: str, shown: int, items: int) -> None:
+    """Refuse settings out of range, data that are not images, and what cannot be looked into."""
+    require_whole(f"{analysis}.shown", shown, 1)
+    require_whole(f"{analysis}.items", items, 1)
+    study.require_images(analysis)
+    require_method(study, analysis, "trace", "show its couplings")
 
 
 def require_method(study: Study, analysis: str, method: str, what: str) -> None:

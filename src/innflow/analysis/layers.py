@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.base import Findings, Plot, Study, require_whole
+from innflow.analysis.base import Findings, Plot, Study
 from innflow.analysis.couplings import coupling_names, trace
-from innflow.analysis.examples import choose_evenly, choose_examples, require_method
+from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
 from innflow.figure.coupling import map_limit
 from innflow.figure.mosaic import signed_pixels
 from innflow.figure.sample import plot_image_rows
@@ -29,10 +29,7 @@ class Layers:
 
     def check(self, study: Study) -> None:
         """Refuse data that are not images, and applications that cannot be looked into."""
-        require_whole("layers.shown", self.shown, 1)
-        require_whole("layers.items", self.items, 1)
-        study.require_images("layers")
-        require_method(study, "layers", "trace", "show its couplings")
+        check_couplings(study, "layers", self.shown, self.items)
 
     def __call__(self, study: Study) -> Findings:
         """Draw the outputs; `layers/neighbours/<set>` is how smooth the last of them are."""

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -162,21 +163,24 @@ class FlowModule(pl.LightningModule):
         return self(parts, self.targets(batch, noise))
 
     def compared(self, step: Step) -> Step:
-        """Add what the companions say of the very same left parts, noise included."""
-        with torch.no_grad():
-            said = {name: other(step.parts).log_prob for name, other in self.companions.items()}
-        return replace(step, beside=said)
+        """Let terms ask the companions about the very same left parts, noise included."""
+
+        def ask(other: FlowModule) -> Tensor:
+            with torch.no_grad():
+                return other(step.parts).log_prob
+
+        beside = {name: partial(ask, other) for name, other in self.companions.items()}
+        return replace(step, beside=beside)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Return the objective of one batch and log its terms."""
         done = progress(self.trainer, self.trainer.estimated_stepping_batches)
         self.latent.advance(done)
         noise = torch.default_generator
-        step = replace(self.see(batch, noise), progress=done)
+        step = replace(self.compared(self.see(batch, noise)), progress=done)
         if GENERAL in batch:
             outliers = self.see({**batch, "x": batch[GENERAL]}, noise)
             step = replace(step, outliers=self.compared(outliers))
-            step = self.compared(step)
         loss, terms = self.objective(step, self.dims)
         size = len(step.log_prob)
         named = {f"train/{name}": value.detach() for name, value in terms.items()}

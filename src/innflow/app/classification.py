@@ -58,6 +58,7 @@ class Classification(Unconditional):
         Raises:
             InnflowError: saying which key to change.
         """
+        super().check_data(data)
         names = list(getattr(data, "classes", None) or [])
         if not names or "label" not in data.sets()["train"].parts:
             raise InnflowError(

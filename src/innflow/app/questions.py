@@ -110,6 +110,15 @@ class Unconditional(Application):
         """Take x to the flow's unit."""
         return {"x": self.units.observe(batch["x"].to(self.parameter_dtype), noise)}
 
+    def check_data(self, data: Any) -> None:
+        """Refuse to take numbers for grey levels: maps of features have the shape of images."""
+        kind = data.sets()["train"].__getitems__([0])["x"].dtype
+        if isinstance(self.units, Pixels) and kind != torch.uint8:
+            raise InnflowError(
+                f"{type(self).__name__}: takes images of whole grey levels, the data are {kind} "
+                f"of shape {self.shape}: app=density takes any numbers"
+            )
+
     def _step(self, x: Tensor, noise: torch.Generator | None = None) -> Step:
         return self(self.padded(self.observe({"x": self._take("x", x)}, noise), noise))
 

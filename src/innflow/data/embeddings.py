@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from innflow.data.backbone import Backbone
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.features import Coordinates, Normalisation, compute_features
 from innflow.data.images import DEFAULT_CACHE
 from innflow.data.network import LITE0
-from innflow.data.sets import Batch
 from innflow.data.simcats import cats
 from innflow.errors import InnflowError
 
@@ -94,10 +92,9 @@ class Embeddings(PartsDataModule):
         """Name of each label, from the folders; empty without labels."""
         return self.images.classes
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled whole batches of the training items, with fresh noise on every x."""
-        items = self.sets()["train"]
-        return self._loader(_Noisy(items, self.noise) if self.noise else items, train=True)
+    def augment(self, x: Tensor) -> Tensor:
+        """Return x with fresh noise."""
+        return x + self.noise * torch.randn_like(x) if self.noise else x
 
     def prepare_data(self) -> None:
         """Decode the images and compute their features, unless the cache has them."""
@@ -168,14 +165,3 @@ class Embeddings(PartsDataModule):
         features = compute_features(self.cache_dir, cached.images, cached.names, self.backbone)
         return features, cached.names
 
-
-class _Noisy(PartsSet):
-    """A set whose batches have normal noise on x; layers that start from a batch see it too."""
-
-    def __init__(self, items: PartsSet, width: float) -> None:
-        super().__init__(items.name, items.role, items.parts, items.names)
-        self._width = width
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        batch = super().__getitems__(indices)
-        return {**batch, "x": batch["x"] + self._width * torch.randn_like(batch["x"])}

@@ -46,11 +46,9 @@ class Patchwise(Transform):
 
     def repeat(self, context: Tensor | None) -> Tensor | None:
         """Give every patch the context (B, F) of its image."""
-        return (
-            context
-            if context is None
-            else context.repeat_interleave(self.rows * self.columns, dim=0)
-        )
+        if context is None:
+            return None
+        return context.repeat_interleave(self.rows * self.columns, dim=0)
 
     def _whole(self, outputs: tuple[Tensor, Tensor], batch: int) -> tuple[Tensor, Tensor]:
         patches, logabsdet = outputs

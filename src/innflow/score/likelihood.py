@@ -6,24 +6,15 @@ import numpy as np
 
 from innflow.metric.likelihood import bits_per_dim
 from innflow.score.base import Measured
+from innflow.score.fixed import Fixed
 
 
-class Likelihood:
+class Likelihood(Fixed):
     """The negative log likelihood in nats."""
-
-    def fit(self, inliers: Measured) -> None:
-        """Learn nothing: the likelihood needs no reference."""
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return -log_prob, (N,)."""
         return -np.asarray(items.log_prob, dtype=np.float64)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return no arrays."""
-        return {}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take nothing back."""
 
 
 class BitsPerDim(Likelihood):
