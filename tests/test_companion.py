@@ -91,6 +91,7 @@ def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
         (("objective=outlier",), ("data.general=DIR",)),
         (("objective=margin",), ("data.general=DIR",)),
         (("score=ratio",), ("companions.general=DIR",)),
+        (("score=ensemble",), ("companions.NAME=DIR",)),
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_written(

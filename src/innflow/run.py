@@ -171,12 +171,7 @@ def make_study(
     case = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
     if scorer is not None:
         _ = case.calibration_index
-        missing = [name for name in scorer.companions if name not in app.companions]
-        if missing:
-            raise InnflowError(
-                f"score: compares with another model: companions.{missing[0]}=DIR, the folder of a "
-                "finished run"
-            )
+        scorer.check(app.companions)
     return case
 
 

@@ -64,15 +64,15 @@ def test_the_ratio_is_between_two_models_whole_or_of_one_scale():
     np.testing.assert_array_equal(Ratio("background")(background), Ratio()(both))
 
 
-@pytest.mark.parametrize("ask", ["fit", "__call__"])
-def test_a_missing_companion_is_named_with_its_key(ask):
+@pytest.mark.parametrize(("ask", "nothing"), [("check", ()), ("__call__", measured())])
+def test_a_missing_companion_is_named_with_its_key(ask, nothing):
     with pytest.raises(InnflowError, match=r"takes companions\.general=DIR") as caught:
-        getattr(Ratio(), ask)(measured())
+        getattr(Ratio(), ask)(nothing)
     assert "\n" not in str(caught.value)
     with pytest.raises(InnflowError, match=r"companions\.second=DIR"):
-        getattr(Waic(["second"]), ask)(measured())
+        getattr(Waic(["second"]), ask)(nothing)
     with pytest.raises(InnflowError, match=r"no companions: takes companions\.NAME=DIR"):
-        getattr(Waic(), ask)(measured())
+        getattr(Waic(), ask)(nothing)
 
 
 def test_a_ratio_of_scales_needs_the_same_scales():

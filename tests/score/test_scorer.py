@@ -187,10 +187,14 @@ def test_infinite_scores_are_kept_counted_and_announced(fitted, caplog):
     assert not caplog.messages
 
 
-def test_the_companions_that_are_needed_are_known_before_training():
+def test_companions_that_scores_need_are_missed_before_training(refused):
     scores = {"a": Ratio(), "b": Ratio("background", -1), "c": Waic(["general", "second"])}
-    assert Scorer(scores, "a").companions == ("general", "background", "second")
-    assert make().companions == ()
+    scorer = Scorer(scores, "a")
+    scorer.check(("general", "background", "second"))
+    for name in ("general", "background", "second"):
+        with refused(f"companions.{name}=DIR"):
+            scorer.check({"general", "background", "second"} - {name})
+    make().check(())
 
 
 def combining(**others):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +30,9 @@ class Ratio(Fixed):
     against: str = "general"
     scale: int | None = None
 
-    @property
-    def companions(self) -> tuple[str, ...]:
-        """Names of the companions that are needed."""
-        return (self.against,)
-
-    def fit(self, inliers: Measured) -> None:
-        """Learn nothing, but refuse to go on without the other model."""
-        companion(inliers, self.against, "Ratio")
+    def check(self, companions: Container[str]) -> None:
+        """Refuse an application without the other model."""
+        need_companion(companions, self.against, "Ratio")
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return log p_other - log p, whole or of one scale, (N,).
@@ -65,9 +61,14 @@ def companion(items: Measured, name: str, who: str) -> Likelihoods:
     Raises:
         InnflowError: naming the key that gives an application the companion.
     """
-    if name not in items.beside:
+    need_companion(items.beside, name, who)
+    return items.beside[name]
+
+
+def need_companion(companions: Container[str], name: str, who: str) -> None:
+    """Raise unless there is a companion of this name."""
+    if name not in companions:
         raise InnflowError(
             f"score {who}: the application has no companion {name}: "
             f"takes companions.{name}=DIR, the folder of a finished run"
         )
-    return items.beside[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -90,11 +90,15 @@ class Scorer:
         """Whether `fit` or `load` was called."""
         return bool(self.calibration)
 
-    @property
-    def companions(self) -> tuple[str, ...]:
-        """Names of the other models that the scores need beside the model itself."""
-        needed = (getattr(score, "companions", ()) for score in self.scores.values())
-        return tuple(dict.fromkeys(name for names in needed for name in names))
+    def check(self, companions: Collection[str]) -> None:
+        """Refuse an application that lacks another model with which a score compares.
+
+        Args:
+            companions: names of those that it has.
+        """
+        for score in self.scores.values():
+            if hasattr(score, "check"):
+                score.check(companions)
 
     def fit(self, train: Measured, calibration: Measured) -> None:
         """Fit every score on training inliers and calibrate every one on held-out ones.

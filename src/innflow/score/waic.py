@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from innflow.errors import InnflowError
 from innflow.score.base import Measured
 from innflow.score.fixed import Fixed
-from innflow.score.ratio import companion
+from innflow.score.ratio import companion, need_companion
 
 
 @dataclass
@@ -27,14 +27,10 @@ class Waic(Fixed):
 
     members: Sequence[str] | None = None
 
-    @property
-    def companions(self) -> tuple[str, ...]:
-        """Names of the companions that are needed."""
-        return tuple(self.members or ())
-
-    def fit(self, inliers: Measured) -> None:
-        """Learn nothing, but refuse to go on without the ensemble."""
-        self._log_probs(inliers)
+    def check(self, companions: Collection[str]) -> None:
+        """Refuse an application without the ensemble."""
+        for name in self._names(companions):
+            need_companion(companions, name, "Waic")
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return the variance minus the mean of log p over the models, in nats, (N,).
@@ -46,11 +42,15 @@ class Waic(Fixed):
         return log_probs.var(axis=0, ddof=1) - log_probs.mean(axis=0)
 
     def _log_probs(self, items: Measured) -> np.ndarray:
-        names = list(items.beside) if self.members is None else self.members
+        names = self._names(items.beside)
+        others = [companion(items, name, "Waic").log_prob for name in names]
+        return np.stack([items.log_prob, *others]).astype(np.float64)
+
+    def _names(self, companions: Collection[str]) -> list[str]:
+        names = list(companions if self.members is None else self.members)
         if not names:
             raise InnflowError(
                 "score Waic: the application has no companions: takes companions.NAME=DIR, the "
                 "folder of a finished run, for each member of the ensemble"
             )
-        others = [companion(items, name, "Waic").log_prob for name in names]
-        return np.stack([items.log_prob, *others]).astype(np.float64)
+        return names
