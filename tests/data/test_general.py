@@ -79,12 +79,17 @@ def test_further_outliers_from_other_folders(tree, tmp_path, refused):
     folder_of_noise(tmp_path / "far" / "train" / "a", 5, 1)
     folder_of_noise(tmp_path / "far" / "test" / "a", 3, 2)
     folder_of_noise(tmp_path / "flat" / "b", 4, 3)
+    folder_of_noise(tmp_path / "general" / "train" / "c", 40, 4)
     options = {"size": 10, "cache_dir": tmp_path / "cache"}
-    further = {"far": tmp_path / "far", "flat": tmp_path / "flat"}
+    further = {name: tmp_path / name for name in ("far", "flat", "general")}
     sets = Images(tree, outliers=further, **options).sets()
-    assert [len(sets[name]) for name in further] == [3, 4]
+    assert [len(sets[name]) for name in further] == [3, 4, 4]
     assert {sets[name].role for name in further} == {"outlier"}
     assert all(name.startswith("test/") for name in sets["far"].names)
+    # What a general model was trained on is not tested on.
+    general = Images(tmp_path / "general", **options).sets()
+    assert sets["general"].names == general["val"].names
+    assert not set(sets["general"].names) & set(general["train"].names)
     with refused("data.outliers.dog", "already"):
         Images(tree, outliers={"dog": tmp_path / "flat"}, **options).sets()
 

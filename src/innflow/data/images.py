@@ -150,8 +150,9 @@ class Images(ImageModule):
         seed: Of the splits.
         labels: Whether the sets of inliers carry the class of each image.
         general: Folder or bucket of more general images, to tell the training images from.
-        outliers: Name -> folder or bucket of a further set of outliers: of its val/ or test/ all
-            images, and without these folders all that are there.
+        outliers: Name -> folder or bucket of a further set of outliers: all images of a plain
+            folder; of one with train/ those that a run on it with the same seed is tested on, so
+            that a general model has not been trained on them.
     """
 
     def __init__(
@@ -217,14 +218,13 @@ class Images(ImageModule):
         return sets
 
     def _further(self, name: str, source: str | os.PathLike[str]) -> PartsSet:
-        """Return the images that another source holds for testing, as outliers."""
+        """Return the images of another source that no run on it is trained on, as outliers."""
         other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
         cached = other.open_cache(verify=False)
-        splits = {_place(path)[0] for path in cached.names}
-        held = next((split for split in ("val", "test") if split in splits), None)
-        rows = [row for row, path in enumerate(cached.names) if held in (None, _place(path)[0])]
-        names = [cached.names[row] for row in rows]
-        return PartsSet(name, "outlier", {"x": cached.images}, names, torch.tensor(rows))
+        if any(_place(path)[0] == "train" for path in cached.names):
+            held = other.sets()["val"]
+            return PartsSet(name, "outlier", held.parts, held.names)
+        return PartsSet(name, "outlier", {"x": cached.images}, cached.names)
 
     def open_cache(self, verify: bool) -> Cached:
         """Open the cache of the root, decoding its images if need be."""
