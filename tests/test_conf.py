@@ -57,12 +57,13 @@ def compose(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_passes_the_check_and_shows_all_there_is_to_choose(group, option, compose):
     """The keys are the parameters of the target, so that `--cfg job` is the reference."""
-    place = "subnet@model.subnet" if group == "subnet" else group
+    place = {"subnet": "subnet@model.subnet", "extra": "+extra"}.get(group, group)
     config = compose(f"{place}={option}", *NEEDS.get(f"{group}/{option}", ()))
     check(config)
     if group == "strategy":
         assert config["trainer"]["strategy"] == option
-    for path, node in nodes(config.get(group) or {}, group):
+    place = "callbacks" if group == "extra" else group
+    for path, node in nodes(config.get(place) or {}, place):
         if not node["_target_"].startswith("innflow."):
             continue
         parameters = inspect.signature(get_object(node["_target_"])).parameters
@@ -82,6 +83,13 @@ def test_every_debug_option_composes(debug, compose):
     config = compose("+experiment=cats_ood", f"+debug={debug}")
     check(config)
     assert config["trainer"] != plain["trainer"]
+
+
+def test_extras_add_up():
+    """They leave what is there, checkpoints and guard among it."""
+    plain = compose_config("train")["callbacks"]
+    both = compose_config("train", ["+extra=[ema,find_lr]"])["callbacks"]
+    assert set(both) == {*plain, "ema", "find_lr"}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -11,6 +11,7 @@ from innflow.config import (
     build,
     check,
     check_trusted,
+    lightning_precision,
     nodes,
     one_line,
     refusals,
@@ -197,9 +198,16 @@ def test_a_config_refuses_keys_that_it_does_not_have(config):
 def test_stamp_is_the_same_in_this_process_and_its_children(monkeypatch):
     monkeypatch.delenv(STAMP, raising=False)
     register_resolvers()
-    cfg = OmegaConf.create({"a": "${stamp:}", "b": "${stamp:}", "p": "${native_precision:}"})
+    cfg = OmegaConf.create({"a": "${stamp:}", "b": "${stamp:}", "p": "${lightning_precision:native}"})
     assert cfg.a == cfg.b == os.environ[STAMP]
     assert cfg.p in ("32-true", "bf16-mixed")
+
+
+def test_precision_is_named_as_lightning_does(refused):
+    assert lightning_precision(32) == lightning_precision("32") == "32-true"
+    assert lightning_precision("bf16") == "bf16-mixed"
+    with refused("precision=16", "takes 32, bf16 or native"):
+        lightning_precision(16)
 
 
 def test_to_plain_resolves_everything():

@@ -20,7 +20,7 @@ TINY_IMAGES = (
     "+experiment=cats_ood",
     "+debug=fdr",
     *("data.size=8", "data.batch_size=8"),
-    *("model.levels=2", "model.depth=1", "model.hidden=8", "trainer.precision=32-true"),
+    *("model.levels=2", "model.depth=1", "model.hidden=8", "precision=32"),
     *("analysis.scores.resamples=50", "analysis.samples.components=[2,4]"),
     *("analysis.latent_cloud.samples=20", "analysis.latent_cloud.components=4"),
 )

@@ -35,7 +35,7 @@ def assemble(
 
     Args:
         config: plain dicts with the nodes app, partition, model, latent, objective, optimizer and
-            schedule.
+            schedule, and perhaps the switches compile and reversible.
         shapes: shape of every part that the data set gives.
         columns: names of the features of vector parts, and of the classes under `label`.
     """
@@ -48,6 +48,7 @@ def assemble(
         optimizer([torch.nn.Parameter(torch.zeros(1))])  # a bad value shows before training
     with refusals("model"):
         flow = make_flow(partition.shape, context=partition.context_features)
+    flow.reversible = bool(config.get("reversible"))
     with refusals("app"):
         app: Application = make_app(
             flow=flow,
@@ -57,6 +58,7 @@ def assemble(
             optimizer=optimizer,
             schedule=build(config["schedule"], "schedule"),
         )
+    app.compiled = bool(config.get("compile"))
     app.config = dict(config)
     app.shapes = {name: list(shape) for name, shape in shapes.items()}
     app.columns = {name: list(names) for name, names in (columns or {}).items()}

@@ -34,9 +34,9 @@ VERSION_BASE = "1.3"
 
 
 def register_resolvers() -> None:
-    """Make `${stamp:}` and `${native_precision:}` known to every config; idempotent."""
+    """Make `${stamp:}` and `${lightning_precision:}` known to every config; idempotent."""
     OmegaConf.register_new_resolver("stamp", stamp, replace=True)
-    OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
+    OmegaConf.register_new_resolver("lightning_precision", lightning_precision, replace=True)
 
 
 def stamp() -> str:
@@ -44,18 +44,28 @@ def stamp() -> str:
     return os.environ.setdefault(STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
 
-def native_precision() -> str:
-    """Return `bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`.
+def lightning_precision(precision: int | str) -> str:
+    """Return Lightning's name of a precision.
 
-    Only coupling networks run in it: the trunk of a flow, its log-determinants and its latents
-    stay in float32 whatever the trainer's precision.
+    Only coupling networks run in bfloat16: the trunk of a flow, its log-determinants and its
+    latents stay in float32.
+
+    Args:
+        precision: 32, bf16, or native: bf16 where the hardware multiplies it, else 32.
     """
+    if str(precision) not in ("32", "bf16", "native"):
+        raise InnflowError(f"precision={precision} is unknown: takes 32, bf16 or native")
+    if str(precision) == "native":
+        precision = "bf16" if _multiplies_bfloat16() else 32
+    return "bf16-mixed" if precision == "bf16" else "32-true"
+
+
+def _multiplies_bfloat16() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    native = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return "bf16-mixed" if native else "32-true"
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:

@@ -42,6 +42,7 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         The metrics that also stand in metrics.json; empty on ranks other than zero.
     """
     check(config)
+    check_switches(config)
     resume = config["ckpt"] is not None
     leader = is_leader()
     checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
@@ -83,6 +84,18 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
             write_arrays(run_dir / COORDINATES, data.state())
         finish(run_dir, metrics, trainer.loggers)
         return metrics
+
+
+def check_switches(config: Mapping[str, Any]) -> None:
+    """Raise unless the ways to train faster or smaller fit together."""
+    for name in ("compile", "reversible"):
+        if not isinstance(config[name], bool):
+            raise InnflowError(f"{name}={config[name]}: takes true or false")
+    if config["compile"] and config["reversible"]:
+        raise InnflowError(
+            "compile=true with reversible=true: the compiler would keep the activations again; "
+            "choose compile for speed or reversible for memory"
+        )
 
 
 def fit(

@@ -41,7 +41,8 @@ def test_every_coupling_is_seen_once_and_the_last_outputs_are_the_latent(case):
     for each in seen:
         assert each.log_scale.shape == each.shift.shape == each.outputs.shape == x.shape
     z, _ = flow(x, context)
-    assert torch.equal(seen[-1].outputs, latent_layout(flow, z))
+    # Not to the last bit: the flow itself scales and mixes features in one pass.
+    torch.testing.assert_close(seen[-1].outputs, latent_layout(flow, z), rtol=0, atol=1e-12)
 
 
 @CASES

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from innflow.app.compiler import compile_or_say
 from innflow.app.schedule import Schedule, constant, progress
 from innflow.errors import InnflowError
 from innflow.flow import CouplingFlow
@@ -42,6 +43,9 @@ class FlowModule(pl.LightningModule):
         objective: terms and weights; maximum likelihood by default.
         optimizer: called with the parameters.
         schedule: factor on the learning rate over the progress of the run.
+
+    Attributes:
+        compiled: train with a compiled flow, where a compiler is found.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class FlowModule(pl.LightningModule):
         self.latent = latent or Latent({"z": StandardNormal()})
         self.latent.check(self.partition.right)
         self.objective = objective or Objective()
+        self.compiled = False
         self.make_optimizer = optimizer
         self.schedule = schedule or constant()
         # Filled by whoever assembles the application; they go into its checkpoints.
@@ -87,6 +92,19 @@ class FlowModule(pl.LightningModule):
     def parameter_dtype(self) -> torch.dtype:
         """Precision of the flow itself, whatever the coupling networks run in."""
         return next(self.flow.parameters()).dtype
+
+    @property
+    def lr(self) -> float:
+        """Learning rate at its highest; set it before training, or let a finder do so."""
+        return float(self.make_optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        make: Callable[..., Optimizer] = self.make_optimizer
+        self.make_optimizer = partial(make, lr=value)
+        if self._trainer is not None:
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.base_lrs = [value] * len(config.scheduler.base_lrs)
 
     @property
     def log_volume(self) -> float:
@@ -217,6 +235,12 @@ class FlowModule(pl.LightningModule):
             first = next(iter(self.partition.right))
             aims = known.get(first) if self.aligned else None
             self.flow.initialise(self.partition.join("left", parts), context, aims)
+        if self.compiled:
+            compile_or_say(self.flow, self.device)
+
+    def on_train_end(self) -> None:
+        """Leave a flow that takes batches of any size without another compilation."""
+        self.flow.uncompile()
 
     def first_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the data from which layers initialise themselves."""

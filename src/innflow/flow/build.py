@@ -12,11 +12,12 @@ from functools import partial
 from typing import Literal
 
 import torch
-from nflows.transforms.base import CompositeTransform, Transform
+from nflows.transforms.base import Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.alignment import Alignment
+from innflow.flow.chain import Chain
 from innflow.flow.coupling import Coupling, MaskedCoupling, Subnet
 from innflow.flow.linear import LULinear
 from innflow.flow.mask import checkerboard
@@ -83,7 +84,7 @@ def vector(
         steps.insert(0, Regression(size, context))
     if align:
         steps.append(Alignment(size))
-    return CouplingFlow((size,), [CompositeTransform(steps)], [(size,)])
+    return CouplingFlow((size,), [Chain(steps)], [(size,)])
 
 
 def flat(
@@ -103,7 +104,7 @@ def flat(
     flatten = Flatten(tuple(shape))
     make = partial(subnet or MLP, hidden=hidden)
     steps = _vector_steps(flatten.features, depth, make, univariate(coupling), context)
-    return CouplingFlow(shape, [CompositeTransform([flatten, *steps])], [(flatten.features,)])
+    return CouplingFlow(shape, [Chain([flatten, *steps])], [(flatten.features,)])
 
 
 def glow_steps(
@@ -151,7 +152,7 @@ def _realnvp_level(
             Permute(mixing_order(4 * channels, index)),
             Coupling(4 * channels, after, coupling, context),
         ]
-    return CompositeTransform(steps)
+    return Chain(steps)
 
 
 def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -223,7 +224,7 @@ def image(
         last = level == levels - 1
         if kind == "glow":
             steps = glow_steps(squeezed(size), depths[level], make, function, context)
-            built.append(CompositeTransform([Squeeze(), *steps]))
+            built.append(Chain([Squeeze(), *steps]))
         else:
             built.append(_realnvp_level(size, depths[level], make, function, context, last))
         channels, height, width = squeezed(size)

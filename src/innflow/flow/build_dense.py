@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from nflows.transforms.base import CompositeTransform, Transform
+from nflows.transforms.base import Transform
 
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.build import CouplingName, check_halvings, image_shape, squeezed, univariate
+from innflow.flow.chain import Chain
 from innflow.flow.coupling import Coupling, Subnet
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.orthogonal import Orthogonal
@@ -57,7 +58,7 @@ def dense(
                 Orthogonal(flatten.features),
                 Coupling(flatten.features, make, function, context),
             ]
-        built.append(CompositeTransform([Squeeze(), flatten, *steps, Unflatten(flatten.shape)]))
+        built.append(Chain([Squeeze(), flatten, *steps, Unflatten(flatten.shape)]))
         size = (channels if level == levels - 1 else channels // 2, height, width)
         latents.append(size)
     return CouplingFlow(shape, built, latents)

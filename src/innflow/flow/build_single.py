@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from nflows.transforms.base import CompositeTransform, Transform
+from nflows.transforms.base import Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.build import CouplingName, glow_steps, image_shape, squeezed, univariate
+from innflow.flow.chain import Chain
 from innflow.flow.coupling import MaskedCoupling, Subnet
 from innflow.flow.mask import MaskName, mask_pairs
 from innflow.flow.multiscale import CouplingFlow
@@ -55,7 +56,7 @@ def masked(
             ActNorm(channels),
             MaskedCoupling(channels, reads, make, function, context, changes),
         ]
-    return CouplingFlow(shape, [CompositeTransform(steps)], [(channels, height, width)])
+    return CouplingFlow(shape, [Chain(steps)], [(channels, height, width)])
 
 
 def patches(
@@ -91,7 +92,7 @@ def patches(
     inner = squeezed((channels, patch, patch))
     make = partial(subnet or ConvNet, hidden=hidden)
     steps = [Squeeze(), *glow_steps(inner, depth, make, univariate(coupling), context)]
-    whole = Patchwise(CompositeTransform(steps), height // patch, width // patch)
+    whole = Patchwise(Chain(steps), height // patch, width // patch)
     flow = CouplingFlow(shape, [whole], [squeezed((channels, height, width))])
     return flow.to(memory_format=torch.channels_last)
 
@@ -121,5 +122,5 @@ def maps(
     need_sizes("flow on maps", depth=depth)
     make = partial(subnet or ConvNet, hidden=hidden)
     steps = glow_steps(size, depth, make, univariate(coupling), context)
-    flow = CouplingFlow(shape, [CompositeTransform(steps)], [size])
+    flow = CouplingFlow(shape, [Chain(steps)], [size])
     return flow.to(memory_format=torch.channels_last)

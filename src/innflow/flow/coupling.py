@@ -6,6 +6,7 @@ inverse costs as much as the forward pass (Dinh et al., arXiv:1605.08803).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -21,10 +22,51 @@ Subnet = Callable[..., nn.Module]
 
 def sum_features(values: Tensor) -> Tensor:
     """Sum over all axes but the batch: (B, ...) to (B,)."""
-    return values.flatten(1).sum(dim=1)
+    # Not flattened first: with channels last in memory that would be a copy.
+    return values.sum(dim=list(range(1, values.dim())))
 
 
-class Coupling(Transform):
+class BaseCoupling(Transform):
+    """What couplings share: parameters from what stays, used to change the rest."""
+
+    @abstractmethod
+    def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+        """Return what the network says, from inputs or outputs: it reads only what stays."""
+
+    @abstractmethod
+    def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs to outputs and logabsdet (B,), given parameters."""
+
+    @abstractmethod
+    def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map outputs to inputs and the logabsdet (B,) of this direction, given parameters."""
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, F, ...) to outputs and logabsdet (B,)."""
+        return self._change(inputs, self._ask(inputs, context))
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo `forward`."""
+        return self._restore(inputs, self._ask(inputs, context))
+
+    def retrace(
+        self, outputs: Tensor, context: Tensor | None = None
+    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """Find the inputs of given outputs and do the forward pass again, in one of the network.
+
+        Returns:
+            Two leaves, the inputs and what the network saw, whose gradients add up to that of the
+            inputs; outputs; logabsdet (B,).
+        """
+        seen = outputs.detach().requires_grad_()
+        parameters = self._ask(seen, context)
+        with torch.no_grad():
+            inputs, _ = self._restore(outputs, parameters)
+        again, logabsdet = self._change(inputs.requires_grad_(), parameters)
+        return (inputs, seen), again, logabsdet
+
+
+class Coupling(BaseCoupling):
     """Change the second half of dim 1 by a function of the first half.
 
     The halves are contiguous, so that a split is a view and the join one copy; permutations or
@@ -53,17 +95,18 @@ class Coupling(Transform):
             self.sizes[0], self.sizes[1] * self.univariate.parameters, context=context
         )
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map (B, F, ...) to outputs and logabsdet (B,)."""
+    def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+        fixed, _ = inputs.split(self.sizes, dim=1)
+        parameters: Tensor = self.net(fixed, context)
+        return parameters.to(inputs.dtype)
+
+    def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         fixed, changed = inputs.split(self.sizes, dim=1)
-        parameters = self.net(fixed, context).to(inputs.dtype)
         changed, log_slope = self.univariate.forward(changed, parameters)
         return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
 
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
-        fixed, changed = inputs.split(self.sizes, dim=1)
-        parameters = self.net(fixed, context).to(inputs.dtype)
+    def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        fixed, changed = outputs.split(self.sizes, dim=1)
         changed, log_slope = self.univariate.inverse(changed, parameters)
         return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
 
@@ -72,7 +115,7 @@ class Coupling(Transform):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs, log s and t, each (B, F, ...), log s and t 0 where features stay."""
         fixed, changed = inputs.split(self.sizes, dim=1)
-        parameters = self.net(fixed, context).to(inputs.dtype)
+        parameters = self._ask(inputs, context)
         outputs, _ = self.univariate.forward(changed, parameters)
         log_scale, shift = self.univariate.log_scale_shift(changed, parameters)
         none = torch.zeros_like(fixed)
@@ -83,7 +126,7 @@ class Coupling(Transform):
         )
 
 
-class MaskedCoupling(Transform):
+class MaskedCoupling(BaseCoupling):
     """Change some pixels by a function of others.
 
     The network sees the image with all but the conditioning pixels set to 0 and gives parameters
@@ -125,26 +168,26 @@ class MaskedCoupling(Transform):
     def _stays(self) -> Tensor:
         return self.mask if self.changes is None else ~self.changes
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map (B, C, H, W) to outputs and logabsdet (B,)."""
+    def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+        parameters: Tensor = self.net(inputs * self.mask, context)
+        return parameters.to(inputs.dtype)
+
+    def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         stays = self._stays()
-        parameters = self.net(inputs * self.mask, context).to(inputs.dtype)
         outputs, log_slope = self.univariate.forward(inputs, parameters)
         return inputs.where(stays, outputs), sum_features(log_slope * ~stays)
 
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+    def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         stays = self._stays()
-        parameters = self.net(inputs * self.mask, context).to(inputs.dtype)
-        outputs, log_slope = self.univariate.inverse(inputs, parameters)
-        return inputs.where(stays, outputs), sum_features(log_slope * ~stays)
+        inputs, log_slope = self.univariate.inverse(outputs, parameters)
+        return outputs.where(stays, inputs), sum_features(log_slope * ~stays)
 
     def observe(
         self, inputs: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs, log s and t, each (B, C, H, W), log s and t 0 where pixels stay."""
         stays = self._stays()
-        parameters = self.net(inputs * self.mask, context).to(inputs.dtype)
+        parameters = self._ask(inputs, context)
         outputs, _ = self.univariate.forward(inputs, parameters)
         log_scale, shift = self.univariate.log_scale_shift(inputs, parameters)
         return inputs.where(stays, outputs), log_scale * ~stays, shift * ~stays

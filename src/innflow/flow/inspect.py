@@ -10,11 +10,12 @@ import torch
 from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor
 
-from innflow.flow.coupling import Coupling, MaskedCoupling
+from innflow.flow.coupling import BaseCoupling
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.patchwise import Patchwise
 from innflow.flow.permute import Permute
 from innflow.flow.squeeze import Flatten, Squeeze
+from innflow.flow.token_layout import PairTokens, Patchify
 
 Undo = Callable[[Tensor], Tensor]
 """Takes one step of the layout back: the tensor that stood there before a squeeze, say."""
@@ -44,8 +45,8 @@ class Seen:
 def trace(flow: CouplingFlow, inputs: Tensor, context: Tensor | None = None) -> Iterator[Seen]:
     """Run data (B, *shape) through a flow and yield what each coupling does, in order.
 
-    Squeezes, splits, patches and, for images, permutations of dim 1 are undone, so that what is
-    done to a pixel stands at the pixel. Learned layers and rotations are not: behind a 1x1
+    Squeezes, splits, patches, tokens and, for images, permutations of dim 1 are undone, so that
+    what is done to a pixel stands at the pixel. Learned layers and rotations are not: behind a 1x1
     convolution a channel is a mixture of those before it, at the same place. Vectors are given as
     they stand at the coupling.
     """
@@ -120,7 +121,8 @@ def _undone(undo: Sequence[Undo], value: Tensor) -> Tensor:
 
 
 def _own(transform: Transform, image: bool) -> list[Undo]:
-    kinds = (Squeeze, Flatten, Permute) if image else (Squeeze, Flatten)
+    layouts = (Squeeze, Flatten, Patchify, PairTokens)
+    kinds = (*layouts, Permute) if image else layouts
     return [lambda value: transform.inverse(value)[0]] if isinstance(transform, kinds) else []
 
 
@@ -151,7 +153,7 @@ def _walk(
         patches = yield from _walk(transform.transform, patches, contexts, image, undo)
         undo.append(transform.split)
         return transform.join(patches)
-    if isinstance(transform, Coupling | MaskedCoupling):
+    if isinstance(transform, BaseCoupling):
         seen = transform.observe(value, context)
         yield seen
         return seen[0]

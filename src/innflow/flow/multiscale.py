@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
-from innflow.flow.coupling import Coupling, MaskedCoupling
+from innflow.flow.coupling import BaseCoupling
 from innflow.flow.initialise import initialise
+from innflow.flow.reversible import reversible
 
 
 def _check(inputs: Tensor, shape: tuple[int, ...], what: str) -> None:
@@ -34,6 +35,9 @@ class CouplingFlow(Transform):
         shape: of one input, (D,) or (C, H, W).
         levels: a transform each; level i maps what level i - 1 has kept.
         latent_shapes: shape of what leaves after each level, the deepest last.
+
+    Attributes:
+        reversible: train without stored activations, see `innflow.flow.reversible`.
     """
 
     def __init__(
@@ -47,16 +51,43 @@ class CouplingFlow(Transform):
         self.features = math.prod(self.shape)
         self.levels = nn.ModuleList(levels)
         self.latent_shapes = [tuple(int(size) for size in shape) for shape in latent_shapes]
+        self.reversible = False
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile both directions in place; parameters and state dict stay as they are.
+
+        Each becomes one graph, at the first call. Takes the options of `torch.compile`.
+        """
+        options = {"fullgraph": True, **options}
+        self._compiled = {
+            "terms": torch.compile(self._terms, *args, **options),
+            "inverse": torch.compile(self._inverse, *args, **options),
+        }
+
+    def uncompile(self) -> None:
+        """Go back to running layer by layer."""
+        self._compiled = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was compiled: it belongs to this process and to this very object."""
+        return {**super().__getstate__(), "_compiled": {}}
 
     def terms(self, inputs: Tensor, context: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """Return (latent (B, N_i), logabsdet (B,)) of each scale, the deepest last.
 
         The latents side by side are `forward`'s latent, and the log-determinants add up to its.
         """
+        return self._compiled.get("terms", self._terms)(inputs, context)
+
+    def _terms(self, inputs: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         _check(inputs, self.shape, "inputs")
         result, kept = [], inputs
         for index, level in enumerate(self.levels):
-            kept, logabsdet = level(kept, context)
+            if self.reversible and torch.is_grad_enabled():
+                kept, logabsdet = reversible(cast(Transform, level), kept, context)
+            else:
+                kept, logabsdet = level(kept, context)
             if index < len(self.levels) - 1:
                 kept, finished = kept.chunk(2, dim=1)
             else:
@@ -71,6 +102,9 @@ class CouplingFlow(Transform):
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map a latent (B, N) to data (B, *shape) and the logabsdet (B,) of this direction."""
+        return self._compiled.get("inverse", self._inverse)(inputs, context)
+
+    def _inverse(self, inputs: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         _check(inputs, (self.features,), "latents")
         shapes = self.latent_shapes
         pieces = inputs.split([math.prod(shape) for shape in shapes], dim=1)
@@ -89,11 +123,15 @@ class CouplingFlow(Transform):
         self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
         """Let every layer that starts from data do so: ActNorm, Regression, Alignment."""
-        initialise(self, inputs, context, targets)
+        compiled, self._compiled = self._compiled, {}  # a compiled graph runs none of their hooks
+        try:
+            initialise(self, inputs, context, targets)
+        finally:
+            self._compiled = compiled
 
     def __repr__(self) -> str:
         """Say what goes in, how deep it is and how large."""
-        couplings = sum(isinstance(module, Coupling | MaskedCoupling) for module in self.modules())
+        couplings = sum(isinstance(module, BaseCoupling) for module in self.modules())
         parameters = sum(parameter.numel() for parameter in self.parameters())
         scales = " + ".join("x".join(map(str, shape)) for shape in self.latent_shapes)
         sizes = f"{'x'.join(map(str, self.shape))} <-> {scales}"

@@ -50,16 +50,17 @@ class Patchwise(Transform):
             return None
         return context.repeat_interleave(self.rows * self.columns, dim=0)
 
-    def _whole(self, outputs: tuple[Tensor, Tensor], batch: int) -> tuple[Tensor, Tensor]:
+    def whole(self, outputs: tuple[Tensor, Tensor], batch: int) -> tuple[Tensor, Tensor]:
+        """Return images and their logabsdet from those of all patches of a batch."""
         patches, logabsdet = outputs
         return self.join(patches), logabsdet.reshape(batch, self.rows * self.columns).sum(dim=1)
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, C, H, W) to outputs and logabsdet (B,)."""
         outputs = self.transform(self.split(inputs), self.repeat(context))
-        return self._whole(outputs, len(inputs))
+        return self.whole(outputs, len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo `forward`."""
         outputs = self.transform.inverse(self.split(inputs), self.repeat(context))
-        return self._whole(outputs, len(inputs))
+        return self.whole(outputs, len(inputs))

@@ -7,13 +7,14 @@ from nflows.transforms.base import Transform
 from torch import Tensor
 
 from innflow.errors import InnflowError
+from innflow.flow.gradient import Reorder
 
 
 class Permute(Transform):
     """Reorder dim 1 by a fixed permutation; the log-determinant is 0.
 
-    The inverse order is stored, so that both directions are one `index_select` and nothing is
-    sorted or scattered at run time.
+    The inverse order is stored, so that both directions and both gradients are one `index_select`
+    and nothing is sorted or scattered at run time.
 
     Args:
         order: output feature i is input feature `order[i]`.
@@ -33,11 +34,13 @@ class Permute(Transform):
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to the reordered tensor and zeros (B,)."""
-        return inputs.index_select(1, self.order), inputs.new_zeros(inputs.shape[0])
+        outputs: Tensor = Reorder.apply(inputs, self.order, self.restore)
+        return outputs, inputs.new_zeros(inputs.shape[0])
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo `forward`."""
-        return inputs.index_select(1, self.restore), inputs.new_zeros(inputs.shape[0])
+        outputs: Tensor = Reorder.apply(inputs, self.restore, self.order)
+        return outputs, inputs.new_zeros(inputs.shape[0])
 
 
 def mixing_order(features: int, step: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
+from innflow.flow.gradient import ScaleShift
 from innflow.flow.spline import MAX_BINS, RationalQuadratic, rational_quadratic_spline
 
 
@@ -59,8 +60,9 @@ class Affine:
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Scale, then shift."""
-        log_scale, shift = self._scale(parameters)
-        return torch.addcmul(shift, x, torch.exp(log_scale)), log_scale
+        raw, shift = parameters.chunk(2, dim=1)
+        outputs, log_scale = ScaleShift.apply(x, raw, shift, self.bound)
+        return outputs, log_scale
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Take the shift off, then the scale."""

@@ -1,0 +1,151 @@
+"""Training without stored activations: the backward pass computes them from the outputs.
+
+A flow can be inverted, so nothing but its outputs needs keeping (Gomez et al., arXiv:1707.04585).
+Going back through a coupling costs one more pass of its network, because the half that the network
+reads has not changed: its parameters serve the inverse and the gradient alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from nflows.transforms.base import CompositeTransform, Transform
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from innflow.flow.coupling import BaseCoupling
+from innflow.flow.patchwise import Patchwise
+
+RandomState = tuple[Tensor, Tensor | None]
+"""State of the generator of the CPU and of that of the device that computes."""
+
+
+def reversible(
+    transform: Transform, inputs: Tensor, context: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Apply a transform and keep nothing but its outputs for the backward pass.
+
+    Values are those of `transform(inputs, context)`, and gradients to within the rounding of its
+    inverse. Dropout is replayed.
+
+    Args:
+        transform: any; a `CompositeTransform` is taken back step by step.
+        inputs: (B, ...).
+        context: (B, F) or none.
+
+    Returns:
+        Outputs and logabsdet (B,).
+    """
+    if isinstance(transform, Patchwise):
+        patches, contexts = transform.split(inputs), transform.repeat(context)
+        return transform.whole(reversible(transform.transform, patches, contexts), len(inputs))
+    parameters = [parameter for parameter in transform.parameters() if parameter.requires_grad]
+    outputs, logabsdet = _Reversible.apply(transform, inputs, context, *parameters)
+    return outputs, logabsdet
+
+
+class _Reversible(torch.autograd.Function):
+    """Parameters are arguments, so that gradients reach them as always, hooks of DDP included."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, transform: Transform, inputs: Tensor, context: Tensor | None, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return outputs and logabsdet."""
+        kind = inputs.device.type
+        ctx.autocast = {
+            "device_type": kind,
+            "dtype": torch.get_autocast_dtype(kind),
+            "enabled": torch.is_autocast_enabled(kind),
+        }
+        ctx.steps = list(_steps(transform))
+        ctx.states = [None] * len(ctx.steps)
+        outputs, total = inputs, inputs.new_zeros(len(inputs))
+        if not any(map(_draws, ctx.steps)):
+            outputs, total = transform(inputs, context)
+        else:
+            for index, step in enumerate(ctx.steps):
+                ctx.states[index] = _random_state(inputs.device) if _draws(step) else None
+                outputs, logabsdet = step(outputs, context)
+                total = total + logabsdet
+        ctx.save_for_backward(outputs, context, *parameters)
+        return outputs, total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of inputs, context and parameters."""
+        outputs, context, *parameters = ctx.saved_tensors
+        places = {id(parameter): place for place, parameter in enumerate(parameters)}
+        sums: list[Tensor | None] = [None] * (len(parameters) + 1)
+        grad, grad_logabsdet = grads
+        if ctx.needs_input_grad[2]:
+            context = context.detach().requires_grad_()
+            places[id(context)] = len(parameters)
+        for step, state in zip(ctx.steps[::-1], ctx.states[::-1], strict=True):
+            replay = nullcontext() if state is None else _replayed(state, outputs.device)
+            with torch.enable_grad(), torch.autocast(**ctx.autocast), replay:
+                starts, *ends = _retrace(step, outputs, context)
+            leaves = [leaf for leaf in (*step.parameters(), context) if id(leaf) in places]
+            pairs = zip(ends, (grad, grad_logabsdet), strict=True)
+            moved, of_moved = zip(*((e, of) for e, of in pairs if e.requires_grad), strict=True)
+            found = torch.autograd.grad(moved, (*starts, *leaves), of_moved, allow_unused=True)
+            grad, *others = (value for value in found[: len(starts)] if value is not None)
+            for other in others:
+                grad = grad + other
+            for leaf, value in zip(leaves, found[len(starts) :], strict=True):
+                if value is not None:
+                    before = sums[places[id(leaf)]]
+                    sums[places[id(leaf)]] = value if before is None else before + value
+            outputs = starts[0].detach()
+        *of_parameters, of_context = sums
+        return None, grad, of_context, *of_parameters
+
+
+def _steps(transform: Transform) -> Iterator[Transform]:
+    if isinstance(transform, CompositeTransform):
+        for inner in transform._transforms:
+            yield from _steps(inner)
+    else:
+        yield transform
+
+
+def _retrace(
+    step: Transform, outputs: Tensor, context: Tensor | None
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """Return leaves whose gradients add up to that of the inputs, and what comes of them.
+
+    The first leaf is the inputs themselves.
+    """
+    if isinstance(step, BaseCoupling):
+        return step.retrace(outputs, context)
+    with torch.no_grad():
+        inputs = step.inverse(outputs, context)[0].detach()
+    again, logabsdet = step(inputs.requires_grad_(), context)
+    return (inputs,), again, logabsdet
+
+
+def _draws(step: nn.Module) -> bool:
+    return any(
+        isinstance(module, _DropoutNd) and module.training and module.p > 0
+        for module in step.modules()
+    )
+
+
+def _random_state(device: torch.device) -> RandomState:
+    own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
+    return torch.get_rng_state(), own
+
+
+@contextmanager
+def _replayed(state: RandomState, device: torch.device) -> Iterator[None]:
+    """Draw what was drawn before, and leave the generators as they are."""
+    devices = [] if device.type == "cpu" else [device]
+    kind = "cuda" if device.type == "cpu" else device.type
+    with torch.random.fork_rng(devices, device_type=kind):
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.get_device_module(device).set_rng_state(state[1], device)
+        yield
