@@ -128,8 +128,12 @@ SHAPES = {
     "glow_dense": [(1, 8, 8), (3, 4, 4)],
     "glow_patches": [(3, 8, 8), (1, 16, 8)],
     "maps": [(6, 5, 4), (8, 2, 3)],
+    "jet": [(3, 8, 8), (1, 16, 8)],
+    "jet_base": [(3, 8, 8)],
+    "jet_large": [(3, 8, 8)],
 }
 IMAGE_NETWORKS = ("glow", "realnvp", "masked", "glow_patches", "maps")
+IMAGE_NETWORKS += ("jet", "jet_base", "jet_large")
 
 
 def test_every_model_is_built_below():

@@ -14,7 +14,7 @@ from innflow.flow import CouplingFlow
 from .zoo import ALL, FLOWS, TRANSFORMS, Case, built, draw
 
 ONE_PER_BUILDER = ("vector_spline", "flat", "glow_grey", "realnvp_context")
-ONE_PER_BUILDER += ("glow_dense", "glow_patches", "masked_cycle")
+ONE_PER_BUILDER += ("glow_dense", "glow_patches", "masked_cycle", "tokens")
 """Tracing takes seconds."""
 
 

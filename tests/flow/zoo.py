@@ -27,22 +27,27 @@ from innflow.flow import (
     LULinear,
     MaskedCoupling,
     Orthogonal,
+    PairTokens,
+    Patchify,
     Patchwise,
     Permute,
     Regression,
     ResNet,
     Spline,
+    Transformer,
     dense,
     flat,
     image,
     maps,
     masked,
     patches,
+    tokens,
     vector,
 )
 from innflow.flow.mask import checkerboard, quadrant
 from innflow.flow.permute import mixing_order
 from innflow.flow.squeeze import Squeeze, Unflatten
+from innflow.flow.token_layout import UnpairTokens, halves_order
 from innflow.flow.univariate import Univariate
 
 
@@ -61,6 +66,7 @@ board = checkerboard(4, 4)
 resnet, gated = partial(ResNet, hidden=4, blocks=1), partial(GatedNet, hidden=4, layers=2)
 squeezing = partial(Autoencoder, hidden=4, bottleneck=3)
 flattening = partial(ImageMLP, hidden=16, layers=1)
+attending = partial(Transformer, hidden=8, heads=2)
 
 
 def cycle(context: int = 0, univariate: Univariate | None = None) -> MaskedCoupling:
@@ -117,6 +123,15 @@ TRANSFORMS = {
     "dense_context": Case(
         lambda: Coupling(4, partial(flattening, size=(2, 3)), context=2), (4, 2, 3), context=2
     ),
+    "patchify": Case(lambda: Patchify((2, 4, 6), patch=2), (2, 4, 6)),
+    "pair_tokens": Case(lambda: PairTokens(halves_order("columns", 2, 4)), (3, 8)),
+    "unpair_tokens": Case(lambda: UnpairTokens(halves_order("checkerboard", 2, 4)), (6, 4)),
+    "transformer": Case(lambda: Coupling(4, partial(attending, size=(6,))), (4, 6)),
+    "transformer_context": Case(
+        lambda: Coupling(5, partial(attending, size=(2, 3)), Spline(), context=2),
+        (5, 2, 3),
+        context=2,
+    ),
     "composite": Case(lambda: CompositeTransform([LULinear(4), Coupling(4, mlp)]), (4,)),
 }
 
@@ -166,6 +181,15 @@ FLOWS = {
     "glow_maps": Case(lambda: maps((5, 3, 2), **small), (5, 3, 2)),
     "glow_maps_context": Case(
         lambda: maps((2, 3, 2), context=2, coupling="spline", **small), (2, 3, 2), context=2
+    ),
+    "tokens": Case(
+        lambda: tokens((2, 4, 4), 2, 4, 8, ["channels", "spatial"], subnet=attending), (2, 4, 4)
+    ),
+    "tokens_spline_context": Case(
+        lambda: tokens((1, 2, 6), 1, 2, 8, ["spatial"], "spline", 3, attending), (1, 2, 6), 3
+    ),
+    "tokens_odd": Case(
+        lambda: tokens((1, 3, 9), 3, 2, 8, ["channels"], subnet=attending), (1, 3, 9)
     ),
     "masked_cycle": Case(lambda: masked((1, 5, 4), depth=4, hidden=4, subnet=squeezing), (1, 5, 4)),
     "masked_horizontal": Case(lambda: masked((2, 5, 3), "horizontal", **small), (2, 5, 3)),
