@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help:
 	@echo "make demo   install, train a flow on drawn cats (4 minutes), write a report"
 	@echo "make test   install, check style and types, run the tests"
+	@echo "make bench  install the peers, measure speed and memory beside them (idle machine, half an hour)"
 	@echo "make clean  remove the environment and what was built"
 
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -33,6 +34,13 @@ lint: $(VENV)/.dev
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+$(VENV)/.bench: $(VENV)/.user
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

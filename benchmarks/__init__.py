@@ -1,0 +1,1 @@
+"""Speed and memory beside nflows, normflows, FrEIA and zuko: `python -m benchmarks`."""

@@ -1,0 +1,96 @@
+"""Memory of a training step from few to many couplings, ordinary and reversible.
+
+Counted, not sampled: torch's profiler reports every allocation and release of torch's own
+allocator. What is still there after the step are the gradients of the weights; the peak of all the
+rest is what depth costs beyond weights and gradients. The same numbers come out on every run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import ours, peers
+from benchmarks.measure import batch, build, step_of
+from benchmarks.table import Table
+from benchmarks.timing import interleave, ratios, spread
+from benchmarks.work import OURS, REVERSIBLE, Work
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its own start and stop on stderr
+
+DEPTHS = (8, 64)
+
+
+def allocations(call: Callable[[], object]) -> list[tuple[int, int]]:
+    """Return what a call allocates (+) and releases (-), in order: address and bytes."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    results: Any = profiler.profiler.kineto_results
+    found, left = [], list(results.experimental_event_tree())
+    while left:
+        event = left.pop()
+        left += event.children
+        if event.tag == _EventType.Allocation:
+            found.append((event.start_time_ns, event.extra_fields))
+    found.sort(key=lambda pair: pair[0])
+    return [(fields.ptr, fields.alloc_size) for _, fields in found]
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Return the most bytes that a call holds at once, of those that it also gives back."""
+    changes = allocations(call)
+    open_at: dict[int, int] = {}
+    passing: set[int] = set()
+    for index, (address, size) in enumerate(changes):
+        if size > 0:
+            open_at[address] = index
+        elif address in open_at:
+            passing |= {open_at.pop(address), index}
+    held = peak = 0
+    for index in sorted(passing):
+        held += changes[index][1]
+        peak = max(peak, held)
+    return peak
+
+
+def step(name: str, work: Work, nets: Sequence[nn.Module]) -> Callable[[], None]:
+    """Return the training step of a contender, warmed up and with no gradients held."""
+    flow = build(name, work, nets)
+    take = step_of(flow, batch(work))
+    take()
+    flow.zero_grad(set_to_none=True)
+    return take
+
+
+def memory(work: Work, rounds: int, least: float, depths: tuple[int, int] = DEPTHS) -> Table:
+    """Count the peak of a step at two depths, and time the reversible step beside the ordinary."""
+    few, many = depths
+    table = Table(
+        f"Memory: {replace(work, depth=few)}, and with {many}",
+        "The peak of a training step beyond weights and gradients, counted by torch's profiler; "
+        "and the time of the reversible step against the ordinary one.",
+        ["", f"MB at {few}", f"MB at {many}", "grows", f"time at {few}", f"time at {many}"],
+    )
+    names = work.contenders
+    peers.need(names)
+    cells: dict[str, list[Any]] = {name: [] for name in names}
+    times: list[Any] = []
+    for depth in depths:
+        deep = replace(work, depth=depth)
+        nets = ours.networks(deep)
+        calls = {name: step(name, deep, nets) for name in names}
+        for name, call in calls.items():
+            cells[name].append(peak_bytes(call) / 1e6)
+        if REVERSIBLE in calls:
+            both = {name: calls[name] for name in (OURS, REVERSIBLE)}
+            times.append(spread(ratios(interleave(both, rounds, least), REVERSIBLE, OURS)))
+    for name, (low, high) in cells.items():
+        slower = times if name == REVERSIBLE else [None, None]
+        table.rows.append([name, low, high, high / low, *slower])
+    return table

@@ -1,0 +1,84 @@
+"""Seconds until a command answers and until training takes its first step, in real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from benchmarks.table import Table
+from benchmarks.timing import interleave, spread
+from innflow.errors import InnflowError
+
+ROOT = Path(__file__).resolve().parent.parent
+DONE = 77
+"""Exit code of a process that ends after its first step."""
+
+
+class FirstStep(pl.Callback):
+    """End the process once the first training step is done, as nothing else ends it."""
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Leave at once: what a process does on its way out is not measured."""
+        os._exit(DONE)
+
+
+def run(command: Sequence[str], code: int, threads: int) -> None:
+    """Run a command of innflow in an empty folder.
+
+    Raises:
+        InnflowError: if it ends with another exit code.
+    """
+    program = Path(sys.executable).with_name(command[0])
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(program), *command[1:]],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != code:
+        last = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
+        raise InnflowError(f"{' '.join(command)}: exit code {done.returncode}: {last}")
+
+
+HELP = ("innflow-train", "--help")
+MOONS = (
+    *("innflow-train", "+experiment=moons"),
+    f"+callbacks.first_step._target_={FirstStep.__module__}.{FirstStep.__name__}",
+)
+
+
+def startup(rounds: int, threads: int) -> Table:
+    """Time both, each a process of its own; the rounds of the warm-up fill the disk's cache."""
+    calls = {
+        "`innflow-train --help`": partial(run, HELP, 0, threads),
+        "`innflow-train +experiment=moons` to its first training step": partial(
+            run, MOONS, DONE, threads
+        ),
+    }
+    times = interleave(calls, rounds, least=0.0)
+    return Table(
+        "Start-up",
+        "Wall seconds of whole processes.",
+        ["", "seconds"],
+        [[name, spread(seconds)] for name, seconds in times.items()],
+    )

@@ -1,0 +1,114 @@
+"""Tables of measured numbers, as markdown and as json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.timing import Spread
+
+Cell = str | float | int | Spread | None
+"""Text, a number, a number with its quartiles, or nothing: not measured."""
+
+
+@dataclass
+class Table:
+    """One table of the results.
+
+    Attributes:
+        title: what was measured, on which shapes.
+        about: how to read it.
+        columns: names, the first that of the rows.
+        rows: cells by column.
+        notes: a line each, on what was left out and why.
+    """
+
+    title: str
+    about: str
+    columns: Sequence[str]
+    rows: list[Sequence[Cell]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Render it."""
+        lines = [f"## {self.title}", "", self.about, ""]
+        if self.rows:
+            lines += [_line(self.columns), "|" + "---|" * len(self.columns)]
+            lines += [_line([_text(cell) for cell in row]) for row in self.rows] + [""]
+        lines += [f"- {note}" for note in self.notes] + [""] * bool(self.notes)
+        return "\n".join(lines)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for json, a spread as a map."""
+        cells = [
+            [cell._asdict() if isinstance(cell, Spread) else cell for cell in row]
+            for row in self.rows
+        ]
+        return asdict(self) | {"rows": cells}
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, Spread):
+        return f"**{_number(cell.median)}** ({_number(cell.low)} to {_number(cell.high)})"
+    return cell if isinstance(cell, str) else _number(cell)
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    digits = max(0, 3 - len(f"{abs(value):.0f}".lstrip("0")))  # three that count, from 0.01 on
+    return f"{value:.{digits}f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1e}"
+
+
+def describe(threads: int, packages: Sequence[str]) -> dict[str, str]:
+    """Return what a reader must know of the machine, without its name, and versions."""
+    kind = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "machine": f"{kind}, {os.cpu_count()} cores, {threads} threads",
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", *packages)},
+    }
+
+
+def write(
+    path: Path,
+    about: str,
+    machine: Mapping[str, str],
+    settings: Mapping[str, str],
+    tables: Sequence[Table],
+) -> None:
+    """Write a file of markdown and one of json.
+
+    Args:
+        path: of both, without the suffix.
+        about: how to read the tables.
+        machine: see `describe`.
+        settings: of the run; paths and what is empty are left out.
+        tables: in order.
+    """
+    shown = {name: value for name, value in settings.items() if value and "/" not in value}
+    facts = "; ".join(f"{name} {value}" for name, value in machine.items())
+    asked = ", ".join(f"{name}={value}" for name, value in shown.items())
+    head = f"# Measured\n\n{about}\n\nSettings: {asked}.\nOn {facts}.\n\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text(head + "\n".join(table.markdown() for table in tables))
+    plain = {
+        "machine": dict(machine),
+        "settings": shown,
+        "tables": [table.plain() for table in tables],
+    }
+    path.with_suffix(".json").write_text(json.dumps(plain, indent=1) + "\n")

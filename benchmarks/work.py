@@ -1,0 +1,104 @@
+"""The pieces of work that are compared: shapes, sizes, and who takes part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+BARE = "bare networks"
+BARE_BF16 = "bare networks bf16"
+OURS = "innflow"
+COMPILED = "innflow compiled"
+BF16 = "innflow bf16"
+BF16_COMPILED = "innflow bf16 compiled"
+REVERSIBLE = "innflow reversible"
+NFLOWS = "nflows"
+NORMFLOWS = "normflows"
+FREIA = "FrEIA"
+FREIA_ALL = "FrEIA AllInOne"
+ZUKO = "zuko"
+
+BINS, TAIL = 8, 5.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """One flow on one batch, the same for everyone.
+
+    Attributes:
+        group: what `only=` calls it.
+        coupling: what is done to the half that changes.
+        shape: of one item, (D,) or (C, H, W).
+        batch: items in a batch.
+        hidden: width of the two hidden layers of a coupling network, or its channels.
+        contenders: names of who takes part.
+        depth: number of couplings.
+    """
+
+    group: str
+    coupling: Literal["affine", "spline"]
+    shape: tuple[int, ...]
+    batch: int
+    hidden: int
+    contenders: tuple[str, ...]
+    depth: int = 8
+
+    @property
+    def is_image(self) -> bool:
+        """Whether items are images, and the flow is a Glow."""
+        return len(self.shape) == 3
+
+    @property
+    def dims(self) -> int:
+        """Number of dimensions of an item."""
+        return math.prod(self.shape)
+
+    @property
+    def head(self) -> tuple[int, int]:
+        """Numbers that a coupling network takes in and gives, as features or channels."""
+        changed = self.shape[0] // 2
+        return self.shape[0] - changed, changed * (2 if self.coupling == "affine" else 3 * BINS - 1)
+
+    def __str__(self) -> str:
+        """Say all of it."""
+        if self.is_image:
+            what = f"Glow, images of {'x'.join(map(str, self.shape))}"
+        else:
+            bins = f" ({BINS} bins)" if self.coupling == "spline" else ""
+            what = f"{self.coupling}{bins}, vectors of {self.dims:,}"
+        return f"{what}, batch {self.batch}, hidden {self.hidden}, {self.depth} couplings"
+
+
+_VECTORS = (BARE, OURS, COMPILED, NFLOWS, NORMFLOWS)
+
+WORKS = (
+    Work("affine", "affine", (2,), 256, 64, (*_VECTORS, FREIA, FREIA_ALL, ZUKO)),
+    Work("affine", "affine", (3072,), 64, 512, (*_VECTORS, FREIA, FREIA_ALL, ZUKO)),
+    # AllInOne keeps its permutations as dense matrices, here 9.7 GB of them.
+    Work("affine", "affine", (12288,), 64, 512, (*_VECTORS, FREIA, ZUKO)),
+    # FrEIA 0.2, the newest on the package index, has no splines.
+    Work("spline", "spline", (2,), 256, 64, (*_VECTORS, ZUKO)),
+    Work("spline", "spline", (16,), 256, 64, (*_VECTORS, ZUKO)),
+    Work("spline", "spline", (256,), 256, 64, (*_VECTORS, ZUKO)),
+    Work("spline_large", "spline", (12288,), 64, 64, (BARE, OURS, NFLOWS)),
+)
+
+GLOW = Work(
+    "glow",
+    "affine",
+    (12, 16, 16),
+    64,
+    128,
+    # zuko has flows on vectors only.
+    (
+        *(BARE, BARE_BF16, OURS, COMPILED, BF16, BF16_COMPILED),
+        *(NFLOWS, NORMFLOWS, FREIA_ALL),
+    ),
+)
+
+_MEMORY = (OURS, REVERSIBLE, NFLOWS, NORMFLOWS)
+MEMORY = (
+    Work("memory", "affine", (256,), 256, 64, _MEMORY),
+    Work("memory", "affine", (12, 16, 16), 16, 64, _MEMORY),
+)

@@ -1,0 +1,286 @@
+"""The benchmarks: everyone does the same work, and numbers are formed as the tables say."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import nn
+
+import benchmarks.__main__ as command
+from benchmarks import measure, memory, ours, peers, precision, quality, startup, timing
+from benchmarks.table import Table, write
+from benchmarks.timing import Spread
+from benchmarks.work import (
+    BARE,
+    BARE_BF16,
+    BF16,
+    COMPILED,
+    GLOW,
+    NFLOWS,
+    OURS,
+    REVERSIBLE,
+    WORKS,
+    Work,
+)
+from innflow.config import build, compose_config, register_resolvers, to_plain
+
+INSTALLED = [name for name, package in peers.PACKAGES.items() if find_spec(package)]
+SMALL = {
+    "affine": Work("affine", "affine", (4,), 5, 8, WORKS[0].contenders, depth=2),
+    "spline": Work("spline", "spline", (4,), 5, 8, WORKS[3].contenders, depth=2),
+    "glow": replace(GLOW, shape=(4, 2, 2), batch=5, hidden=8, depth=2),
+}
+FLOWS = [
+    (kind, name)
+    for kind, work in SMALL.items()
+    for name in work.contenders
+    if name in (OURS, BF16) or name in INSTALLED
+]
+
+
+def test_nflows_is_among_the_peers_that_are_tested():
+    assert NFLOWS in INSTALLED
+
+
+@pytest.mark.parametrize(("kind", "name"), FLOWS)
+def test_a_contender_is_a_bijection_with_its_log_det(kind, name):
+    work = SMALL[kind]
+    flow = measure.build(name, work, ours.networks(work))
+    x = measure.batch(work)
+    z, logabsdet = flow(x)
+    assert logabsdet.shape == (len(x),)
+    assert z.flatten(1).shape == (len(x), work.dims)
+    flow.eval()
+    if name == BF16:
+        exact = measure.build(OURS, work, ours.networks(work))
+        torch.testing.assert_close(logabsdet, exact(x)[1], atol=0.1, rtol=0)
+        assert not torch.equal(logabsdet, exact(x)[1])
+        assert z.dtype == logabsdet.dtype == torch.float32
+        return
+    back, _ = flow.inverse(flow(x)[0])
+    torch.testing.assert_close(back, x, atol=1e-4, rtol=1e-4)
+    item = x[:1]
+    jacobian = torch.autograd.functional.jacobian(lambda x: flow(x)[0].flatten(1), item)
+    expected = torch.linalg.slogdet(jacobian.reshape(work.dims, work.dims)).logabsdet
+    torch.testing.assert_close(flow(item)[1][0], expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_step_gives_every_weight_of_everyone_a_gradient(kind):
+    names = tuple(
+        name
+        for name in SMALL[kind].contenders
+        if "compiled" not in name and (name in INSTALLED or name not in peers.PACKAGES)
+    )
+    work = replace(SMALL[kind], contenders=names)
+    assert {BARE, OURS, NFLOWS} <= set(names)
+    nets, x = ours.networks(work), measure.batch(work)
+    assert set(measure.steps(work)) == set(names)
+    for name in names:
+        if name in (BARE, BARE_BF16):
+            flow = (ours.Bare if name == BARE else ours.BareBF16)(work, nets)
+            measure.bare_step(flow)()
+        else:
+            flow = measure.build(name, work, nets)
+            measure.step_of(flow, x)()
+            assert measure.nll(flow, x).isfinite(), name
+        weights = dict(flow.named_parameters())
+        networks = sum(weight.numel() for net in nets for weight in net.parameters())
+        assert sum(weight.numel() for weight in weights.values()) >= networks, name
+        for key, weight in weights.items():
+            if weight.requires_grad:
+                assert weight.grad is not None, (name, key)
+                assert weight.grad.isfinite().all(), (name, key)
+
+
+def test_everyone_computes_with_the_same_networks():
+    work = SMALL["spline"]
+    first, second = ours.networks(work)
+    subnet = ours.hand_out([first, second])
+    given = subnet(*work.head)
+    assert given is not first
+    for one, other in zip(given.parameters(), first.parameters(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="from 3 to"):
+        subnet(3, work.head[1])
+
+
+def test_a_compiled_flow_is_compiled_in_both_directions(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch, "compile", lambda call, *_, **__: taken.append(call) or call)
+    work = SMALL["affine"]
+    flow = measure.build(COMPILED, work, ours.networks(work))
+    assert len(taken) == 2
+    x = measure.batch(work)
+    torch.testing.assert_close(flow.inverse(flow(x)[0])[0], x, atol=1e-4, rtol=1e-4)
+
+
+def test_rounds_rotate_and_short_calls_are_repeated():
+    now, log = [0.0], []
+
+    def call(name, seconds):
+        log.append(name)
+        now[0] += seconds
+
+    costs = {"a": 1.0, "b": 0.25, "c": 2.0}
+    calls = {name: lambda n=name, s=cost: call(n, s) for name, cost in costs.items()}
+    times = timing.interleave(calls, rounds=4, least=1.0, clock=lambda: now[0])
+    assert times == {name: [cost] * 4 for name, cost in costs.items()}
+    measured = log[3 * timing.WARM_UP :]
+    order = [name for i, name in enumerate(measured) if i == 0 or measured[i - 1] != name]
+    # The last of a round and the first of the next are the same call twice: a b c|b c a|c a b|a b c
+    assert "".join(order) == "abcbcacababc"
+    assert measured.count("b") == 4 * measured.count("a")
+
+
+def test_ratios_are_formed_within_a_round():
+    times = {"a": [2.0, 30.0, 2.0], "b": [1.0, 10.0, 1.0]}
+    assert timing.ratios(times, "a", "b") == [2.0, 3.0, 2.0]
+    assert timing.spread([4.0, 1.0, 2.0, 3.0, 5.0]) == Spread(3.0, 2.0, 4.0)
+
+
+def test_a_missing_peer_is_one_line_that_says_how_to_install_it(monkeypatch, refused):
+    for package in ("normflows", "zuko"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with refused("zuko, normflows not installed", "pip install 'innflow[bench]'"):
+        peers.need((BARE, OURS, "zuko", "normflows"))
+    with refused("pip install 'innflow[bench]'"):
+        command.main(["only=precision"])
+    peers.need((BARE, OURS, NFLOWS))
+
+
+def test_unknown_settings_are_refused(refused):
+    with refused("roudns is unknown", "rounds"):
+        command.main(["roudns=3"])
+    with refused("only=aline is unknown", "affine"):
+        command.main(["only=aline"])
+
+
+def test_a_table_renders_and_survives_json(tmp_path):
+    table = Table("Work", "How to read it.", ["", "ms", "ratio", "grows", "count"])
+    table.rows.append(["one", Spread(12.345, 11.0, 14.0), 0.0123, None, 12345])
+    table.notes.append("zuko left out: no images")
+    text = table.markdown()
+    assert "| one | **12.3** (11.0 to 14.0) | 0.012 |  | 12,345 |" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {6}
+    assert text.endswith("- zuko left out: no images\n")
+    write(tmp_path / "new" / "r", "About.", {"torch": "2"}, {"a": "1", "b": "/x", "c": ""}, [table])
+    assert "Settings: a=1.\nOn torch 2.\n" in (tmp_path / "new" / "r.md").read_text()
+    plain = json.loads((tmp_path / "new" / "r.json").read_text())
+    assert plain["settings"] == {"a": "1"}
+    assert plain["tables"][0]["rows"][0][1] == {"median": 12.345, "low": 11.0, "high": 14.0}
+
+
+def test_the_command_writes_what_it_has_after_every_table(tmp_path, monkeypatch):
+    work = replace(SMALL["affine"], contenders=(BARE, OURS, NFLOWS))
+
+    def plan(rounds, least, threads):
+        yield "affine", lambda: measure.training(work, rounds, 0.0)
+        yield "glow", lambda: 1 / 0
+
+    monkeypatch.setattr(command, "plan", plan)
+    monkeypatch.setattr(command, "describe", lambda *_: {"torch": "2"})
+    monkeypatch.setattr(peers, "PACKAGES", {NFLOWS: "nflows"})
+    with pytest.raises(ZeroDivisionError):
+        command.main([f"out={tmp_path}", "threads=1", "rounds=2"])
+    rows = json.loads((tmp_path / "results.json").read_text())["tables"][0]["rows"]
+    assert [row[0] for row in rows] == [BARE, OURS, NFLOWS]
+    assert rows[0][2] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert rows[2][3] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert all(row[1]["median"] > 0 for row in rows)
+    assert "| **1.00** (1.00 to 1.00) |" in (tmp_path / "results.md").read_text()
+
+
+def test_compiled_flows_need_a_compiler(monkeypatch):
+    monkeypatch.setattr(measure.shutil, "which", lambda name: None)
+    work, notes = measure.possible(replace(SMALL["affine"], contenders=(BARE, OURS, COMPILED)))
+    assert work.contenders == (BARE, OURS)
+    assert "g++" in notes[0]
+
+
+def test_sampling_is_measured_against_the_log_prob_of_as_many():
+    work = replace(SMALL["glow"], contenders=(BARE, OURS, NFLOWS))
+    table = measure.sampling(work, rounds=2, least=0.0, images=6)
+    assert [row[0] for row in table.rows] == [OURS, NFLOWS]
+    assert table.rows[1][4] == Spread(1.0, 1.0, 1.0)
+
+
+def test_the_peak_is_exact_and_leaves_out_what_stays():
+    kept = []
+
+    def call():
+        a = torch.empty(1000)
+        b = torch.empty(500)
+        del a
+        kept.append(torch.empty(100_000))
+        c = torch.empty(200)
+        assert len(b) + len(c) == 700
+
+    assert memory.peak_bytes(call) == 4 * 1500
+
+
+def test_memory_grows_with_depth_unless_activations_are_dropped():
+    names = (OURS, REVERSIBLE, NFLOWS)
+    work = Work("memory", "affine", (8,), 256, 8, names)
+    table = memory.memory(work, rounds=1, least=0.0, depths=(2, 8))
+    grows = {row[0]: row[3] for row in table.rows}
+    assert grows[OURS] > 2.5
+    assert grows[NFLOWS] > 2.5
+    assert grows[REVERSIBLE] < 1.5
+    assert [len(row) for row in table.rows] == [6, 6, 6]
+    assert table.rows[1][5].median > 0
+
+
+def test_augmentation_is_measured_against_torchvision(monkeypatch):
+    rates = {"whole": [20.0, 30.0], "image by image": [10.0, 3.0]}
+    monkeypatch.setattr(command.augmentation, "measure", lambda rounds: rates)
+    rows = command.augment(2).rows
+    assert [row[2].median for row in rows] == [6.0, 1.0]
+
+
+def test_bits_per_dim_in_both_precisions():
+    work = replace(SMALL["glow"], batch=16)
+    table = precision.precision(work, count=2, images=16)
+    assert len(table.rows) == 3
+    assert all(0 < float(row[1]) < 12 for row in table.rows)
+
+    class Identity(nn.Module):
+        def forward(self, x):
+            return x, torch.zeros(len(x))
+
+    bits = precision.bits_per_dim(Identity(), torch.zeros(20, *work.shape), work)
+    assert bits == pytest.approx(8 + 0.5 * math.log2(2 * math.pi), abs=1e-5)
+
+
+def test_quality_is_in_bits_of_the_8_bit_image():
+    images = torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8)
+    uniform = quality.evaluate(lambda pixels: -48 * math.log(256) * torch.ones(len(pixels)), images)
+    assert uniform == pytest.approx({"bin centres": 8.0, "uniform noise": 8.0})
+    density = quality.density_of_ours(lambda x: (x.flatten(1), torch.zeros(len(x))))
+    x = (images + 0.5) / 256 - 0.5
+    nats = 0.5 * (x.square() + math.log(2 * math.pi)).flatten(1).sum(dim=1).mean()
+    exact = 8 + float(nats) / (48 * math.log(2))
+    assert quality.evaluate(density, images, draws=1)["bin centres"] == pytest.approx(exact)
+
+
+def test_the_first_training_step_ends_the_process(monkeypatch):
+    register_resolvers()
+    node = to_plain(compose_config("train", list(startup.MOONS[1:])))["callbacks"]["first_step"]
+    callback = build(node, "callbacks.first_step")
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    callback.on_train_batch_end(None, None, None, None, 0)
+    assert codes == [startup.DONE]
+
+
+def test_a_process_that_fails_says_so(refused):
+    with refused("exit code 2", "nonsense"):
+        startup.run(("innflow-train", "nonsense=1"), 0, threads=1)
