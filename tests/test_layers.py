@@ -52,7 +52,7 @@ ONLY_IN = {
     "sklearn": "metric score figure data analysis",
     "torchvision": "data commands",
     "fsspec": "data",
-    "kornia": "data",
+    "webdataset": "data",
     "hydra": "config commands cli",
     "omegaconf": "config rundir commands cli",
     "pydantic": "config",

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from innflow import Objective, flow
 from innflow.app import Density
-from innflow.callback import Guard
+from innflow.callback import Guard, Progress
+from innflow.callback.guard import _Answer
 from innflow.data.toy import Toy
 from innflow.errors import InnflowError
 from innflow.objective import nll
@@ -97,3 +103,77 @@ def test_held_out_data_that_are_not_finite_stop_the_run(data, fit, refused):
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
     with refused("val/nll=nan", "not finite"):
         fit(app, data, max_steps=40, limit_val_batches=1.0, callbacks=[Guard()])
+
+
+class Late(Guard):
+    """A guard on a device whose answers arrive when they are waited for."""
+
+    def _ask(self, trainer, what, finite):
+        answer = _Answer.of(finite, trainer.global_step, what)
+        answer.event = SimpleNamespace(query=lambda: False, synchronize=lambda: None)
+        self._waiting.append(answer)
+        self._read(trainer)
+
+
+def test_late_answers_are_read_before_a_checkpoint_is_written(data, fit, tmp_path):
+    app = faulty(3, float("nan"))
+    keep = ModelCheckpoint(tmp_path, "best", every_n_train_steps=2, save_last=True)
+    with pytest.raises(InnflowError, match=r"step 3: .*train/odd=nan"):
+        fit(app, data, max_steps=10, callbacks=[Late(), keep], enable_checkpointing=True)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+
+
+def test_late_answers_are_read_before_validation_and_at_the_end(data, fit, refused):
+    # 6 batches an epoch, a validation after each.
+    with refused("step 3:"):
+        fit(faulty(3, float("nan")), data, max_steps=7, callbacks=[Late()])
+    with refused("step 3:"):
+        fit(faulty(3, float("nan")), data, max_steps=5, limit_val_batches=0, callbacks=[Late()])
+
+
+class Reads(TorchDispatchMode):
+    """Counts values that are read from tensors, which on an accelerator waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+class Watch(pl.Callback):
+    """Counts reads in training steps; stands first and last among the callbacks."""
+
+    def __init__(self, reads):
+        self.reads = reads
+
+    def on_train_batch_start(self, *args):
+        self.reads.__enter__()
+
+
+class Unwatch(Watch):
+    def on_train_batch_end(self, *args):
+        self.reads.__exit__(None, None, None)
+
+    def on_train_batch_start(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(("guard", "least"), [(Late, 0), (Guard, 2)])
+def test_no_training_step_waits_for_the_device(guard, least, data, fit):
+    reads = Reads()
+    app = Density(flow.vector(2, depth=2, hidden=(4,)), optimizer=partial(torch.optim.SGD, lr=1e-3))
+    bar = Progress(refresh_rate=100)
+    fit(
+        app,
+        data,
+        max_steps=5,
+        gradient_clip_val=1.0,
+        callbacks=[Watch(reads), guard(), bar, Unwatch(reads)],
+        enable_progress_bar=True,
+    )
+    assert reads.count == 5 * least

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from innflow.callback import DropoutOnOverfit
@@ -17,14 +18,19 @@ def net() -> MLP:
     return MLP(2, 2, hidden=[4], dropout=0.0)
 
 
-def validate(callback: DropoutOnOverfit, net: nn.Module, *values: float) -> list[float]:
+def validate(
+    callback: DropoutOnOverfit, net: nn.Module, *values: float, callbacks: tuple = ()
+) -> list[float]:
     """Return the dropout rate after each validation; the weights count them."""
     rates = []
     for value in values:
         with torch.no_grad():
             net.layers[0].bias += 1
         trainer = SimpleNamespace(
-            callback_metrics={"val/nll": torch.tensor(value)}, sanity_checking=False, global_step=1
+            callback_metrics={"val/nll": torch.tensor(value)},
+            sanity_checking=False,
+            global_step=1,
+            callbacks=callbacks,
         )
         callback.on_validation_end(trainer, net)
         rates.append(next(m.p for m in net.modules() if isinstance(m, nn.Dropout)))
@@ -43,6 +49,16 @@ def test_training_goes_on_from_the_best_weights(net):
     callback = DropoutOnOverfit(rates=[0.1], patience=2)
     validate(callback, net, 3.0, 2.0, 2.5, 2.6)
     assert torch.allclose(net.layers[0].bias, start + 2)
+
+
+def test_a_run_is_not_stopped_before_the_new_rate_had_its_chance(net):
+    stopping = EarlyStopping("val/nll", patience=3)
+    stopping.wait_count = 2
+    callback = DropoutOnOverfit(rates=[0.1], patience=2)
+    validate(callback, net, 3.0, 2.0, 2.5, callbacks=(stopping,))
+    assert stopping.wait_count == 2
+    validate(callback, net, 2.6, callbacks=(stopping,))
+    assert stopping.wait_count == 0
 
 
 def test_a_resumed_run_has_the_rate_and_the_best_weights(net):

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import affine
 
-from innflow.data.augment import AMOUNTS, build_augment
+from innflow.data.augment import AMOUNTS, build_augment, warp
 from innflow.data.images import Images
 from innflow.errors import InnflowError
 
@@ -62,6 +64,56 @@ def test_values_stay_integers_and_borders_are_mirrored():
     assert torch.equal(floats, floats.round())
     assert floats.min() >= 0
     assert floats.max() <= 255
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_one_interpolation_equals_torchvision_on_each_image(size, mirrored):
+    x = torch.nn.functional.interpolate(copies(4).float(), size=size, mode="bilinear").round()
+    turn, scale = torch.tensor([10.0, -40.0, 0.0, 25.0]), torch.tensor([1.0, 0.8, 1.2, 1.1])
+    shear = torch.tensor([[0.0, 5.0, -15.0, 8.0], [3.0, -7.0, 0.0, 8.0]])
+    flips = torch.full((4, 1, 1, 1), mirrored)
+    ours = warp(x.to(torch.uint8), turn, scale, shear, flips)
+    assert ours.dtype == torch.uint8
+    for row in range(4):
+        image = x[row].flip(-1) if mirrored else x[row]
+        mode, slant = InterpolationMode.BILINEAR, shear[:, row].tolist()
+        settings = (float(turn[row]), [0, 0], float(scale[row]), slant, mode)
+        theirs = affine(image, *settings)
+        # What comes from outside is black to them; ours is mirrored there.
+        inside = affine(torch.ones_like(image), *settings) > 0.9999
+        assert inside.float().mean() > 0.5
+        assert (ours[row] - theirs)[inside].abs().max() < 0.53
+
+
+def test_what_comes_from_outside_is_mirrored_at_the_border():
+    x = copies(1).float()
+    wide = torch.cat([x.flip(-1), x, x.flip(-1)], -1)
+    wide = torch.cat([wide.flip(-2), wide, wide.flip(-2)], -2)
+    values = torch.tensor([30.0]), torch.tensor([0.8]), torch.tensor([[10.0], [5.0]])
+    assert torch.equal(warp(x, *values), warp(wide, *values)[..., 32:64, 32:64])
+
+
+def test_amounts_are_drawn_evenly_between_their_limits(monkeypatch):
+    seen = []
+    monkeypatch.setattr("innflow.data.augment.warp", lambda x, *drawn: seen.append(drawn) or x)
+    build_augment(list(AMOUNTS))(torch.zeros(4000, 1, 1, 1, dtype=torch.uint8))
+    turn, scale, shear, mirrored = seen[0]
+    for drawn, centre, most in ((turn, 0, 10), (scale, 1, 0.1), (shear[0], 0, 5), (shear[1], 0, 5)):
+        relative = (drawn - centre) / most
+        assert relative.abs().max() <= 1
+        assert abs(relative.mean()) < 0.05
+        assert abs(relative.var() - 1 / 3) < 0.03
+    assert abs(mirrored.float().mean() - 0.5) < 0.05
+    assert torch.corrcoef(torch.stack([turn, scale, *shear])).tril(-1).abs().max() < 0.08
+
+
+def test_a_flip_alone_comes_with_the_same_numbers_as_ever():
+    x = torch.arange(24, dtype=torch.uint8).view(4, 1, 2, 3)
+    torch.manual_seed(3)
+    chosen = torch.rand(4, 1, 1, 1) < 0.5
+    torch.manual_seed(3)
+    assert torch.equal(build_augment(["flip"])(x), torch.where(chosen, x.flip(-1), x))
 
 
 def test_grey_images_too():

@@ -106,6 +106,37 @@ def test_worker_processes_deliver_the_same_items():
     assert data.test_dataloader().persistent_workers
 
 
+class Starter(Watcher):
+    """Looks at a first batch, as flows do."""
+
+    def on_train_start(self) -> None:
+        next(iter(self.trainer.train_dataloader))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_look_at_a_first_batch_takes_nothing_from_the_first_epoch(workers):
+    model = Starter()
+    quiet_trainer().fit(model, Numbers(workers=workers))
+    assert len(torch.cat(model.seen["train"]).unique()) == 176
+    assert len(torch.cat(model.seen["val"])) == 20
+
+
+def test_batches_are_pinned_for_a_gpu_alone(monkeypatch):
+    assert not Numbers().train_dataloader().pin_memory
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Numbers().train_dataloader().pin_memory
+
+
+def test_the_augmented_batch_is_the_one_on_the_device(monkeypatch):
+    calls = []
+    monkeypatch.setattr(Numbers, "augment", lambda self, x: calls.append(x) or x)
+    model = Watcher()
+    quiet_trainer().fit(model, Numbers())
+    assert [len(x) for x in calls] == [8] * 22  # whole batches, each once
+    assert all(x is y for x, y in zip(calls, model.seen["train"], strict=True))
+
+
 def test_augments_in_training_only():
     data, model = Numbers(), Watcher()
     trainer = quiet_trainer()

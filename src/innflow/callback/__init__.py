@@ -6,6 +6,7 @@ from innflow.callback.find import FindBatchSize, FindLearningRate
 from innflow.callback.guard import Guard
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.overfit import DropoutOnOverfit
+from innflow.callback.progress import Progress
 
 __all__ = [
     "Clock",
@@ -15,4 +16,5 @@ __all__ = [
     "Guard",
     "MetricsCSV",
     "MovingAverage",
+    "Progress",
 ]

@@ -1,6 +1,10 @@
-"""Stop a run on a loss that is not finite, before it reaches the weights."""
+"""Stop a run on a loss that is not finite, before it reaches a checkpoint."""
 
 from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -9,47 +13,108 @@ from torch import Tensor
 from innflow.errors import InnflowError
 
 
-class Guard(pl.Callback):
-    """Check the loss before every backward pass, and the likelihood of held-out data.
+@dataclass
+class _Answer:
+    """Whether something was finite, on its way from the device."""
 
-    The weights and the checkpoints are still those of the last good step then. Nothing is skipped
-    or averaged away: a flow whose loss was infinite once has a reason, which more steps hide.
+    value: Tensor
+    step: int
+    what: str
+    event: Any
+
+    @classmethod
+    def of(cls, finite: Tensor, step: int, what: str) -> _Answer:
+        """Send for it."""
+        if finite.device.type == "cpu":
+            return cls(finite, step, what, None)
+        value = finite.to("cpu", non_blocking=True)
+        event = torch.get_device_module(finite.device).Event()
+        event.record()
+        return cls(value, step, what, event)
+
+    def arrived(self) -> bool:
+        """Whether it can be read without waiting."""
+        return self.event is None or self.event.query()
+
+    def finite(self) -> bool:
+        """Wait for it and read it."""
+        if self.event is not None:
+            self.event.synchronize()
+        return bool(self.value)
+
+
+class Guard(pl.Callback):
+    """Check the loss and the gradients of every step, and the likelihood of held-out data.
+
+    On a CPU the weights are still those of the last good step when it stops. On an accelerator no
+    step waits for the answer: it is read when it has arrived, and always before a validation or a
+    checkpoint. So on every device the checkpoints are good. Nothing is skipped or averaged away: a
+    flow whose loss was infinite once has a reason, which more steps hide.
 
     Raises:
         InnflowError: with the step, the terms that are not finite and the last good checkpoint.
     """
 
+    def __init__(self) -> None:
+        self._waiting: deque[_Answer] = deque()
+
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
-        """Raise where the loss is not finite."""
-        if not bool(torch.isfinite(loss)):
-            self._stop(trainer, "train/")
+        """Ask whether the loss is finite."""
+        self._ask(trainer, "the loss", torch.isfinite(loss))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Raise where a gradient is not finite: clipping by an infinite norm gives NaN weights."""
+        """Ask whether the gradients are: clipping by an infinite norm gives NaN weights."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        norms = torch._foreach_norm(gradients)
-        if gradients and not bool(torch.stack(norms).isfinite().all()):
-            self._stop(trainer, "train/", what="a gradient")
+        if gradients:
+            norms = torch._foreach_norm(gradients)
+            self._ask(trainer, "a gradient", torch.stack(norms).isfinite().all())
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Read all answers."""
+        self._read(trainer, wait=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Read all answers."""
+        self._read(trainer, wait=True)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Read all answers before anything is written."""
+        self._read(trainer, wait=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise where a validation metric is not finite, before it is saved as the best."""
         if not all(bool(torch.isfinite(v)) for v in trainer.callback_metrics.values()):
             self._stop(trainer, "val/")
 
+    def _ask(self, trainer: pl.Trainer, what: str, finite: Tensor) -> None:
+        self._waiting.append(_Answer.of(finite, trainer.global_step, what))
+        self._read(trainer)
+
+    def _read(self, trainer: pl.Trainer, wait: bool = False) -> None:
+        while self._waiting and (wait or self._waiting[0].arrived()):
+            answer = self._waiting.popleft()
+            if not answer.finite():
+                self._stop(trainer, "train/", answer.what, answer.step)
+
     @staticmethod
-    def _stop(trainer: pl.Trainer, stage: str, what: str = "the loss") -> None:
+    def _stop(
+        trainer: pl.Trainer, stage: str, what: str = "the loss", step: int | None = None
+    ) -> None:
         terms = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
             if name.startswith(stage) and not bool(torch.isfinite(value))
         }
         named = ", ".join(f"{name}={value}" for name, value in terms.items()) or what
+        at = trainer.global_step if step is None else step
         raise InnflowError(
-            f"training stopped at step {trainer.global_step}: {named} is not finite; last good "
+            f"training stopped at step {at}: {named} is not finite; last good "
             f"checkpoint: {last_checkpoint(trainer) or 'none yet'}. Try a smaller optimizer.lr, "
             "or a smaller trainer.gradient_clip_val"
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
@@ -80,6 +81,9 @@ class DropoutOnOverfit(pl.Callback):
         self.raised, self.idle = self.raised + 1, 0
         pl_module.load_state_dict(self.weights)
         self._set(pl_module)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):
+                callback.wait_count = 0  # the next rate has its own chance to improve
         log.info(
             "step %d: held-out data got worse, dropout is now %g",
             trainer.global_step,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from innflow.data.base import check_choice
@@ -33,6 +34,8 @@ class Augment(nn.Module):
     between two others. A flip interpolates nothing. Resampling replaces a share of the values by
     uniform ones, which leaves a model of the background (Ren et al., arXiv:1906.02845).
 
+    All is drawn and done where the batch lies, and nothing waits for the device.
+
     Args:
         amounts: Name -> amount. The flip is a probability; for the others the amount is drawn
             uniformly between minus and plus it (degrees; a zoom of 0.1 is 0.9 to 1.1).
@@ -41,27 +44,21 @@ class Augment(nn.Module):
     def __init__(self, amounts: Mapping[str, float]) -> None:
         super().__init__()
         self.amounts = dict(amounts)
-        zoom, shear, rotate = (self.amounts.get(key, 0.0) for key in ("zoom", "shear", "rotate"))
-        self.affine: nn.Module | None = None
-        if zoom or shear or rotate:
-            # Imported here: it takes a second, and most uses of the package need none of it.
-            from kornia.augmentation import RandomAffine
-
-            self.affine = RandomAffine(
-                degrees=rotate,
-                scale=(1 - zoom, 1 + zoom),
-                shear=torch.tensor([-shear, shear, -shear, shear]),
-                padding_mode="reflection",
-                p=1.0,
-            )
+        self.warps = any(name in self.amounts for name in ("zoom", "shear", "rotate"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images (B, C, H, W), 0 to 255, varied one by one, in the type they came in."""
+        mirrored = None
         if "flip" in self.amounts:
             mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < self.amounts["flip"]
+        if self.warps:
+            zoom, shear, turn = (
+                self.amounts.get(name, 0.0) for name in ("zoom", "shear", "rotate")
+            )
+            drawn = 2 * torch.rand(4, len(x), device=x.device) - 1
+            x = warp(x, turn * drawn[0], 1 + zoom * drawn[1], shear * drawn[2:], mirrored)
+        elif mirrored is not None:
             x = torch.where(mirrored, x.flip(-1), x)
-        if self.affine is not None:
-            x = self.affine(x.float()).round().clamp(0, 255).to(x.dtype)
         if "resample" in self.amounts:
             chosen = torch.rand(x.shape, device=x.device) < self.amounts["resample"]
             x = torch.where(chosen, torch.randint_like(x, 256), x)
@@ -70,6 +67,51 @@ class Augment(nn.Module):
     def extra_repr(self) -> str:
         """Return the amounts, for repr."""
         return ", ".join(f"{name}={amount:g}" for name, amount in self.amounts.items())
+
+
+def warp(
+    x: Tensor, turn: Tensor, scale: Tensor, shear: Tensor, mirrored: Tensor | None = None
+) -> Tensor:
+    """Shear, scale and rotate each image about its centre, in one bilinear interpolation.
+
+    Args:
+        x: Images (B, C, H, W), 0 to 255, of any type.
+        turn: Clockwise, in degrees, (B,).
+        scale: Above 1 the picture grows, (B,).
+        shear: Along x, then along y, in degrees, (2, B).
+        mirrored: Which are mirrored left to right before, (B, 1, 1, 1); by default none.
+
+    Returns:
+        Images of the same shape and type, rounded to whole numbers.
+    """
+    across, down = shear.deg2rad().tan()
+    cos, sin = turn.deg2rad().cos() / scale, turn.deg2rad().sin() / scale
+    height, width = x.shape[-2:]
+    both = 1 + across * down
+    # The inverse map: where in the image a pixel of the result comes from, both from -1 to 1.
+    from_x = [both * cos - across * sin, (both * sin + across * cos) * (height / width)]
+    from_y = [(down * cos - sin) * (width / height), down * sin + cos]
+    if mirrored is not None:
+        sign = 1 - 2 * mirrored.flatten().float()
+        from_x = [sign * entry for entry in from_x]
+    grid = torch.empty(len(x), height, width, 2, device=x.device)
+    columns, rows = _centres(width, x.device), _centres(height, x.device)
+    for axis, (along_row, along_column) in enumerate((from_x, from_y)):
+        # Written side by side: an affine map is a sum of what each row and each column adds.
+        torch.add(
+            (along_row[:, None] * columns)[:, None, :],
+            (along_column[:, None] * rows)[:, :, None],
+            out=grid[..., axis],
+        )
+    y = F.grid_sample(x.float(), grid, padding_mode="reflection", align_corners=False)
+    y = y.round_().clamp_(0, 255)
+    # By way of 16 bits, which takes two thirds of the time on a CPU.
+    return y.to(torch.int16).to(x.dtype) if x.dtype == torch.uint8 else y.to(x.dtype)
+
+
+def _centres(count: int, device: torch.device) -> Tensor:
+    """Return the centres of so many pixels that fill -1 to 1."""
+    return (2 * torch.arange(count, device=device) + 1) / count - 1
 
 
 def build_augment(chosen: Sequence[str] | Mapping[str, Any] | None) -> Augment | None:

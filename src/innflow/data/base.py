@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from innflow.data.general import Beside, check_disjoint
-from innflow.data.sets import GENERAL, Batch, PartsSet, Role
+from innflow.data.sets import GENERAL, Batch, PartsSet
+from innflow.data.sets import Role as Role
 from innflow.errors import InnflowError
 
 
@@ -102,7 +103,18 @@ class PartsDataModule(LightningDataModule):
         self.setup()
         return self._sets
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    @property
+    def rank_batch_size(self) -> int:
+        """Number of items in a batch of one rank."""
+        world = self.trainer.world_size if self.trainer is not None else 1
+        if self.batch_size % world:
+            raise InnflowError(
+                f"data.batch_size={self.batch_size} is not divisible by {world} ranks: "
+                f"give a multiple of {world}"
+            )
+        return self.batch_size // world
+
+    def train_dataloader(self) -> Iterable[Batch]:
         """Return shuffled whole batches of the training items."""
         return self._loader(self.sets()["train"], train=True)
 
@@ -121,12 +133,7 @@ class PartsDataModule(LightningDataModule):
         return batch
 
     def _loader(self, items: PartsSet, train: bool = False) -> DataLoader[Batch]:
-        world = self.trainer.world_size if self.trainer is not None else 1
-        if self.batch_size % world:
-            raise InnflowError(
-                f"data.batch_size={self.batch_size} is not divisible by {world} ranks: "
-                f"give a multiple of {world}"
-            )
+        batch_size = self.rank_batch_size
         if train and len(items) < self.batch_size:
             raise InnflowError(
                 f"data.batch_size={self.batch_size} is more than the {len(items)} training items: "
@@ -135,9 +142,10 @@ class PartsDataModule(LightningDataModule):
         served: Dataset[Batch] = items
         if train and self._general is not None:
             served = Beside(items, self._general)
-        return DataLoader(
+        make = _LazyLoader if self.workers else DataLoader
+        return make(
             served,
-            batch_size=self.batch_size // world,
+            batch_size=batch_size,
             shuffle=train,
             drop_last=train,
             collate_fn=_as_it_is,
@@ -145,6 +153,18 @@ class PartsDataModule(LightningDataModule):
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class _LazyLoader(DataLoader[Batch]):
+    """A loader that leaves its workers alone until its first batch is asked for.
+
+    Persistent workers serve one iteration at a time, and Lightning begins its own before the flow
+    has looked at a first batch: that batch would be missing from the first epoch, and with it the
+    epoch's end and its validation.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -398,7 +398,7 @@ def _decode_all(
     yield from track(map_threads(load, paths, threads), "decoding images", len(paths))
 
 
-def map_threads(function: Callable[[Any], T], items: Sequence[Any], threads: int) -> Iterator[T]:
+def map_threads(function: Callable[[Any], T], items: Iterable[Any], threads: int) -> Iterator[T]:
     """Yield the results of a function in order, with a bounded number of them in memory."""
     remaining = iter(items)
     with ThreadPoolExecutor(threads) as pool:

@@ -96,17 +96,26 @@ def _walk(root: Path) -> Iterator[str]:
         yield from ((below / file).as_posix() for file in files)
 
 
+def connect(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, asked anew each time, and the path on it.
+
+    Raises:
+        Exception: of any kind, for `explain`.
+    """
+    scheme, _, path = url.partition("://")
+    options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
+    files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
+    return files, path
+
+
 def _open_remote(root: str) -> Storage:
     root = root.rstrip("/")
-    scheme, _, base = root.partition("://")
-    options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
+    scheme = root.partition("://")[0]
     try:
-        files = fsspec.filesystem(
-            scheme, skip_instance_cache=True, use_listings_cache=False, **options
-        )
+        files, base = connect(root)
         found = files.find(base, detail=True)
     except Exception as error:
-        raise _explain(root, error) from error
+        raise explain(root, error) from error
 
     entries = []
     for path, info in found.items():
@@ -123,13 +132,13 @@ def _open_remote(root: str) -> Storage:
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:
-            raise _explain(root, error) from error
+            raise explain(root, error) from error
 
     url = f"{scheme}://{folder}"
     return Storage(url, True, sorted(entries, key=lambda entry: entry.path), read)
 
 
-def _explain(root: str, error: Exception) -> InnflowError:
+def explain(root: str, error: Exception) -> InnflowError:
     """Turn what a remote file system raised into what, where and what to do."""
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError):
@@ -143,5 +152,5 @@ def _explain(root: str, error: Exception) -> InnflowError:
     elif "Connect" in kind or "Timeout" in kind or "HTTPClient" in kind:
         line = f"cannot reach the server ({error}): check the network and AWS_ENDPOINT_URL"
     else:
-        line = f"cannot be read ({kind}: {error}): check data.root and AWS_ENDPOINT_URL"
+        line = f"cannot be read ({kind}: {error}): check the address and AWS_ENDPOINT_URL"
     return InnflowError(" ".join(f"{root}: {line}".split()))
