@@ -198,7 +198,9 @@ def test_a_config_refuses_keys_that_it_does_not_have(config):
 def test_stamp_is_the_same_in_this_process_and_its_children(monkeypatch):
     monkeypatch.delenv(STAMP, raising=False)
     register_resolvers()
-    cfg = OmegaConf.create({"a": "${stamp:}", "b": "${stamp:}", "p": "${lightning_precision:native}"})
+    cfg = OmegaConf.create(
+        {"a": "${stamp:}", "b": "${stamp:}", "p": "${lightning_precision:native}"}
+    )
     assert cfg.a == cfg.b == os.environ[STAMP]
     assert cfg.p in ("32-true", "bf16-mixed")
 

@@ -159,6 +159,8 @@ def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.T
         for name, node in config["callbacks"].items()
         if node is not None
     ]
+    if config["trainer"].get("enable_progress_bar") is False:
+        callbacks = [each for each in callbacks if not isinstance(each, pl.callbacks.ProgressBar)]
     make = build({**config["trainer"], "_partial_": True}, "trainer")
     with refusals("trainer"):
         return make(logger=loggers, callbacks=[*callbacks, clock], default_root_dir=str(run_dir))
