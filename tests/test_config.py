@@ -11,6 +11,7 @@ from innflow.config import (
     build,
     check,
     check_trusted,
+    compose_config,
     lightning_precision,
     nodes,
     one_line,
@@ -210,6 +211,13 @@ def test_precision_is_named_as_lightning_does(refused):
     assert lightning_precision("bf16") == "bf16-mixed"
     with refused("precision=16", "takes 32, bf16 or native"):
         lightning_precision(16)
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32", True), ("bf16", False)])
+def test_the_optimizer_is_fused_where_lightning_can_clip_it(precision, fused):
+    register_resolvers()
+    config = to_plain(compose_config("train", [f"precision={precision}", "run_dir=x"]))
+    assert config["optimizer"]["fused"] is fused
 
 
 def test_to_plain_resolves_everything():

@@ -34,9 +34,10 @@ VERSION_BASE = "1.3"
 
 
 def register_resolvers() -> None:
-    """Make `${stamp:}` and `${lightning_precision:}` known to every config; idempotent."""
+    """Make the functions that values of configs call known to OmegaConf; idempotent."""
     OmegaConf.register_new_resolver("stamp", stamp, replace=True)
     OmegaConf.register_new_resolver("lightning_precision", lightning_precision, replace=True)
+    OmegaConf.register_new_resolver("fits_fused", fits_fused, replace=True)
 
 
 def stamp() -> str:
@@ -58,6 +59,11 @@ def lightning_precision(precision: int | str) -> str:
     if str(precision) == "native":
         precision = "bf16" if _multiplies_bfloat16() else 32
     return "bf16-mixed" if precision == "bf16" else "32-true"
+
+
+def fits_fused(precision: int | str) -> bool:
+    """Return whether a fused optimizer fits one of Lightning's precisions: no mixed one."""
+    return "mixed" not in str(precision)
 
 
 def _multiplies_bfloat16() -> bool:
