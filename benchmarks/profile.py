@@ -2,7 +2,7 @@
 
     python -m benchmarks.profile [threads=2] [steps=30] [out=docs]
 
-Forward, loss, backward and fused Adam of a vector flow, a spline flow and a Glow, without a trainer.
+Forward, loss, backward and fused Adam of vector flows, a spline flow and a Glow, without trainer.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ FAMILIES = {
         *("square", "neg", "sigmoid", "softplus", "ge", "le", "lt", "gt", "eq", "bitwise", "rsub"),
     ),
 }
-ABOUT = """Shares of the time that torch's profiler finds in the operations of a step; the profiler itself
-makes small operations look slower than they are. What is neither an operation nor the update of the
+ABOUT = """Shares of the time that torch's profiler finds in the operations of a step. It makes
+small operations look slower than they are. What is neither an operation nor the update of the
 weights is Python and autograd's bookkeeping. Flows on two dimensions are bound by the number of
 operations and not by their size: there compiling pays. Large flows are products and convolutions:
 there bfloat16 pays."""
