@@ -11,6 +11,8 @@ from innflow.analysis import Batches
 
 from .linear import Items, image_study, plane_study
 
+SCORES = ("likelihood", "bits_per_dim", "latent_distance", "typicality")
+
 
 def vectors_with_outliers(shift: float = 3.0):
     study = plane_study()
@@ -28,7 +30,7 @@ def test_it_runs_without_a_warning(study):
             plot.figure.savefig(io.BytesIO(), format="png")
     (table,) = findings.tables
     assert all(len(row) == len(table.columns) for row in table.rows)
-    assert len(table.rows) == 4 * (1 + len(study().outliers))
+    assert len(table.rows) == 5 * (1 + len(study().outliers))
 
 
 def test_power_grows_with_the_batch_and_inliers_keep_the_level():
@@ -64,7 +66,7 @@ def test_without_outliers_there_are_false_alarms_alone():
     findings = Batches(sizes=(1, 5), draws=50)(plane_study())
     assert findings.metrics.keys() == {
         f"batches/{name}/inliers/flagged_{size}"
-        for name in ("likelihood", "bits_per_dim", "latent_distance", "typicality")
+        for name in (*SCORES, "typicality_of_the_mean")
         for size in (1, 5)
     }
 
@@ -122,3 +124,15 @@ def test_each_half_of_val_has_its_use(monkeypatch):
     dog = study.scorer(study.measure("dog"))["latent_distance"]
     np.testing.assert_array_equal(outliers, dog)
     assert settings == (3, 7, 0.1, study.seed)
+
+
+def test_the_mean_likelihood_of_a_batch_is_tested_to_both_sides():
+    study = plane_study()
+    x = study.sets["val"].parts["x"][:300]
+    near = x.mean(dim=0).lerp(x, 0.2)  # too likely, every one of them
+    study.sets["near"] = Items("near", "outlier", near)
+    metrics = Batches(sizes=(1, 10), draws=300)(study).metrics
+    assert metrics["batches/likelihood/near/power_10"] < 0.01
+    assert metrics["batches/typicality_of_the_mean/near/power_10"] > 0.95
+    assert metrics["batches/typicality_of_the_mean/near/power_1"] < 0.3
+    assert metrics["batches/typicality_of_the_mean/inliers/flagged_10"] < 0.12

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from innflow.errors import InnflowError
-from innflow.score import batch_p_value, batch_power, p_values, typicality_p_value
+from innflow.score import batch_p_value, batch_power, p_values, typicality_p_value, typicality_power
 
 
 def test_a_batch_of_three_by_counting_all_orders():
@@ -97,6 +97,20 @@ def test_typicality_is_uniform_over_batches_of_inliers():
     ]
     for level in (0.1, 0.5):
         assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=0.06)
+
+
+def test_typicality_power_is_the_share_of_p_values_up_to_the_level():
+    rng = np.random.default_rng(6)
+    known, inliers, outliers = (rng.normal(m, 1, 200) for m in (0.0, 0.0, -2.0))
+    power = typicality_power(known, inliers, outliers, 3, 400, 0.2, entropy=0.0)
+    shares = []
+    for values in (outliers, inliers):
+        p = [
+            typicality_p_value(known, rng.choice(values, 3, replace=False), 0.0) for _ in range(400)
+        ]
+        shares.append(np.mean(np.array(p) <= 0.2))
+    assert power.outliers == pytest.approx(shares[0], abs=0.05)
+    assert power.inliers == pytest.approx(shares[1], abs=0.08)
 
 
 def test_what_cannot_be_tested_is_refused():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,11 +12,12 @@ from innflow.analysis.base import Findings, Plot, Study, Table, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.curve import plot_curves
 from innflow.progress import track
-from innflow.score.batch import batch_p_value, batch_power
+from innflow.score.batch import Power, batch_p_value, batch_power, typicality_power
 
 # The null distribution of the test is counted, in time that grows with this.
 MOST_CALIBRATION = 2000
 
+TYPICALITY = "typicality_of_the_mean"
 Shares = dict[str, dict[int, float]]
 """Set -> size of a batch -> share of its batches that are flagged; "val" are the inliers."""
 
@@ -23,6 +25,9 @@ Shares = dict[str, dict[int, float]]
 @dataclass
 class Batches:
     """Tests random batches of outliers and of inliers by the rank sum of each score.
+
+    Beside the scores stands the typicality of a batch: whether its mean likelihood is unusual, to
+    either side (Nalisnick et al. 2019).
 
     Attributes:
         sizes: of a batch.
@@ -62,9 +67,12 @@ class Batches:
         headline = scorer.headline
         names = [headline, *(name for name in scorer.scores if name != headline)]
         found = {
-            name: self._shares(study, {part: values[name] for part, values in columns.items()})
+            name: self._shares(
+                study, {part: values[name] for part, values in columns.items()}, batch_power
+            )
             for name in track(names, "batches")
         }
+        found[TYPICALITY] = self._typicality(study)
         findings = Findings("Batches", self._text(study, headline, found[headline]))
         for name, shares in found.items():
             for part, values in shares.items():
@@ -88,14 +96,22 @@ class Batches:
                 shares=True,
             ),
             f"Share of {self.draws} random batches that each score's rank-sum test flags at level "
-            f"{self.alpha:g} (dashed), by the size of the batch. Those of val should be "
+            f"{self.alpha:g} (dashed), by the size of the batch; typicality of the mean tests the "
+            "mean likelihood, to both sides. Those of val should be "
             "flagged about as often as that; all share the two halves of val, so that chance makes "
             "it more or less.",
         )
         findings.tables.append(self._table(found, study))
         return findings
 
-    def _shares(self, study: Study, scores: dict[str, np.ndarray]) -> Shares:
+    def _typicality(self, study: Study) -> Shares:
+        nll = {name: -study.measure(name).log_prob for name in ("val", *study.outliers)}
+        entropy = -float(study.measure("train").log_prob.mean(dtype=np.float64))
+        return self._shares(study, nll, partial(typicality_power, entropy=entropy))
+
+    def _shares(
+        self, study: Study, scores: dict[str, np.ndarray], test: Callable[..., Power]
+    ) -> Shares:
         calibration = scores["val"][_calibration(study)]
         inliers = scores["val"][study.test_index]
         shares: Shares = {"val": {}, **{name: {} for name in study.outliers}}
@@ -105,9 +121,7 @@ class Batches:
                 others = scores[name] if name != "val" else inliers
                 if len(others) < size:
                     continue
-                power = batch_power(
-                    calibration, inliers, others, size, self.draws, self.alpha, study.seed
-                )
+                power = test(calibration, inliers, others, size, self.draws, self.alpha, study.seed)
                 false.append(power.inliers)
                 if name != "val":
                     shares[name][size] = power.outliers

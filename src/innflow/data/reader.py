@@ -75,7 +75,7 @@ class Reading:
 
 
 class Stream(IterableDataset[Batch]):
-    """The batches of one rank in one epoch; each worker process makes every so manieth of them.
+    """The batches of one rank in one epoch; of W workers each makes every W-th of them.
 
     Shards are dealt to the readers, the workers of all ranks, anew in every epoch. Every rank makes
     the same number of batches: a reader whose shards are used up begins them again.

@@ -1,7 +1,13 @@
 """Anomaly scores over per-item arrays."""
 
 from innflow.score.base import Likelihoods, Measured, Score
-from innflow.score.batch import Power, batch_p_value, batch_power, typicality_p_value
+from innflow.score.batch import (
+    Power,
+    batch_p_value,
+    batch_power,
+    typicality_p_value,
+    typicality_power,
+)
 from innflow.score.combined import Combined
 from innflow.score.complexity import Complexity, code_lengths
 from innflow.score.conformal import leave_one_out_p_values, p_values
@@ -45,4 +51,5 @@ __all__ = [
     "leave_one_out_p_values",
     "p_values",
     "typicality_p_value",
+    "typicality_power",
 ]

@@ -82,9 +82,7 @@ def batch_power(
     tail = np.array(_tail(len(calibration), size))
     rng = np.random.default_rng(seed)
     shares = []
-    for name, scores in (("outliers", outliers), ("inliers", inliers)):
-        if len(scores) < size:
-            raise InnflowError(f"batches of {size}: there are {len(scores)} {name}")
+    for scores in _sides(outliers, inliers, size):
         below = _below(calibration, scores)
         sums = [rng.choice(below, size, replace=False).sum() for _ in range(draws)]
         shares.append(float(np.mean(tail[sums] <= alpha)))
@@ -110,16 +108,59 @@ def typicality_p_value(
         resamples: batches that are drawn with replacement from the calibration items.
         seed: of the resamples.
     """
-    known = check_scores(calibration, "calibration scores")
     batch = check_scores(scores, "scores")
+    null = _unusual(calibration, len(batch), entropy, resamples, seed)
+    at_least = len(null) - np.searchsorted(null, abs(batch.mean() - entropy), side="left")
+    return float((1 + at_least) / (resamples + 1))
+
+
+def typicality_power(
+    calibration: np.ndarray,
+    inliers: np.ndarray,
+    outliers: np.ndarray,
+    size: int,
+    draws: int = 1000,
+    alpha: float = 0.05,
+    seed: int = 0,
+    *,
+    entropy: float,
+) -> Power:
+    """Return the shares of random batches whose mean likelihood has a p-value up to alpha.
+
+    As `batch_power`, by `typicality_p_value`; all three are negative log likelihoods in nats.
+    """
+    resamples = 9999
+    null = _unusual(calibration, size, entropy, resamples, seed)
     rng = np.random.default_rng(seed)
-    unusual = abs(batch.mean() - entropy)
-    at_least = 0
-    rows = max(1, BLOCK // len(batch))
-    for start in range(0, resamples, rows):
-        means = rng.choice(known, (min(rows, resamples - start), len(batch))).mean(axis=1)
-        at_least += int(np.sum(np.abs(means - entropy) >= unusual))
-    return (1 + at_least) / (resamples + 1)
+    shares = []
+    for values in _sides(outliers, inliers, size):
+        means = [rng.choice(values, size, replace=False).mean() for _ in range(draws)]
+        unusual = np.abs(np.array(means) - entropy)
+        at_least = len(null) - np.searchsorted(null, unusual, side="left")
+        shares.append(float(np.mean((1 + at_least) / (resamples + 1) <= alpha)))
+    return Power(*shares)
+
+
+def _unusual(
+    calibration: np.ndarray, size: int, entropy: float, resamples: int, seed: int
+) -> np.ndarray:
+    """Return |mean nll - entropy| of resamples of the calibration items, in rising order."""
+    known = check_scores(calibration, "calibration scores")
+    rng = np.random.default_rng(seed)
+    rows = max(1, BLOCK // size)
+    blocks = [
+        rng.choice(known, (min(rows, resamples - start), size)).mean(axis=1)
+        for start in range(0, resamples, rows)
+    ]
+    return np.sort(np.abs(np.concatenate(blocks) - entropy))
+
+
+def _sides(outliers: np.ndarray, inliers: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return both as they are, or raise where one has fewer items than a batch."""
+    for name, scores in (("outliers", outliers), ("inliers", inliers)):
+        if len(scores) < size:
+            raise InnflowError(f"batches of {size}: there are {len(scores)} {name}")
+    return [check_scores(scores, "scores") for scores in (outliers, inliers)]
 
 
 def _below(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
