@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from innflow.flow import MLP, ActNorm, Affine, Coupling, Permute
-from innflow.flow.gradient import Reorder, ScaleReorder, ScaleShift
+from innflow.flow.gradient import AffineCoupling, Reorder, ScaleReorder, ScaleShift
 from innflow.flow.permute import mixing_order
 
+NAMES = ["reorder", "scale_reorder", "scale_shift", "affine_coupling"]
 SHAPES = pytest.mark.parametrize("shape", [(4, 6), (2, 6, 3, 2)], ids=["vectors", "images"])
 ORDER = torch.tensor([2, 0, 5, 1, 3, 4])
 
@@ -24,6 +25,12 @@ def plain_scale_shift(x, raw, shift, bound):
 def plain_scale_reorder(x, log_scale, shift, order, restore):
     wide = (-1, *(1,) * (x.dim() - 2))
     return (x * log_scale.exp().view(wide) + shift.view(wide))[:, order]
+
+
+def plain_affine_coupling(fixed, changed, parameters, bound):
+    raw, shift = parameters.chunk(2, dim=1)
+    outputs, log_scale = plain_scale_shift(changed, raw, shift, bound)
+    return torch.cat((fixed, outputs), dim=1), log_scale.flatten(1).sum(1), log_scale
 
 
 def draws(*shapes):
@@ -41,12 +48,18 @@ def cases(shape):
             draws(shape, features, features),
             reorder,
         ),
+        "affine_coupling": (
+            AffineCoupling.apply,
+            plain_affine_coupling,
+            draws((shape[0], 3, *shape[2:]), (shape[0], 2, *shape[2:]), (shape[0], 4, *shape[2:])),
+            (1.5,),
+        ),
         "scale_shift": (ScaleShift.apply, plain_scale_shift, draws(shape, shape, shape), (1.5,)),
     }
 
 
 @SHAPES
-@pytest.mark.parametrize("name", ["reorder", "scale_reorder", "scale_shift"])
+@pytest.mark.parametrize("name", NAMES)
 def test_values_and_gradients_are_those_of_autograd(name, shape):
     ours, plain, inputs, rest = cases(shape)[name]
     results = []
@@ -59,19 +72,31 @@ def test_values_and_gradients_are_those_of_autograd(name, shape):
 
 
 @SHAPES
-@pytest.mark.parametrize("name", ["reorder", "scale_reorder", "scale_shift"])
+@pytest.mark.parametrize("name", NAMES)
 def test_second_derivatives_are_right(name, shape):
     ours, _, inputs, rest = cases(shape)[name]
     assert torch.autograd.gradgradcheck(lambda *args: ours(*args, *rest), inputs)
 
 
-@pytest.mark.parametrize("name", ["reorder", "scale_reorder", "scale_shift"])
+@pytest.mark.parametrize("name", NAMES)
 def test_jacobians_by_vmap(name):
     ours, plain, inputs, rest = cases((2, 6))[name]
     of = [
         torch.func.jacrev(lambda x, f=f: f(x, *inputs[1:], *rest))(inputs[0]) for f in (ours, plain)
     ]
     torch.testing.assert_close(of[0], of[1])
+
+
+@SHAPES
+@pytest.mark.parametrize("used", [(0,), (1,), (2,), (0, 1)])
+def test_an_affine_coupling_of_which_a_part_is_used(shape, used):
+    ours, plain, inputs, rest = cases(shape)["affine_coupling"]
+    found = []
+    for function in (ours, plain):
+        outputs = function(*inputs, *rest)
+        loss = sum(outputs[index].sin().sum() for index in used)
+        found.append(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-12)
 
 
 def kept_bytes(run) -> int:

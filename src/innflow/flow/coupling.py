@@ -14,6 +14,7 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
+from innflow.flow.gradient import AffineCoupling
 from innflow.flow.univariate import Affine, Univariate
 
 Subnet = Callable[..., nn.Module]
@@ -102,6 +103,10 @@ class Coupling(BaseCoupling):
 
     def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         fixed, changed = inputs.split(self.sizes, dim=1)
+        if type(self.univariate) is Affine:
+            bound = self.univariate.bound
+            outputs, logabsdet, _ = AffineCoupling.apply(fixed, changed, parameters, bound)
+            return outputs, logabsdet
         changed, log_slope = self.univariate.forward(changed, parameters)
         return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
 
