@@ -40,6 +40,15 @@ class LULinear(Transform):
         lower, upper = self._factors()
         return (lower @ upper).index_select(0, self.permutation.argsort())
 
+    def inverse_weight(self) -> Tensor:
+        """Return the inverse of W, (F, F), by two triangular solves in double precision."""
+        lower, upper = (factor.double() for factor in self._factors())
+        identity = torch.eye(len(lower), device=lower.device, dtype=lower.dtype)
+        middle = torch.linalg.solve_triangular(
+            lower, identity[self.permutation], upper=False, unitriangular=True
+        )
+        return torch.linalg.solve_triangular(upper, middle, upper=True).to(self.log_s.dtype)
+
     def _logabsdet(self, inputs: Tensor) -> Tensor:
         return (inputs.shape[2:].numel() * self.log_s.sum()).expand(inputs.shape[0])
 
@@ -49,15 +58,9 @@ class LULinear(Transform):
             return multiply(self.weight(), inputs), self._logabsdet(inputs)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`: two triangular solves for the inverse matrix, one product."""
+        """Undo `forward`."""
         with torch.autocast(inputs.device.type, enabled=False):
-            lower, upper = (factor.double() for factor in self._factors())
-            identity = torch.eye(len(lower), device=lower.device, dtype=lower.dtype)
-            middle = torch.linalg.solve_triangular(
-                lower, identity[self.permutation], upper=False, unitriangular=True
-            )
-            inverse = torch.linalg.solve_triangular(upper, middle, upper=True)
-            return multiply(inverse.to(inputs.dtype), inputs), -self._logabsdet(inputs)
+            return multiply(self.inverse_weight(), inputs), -self._logabsdet(inputs)
 
 
 def multiply(weight: Tensor, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
