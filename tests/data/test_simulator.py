@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 import re
-from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,7 @@ import torch
 import yaml
 from torch.distributions import Independent
 
-from innflow.data.simulator import Simulator, shuffle_trials
+from innflow.data.simulator import Simulator
 from innflow.errors import InnflowError
 
 from .own import write_module
@@ -285,33 +284,3 @@ def test_every_problem_of_innflow_is_this_data_module(name):
     val = data.sets()["val"].parts
     draws = data.reference(val["y"][0], 50, seed=0)
     assert data.support.contains(torch.from_numpy(draws).float()).all()
-
-
-def test_trials_are_shuffled_whole_and_in_training_only(make):
-    torch.manual_seed(0)
-    data = make(trials=3)
-    data.setup()
-    y = torch.arange(12.0).reshape(4, 3)
-    batch = {"x": torch.zeros(4, 2), "y": y}
-    assert torch.equal(data.on_after_batch_transfer(batch, 0)["y"], y)
-    data.trainer = SimpleNamespace(training=True)
-    seen = torch.stack([data.on_after_batch_transfer(batch, 0)["y"] for _ in range(200)])
-    assert torch.equal(seen.sort(dim=2).values, y.expand(200, 4, 3))
-    assert {tuple(row) for row in seen[:, 0].tolist()} == set(permutations((0.0, 1.0, 2.0)))
-    assert not torch.equal(seen[0, 0] - y[0, 0], seen[0, 1] - y[1, 0])  # each item its own
-
-
-def test_a_trial_stays_whole():
-    y = torch.arange(8.0).reshape(1, 8)
-    shuffled = torch.stack([shuffle_trials(y, 4)[0] for _ in range(300)]).reshape(-1, 4, 2)
-    assert (shuffled[..., 1] == shuffled[..., 0] + 1).all()
-    assert len({tuple(row) for row in shuffled[..., 0].tolist()}) == 24
-
-
-def test_trials_that_cannot_be_are_refused(make, refused):
-    with refused("data.trials=2", "3 data"):
-        make(trials=2)
-    with refused("data.trials=3", "noise=null"):
-        make(trials=3, noise=0.1)
-    with refused("data.trials=0"):
-        make(trials=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.familiar import Familiar
 from innflow.app.questions import Application
+from innflow.app.trials import orders, shuffle_trials
 from innflow.errors import InnflowError
 from innflow.latent import Observed
 from innflow.objective import Step
@@ -47,10 +49,15 @@ class Inverse(Application):
     Args:
         args: as for `FlowModule`.
         bounded: map of an interval to the real line: probit or logit.
+        trials: number of independent trials under the same parameters that stand in y one after the
+            other. Their order says nothing: training shuffles it, and the posterior is the mean of
+            those of all orders.
         kwargs: as for `FlowModule`.
     """
 
-    def __init__(self, *args: Any, bounded: Bounded = "probit", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, bounded: Bounded = "probit", trials: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         right, context = self.partition.right, self.partition.context
         if "x" not in self.partition.left or ("y" in right) == ("y" in context):
@@ -61,6 +68,16 @@ class Inverse(Application):
         self.x_units = Unconstrained(self.shape[0], bounded)
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
         self.familiar = Familiar()
+        self.trials = trials
+        columns = len(self.y_units.mean)
+        if trials < 1 or columns % trials:
+            raise InnflowError(
+                f"app.trials={trials}: the {columns} columns of y are not so many of equal length"
+            )
+        if trials > 1 and not self.conditional:
+            raise InnflowError(
+                f"app.trials={trials}: takes partition=given_y, not {self.partition}"
+            )
 
     @property
     def conditional(self) -> bool:
@@ -86,7 +103,13 @@ class Inverse(Application):
         """Take support, centre and width of the parameters and of the data from a data module."""
         parts = data.sets()["train"].parts
         self.x_units.fit(parts["x"], data.support)
-        self.y_units.fit(parts["y"])
+        if self.trials == 1:
+            self.y_units.fit(parts["y"])
+        else:  # one unit for all trials, or shuffled ones would not fit theirs
+            each = Standardized(len(self.y_units.mean) // self.trials)
+            each.fit(parts["y"].reshape(-1, len(each.mean)))
+            known = {name: value.repeat(self.trials) for name, value in each.state_dict().items()}
+            self.y_units.load_state_dict(known)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
         self.familiar.fit(self.y_units(parts["y"][order[:ROWS]]))
         self._settle_width(bool(getattr(data, "deterministic", False)))
@@ -116,6 +139,8 @@ class Inverse(Application):
     ) -> dict[str, Tensor]:
         """Standardise the data and give them their width, with the same noise without a source."""
         y = self.y_units(batch["y"].to(self.parameter_dtype))
+        if self.trials > 1 and noise is not None:
+            y = shuffle_trials(y, self.trials, noise)
         if self.width > 0:
             source = torch.Generator().manual_seed(0) if noise is None else noise
             y = y + self.width * torch.randn(y.shape, generator=source, dtype=y.dtype).to(y)
@@ -162,6 +187,8 @@ class Inverse(Application):
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
         rows = observed.repeat_interleave(n, dim=0)
+        if self.trials > 1:
+            rows = shuffle_trials(rows, self.trials, generator)
         with self._asked():
             pieces = [self._draw(piece, generator) for piece in rows.split(ROWS)]
         drawn = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
@@ -203,7 +230,14 @@ class Inverse(Application):
         with self._asked():
             data = {"x": self._take("x", x), "y": self._data(y)}
             coordinates, volume = self.x_units(data["x"].to(self.parameter_dtype), None)
-            return self({"x": coordinates}, {"y": data["y"]}).log_prob + volume
+            if self.trials == 1:
+                return self({"x": coordinates}, {"y": data["y"]}).log_prob + volume
+            apart = data["y"].unflatten(1, (self.trials, -1))
+            found = [
+                self({"x": coordinates}, {"y": apart[:, order].flatten(1)}).log_prob
+                for order in orders(self.trials)
+            ]
+            return torch.stack(found).logsumexp(dim=0) - math.log(len(found)) + volume
 
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return z (B, K) of parameters and data; `eps` where the partition has it."""

@@ -64,8 +64,6 @@ class Simulator(PartsDataModule):
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
             says, and any real number where it says nothing.
-        trials: Number of independent trials under the same parameters that stand in y one after
-            the other. Their order says nothing, so training batches shuffle it.
         batch_size: Over all ranks together.
         holdout: Fraction of the simulations that becomes the set "monitor".
         workers: Processes that read ahead.
@@ -87,7 +85,6 @@ class Simulator(PartsDataModule):
         parameters: list[str] | None = None,
         observables: list[str] | None = None,
         support: list[list[float | None]] | None = None,
-        trials: int = 1,
         batch_size: int = 128,
         holdout: float = 0.1,
         workers: int = 0,
@@ -107,17 +104,6 @@ class Simulator(PartsDataModule):
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._factor = noise_factor(noise, self._model.dims)
         self._on_device = None if self._factor is None else torch.from_numpy(self._factor).float()
-        self.trials = check_whole("trials", trials, 1)
-        if self._model.dims % self.trials:
-            raise InnflowError(
-                f"data.trials={trials}: the {self._model.dims} data of data.forward={forward} are "
-                "not so many trials of the same length"
-            )
-        if self.trials > 1 and self._factor is not None:
-            raise InnflowError(
-                f"data.trials={trials} with data.noise={noise}: takes noise=null and a forward "
-                "model that adds the noise of its trials itself"
-            )
         self._reference_path = reference
         if reference is not None and not callable(resolve(reference, "data.reference").value):
             raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
@@ -212,13 +198,9 @@ class Simulator(PartsDataModule):
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Draw the noise of a training batch anew, or shuffle its trials, where it now lies."""
+        """Draw the noise of a training batch anew, where the batch now lies."""
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        if self.trainer is None or not self.trainer.training:
-            return batch
-        if self.trials > 1:
-            return {**batch, "y": shuffle_trials(batch["y"], self.trials)}
-        if self._on_device is None:
+        if self._on_device is None or self.trainer is None or not self.trainer.training:
             return batch
         fresh = torch.randn_like(batch["eps"])
         self._on_device = self._on_device.to(fresh)
@@ -285,13 +267,6 @@ class Simulator(PartsDataModule):
         if np.shape(draws) != (n, *self.shape):
             raise InnflowError(f"{where}: returns {np.shape(draws)}, expected {(n, *self.shape)}")
         return np.asarray(draws)
-
-
-def shuffle_trials(y: Tensor, trials: int) -> Tensor:
-    """Return data (B, trials * K) with the trials of each item in a random order of its own."""
-    apart = y.unflatten(1, (trials, -1))
-    order = torch.rand(apart.shape[:2], device=y.device).argsort(dim=1)
-    return apart.gather(1, order[..., None].expand_as(apart)).flatten(1)
 
 
 def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:

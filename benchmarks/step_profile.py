@@ -1,6 +1,6 @@
 """Where the time of one training step goes, and the page docs/profile.md.
 
-    python -m benchmarks.profile [threads=2] [steps=30] [out=docs]
+    python -m benchmarks.step_profile [threads=2] [steps=30] [out=docs]
 
 Forward, loss, backward and fused Adam of vector flows, a spline flow and a Glow, without trainer.
 """
@@ -121,7 +121,7 @@ def main(words: list[str]) -> None:
     out = Path(settings.pop("out"))
     write(
         out / "profile",
-        "Made by `python -m benchmarks.profile`.",
+        "Made by `python -m benchmarks.step_profile`.",
         describe(threads, ()),
         settings,
         [table],
