@@ -68,7 +68,15 @@ def test_a_resumed_run_has_the_rate_and_the_best_weights(net):
     resumed.load_state_dict(callback.state_dict())
     resumed.on_fit_start(SimpleNamespace(), fresh)
     assert {m.p for m in fresh.modules() if isinstance(m, nn.Dropout)} == {0.1}
-    assert validate(resumed, net, 1.5) == [0.2]
+    assert validate(resumed, net, 1.5, 1.7) == [0.1, 0.2]
+
+
+def test_a_new_rate_is_judged_by_its_own_best(net):
+    """Right after it sets in a network is worse than before, and that is no overfitting."""
+    callback = DropoutOnOverfit(rates=[0.1, 0.2], patience=2)
+    assert validate(callback, net, 1.0, 2.0, 2.0) == [0, 0, 0.1]
+    assert validate(callback, net, 3.0, 2.8, 2.5, 2.2) == [0.1] * 4
+    assert validate(callback, net, 2.6, 2.6) == [0.1, 0.2]
 
 
 def test_what_cannot_work_is_refused(net, refused):

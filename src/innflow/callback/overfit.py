@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,9 @@ class DropoutOnOverfit(pl.Callback):
 
     How much dropout some thousands of simulations need differs from problem to problem: where the
     posterior is sharp and simple any is too much, where it is broad the same network overfits
-    without. So a run begins with none. When `monitor` has been worse than its best by a margin for
-    `patience` validations in a row, training goes on from its best weights with the next rate.
+    without. So a run begins with none. When `monitor` has been worse than the best of its rate by
+    a margin for `patience` validations in a row, training goes on from the best weights of all with
+    the next rate.
     Nothing but held-out training data is looked at.
 
     Args:
@@ -51,7 +53,9 @@ class DropoutOnOverfit(pl.Callback):
         self.monitor = monitor
         self.raised = 0
         self.idle = 0
-        self.best = float("inf")
+        self.best = math.inf
+        self.reached = math.inf
+        """Best value since the present rate set in."""
         self.weights: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,17 +72,19 @@ class DropoutOnOverfit(pl.Callback):
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or value is None:
             return
-        if float(value) < self.best:
-            self.best, self.idle = float(value), 0
+        now = float(value)
+        self.idle = self.idle + 1 if now > self.reached + self.margin else 0
+        self.reached = min(self.reached, now)
+        if now < self.best:
+            self.best = now
             self.weights = {
                 name: entry.detach().clone() if isinstance(entry, Tensor) else entry
                 for name, entry in pl_module.state_dict().items()
             }
             return
-        self.idle = self.idle + 1 if float(value) > self.best + self.margin else 0
         if self.idle < self.patience or self.raised == len(self.rates):
             return
-        self.raised, self.idle = self.raised + 1, 0
+        self.raised, self.idle, self.reached = self.raised + 1, 0, math.inf
         pl_module.load_state_dict(self.weights)
         self._set(pl_module)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -100,6 +106,7 @@ class DropoutOnOverfit(pl.Callback):
             "raised": self.raised,
             "idle": self.idle,
             "best": self.best,
+            "reached": self.reached,
             "weights": self.weights,
         }
 
@@ -107,6 +114,7 @@ class DropoutOnOverfit(pl.Callback):
         """Go on where a run stopped."""
         self.raised, self.idle = state_dict["raised"], state_dict["idle"]
         self.best, self.weights = state_dict["best"], state_dict["weights"]
+        self.reached = state_dict["reached"]
 
 
 def _layers(module: nn.Module) -> list[nn.Dropout]:

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from innflow.data.general import Beside, check_disjoint
 from innflow.data.sets import GENERAL, Batch, PartsSet
-from innflow.data.sets import Role as Role
 from innflow.errors import InnflowError
 
 

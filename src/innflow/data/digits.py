@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import pad
 
-from innflow.data.base import PartsDataModule, PartsSet, Role, check_whole, split_stratified
+from innflow.data.base import PartsDataModule, PartsSet, check_whole, split_stratified
+from innflow.data.sets import Role
 
 _TEST_SHARE = 1 / 3
 _TEST_SEED = 0

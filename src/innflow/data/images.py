@@ -20,11 +20,11 @@ from innflow.data.augment import build_augment
 from innflow.data.base import (
     PartsDataModule,
     PartsSet,
-    Role,
     check_whole,
     split_holdout,
     split_stratified,
 )
+from innflow.data.sets import Role
 from innflow.data.cache import (
     Cached,
     cache_key,

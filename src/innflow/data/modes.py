@@ -12,11 +12,11 @@ from torch import Tensor
 from innflow.data.base import (
     PartsDataModule,
     PartsSet,
-    Role,
     check_choice,
     check_whole,
     split_holdout,
 )
+from innflow.data.sets import Role
 
 CENTRES = np.array(
     [

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from innflow.data.base import PartsDataModule, PartsSet, Role, check_fraction, split_holdout
+from innflow.data.base import PartsDataModule, PartsSet, check_fraction, split_holdout
+from innflow.data.sets import Role
 from innflow.data.support import Support, check_varied, given_support
 from innflow.data.table import column_widths, read_table
 from innflow.errors import InnflowError

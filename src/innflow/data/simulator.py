@@ -17,11 +17,11 @@ from innflow.data.base import (
     Batch,
     PartsDataModule,
     PartsSet,
-    Role,
     check_choice,
     check_whole,
     split_holdout,
 )
+from innflow.data.sets import Role
 from innflow.data.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.imports import describe, resolve
 from innflow.data.noise import Noise, add_noise, draw_noise, noise_factor

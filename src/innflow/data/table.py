@@ -18,11 +18,11 @@ from torch import Tensor
 from innflow.data.base import (
     PartsDataModule,
     PartsSet,
-    Role,
     check_fraction,
     split_holdout,
     split_stratified,
 )
+from innflow.data.sets import Role
 from innflow.errors import InnflowError
 
 _SUFFIXES = (".csv", ".npz", ".parquet")

@@ -15,11 +15,11 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from innflow.data.base import (
     PartsDataModule,
     PartsSet,
-    Role,
     check_choice,
     check_whole,
     split_holdout,
 )
+from innflow.data.sets import Role
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from innflow.data.base import PartsSet, Role, check_choice
+from innflow.data.base import PartsSet, check_choice
+from innflow.data.sets import Role
 from innflow.data.cache import Cached, cache_key, read_cache, write_cache
 from innflow.data.decode import to_pixels
 from innflow.data.images import DEFAULT_CACHE, ImageModule, map_threads
