@@ -73,3 +73,17 @@ def test_a_subclass_with_a_pass_of_its_own_is_not_skipped():
     x = torch.randn(3, 5)
     z, _ = Chain([Doubling(5), Permute(torch.arange(5))])(x)
     assert torch.equal(z, 2 * x)
+
+
+def test_a_permutation_that_is_loaded_is_the_one_that_runs():
+    torch.manual_seed(0)
+    made = [[ActNorm(6), Permute(mixing_order(6, step)), Coupling(6, MLP)] for step in (0, 1)]
+    chains = [Chain(steps) for steps in made]
+    assert [steps[1].exchanges for steps in made] == [False, True]
+    x = torch.randn(3, 6)
+    for target, source in ((0, 1), (1, 0)):
+        loaded = Chain(made[target])
+        loaded.load_state_dict(chains[source].state_dict())
+        expected = CompositeTransform(made[target])(x)[0]
+        torch.testing.assert_close(loaded(x)[0], expected, rtol=0, atol=0)
+        assert made[target][1].exchanges is torch.equal(made[target][1].order, mixing_order(6, 1))

@@ -11,106 +11,13 @@ from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor
 
 from innflow.flow.actnorm import ActNorm
+from innflow.flow.coupling import Coupling
 from innflow.flow.gradient import ScaleReorder, per_feature
 from innflow.flow.linear import LULinear, multiply
 from innflow.flow.permute import Permute
 
-
-class Pair(NamedTuple):
-    """What does the work of an ActNorm and of the layer behind it in one pass, each way."""
-
-    forward: Callable[..., Tensor]
-    inverse: Callable[..., Tensor]
-
-
-def _norm_permute(norm: ActNorm, permute: Permute, inputs: Tensor) -> Tensor:
-    outputs: Tensor = ScaleReorder.apply(
-        inputs, norm.log_scale, norm.shift, permute.order, permute.restore
-    )
-    return outputs
-
-
-def _undo_norm_permute(norm: ActNorm, permute: Permute, outputs: Tensor) -> Tensor:
-    scale = torch.exp(-norm.log_scale)
-    restored, _ = permute.inverse(outputs)
-    shift = per_feature(-scale * norm.shift, restored)
-    return torch.addcmul(shift, restored, per_feature(scale, restored))
-
-
-def _norm_linear(norm: ActNorm, linear: LULinear, inputs: Tensor) -> Tensor:
-    with torch.autocast(inputs.device.type, enabled=False):
-        weight = linear.weight()
-        return multiply(weight * norm.log_scale.exp(), inputs, weight @ norm.shift)
-
-
-def _undo_norm_linear(norm: ActNorm, linear: LULinear, outputs: Tensor) -> Tensor:
-    with torch.autocast(outputs.device.type, enabled=False):
-        scale = torch.exp(-norm.log_scale)
-        weight = scale[:, None] * linear.inverse_weight()
-        return multiply(weight, outputs, -scale * norm.shift)
-
-
-_PAIRS: dict[type[Transform], Pair] = {
-    Permute: Pair(_norm_permute, _undo_norm_permute),
-    LULinear: Pair(_norm_linear, _undo_norm_linear),
-}
-
-
-def _pair(first: Transform, second: Transform) -> Pair | None:
-    """Return how to do both in one pass, unless someone listens to one of them."""
-    if type(first) is not ActNorm or type(second) not in _PAIRS:
-        return None
-    heard = (
-        first._forward_pre_hooks,
-        first._forward_hooks,
-        second._forward_pre_hooks,
-        second._forward_hooks,
-    )
-    return None if any(heard) else _PAIRS[type(second)]
-
-
-class Chain(CompositeTransform):
-    """nflows' CompositeTransform with what is linear in a feature done in one pass.
-
-    An ActNorm goes into the permutation or the 1x1 convolution behind it, and log-determinants
-    that do not depend on the data are added up as parameters, once for the batch. Layers, their
-    parameters and their hooks stay those of the transforms.
-    """
-
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map (B, ...) to outputs and logabsdet (B,)."""
-        outputs, volumes = inputs, _Volumes()
-        for pair, *steps in self._segments():
-            if pair is None:
-                outputs, logabsdet = steps[0](outputs, context)
-                volumes.varying.append(logabsdet)
-            else:
-                volumes.add(steps, outputs.shape[2:].numel())
-                outputs = pair.forward(*steps, outputs)
-        return outputs, volumes.total(inputs)
-
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
-        outputs, volumes = inputs, _Volumes()
-        for pair, *steps in reversed(self._segments()):
-            if pair is None:
-                outputs, logabsdet = steps[0].inverse(outputs, context)
-                volumes.varying.append(logabsdet)
-            else:
-                volumes.add(steps, -outputs.shape[2:].numel())
-                outputs = pair.inverse(*steps, outputs)
-        return outputs, volumes.total(inputs)
-
-    def _segments(self) -> list[tuple[Any, ...]]:
-        """Return (pair, its two steps), or (None, step) for a step by itself, in order."""
-        steps = list(self._transforms)
-        found: list[tuple[Any, ...]] = []
-        while steps:
-            pair = _pair(steps[0], steps[1]) if len(steps) > 1 else None
-            taken = 1 if pair is None else 2
-            found.append((pair, *steps[:taken]))
-            steps = steps[taken:]
-        return found
+State = Tensor | tuple[Tensor, Tensor]
+"""The features, whole or as the two parts of a coupling."""
 
 
 class _Volumes:
@@ -120,13 +27,6 @@ class _Volumes:
         self.varying: list[Tensor] = []
         self.constant: dict[int, list[Tensor]] = defaultdict(list)
 
-    def add(self, steps: Sequence[Any], pixels: int) -> None:
-        """Note a pair of steps on so many pixels, negative on the way back."""
-        norm, following = steps
-        self.constant[pixels].append(norm.log_scale)
-        if isinstance(following, LULinear):
-            self.constant[pixels].append(following.log_s)
-
     def total(self, inputs: Tensor) -> Tensor:
         """Return their sum, (B,)."""
         total = inputs.new_zeros(len(inputs))
@@ -135,3 +35,131 @@ class _Volumes:
         for pixels, log_scales in self.constant.items():
             total = total + pixels * torch.cat(log_scales).sum()
         return total
+
+
+class Fused(NamedTuple):
+    """How to do neighbouring steps of given kinds at once, each way.
+
+    Both are called with the steps, the state, the context, and the volumes to add to.
+    """
+
+    kinds: tuple[type[Transform], ...]
+    forward: Callable[..., State]
+    inverse: Callable[..., State]
+
+
+def _whole(state: State) -> Tensor:
+    return state if isinstance(state, Tensor) else torch.cat(state, dim=1)
+
+
+def _norm_permute_couple(
+    steps: Sequence[Any], state: State, context: Tensor | None, volumes: _Volumes
+) -> State:
+    """Leave the features in two parts: between couplings they need no joining."""
+    norm, permute, coupling = steps
+    first, second = state.split(coupling.sizes, dim=1) if isinstance(state, Tensor) else state
+    orders = (None, None) if permute.exchanges else (permute.order, permute.restore)
+    log_scale = norm.log_scale
+    first, second = ScaleReorder.run(first, second, log_scale, norm.shift, *orders)
+    second, logabsdet = coupling.change(second, coupling.net(first, context).to(second.dtype))
+    volumes.varying.append(logabsdet)
+    volumes.constant[first.shape[2:].numel()].append(log_scale)
+    return first, second
+
+
+def _undo_norm_permute_couple(
+    steps: Sequence[Any], state: State, context: Tensor | None, volumes: _Volumes
+) -> State:
+    norm, permute, coupling = steps
+    outputs, logabsdet = coupling.inverse(_whole(state), context)
+    volumes.varying.append(logabsdet)
+    volumes.constant[-outputs.shape[2:].numel()].append(norm.log_scale)
+    scale = torch.exp(-norm.log_scale)
+    restored, _ = permute.inverse(outputs)
+    shift = per_feature(-scale * norm.shift, restored)
+    return torch.addcmul(shift, restored, per_feature(scale, restored))
+
+
+def _norm_linear(
+    steps: Sequence[Any], state: State, context: Tensor | None, volumes: _Volumes
+) -> State:
+    norm, linear = steps
+    inputs = _whole(state)
+    volumes.constant[inputs.shape[2:].numel()] += [norm.log_scale, linear.log_s]
+    with torch.autocast(inputs.device.type, enabled=False):
+        weight = linear.weight()
+        return multiply(weight * norm.log_scale.exp(), inputs, weight @ norm.shift)
+
+
+def _undo_norm_linear(
+    steps: Sequence[Any], state: State, context: Tensor | None, volumes: _Volumes
+) -> State:
+    norm, linear = steps
+    outputs = _whole(state)
+    volumes.constant[-outputs.shape[2:].numel()] += [norm.log_scale, linear.log_s]
+    with torch.autocast(outputs.device.type, enabled=False):
+        scale = torch.exp(-norm.log_scale)
+        weight = scale[:, None] * linear.inverse_weight()
+        return multiply(weight, outputs, -scale * norm.shift)
+
+
+_FUSED = (
+    Fused((ActNorm, Permute, Coupling), _norm_permute_couple, _undo_norm_permute_couple),
+    Fused((ActNorm, LULinear), _norm_linear, _undo_norm_linear),
+)
+
+
+def _heard(step: Transform) -> bool:
+    """Say whether someone listens to a step, which then has to run by itself."""
+    return bool(step._forward_hooks or step._forward_pre_hooks)
+
+
+class Chain(CompositeTransform):
+    """nflows' CompositeTransform in fewer passes over the data.
+
+    What is linear in a feature is done once: an ActNorm goes into the 1x1 convolution or the
+    permutation behind it, and the halves that a permutation makes go straight into the coupling
+    and on to the next. Log-determinants that do not depend on the data are added up as parameters,
+    once for the batch. Layers, their parameters and their hooks stay those of the transforms.
+    """
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, ...) to outputs and logabsdet (B,)."""
+        state: State = inputs
+        volumes = _Volumes()
+        for fused, steps in self._segments():
+            if fused is None:
+                state, logabsdet = steps[0](_whole(state), context)
+                volumes.varying.append(logabsdet)
+            else:
+                state = fused.forward(steps, state, context, volumes)
+        return _whole(state), volumes.total(inputs)
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo `forward`."""
+        state: State = inputs
+        volumes = _Volumes()
+        for fused, steps in reversed(self._segments()):
+            if fused is None:
+                state, logabsdet = steps[0].inverse(_whole(state), context)
+                volumes.varying.append(logabsdet)
+            else:
+                state = fused.inverse(steps, state, context, volumes)
+        return _whole(state), volumes.total(inputs)
+
+    def _segments(self) -> list[tuple[Fused | None, Sequence[Any]]]:
+        """Return the steps in order, those that can be done at once together."""
+        steps: list[Any] = list(self._transforms)
+        kinds = tuple(None if _heard(step) else type(step) for step in steps)
+        found: list[tuple[Fused | None, Sequence[Any]]] = []
+        start = 0
+        while start < len(steps):
+            chosen = None
+            for fused in _FUSED:
+                if kinds[start : start + len(fused.kinds)] == fused.kinds:
+                    chosen = fused
+                    break
+            end = start + (1 if chosen is None else len(chosen.kinds))
+            found.append((chosen, steps[start:end]))
+            start = end
+        return found

@@ -103,12 +103,16 @@ class Coupling(BaseCoupling):
 
     def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         fixed, changed = inputs.split(self.sizes, dim=1)
+        changed, logabsdet = self.change(changed, parameters)
+        return torch.cat((fixed, changed), dim=1), logabsdet
+
+    def change(self, changed: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the half that changes, (B, F, ...), and give logabsdet (B,)."""
         if type(self.univariate) is Affine:
-            bound = self.univariate.bound
-            outputs, logabsdet, _ = AffineCoupling.apply(fixed, changed, parameters, bound)
-            return outputs, logabsdet
+            changed, logabsdet, _ = AffineCoupling.run(changed, parameters, self.univariate.bound)
+            return changed, logabsdet
         changed, log_slope = self.univariate.forward(changed, parameters)
-        return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
+        return changed, sum_features(log_slope)
 
     def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         fixed, changed = outputs.split(self.sizes, dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from nflows.transforms.base import Transform
 from torch import Tensor
@@ -18,6 +20,9 @@ class Permute(Transform):
 
     Args:
         order: output feature i is input feature `order[i]`.
+
+    Attributes:
+        exchanges: whether it exchanges two halves, which takes no gather.
     """
 
     order: Tensor
@@ -31,15 +36,24 @@ class Permute(Transform):
             )
         self.register_buffer("order", order.clone())
         self.register_buffer("restore", order.argsort())
+        self._recognise()
+
+    def _recognise(self) -> None:
+        half = torch.arange(len(self.order)).roll(len(self.order) // 2)
+        self.exchanges = len(self.order) % 2 == 0 and torch.equal(self.order.cpu(), half)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._recognise()
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to the reordered tensor and zeros (B,)."""
-        outputs: Tensor = Reorder.apply(inputs, self.order, self.restore)
+        outputs: Tensor = Reorder.run(inputs, self.order, self.restore)
         return outputs, inputs.new_zeros(inputs.shape[0])
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo `forward`."""
-        outputs: Tensor = Reorder.apply(inputs, self.restore, self.order)
+        outputs: Tensor = Reorder.run(inputs, self.restore, self.order)
         return outputs, inputs.new_zeros(inputs.shape[0])
 
 

@@ -61,7 +61,7 @@ class Affine:
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Scale, then shift."""
         raw, shift = parameters.chunk(2, dim=1)
-        outputs, log_scale = ScaleShift.apply(x, raw, shift, self.bound)
+        outputs, log_scale = ScaleShift.run(x, raw, shift, self.bound)
         return outputs, log_scale
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
