@@ -8,7 +8,7 @@ import pytest
 import torch
 from nflows.transforms.base import CompositeTransform
 
-from innflow.flow import MLP, ActNorm, ConvNet, Coupling, LULinear, Permute
+from innflow.flow import MLP, ActNorm, ConvNet, Coupling, LULinear, Permute, Spline, norm_dense
 from innflow.flow.chain import Chain
 from innflow.flow.permute import mixing_order
 from innflow.flow.squeeze import Squeeze
@@ -20,6 +20,15 @@ conv = partial(ConvNet, hidden=4)
 CHAINS = {
     "permutations": (
         lambda: [ActNorm(5), Permute(mixing_order(5, 0)), Coupling(5, partial(MLP, hidden=(8,)))],
+        (5,),
+    ),
+    "exchanges": (
+        lambda: [layer for step in (1, 3) for layer in (
+            ActNorm(6), Permute(mixing_order(6, step)), Coupling(6, partial(MLP, hidden=(8, 4))))],
+        (6,),
+    ),
+    "splines": (
+        lambda: [ActNorm(5), Permute(mixing_order(5, 0)), Coupling(5, MLP, Spline(4))],
         (5,),
     ),
     "convolutions": (
@@ -87,3 +96,62 @@ def test_a_permutation_that_is_loaded_is_the_one_that_runs():
         expected = CompositeTransform(made[target])(x)[0]
         torch.testing.assert_close(loaded(x)[0], expected, rtol=0, atol=0)
         assert made[target][1].exchanges is torch.equal(made[target][1].order, mixing_order(6, 1))
+
+
+def tiny(context=0, **network):
+    torch.manual_seed(0)
+    subnet = partial(MLP, hidden=(5, 3), **network)
+    made = (ActNorm(4), Permute(mixing_order(4, 0)), Coupling(4, subnet, context=context))
+    return [perturb(step.double(), 0.3) for step in made]
+
+
+def test_second_derivatives_are_those_of_the_composite():
+    steps = tiny()
+    wanted = [p for step in steps for p in step.parameters()]
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    found = []
+    for chain in (Chain(steps), CompositeTransform(steps)):
+        z, logabsdet = chain(x)
+        loss = (z.square().sum(1) * logabsdet).sum()
+        (slope,) = torch.autograd.grad(loss, x, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().sum(), [x, *wanted]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+
+
+def test_frozen_weights_stay_without_gradient():
+    steps = tiny()
+    for parameter in steps[2].parameters():
+        parameter.requires_grad_(False)
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    z, _ = Chain(steps)(x)
+    (slope,) = torch.autograd.grad(z.square().sum(), x, create_graph=True)
+    slope.sum().backward()
+    assert steps[0].log_scale.grad is not None
+    assert all(parameter.grad is None for parameter in steps[2].parameters())
+
+
+@pytest.mark.parametrize("network", [{}, {"dropout": 0.1}, {"activation": torch.nn.ReLU}])
+@pytest.mark.parametrize("context", [0, 2])
+def test_one_node_stands_in_only_for_what_it_computes(network, context):
+    coupling = tiny(context, **network)[2]
+    given = torch.zeros(3, 2) if context else None
+    half = torch.zeros(3, 2)
+    assert norm_dense.fits(coupling, half, given) is (not network and not context)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not norm_dense.fits(coupling, half, given)
+
+
+@pytest.mark.parametrize("place", ["net", "net.layers", "net.layers.1"])
+def test_hooks_inside_a_coupling_network_run(place):
+    steps, seen = tiny(), []
+    steps[2].get_submodule(place).register_forward_hook(lambda *_: seen.append(place))
+    Chain(steps)(torch.randn(3, 4, dtype=torch.float64))
+    assert seen == [place]
+
+
+def test_a_parametrized_layer_is_not_passed_by():
+    steps = tiny()
+    torch.nn.utils.parametrizations.weight_norm(steps[2].net.layers[0])
+    x = torch.randn(3, 4, dtype=torch.float64)
+    assert not norm_dense.fits(steps[2], x[:, :2], None)
+    torch.testing.assert_close(Chain(steps)(x), CompositeTransform(steps)(x))

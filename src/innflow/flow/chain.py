@@ -10,6 +10,7 @@ import torch
 from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor
 
+from innflow.flow import norm_dense
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling
 from innflow.flow.gradient import ScaleReorder, per_feature
@@ -29,9 +30,10 @@ class _Volumes:
 
     def total(self, inputs: Tensor) -> Tensor:
         """Return their sum, (B,)."""
-        total = inputs.new_zeros(len(inputs))
         if self.varying:
             total = torch.stack(self.varying).sum(dim=0)
+        else:
+            total = inputs.new_zeros(len(inputs))
         for pixels, log_scales in self.constant.items():
             total = total + pixels * torch.cat(log_scales).sum()
         return total
@@ -59,11 +61,15 @@ def _norm_permute_couple(
     norm, permute, coupling = steps
     first, second = state.split(coupling.sizes, dim=1) if isinstance(state, Tensor) else state
     orders = (None, None) if permute.exchanges else (permute.order, permute.restore)
-    log_scale = norm.log_scale
-    first, second = ScaleReorder.run(first, second, log_scale, norm.shift, *orders)
-    second, logabsdet = coupling.change(second, coupling.net(first, context).to(second.dtype))
+    normed = (first, second, norm.log_scale, norm.shift, *orders)
+    if norm_dense.fits(coupling, first, context):
+        bound, weights = coupling.univariate.bound, norm_dense.weights(coupling.net)
+        first, second, logabsdet = norm_dense.NormDenseAffine.apply(*normed, bound, *weights)
+    else:
+        first, second = ScaleReorder.run(*normed)
+        second, logabsdet = coupling.change(second, coupling.net(first, context).to(second.dtype))
     volumes.varying.append(logabsdet)
-    volumes.constant[first.shape[2:].numel()].append(log_scale)
+    volumes.constant[first.shape[2:].numel()].append(norm.log_scale)
     return first, second
 
 

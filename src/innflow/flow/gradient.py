@@ -14,12 +14,12 @@ from torch import Tensor
 
 def per_feature(values: Tensor, like: Tensor) -> Tensor:
     """Return values (F,) so that they broadcast over (B, F, ...)."""
-    return values.view(-1, *(1,) * (like.dim() - 2))
+    return values if like.dim() == 2 else values.view(-1, *(1,) * (like.dim() - 2))
 
 
 def over_features(values: Tensor) -> Tensor:
     """Sum (B, F, ...) over all axes but dim 1: to (F,)."""
-    return values.sum(dim=[0, *range(2, values.dim())])
+    return values.sum(0) if values.dim() == 2 else values.sum(dim=[0, *range(2, values.dim())])
 
 
 class Written(torch.autograd.Function):
@@ -127,18 +127,30 @@ class ScaleReorder(Written):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of both parts, log-scale and shift."""
-        first, second, log_scale, restore = ctx.saved_tensors
+        return *ScaleReorder.gradients(*ctx.saved_tensors, *grads), None, None
+
+    @staticmethod
+    def gradients(
+        first: Tensor,
+        second: Tensor,
+        log_scale: Tensor,
+        restore: Tensor | None,
+        of_first: Tensor,
+        of_second: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the gradients of both parts, log-scale and shift from those of the outputs."""
+        sizes = (first.shape[1], second.shape[1])
         if restore is None:
-            of_second, of_first = grads
+            of_first, of_second = of_second, of_first
         else:
-            whole = torch.cat(grads, dim=1).index_select(1, restore)
-            of_first, of_second = whole.split((first.shape[1], second.shape[1]), dim=1)
-        scale_first, scale_second = log_scale.exp().split((first.shape[1], second.shape[1]))
+            whole = torch.cat((of_first, of_second), dim=1).index_select(1, restore)
+            of_first, of_second = whole.split(sizes, dim=1)
+        scale_first, scale_second = log_scale.exp().split(sizes)
         of_shift = torch.cat((over_features(of_first), over_features(of_second)))
         of_first = of_first * per_feature(scale_first, of_first)
         of_second = of_second * per_feature(scale_second, of_second)
         of_scale = (over_features(of_first * first), over_features(of_second * second))
-        return of_first, of_second, torch.cat(of_scale), of_shift, None, None
+        return of_first, of_second, torch.cat(of_scale), of_shift
 
 
 class ScaleShift(Written):
@@ -194,16 +206,29 @@ class AffineCoupling(Written):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of x and of the parameters."""
         x, log_scale = ctx.saved_tensors
-        of_shift, of_logabsdet, of_scale = grads
-        total = log_scale.new_zeros(()) if of_scale is None else of_scale
+        return *AffineCoupling.gradients(x, log_scale, ctx.bound, *grads), None
+
+    @staticmethod
+    def gradients(
+        x: Tensor,
+        log_scale: Tensor,
+        bound: float,
+        of_outputs: Tensor | None,
+        of_logabsdet: Tensor | None,
+        of_scale: Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the gradients of x and of the parameters from those of the outputs, if any."""
+        total = of_scale
         if of_logabsdet is not None:
             of_items = of_logabsdet.view(-1, *(1,) * (log_scale.dim() - 1))
-            total = of_items if of_scale is None else total + of_items
-        if of_shift is None:
+            total = of_items if total is None else total + of_items
+        if total is None:
+            total = log_scale.new_zeros(())
+        if of_outputs is None:
             of_x, of_shift = None, torch.zeros_like(log_scale)
+            total = total.expand_as(log_scale)
         else:
-            of_x = of_shift * log_scale.exp()
+            of_x, of_shift = of_outputs * log_scale.exp(), of_outputs
             total = torch.addcmul(total, of_x, x)
-        total = total.expand_as(log_scale)
-        of_raw = torch.addcmul(total, total * log_scale, log_scale, value=-1 / ctx.bound**2)
-        return of_x, torch.cat((of_raw, of_shift), dim=1), None
+        of_raw = torch.addcmul(total, total * log_scale, log_scale, value=-1 / bound**2)
+        return of_x, torch.cat((of_raw, of_shift), dim=1)

@@ -97,7 +97,10 @@ class CouplingFlow(Transform):
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, *shape) to the latent (B, N), deepest features last, and logabsdet (B,)."""
-        latents, logabsdets = zip(*self.terms(inputs, context), strict=True)
+        terms = self.terms(inputs, context)
+        if len(terms) == 1:
+            return terms[0]
+        latents, logabsdets = zip(*terms, strict=True)
         return torch.cat(latents, dim=1), torch.stack(logabsdets).sum(dim=0)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
