@@ -87,3 +87,30 @@ def test_any_decay_trains(config, fit, decay):
     data = Toy("moons", n=200, n_val=50, batch_size=64)
     fit(app, data, max_steps=2, callbacks=[MovingAverage(decay)])
     assert all(parameter.isfinite().all() for parameter in app.parameters())
+
+
+class Settling(torch.nn.Module):
+    """Knows something beside its tensors, but only once training has begun."""
+
+    known = None
+
+    def get_extra_state(self):
+        return {"known": self.known}
+
+    def set_extra_state(self, state):
+        self.known = state["known"]
+
+
+def test_what_a_module_learns_from_the_data_is_saved_with_the_average(config, fit, tmp_path):
+    app = assemble(config, {"x": (2,)})
+    app.settling = Settling()
+    settle = pl.callbacks.LambdaCallback(
+        on_train_start=lambda trainer, module: setattr(module.settling, "known", 7)
+    )
+    keep = ModelCheckpoint(tmp_path / "checkpoints", "best", monitor="val/nll", save_last=True)
+    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    callbacks = [keep, MovingAverage(DECAY), settle]
+    fit(app, data, max_steps=4, callbacks=callbacks, enable_checkpointing=True)
+    for which in ("best", "last"):
+        saved = read_checkpoint(find_checkpoint(tmp_path, which))["state_dict"]
+        assert saved["settling._extra_state"] == {"known": 7}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
@@ -23,3 +25,15 @@ class MovingAverage(EMAWeightAveraging):
         """Follow the model to its device."""
         if self._average_model is not None:
             self._average_model.to(pl_module.device)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the average with what the model knows beside its tensors.
+
+        The average is a copy from before training, when a width that the data decide was not known.
+        """
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        for name, value in checkpoint.get("current_model_state", {}).items():
+            if name.endswith("_extra_state"):
+                checkpoint["state_dict"][name] = value
