@@ -1,28 +1,45 @@
-# CUDA runtime, innflow from its own wheel, no root.
-#   docker build -t innflow .
-#   docker run --gpus all -v $PWD/data:/data -v $PWD/outputs:/outputs innflow +experiment=cats_ood data.root=/data
-FROM python:3.11-slim AS build
+# CUDA runtime, innflow from its own wheel, no root. docs/containers.md says how to build and run it.
+FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04 AS base
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3 python3-venv \
+ && rm -rf /var/lib/apt/lists/* \
+ && python3 -m venv /opt/innflow
+ENV PATH=/opt/innflow/bin:$PATH
+COPY constraints.txt /opt/innflow/
+# Also for what pip installs to build a wheel with.
+ENV PIP_CONSTRAINT=/opt/innflow/constraints.txt \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+FROM base AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY conf ./conf
-RUN pip install --no-cache-dir build && python -m build --wheel --outdir /dist .
+RUN pip wheel --no-deps --wheel-dir /dist .
 
-FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04
-RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 python3-venv \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --create-home --shell /usr/sbin/nologin flow \
- && install -d -o flow -g flow /outputs /data /cache
-COPY constraints.txt /tmp/constraints.txt
-COPY --from=build /dist /tmp/dist
-RUN python3 -m venv /opt/innflow \
- && /opt/innflow/bin/pip install --no-cache-dir -c /tmp/constraints.txt /tmp/dist/*.whl
-ENV PATH=/opt/innflow/bin:$PATH \
+FROM base AS runtime
+ARG EXTRAS=embeddings,parquet,stream,tensorboard
+COPY --from=wheel /dist /tmp/dist
+RUN pip install "$(echo /tmp/dist/innflow-*.whl)[$EXTRAS]"
+# Any user may be chosen, that of the host above all: so there is a name, a home and places to write.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin flow \
+ && install -d -m 1777 /data /cache /work
+ENV USER=flow \
+    HOME=/cache \
     INNFLOW_DATA=/data \
-    INNFLOW_CACHE=/cache \
+    INNFLOW_CACHE=/cache/innflow \
+    TORCH_HOME=/cache/torch \
     MPLCONFIGDIR=/cache/matplotlib
-USER flow
-WORKDIR /
-VOLUME ["/data", "/cache", "/outputs"]
+USER 10001
+WORKDIR /work
+VOLUME ["/data", "/cache", "/work"]
+
+# For AWS Batch: one job of an array picks its own of a sweep's runs.
+FROM runtime AS batch
+COPY container/batch/job.py /opt/innflow/job.py
+ENTRYPOINT ["python", "/opt/innflow/job.py"]
+
+# The last stage is what `docker build .` makes.
+FROM runtime AS train
 ENTRYPOINT ["innflow-train"]

@@ -12,7 +12,7 @@ import torch
 
 from innflow.app import Application
 from innflow.app.base import FORMAT
-from innflow.config import build, check_trusted, refusals
+from innflow.config import build, check_resolved, check_trusted, refusals
 from innflow.errors import InnflowError
 from innflow.latent import Latent
 from innflow.partition import Partition
@@ -108,6 +108,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def load_weights(app: Application, path: Path) -> None:
+    """Give an application the weights of a checkpoint.
+
+    Raises:
+        InnflowError: if the file cannot be read, or they do not fit.
+    """
+    _take_weights(app, read_checkpoint(path), path, "this model: leave its keys as they were")
+
+
+def _take_weights(app: Application, checkpoint: Mapping[str, Any], path: Path, model: str) -> None:
+    try:
+        app.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        if len(reason) > 200:
+            reason = f"{reason[:200]} ..."
+        raise InnflowError(f"{path}: its weights do not fit {model}: {reason}") from None
+
+
 MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
 """Nodes of a config from which an application is built."""
 
@@ -131,16 +150,11 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     if missing:
         raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
     if not trust:
+        check_resolved(config, str(path))  # also of nodes that a command may resolve later
         check_trusted({name: config[name] for name in MODEL}, str(path))
     own = checkpoint["innflow"]
     app = assemble(config, own["shapes"], own.get("columns"))
-    try:
-        app.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        if len(reason) > 200:
-            reason = f"{reason[:200]} ..."
-        raise InnflowError(f"{path}: its weights do not fit its own config: {reason}") from None
+    _take_weights(app, checkpoint, path, "its own config")
     if Path(run).is_dir():
         for beside in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):
             app.companions[beside.stem] = load(beside, trust=trust)

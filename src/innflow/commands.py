@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import sys
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from innflow.app import Application, Unconditional
+from innflow.archive import DAMAGE, read_arrays
 from innflow.arguments import answer_folder, check_arguments, home, load_run, refuse_rest
 from innflow.checkpoint import COORDINATES
 from innflow.config import (
@@ -30,9 +31,13 @@ from innflow.config import (
     one_line,
     to_plain,
 )
+from innflow.data.cache import name_first
 from innflow.errors import InnflowError
 from innflow.progress import announce, track
+from innflow.report import to_csv, write_scores
 from innflow.rundir import claim, write_origin
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("data", "analysis", "score")
 EMBEDDINGS = "innflow.data.embeddings.Embeddings"
@@ -170,16 +175,12 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         for start in track(range(0, len(items), BATCH), "score")
     ]
     table = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    header = ["path", *table]
-    rows = zip(names, *(values.tolist() for values in table.values()), strict=True)
+    table = {"path": np.array(names, dtype=object), **table}
     if out is None:
-        _write_rows(sys.stdout, header, rows)
+        sys.stdout.write(to_csv(table))
         return
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            _write_rows(file, header, rows)
-        partial.replace(out)
+        write_scores(table, out)
     except OSError as error:
         raise InnflowError(f"out={out}: cannot be written ({error.strerror})") from None
     announce(str(out))
@@ -205,17 +206,26 @@ def _read(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[
                 f"run={arguments['run']}: has no {COORDINATES}, which says how features become x; "
                 "takes the folder of a finished run"
             )
-        images, names, _ = read_images(source, settings["size"], 3)
+        images, names, skipped = read_images(source, settings["size"], 3)
+        _tell(skipped)
         return data.embed(images), names
     if len(app.shape) == 3:
         from innflow.data.images import read_images
 
         channels, size, _ = app.shape
-        images, names, _ = read_images(source, size, channels)
+        images, names, skipped = read_images(source, size, channels)
+        _tell(skipped)
         return images, names
     from innflow.data.table import read_table
 
     return read_table(source, settings.get("columns"), settings.get("label"))
+
+
+def _tell(skipped: Sequence[str]) -> None:
+    """Say on stderr, stdout may hold the table, which images it lacks."""
+    if skipped:
+        line = f"{len(skipped):,} left out, they cannot be decoded: {name_first(skipped)}"
+        log.warning("%s", one_line(ValueError(line)))
 
 
 def _follow(data: Any, arguments: Mapping[str, Any]) -> bool:
@@ -224,9 +234,8 @@ def _follow(data: Any, arguments: Mapping[str, Any]) -> bool:
     if not hasattr(data, "load_state") or not path.is_file():
         return False
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            data.load_state(dict(arrays))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        data.load_state(read_arrays(path))
+    except DAMAGE as error:
         raise InnflowError(f"{path}: damaged, or not of this run ({one_line(error)})") from None
     return True
 

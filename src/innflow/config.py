@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from innflow.errors import InnflowError
+from innflow.secret import check_complete
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,22 @@ BUILDING = (
     "app", "contrast", "flow", "latent", "mixture", "objective", "partition", "score", "terms",
 )  # fmt: skip
 """Modules of innflow that only build: what a checkpoint may name."""
-OWN_CODE = re.compile(r"innflow\.problem\.\w+\.\w+")
+LIBRARIES = {
+    "torch.nn": "torch.nn.modules.",
+    "torch.optim": "torch.optim.",
+    "torch.optim.lr_scheduler": "torch.optim.",
+    "torchvision.models": "torchvision.models.",
+    "torchvision.ops": "torchvision.ops.",
+}
+"""Packages of which a checkpoint may name classes, and where those classes must be defined.
+
+All of torch would be too wide: somewhere in it are functions that load, compile and download.
+"""
+NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
+OWN_CODE = re.compile(r"innflow\.problem\.[A-Za-z]\w*\.[A-Za-z]\w*")
 IMPORTED = ("forward", "prior", "noise", "reference")
 """Keys of a data module under which an import path may stand."""
+DATA_MODULE = "innflow.data.base.PartsDataModule"
 STAMP = "INNFLOW_STAMP"
 CONF = "innflow.conf"
 VERSION_BASE = "1.3"
@@ -38,6 +52,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("stamp", stamp, replace=True)
     OmegaConf.register_new_resolver("lightning_precision", lightning_precision, replace=True)
     OmegaConf.register_new_resolver("fits_fused", fits_fused, replace=True)
+    OmegaConf.register_new_resolver("slurm_gpus", slurm_gpus, replace=True)
 
 
 def stamp() -> str:
@@ -64,6 +79,11 @@ def lightning_precision(precision: int | str) -> str:
 def fits_fused(precision: int | str) -> bool:
     """Return whether a fused optimizer fits one of Lightning's precisions: no mixed one."""
     return "mixed" not in str(precision)
+
+
+def slurm_gpus(accelerator: str, devices: Any) -> Any:
+    """Return how many GPUs a job of Slurm asks for on each node: a device is one, unless a CPU."""
+    return None if accelerator == "cpu" else devices
 
 
 def _multiplies_bfloat16() -> bool:
@@ -185,12 +205,19 @@ def refusals(path: str) -> Iterator[None]:
         raise InnflowError(f"{path}: {one_line(cause)}") from error
 
 
-def build(config: Any, path: str) -> Any:
+def build(config: Any, path: str, redacted: bool = False) -> Any:
     """Instantiate a node and all nodes in it; with `_partial_`, what makes it.
+
+    Args:
+        config: the node.
+        path: where it stands, for errors.
+        redacted: whether it may show that secrets were taken out of it.
 
     Raises:
         InnflowError: with the reason, naming the node.
     """
+    if not redacted:
+        check_complete(config, path)
     with refusals(path):
         return instantiate(config, _convert_="all")
 
@@ -199,8 +226,9 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
     """Refuse targets that a file must not be able to name.
 
     A checkpoint is data: building from it may only construct what innflow defines for building
-    applications, and modules, optimizers and schedulers of torch and torchvision. Interpolations
-    are refused too: resolving one (`${oc.create:...}`) can bring in a target that nobody has seen.
+    applications, and the modules, optimizers and schedulers of `LIBRARIES`. What is not on the
+    list is not even imported. Interpolations are refused too: resolving one (`${oc.create:...}`)
+    can bring in a target that nobody has seen.
 
     Args:
         config: the nodes that are to be built.
@@ -210,11 +238,7 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
     Raises:
         InnflowError: naming the target and how to allow it.
     """
-    for value in _strings(config):
-        if "${" in value:
-            raise InnflowError(
-                f"{where}: {value!r} in its config is not resolved; innflow writes plain values"
-            )
+    check_resolved(config, where)
     for path, node in nodes(config):
         name = str(node["_target_"])
         code = foreign_code(node) if data else None
@@ -223,11 +247,25 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
                 f"{where}: {path} names {code}, which is code; if you trust its writer, load it "
                 "with trust=True"
             )
-        admitted = data and _serves_data(name, path, node)
-        if not admitted and not _harmless(name, path, node):
+        plain = NAME.fullmatch(name) is not None
+        admitted = plain and data and _serves_data(name, path, node)
+        if not admitted and not (plain and _harmless(name, path, node)):
             raise InnflowError(
                 f"{where}: {path}._target_={name} is nothing that innflow, torch or torchvision "
                 "builds models of; if you trust this file, load it with trust=True"
+            )
+
+
+def check_resolved(config: Mapping[str, Any], where: str) -> None:
+    """Refuse interpolations: resolved, they read the environment or bring in other nodes.
+
+    Raises:
+        InnflowError: with the first of them.
+    """
+    for value in _strings(config):
+        if "${" in value:
+            raise InnflowError(
+                f"{where}: {value!r} in its config is not resolved; innflow writes plain values"
             )
 
 
@@ -262,23 +300,33 @@ def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
         if "." in getattr(target, "__qualname__", "."):
             return False  # a method: `innflow.score.Scorer.save` writes files
         return any(home == f"innflow.{m}" or home.startswith(f"innflow.{m}.") for m in BUILDING)
-    if package not in ("torch", "torchvision"):
+    library = name.rpartition(".")[0]
+    if library not in LIBRARIES:
         return False
     from torch import nn, optim
 
     target = target_of(path, node)
     kinds = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
-    return inspect.isclass(target) and issubclass(target, kinds)
+    if not inspect.isclass(target) or not issubclass(target, kinds):
+        return False
+    return f"{target.__module__}.".startswith(LIBRARIES[library])
 
 
 def _serves_data(name: str, path: str, node: Mapping[str, Any]) -> bool:
+    if "_args_" in node:
+        return False  # import paths are known by their keys
     if name == "innflow.data.simcats.cats":
         return True
     if not name.startswith(("innflow.data.", "innflow.analysis.")):
         return False
     target = target_of(path, node)
-    home = str(getattr(target, "__module__", ""))
-    return inspect.isclass(target) and home.startswith(("innflow.data.", "innflow.analysis."))
+    if not inspect.isclass(target):
+        return False
+    if target.__module__.startswith("innflow.analysis."):
+        return True
+    # Not any class of innflow.data: `ForwardModel(path)` imports what it is given.
+    bases = (f"{base.__module__}.{base.__qualname__}" for base in inspect.getmro(target))
+    return target.__module__.startswith("innflow.data.") and DATA_MODULE in bases
 
 
 def one_line(error: BaseException) -> str:
@@ -287,7 +335,9 @@ def one_line(error: BaseException) -> str:
     noise = ("HYDRA_FULL_ERROR", "See https://hydra.cc", "object_type=")
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not any(hint in line for hint in noise)]
-    return " ".join(kept) or type(error).__name__
+    # A file's name may hold what moves the cursor of a terminal or retitles its window.
+    shown = (c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(kept))
+    return "".join(shown) or type(error).__name__
 
 
 def as_config(plain: Mapping[str, Any]) -> DictConfig:

@@ -13,3 +13,16 @@ class InnflowError(Exception):
 
 class InnflowWarning(UserWarning):
     """Something odd in the input that innflow could go on with."""
+
+
+class Stopped(SystemExit):
+    """A signal ended a run that has been saved; the exit code is 128 and the signal's number.
+
+    Args:
+        message: one line for the user.
+        signum: the signal.
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.message = message

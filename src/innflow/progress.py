@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -24,7 +25,8 @@ T = TypeVar("T")
 
 def is_leader() -> bool:
     """Return whether this process is the first rank, or the only one."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    # Before training begins, the first process of another node knows no rank but that of its node.
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def announce(text: str) -> None:

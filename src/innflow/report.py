@@ -40,6 +40,8 @@ HEADLINES = {
     "time/images_per_second": ("training", "items/s"),
 }
 MOST_HEADLINES = 8
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What the text of a cell begins with where a spreadsheet takes it for a formula."""
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6570;--line:#dfe3e8;
@@ -134,13 +136,28 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
 
 def write_scores(items: Mapping[str, np.ndarray], path: Path) -> None:
     """Write one row an item, whole or not at all; numbers read back to the last bit."""
+    _write(path, to_csv(items).encode())
+
+
+def to_csv(items: Mapping[str, np.ndarray]) -> str:
+    """Return one row an item, in UTF-8, with nothing in it that a spreadsheet would calculate.
+
+    A file name keeps every character but two kinds: bytes that are no UTF-8 become Python's
+    escapes, and one that begins like a formula begins with ./ instead, which is the same path.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(items)
-    columns = [column.tolist() for column in items.values()]
+    columns = [[_cell(value) for value in column.tolist()] for column in items.values()]
     writer.writerows(zip(*columns, strict=True))
-    # A file name that is not UTF-8 reaches Python as surrogates, and leaves as it came.
-    _write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode()
+    return f"./{text}" if text.startswith(FORMULA) else text
 
 
 def write_report(run_dir: Path) -> Path:

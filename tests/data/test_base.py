@@ -96,7 +96,7 @@ def test_the_loader_never_collates(monkeypatch):
     assert not torch.equal(epoch, epoch.sort().values)
     assert len(data.val_dataloader().dataset) == 20
     assert sum(len(batch["x"]) for batch in data.test_dataloader()) == 200
-    pickle.dumps(loader.collate_fn)
+    pickle.dumps(loader.loader.collate_fn)
 
 
 def test_worker_processes_deliver_the_same_items():
@@ -123,9 +123,9 @@ def test_a_look_at_a_first_batch_takes_nothing_from_the_first_epoch(workers):
 
 
 def test_batches_are_pinned_for_a_gpu_alone(monkeypatch):
-    assert not Numbers().train_dataloader().pin_memory
+    assert not Numbers().train_dataloader().loader.pin_memory
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert Numbers().train_dataloader().pin_memory
+    assert Numbers().train_dataloader().loader.pin_memory
 
 
 def test_the_augmented_batch_is_the_one_on_the_device(monkeypatch):
@@ -151,7 +151,7 @@ def test_batch_size_is_global(monkeypatch):
     data = Numbers(batch_size=12)
     data.trainer = quiet_trainer()
     monkeypatch.setattr(pl.Trainer, "world_size", 4)
-    assert data.train_dataloader().batch_size == 3
+    assert [len(batch["x"]) for batch in data.train_dataloader()] == [3] * 15
     data.batch_size = 10
     with pytest.raises(InnflowError, match="batch_size=10 is not divisible by 4 ranks"):
         data.train_dataloader()

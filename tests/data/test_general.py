@@ -4,6 +4,7 @@ import shutil
 
 import torch
 
+from innflow.data.batches import Order
 from innflow.data.general import Beside, check_disjoint
 from innflow.data.images import Images
 from innflow.data.sets import GENERAL, PartsSet
@@ -21,13 +22,18 @@ def folder_of_noise(folder, count, seed):
         write_noise(folder / f"{i}.png", 100 * seed + i)
 
 
-def test_as_many_general_items_as_inliers_drawn_anew():
+def test_each_inlier_has_a_general_item_of_its_own():
     served = Beside(rows("train", "train", [1, 2, 3]), rows("g", "train", range(10, 200)))
-    batches = [served.__getitems__([0, 2]) for _ in range(4)]
-    assert all(batch["x"][:, 0].tolist() == [1, 3] for batch in batches)
-    assert all(batch[GENERAL].shape == (2, 1) for batch in batches)
-    assert all((batch[GENERAL] >= 10).all() for batch in batches)
-    assert len({tuple(batch[GENERAL][:, 0].tolist()) for batch in batches}) > 1
+    order = Order(3, 2, (0, 1), seed=0, beside=190)
+    batches = []
+    for order.epoch in range(4):
+        batches += [served.__getitems__(pairs) for pairs in order]
+    assert all(batch["x"].shape == batch[GENERAL].shape == (2, 1) for batch in batches)
+    assert all((batch["x"] < 4).all() and (batch[GENERAL] >= 10).all() for batch in batches)
+    assert len({value for batch in batches for value in batch[GENERAL][:, 0].tolist()}) > 4
+    order.epoch = 1
+    again = served.__getitems__(next(iter(order)))
+    assert torch.equal(again[GENERAL], batches[1][GENERAL])
     assert len(served) == 3
 
 
@@ -67,6 +73,8 @@ def test_general_items_are_augmented_as_inliers_are(tree, tmp_path):
     class Training:
         training = True
         world_size = 1
+        global_rank = 0
+        overfit_batches = 0
 
     data.trainer = Training()  # type: ignore[assignment]
     batch = {"x": torch.zeros(2, 3, 10, 10), GENERAL: torch.zeros(2, 3, 10, 10)}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import socket
+import tarfile
 import time
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 
 import boto3
 import pytest
@@ -12,6 +17,7 @@ import torch
 from moto.server import ThreadedMotoServer
 
 from innflow.data.images import Images, read_images
+from innflow.data.shards import find_shards, read_items
 from innflow.data.storage import open_storage
 from innflow.errors import InnflowError
 
@@ -136,11 +142,63 @@ def test_a_server_lost_on_the_way(bucket, monkeypatch):
     second.start()
     host, port = second.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setattr("innflow.data.storage._RETRIES", 3)
     storage = open_storage("s3://pictures/some/prefix")
     assert storage.read(storage.entries[0].path)
     second.stop()
-    with pytest.raises(InnflowError, match="cannot reach the server"):
+    tries = Tries(lambda: None)
+    with tries, pytest.raises(InnflowError, match="cannot reach the server") as caught:
         storage.read(storage.entries[1].path)
+    assert tries.count == 3
+    assert "\n" not in str(caught.value)
+
+
+class Tries(logging.Handler):
+    """Counts how often s3fs tries again; after the second time it does something."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self.then, self.count = then, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += "Retryable error" in record.getMessage()
+        if self.count == 2:
+            self.then()
+
+    def __enter__(self) -> Tries:
+        self.logger = logging.getLogger("s3fs")
+        self.before = self.logger.level
+        self.logger.setLevel(logging.DEBUG)
+        self.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.removeHandler(self)
+        self.logger.setLevel(self.before)
+
+
+@pytest.mark.parametrize("what", ["an image", "a shard"])
+def test_a_server_that_is_lost_and_comes_back_is_waited_for(bucket, monkeypatch, what):
+    first = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    first.start()
+    host, port = first.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    if what == "a shard":
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("one.png"))
+        bucket.put_object(Bucket="pictures", Key="shard.tar", Body=content.getvalue())
+        (shard,) = find_shards("s3://pictures/shard.tar", "train")
+        read = partial(list, read_items(shard))
+    else:
+        storage = open_storage("s3://pictures/some/prefix")
+        read = partial(storage.read, storage.entries[0].path)
+    first.stop()
+    again = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
+    with Tries(again.start) as tries:
+        assert read()
+    assert tries.count >= 2
+    again.stop()
 
 
 def test_an_object_lost_on_the_way(bucket):

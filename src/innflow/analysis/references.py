@@ -14,6 +14,7 @@ import numpy as np
 
 from innflow.analysis.base import Study
 from innflow.analysis.inverse import make_seed
+from innflow.archive import DAMAGE, read_arrays
 from innflow.errors import InnflowError
 from innflow.progress import track
 
@@ -100,8 +101,10 @@ def _load(study: Study, position: int, n: int, stream: int) -> np.ndarray:
         return _draw(study, position, n, stream)
     path = study.run_dir / FOLDER / f"{_key(study, position, n, stream)}.npz"
     if path.is_file():
-        with np.load(path) as kept:
-            return kept["draws"]
+        try:
+            return read_arrays(path, ["draws"])["draws"]
+        except DAMAGE as error:
+            log.warning("%s is damaged (%s): drawing it again", path, error)
     draws = _draw(study, position, n, stream)
     _save(path, draws)
     return draws

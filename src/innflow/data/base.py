@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,9 +13,11 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from innflow.data.batches import EpochLoader, Order
 from innflow.data.general import Beside, check_disjoint
 from innflow.data.sets import GENERAL, Batch, PartsSet
 from innflow.errors import InnflowError
+from innflow.ranks import drawn_together, shares
 
 
 class PartsDataModule(LightningDataModule):
@@ -103,9 +106,16 @@ class PartsDataModule(LightningDataModule):
         return self._sets
 
     @property
+    def rank(self) -> tuple[int, int]:
+        """Which rank this is, and of how many."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    @property
     def rank_batch_size(self) -> int:
         """Number of items in a batch of one rank."""
-        world = self.trainer.world_size if self.trainer is not None else 1
+        _, world = self.rank
         if self.batch_size % world:
             raise InnflowError(
                 f"data.batch_size={self.batch_size} is not divisible by {world} ranks: "
@@ -115,7 +125,20 @@ class PartsDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Return shuffled whole batches of the training items."""
-        return self._loader(self.sets()["train"], train=True)
+        items = self.sets()["train"]
+        share = self.rank_batch_size
+        if len(items) < self.batch_size:
+            raise InnflowError(
+                f"data.batch_size={self.batch_size} is more than the {len(items)} training items: "
+                "lower it, or add data"
+            )
+        served: Dataset[Batch] = items
+        beside = 0
+        if self._general is not None:
+            served, beside = Beside(items, self._general), len(self._general)
+        shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
+        order = Order(len(items), share * self.rank[1], self.rank, self.seed, shuffle, beside)
+        return EpochLoader(served, order, **self._options())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the monitor set, that is held out of the training items."""
@@ -127,43 +150,29 @@ class PartsDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment the whole batch where it now lies, in training only."""
-        if self.trainer is not None and self.trainer.training:
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        with self.drawn_together(batch):
             batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
         return batch
 
-    def _loader(self, items: PartsSet, train: bool = False) -> DataLoader[Batch]:
-        batch_size = self.rank_batch_size
-        if train and len(items) < self.batch_size:
-            raise InnflowError(
-                f"data.batch_size={self.batch_size} is more than the {len(items)} training items: "
-                "lower it, or add data"
-            )
-        served: Dataset[Batch] = items
-        if train and self._general is not None:
-            served = Beside(items, self._general)
-        make = _LazyLoader if self.workers else DataLoader
-        return make(
-            served,
-            batch_size=batch_size,
-            shuffle=train,
-            drop_last=train,
-            collate_fn=_as_it_is,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def drawn_together(self, batch: Batch) -> AbstractContextManager[Any]:
+        """Return a block in which noise for a batch of one rank is a part of that for all."""
+        return drawn_together(len(batch["x"]), *self.rank)
 
+    def _loader(self, items: PartsSet) -> DataLoader[Batch]:
+        rows: Any = shares(len(items), self.batch_size, *self.rank)
+        return DataLoader(items, batch_sampler=rows, **self._options())
 
-class _LazyLoader(DataLoader[Batch]):
-    """A loader that leaves its workers alone until its first batch is asked for.
-
-    Persistent workers serve one iteration at a time, and Lightning begins its own before the flow
-    has looked at a first batch: that batch would be missing from the first epoch, and with it the
-    epoch's end and its validation.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        yield from super().__iter__()
+    def _options(self) -> dict[str, Any]:
+        """Return how a loader reads batches; it draws nothing from the stream that noise is of."""
+        return {
+            "collate_fn": _as_it_is,
+            "num_workers": self.workers,
+            "persistent_workers": self.workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,8 +28,12 @@ SUFFIXES = frozenset(
     )
 )
 
+# Those of the suffixes. Pillow goes by the content and would call Ghostscript on an EPS.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Where Pillow begins to warn of a decompression bomb.
 _MOST_PIXELS = 89_478_485
+# It is refused then, in one line: the warning would be another.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -39,7 +44,7 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
         ValueError: The bytes are not a picture that can be shown; the message says why.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise Image.DecompressionBombError
             # A JPEG can be decoded at 1/2, 1/4 or 1/8: stay above twice the final size.

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from innflow.data.sets import GENERAL, Batch, PartsSet
@@ -18,11 +16,11 @@ from innflow.errors import InnflowError
 
 
 class Beside(Dataset[Batch]):
-    """Batches of inliers with as many random items of a general set beside them.
+    """Batches of inliers with items of a general set beside them, one for each.
 
     Args:
         inliers: the training set, which gives the length.
-        general: items for the part "general"; drawn anew in every epoch.
+        general: items for the part "general".
     """
 
     def __init__(self, inliers: PartsSet, general: PartsSet) -> None:
@@ -31,14 +29,16 @@ class Beside(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.inliers)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: tuple[int, int]) -> Batch:
         return {key: part[0] for key, part in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        """Return a batch of inliers, and general items of the same number."""
-        chosen = torch.randint(len(self.general), (len(indices),))
-        others = self.general.__getitems__(chosen)["x"]
-        return {**self.inliers.__getitems__(indices), GENERAL: others}
+    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> Batch:
+        """Return the items of pairs: a row of the inliers, and one of the general set."""
+        rows, others = zip(*indices, strict=True)
+        return {
+            **self.inliers.__getitems__(rows),
+            GENERAL: self.general.__getitems__(others)["x"],
+        }
 
 
 def check_disjoint(general: PartsSet, sets: Mapping[str, PartsSet], where: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import fsspec
 
 from innflow.data.decode import SUFFIXES
-from innflow.data.storage import connect, explain, open_storage
+from innflow.data.storage import connect, explain, open_storage, wait_for
 from innflow.errors import InnflowError
 from innflow.progress import track
 
@@ -30,6 +30,8 @@ SIZES = "sizes.json"
 Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
+_MOST_BYTES = 1 << 28
+"""Of one member: a sparse or a compressed one may claim far more than the tar has."""
 _DAMAGE = (tarfile.TarError, ValueError, EOFError, zlib.error)
 _BLOCK = 512
 
@@ -218,6 +220,11 @@ def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
     try:
         with _open(shard.url) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
+                if member.size > _MOST_BYTES:
+                    raise InnflowError(
+                        f"{shard.url}: {member.name!r} claims {member.size:,} bytes, more than any "
+                        f"item has ({_MOST_BYTES:,}): remove it"
+                    )
                 content = tar.extractfile(member) if member.isfile() else None
                 if content is not None:
                     yield member.name, content.read()
@@ -254,6 +261,7 @@ def _open(url: str) -> Any:
         return Path(url).open("rb")
     try:
         files, path = connect(url)
+        wait_for(files)  # it has been listed before
         # Read through once: a block that has been read is not needed again.
         return files.open(path, "rb", block_size=1 << 23, cache_type="readahead")
     except FileNotFoundError:

@@ -9,7 +9,6 @@ import logging
 import os
 import time
 import warnings
-import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
+from innflow.archive import DAMAGE, read_arrays
 from innflow.data.forward import ForwardModel, run_chunk, shown
 from innflow.errors import InnflowError
 from innflow.progress import announce, track
@@ -147,12 +147,12 @@ def cache_key(modules: Sequence[ModuleType], *facts: Any) -> str:
 def read_simulations(file: Path) -> Simulations | None:
     """Return what a cache holds, or None if it is not there or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            x, y = (torch.from_numpy(stored[name]) for name in "xy")
-            found = Simulations(x, y, int(stored["dropped"]))
+        stored = read_arrays(file)
+        x, y = (torch.from_numpy(stored[name]) for name in "xy")
+        found = Simulations(x, y, int(stored["dropped"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (*DAMAGE, TypeError):  # of values that no tensor can hold
         log.warning("the cache %s is damaged: simulating again", file)
         return None
     announce(f"{len(found.x):,} simulations from {file}")

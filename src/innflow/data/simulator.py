@@ -202,7 +202,8 @@ class Simulator(PartsDataModule):
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
         if self._on_device is None or self.trainer is None or not self.trainer.training:
             return batch
-        fresh = torch.randn_like(batch["eps"])
+        with self.drawn_together(batch):
+            fresh = torch.randn_like(batch["eps"])
         self._on_device = self._on_device.to(fresh)
         y = batch["y"] + (fresh - batch["eps"]) @ self._on_device.T
         return {**batch, "y": y, "eps": fresh}

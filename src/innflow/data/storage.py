@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +16,8 @@ from innflow.errors import InnflowError
 
 # A wrong endpoint should be reported in seconds; the defaults of botocore retry for minutes.
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
+_RETRIES = 8
+"""Tries of s3fs, half a minute in all, once a server has answered: one that is lost may return."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,25 @@ def connect(url: str) -> tuple[Any, str]:
     scheme, _, path = url.partition("://")
     options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
     files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
+    if options:
+        _retry_refused()
+        files.retries = 2  # by themselves they are tried three times, which takes seconds
     return files, path
+
+
+def wait_for(files: Any) -> None:
+    """Be patient with a file system that has answered before, where its connection is lost."""
+    if hasattr(files, "retries"):
+        files.retries = _RETRIES
+
+
+@cache
+def _retry_refused() -> None:
+    """Let s3fs try again where a server refuses connections, as it does where one breaks off."""
+    from botocore.exceptions import EndpointConnectionError
+    from s3fs.core import add_retryable_error
+
+    add_retryable_error(EndpointConnectionError)
 
 
 def _open_remote(root: str) -> Storage:
@@ -114,6 +135,7 @@ def _open_remote(root: str) -> Storage:
     try:
         files, base = connect(root)
         found = files.find(base, detail=True)
+        wait_for(files)
     except Exception as error:
         raise explain(root, error) from error
 

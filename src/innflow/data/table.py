@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.archive import DAMAGE, check_archive, read_arrays
 from innflow.data.base import (
     PartsDataModule,
     PartsSet,
@@ -26,7 +27,7 @@ from innflow.data.sets import Role
 from innflow.errors import InnflowError
 
 _SUFFIXES = (".csv", ".npz", ".parquet")
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, csv.Error)
+_UNREADABLE = (*DAMAGE, csv.Error)
 
 
 class Table(PartsDataModule):
@@ -173,8 +174,7 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 values = [cells[at].strip() for cells in list(csv.reader(file))[1:] if cells]
         elif path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                values = arrays[column].tolist()
+            values = read_arrays(path, [column])[column].tolist()
         else:
             values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
     except (*_UNREADABLE, IndexError) as error:
@@ -256,6 +256,7 @@ def _csv_header(path: Path) -> list[str]:
 
 def _npz_header(path: Path, label: str | None) -> dict[str, int]:
     shapes: dict[str, tuple[int, ...]] = {}
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             with archive.open(member) as file:
@@ -302,8 +303,8 @@ def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
 
 
 def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as arrays:
-        return np.column_stack([arrays[column] for column in columns]).astype(np.float64)
+    arrays = read_arrays(path, columns)
+    return np.column_stack([arrays[column] for column in columns]).astype(np.float64)
 
 
 def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:

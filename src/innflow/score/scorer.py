@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from innflow.archive import DAMAGE, read_arrays
 from innflow.errors import InnflowError
 from innflow.score.base import Measured, Score
 from innflow.score.conformal import p_values
@@ -238,14 +238,10 @@ def _lacks(path: str | os.PathLike[str], names: Iterable[str]) -> InnflowError:
 
 def _read(path: Path) -> Values:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise InnflowError(f"{path}: not a scorer saved by innflow")
-        with loaded as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
     except FileNotFoundError as error:
         raise InnflowError(f"{path}: no such file; train the run to its end first") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise InnflowError(f"{path}: damaged, or not a scorer saved by innflow") from error
     found = str(arrays.get("format", ""))
     if found in OLDER:
