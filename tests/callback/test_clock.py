@@ -24,3 +24,15 @@ def test_it_counts_items_and_seconds(fit):
 
 def test_without_training_there_is_no_rate():
     assert Clock().metrics() == {"time/train_seconds": 0.0, "time/images_per_second": 0.0}
+
+
+def test_it_counts_on_in_a_resumed_run(fit):
+    clock, again = Clock(), Clock()
+    for each in (clock, again):
+        app = Density(flow.vector(2, depth=1, hidden=(4,)))
+        data = Toy("moons", n=200, n_val=10, batch_size=32)
+        again.load_state_dict(clock.state_dict())
+        fit(app, data, max_steps=3, callbacks=[each])
+    assert again.items == 2 * clock.items
+    assert again.seconds > clock.seconds
+    assert again.metrics()["time/train_seconds"] == again.seconds

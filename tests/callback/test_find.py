@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from innflow.callback import FindBatchSize, FindLearningRate
+from innflow.callback import FindBatchSize, FindLearningRate, LastCheckpoint
 from innflow.checkpoint import assemble
 from innflow.data.toy import Toy
 
@@ -71,6 +71,24 @@ def test_a_first_batch_that_is_too_large_is_refused(app, fit, tmp_path, refused)
     data = Toy("moons", n=100, n_val=50, batch_size=64)
     with refused("init_val=128", "95 training items"):
         fit(app, data, max_steps=2, callbacks=[FindBatchSize(128)], default_root_dir=tmp_path)
+
+
+def test_a_resumed_run_does_not_search_again(app, config, fit, tmp_path, capsys):
+    last = LastCheckpoint(str(tmp_path))
+
+    def train(app, data, steps, ckpt_path=None):
+        find, seen = [FindLearningRate(num_training_steps=30), FindBatchSize(8, 32, 1)], Rates()
+        options = {"max_steps": steps, "default_root_dir": tmp_path, "enable_checkpointing": True}
+        fit(app, data, ckpt_path=ckpt_path, callbacks=[*find, seen, last], **options)
+        return seen
+
+    first = train(app, Toy("moons", n=400, n_val=50, batch_size=64), 40)
+    assert "found by a range test" in capsys.readouterr().out
+    data = Toy("moons", n=400, n_val=50, batch_size=64)
+    again = train(assemble(config, {"x": (2,)}), data, 43, tmp_path / "last.ckpt")
+    assert capsys.readouterr().out == ""
+    assert again.sizes == [32] * 3
+    assert again.rates == pytest.approx([first.rates[-1]] * 3)
 
 
 def test_the_rate_of_an_application_is_that_of_its_optimizer(app):

@@ -36,3 +36,34 @@ def test_rows_of_an_earlier_part_of_the_run_stay(fit, tmp_path):
     assert len(before) == 2
     assert [row["train/nll"] for row in after[:2]] == [row["train/nll"] for row in before]
     assert len(after) > len(before)
+
+
+def test_rows_behind_a_checkpoint_are_cut(fit, tmp_path):
+    train(fit, tmp_path, 3)
+    before = rows(tmp_path)
+    logger = MetricsCSV(tmp_path)
+    assert logger.rows == 3
+    logger.cut(2)
+    assert rows(tmp_path) == before[:2]
+    logger.log_metrics({"new": 1.0}, 2)
+    assert logger.rows == 3
+    logger.save()
+    assert [row["new"] for row in rows(tmp_path)] == ["", "", "1.0"]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_a_row_that_a_killed_process_left_half_written_is_no_row(fit, tmp_path):
+    train(fit, tmp_path, 2)
+    before = rows(tmp_path)
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("0,1.25")
+    assert MetricsCSV(tmp_path).rows == 2
+    assert rows(tmp_path) == before
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path, refused):
+    logger = MetricsCSV(tmp_path)
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    logger.log_metrics({"new": 1.0}, 2)
+    with refused("metrics.csv: cannot be written (No space left on device)"):
+        logger.save()

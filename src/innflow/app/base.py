@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,11 +18,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from innflow.app.compiler import compile_or_say
 from innflow.app.schedule import Schedule, constant, progress
+from innflow.app.sharding import divide_again
 from innflow.errors import InnflowError
 from innflow.flow import CouplingFlow
 from innflow.latent import Latent, StandardNormal
 from innflow.objective import Objective, Step
 from innflow.partition import PAD, Partition
+from innflow.ranks import drawn_together
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 GENERAL = "general"
@@ -177,8 +180,15 @@ class FlowModule(pl.LightningModule):
 
     def see(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
         """Take a batch of data from left to right."""
-        parts = self.padded(self.observe(batch, noise), noise)
-        return self(parts, self.targets(batch, noise))
+        with self.drawn_together(batch) if noise is not None else nullcontext():
+            parts = self.padded(self.observe(batch, noise), noise)
+            known = self.targets(batch, noise)
+        return self(parts, known)
+
+    def drawn_together(self, batch: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
+        """Return a block in which noise for a batch of one rank is a part of that for all."""
+        ranks = 1 if self._trainer is None else self.trainer.world_size
+        return drawn_together(len(batch["x"]), self.global_rank, ranks)
 
     def compared(self, step: Step) -> Step:
         """Let terms ask the companions about the very same left parts, noise included."""
@@ -211,7 +221,8 @@ class FlowModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             step = replace(self.see(batch, noise=None), training=False)
             loss, _ = self.objective(step, self.dims)
-        size = len(step.log_prob)
+        # Lightning takes the mean of these numbers over the ranks, as a whole number.
+        size = len(step.log_prob) * self.trainer.world_size
         nll = -step.log_prob.mean()
         values = {"val/nll": nll, "val/loss": loss, **self._likelihood("val", step)}
         self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
@@ -224,19 +235,26 @@ class FlowModule(pl.LightningModule):
         """Let every ActNorm see one batch, unless a resumed run has brought its values."""
         for companion in self.companions.values():
             companion.to(self.device).eval().requires_grad_(False)
+        if self.trainer.global_step == 0:  # a resumed run must draw nothing here
+            self.initialise()
+            divide_again(self)
+        if self.compiled:
+            compile_or_say(self.flow, self.device)
+
+    def initialise(self) -> None:
+        """Show a first batch to the layers that take their starting values from data."""
         loader: Any = self.trainer.train_dataloader
         batch = self.trainer.strategy.batch_to_device(self.first_batch(loader))
         self.latent.advance(0.0)
         noise = torch.default_generator
         with torch.autocast(self.device.type, enabled=False):
-            parts = self.padded(self.observe(batch, noise), noise)
-            known = self.targets(batch, noise)
+            with self.drawn_together(batch):
+                parts = self.padded(self.observe(batch, noise), noise)
+                known = self.targets(batch, noise)
             context = self.partition.join_context(known)
             first = next(iter(self.partition.right))
             aims = known.get(first) if self.aligned else None
             self.flow.initialise(self.partition.join("left", parts), context, aims)
-        if self.compiled:
-            compile_or_say(self.flow, self.device)
 
     def on_train_end(self) -> None:
         """Leave a flow that takes batches of any size without another compilation."""

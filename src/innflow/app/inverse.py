@@ -151,7 +151,7 @@ class Inverse(Application):
         batches: list[dict[str, Tensor]] = []
         for batch in loader:
             batches.append(batch)
-            if len(batches) * len(batch["x"]) >= START_ROWS:
+            if len(batches) * len(batch["x"]) * self.trainer.world_size >= START_ROWS:
                 break
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 

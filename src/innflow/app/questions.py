@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from innflow.app.base import FlowModule
+from innflow.app.sharding import gathered
 from innflow.app.units import Pixels, Units, Vectors
 from innflow.errors import InnflowError
 from innflow.flow.inspect import Seen, latent_layout, trace
@@ -67,7 +68,7 @@ class Application(FlowModule):
         training = self.training
         self.eval()
         try:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False), gathered(self):
                 yield
         finally:
             self.train(training)
@@ -167,7 +168,7 @@ class Unconditional(Application):
             n, self.partition.features, dtype=self.parameter_dtype, device=self.device
         )
         like = self.partition.split("right", empty)
-        with torch.no_grad():
+        with self._asked():
             drawn = self.latent.sample(like, temperature, generator, targets)
         return self.units.finish(self.decode(self.partition.join("right", drawn)))
 

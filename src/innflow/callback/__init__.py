@@ -1,20 +1,28 @@
 """Lightning callbacks and loggers."""
 
+from innflow.callback.atomic import AtomicCheckpointIO
 from innflow.callback.average import MovingAverage
 from innflow.callback.clock import Clock
 from innflow.callback.find import FindBatchSize, FindLearningRate
 from innflow.callback.guard import Guard
+from innflow.callback.last import LastCheckpoint
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.overfit import DropoutOnOverfit
+from innflow.callback.pictures import Pictures
 from innflow.callback.progress import Progress
+from innflow.callback.requeue import Requeue
 
 __all__ = [
+    "AtomicCheckpointIO",
     "Clock",
     "DropoutOnOverfit",
     "FindBatchSize",
     "FindLearningRate",
     "Guard",
+    "LastCheckpoint",
     "MetricsCSV",
     "MovingAverage",
+    "Pictures",
     "Progress",
+    "Requeue",
 ]

@@ -19,7 +19,7 @@ class Clock(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._started = time.monotonic()
+        self._started = time.monotonic() - self.seconds
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -38,11 +38,21 @@ class Clock(pl.Callback):
         """Add the batch's time and items, of all ranks."""
         self._busy += time.monotonic() - self._batch_started
         self.items += len(batch["x"]) * trainer.world_size
-        pl_module.log("time/seconds", time.monotonic() - self._started)
+        self.seconds = time.monotonic() - self._started
+        pl_module.log("time/seconds", self.seconds)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
         self.seconds = time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run counts on from."""
+        return {"seconds": self.seconds, "items": self.items, "busy": self._busy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from there."""
+        self.seconds, self.items = state_dict["seconds"], state_dict["items"]
+        self._busy = state_dict["busy"]
 
     def metrics(self) -> dict[str, float]:
         """Return `time/train_seconds`, with validation, and `time/images_per_second`, without."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
@@ -27,6 +28,18 @@ class FindLearningRate(LearningRateFinder):
         self, min_lr: float = 1e-6, max_lr: float = 3e-2, num_training_steps: int = 100
     ) -> None:
         super().__init__(min_lr, max_lr, num_training_steps, early_stop_threshold=None)
+        self._resumed = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Search, unless a resumed run has its rate from its optimizer."""
+        if not self._resumed:
+            super().on_fit_start(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note that a run goes on; a search itself goes back to a checkpoint of no steps."""
+        self._resumed = checkpoint["global_step"] > 0
 
     def lr_find(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Search, and say what was found."""
@@ -51,6 +64,26 @@ class FindBatchSize(BatchSizeFinder):
     def __init__(self, init_val: int = 16, max_val: int = 4096, steps_per_trial: int = 3) -> None:
         super().__init__("power", steps_per_trial, init_val, max_val=2 * max_val)
         self.largest = max_val
+        self._resumed = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Search, unless a resumed run has brought what was found."""
+        if not self._resumed:
+            super().on_fit_start(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what was found."""
+        checkpoint["batch_size"] = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take what was found."""
+        self._resumed = checkpoint["global_step"] > 0
+        if self._resumed:
+            trainer.datamodule.batch_size = checkpoint["batch_size"]  # type: ignore[attr-defined]
 
     def scale_batch_size(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Search, and say what was found."""

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from innflow.errors import InnflowError
+from innflow.progress import is_leader
 
 
 @dataclass
@@ -24,7 +26,10 @@ class _Answer:
 
     @classmethod
     def of(cls, finite: Tensor, step: int, what: str) -> _Answer:
-        """Send for it."""
+        """Send for it, on all ranks: what one of them finds stops all at the same step."""
+        if dist.is_initialized():
+            finite = finite.int()
+            dist.all_reduce(finite, dist.ReduceOp.MIN)
         if finite.device.type == "cpu":
             return cls(finite, step, what, None)
         value = finite.to("cpu", non_blocking=True)
@@ -68,7 +73,7 @@ class Guard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Ask whether the gradients are: clipping by an infinite norm gives NaN weights."""
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        gradients = [_own(p.grad) for p in pl_module.parameters() if p.grad is not None]
         if gradients:
             norms = torch._foreach_norm(gradients)
             self._ask(trainer, "a gradient", torch.stack(norms).isfinite().all())
@@ -89,7 +94,9 @@ class Guard(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise where a validation metric is not finite, before it is saved as the best."""
-        if not all(bool(torch.isfinite(v)) for v in trainer.callback_metrics.values()):
+        finite = all(bool(torch.isfinite(v)) for v in trainer.callback_metrics.values())
+        answer = torch.tensor(finite, device=pl_module.device)
+        if not _Answer.of(answer, trainer.global_step, "").finite():
             self._stop(trainer, "val/")
 
     def _ask(self, trainer: pl.Trainer, what: str, finite: Tensor) -> None:
@@ -97,10 +104,16 @@ class Guard(pl.Callback):
         self._read(trainer)
 
     def _read(self, trainer: pl.Trainer, wait: bool = False) -> None:
-        while self._waiting and (wait or self._waiting[0].arrived()):
+        while self._waiting and (wait or self._due(trainer)):
             answer = self._waiting.popleft()
             if not answer.finite():
                 self._stop(trainer, "train/", answer.what, answer.step)
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        first = self._waiting[0]
+        if trainer.world_size == 1 or first.event is None:
+            return first.arrived()
+        return first.step < trainer.global_step  # read by all ranks at the same place
 
     @staticmethod
     def _stop(
@@ -111,6 +124,13 @@ class Guard(pl.Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith(stage) and not bool(torch.isfinite(value))
         }
+        if dist.is_initialized():
+            found: list[dict[str, float]] = [{}] * trainer.world_size
+            dist.all_gather_object(found, terms)
+            terms = {name: value for each in found[::-1] for name, value in each.items()}
+        if not is_leader():
+            # The first rank says it. One that fails before it would have it killed by Lightning.
+            raise SystemExit(0)
         named = ", ".join(f"{name}={value}" for name, value in terms.items()) or what
         at = trainer.global_step if step is None else step
         raise InnflowError(
@@ -120,10 +140,16 @@ class Guard(pl.Callback):
         )
 
 
+def _own(gradient: Tensor) -> Tensor:
+    """Return the share of a gradient that lies on this rank; all of it where it is not divided."""
+    share: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    return share
+
+
 def last_checkpoint(trainer: pl.Trainer) -> str:
     """Return the path of the newest checkpoint that a run has saved, or nothing."""
-    for callback in trainer.checkpoint_callbacks:
-        path = getattr(callback, "last_model_path", "") or getattr(callback, "best_model_path", "")
-        if path:
-            return str(path)
+    for name in ("last_model_path", "best_model_path"):
+        for callback in trainer.checkpoint_callbacks:
+            if getattr(callback, name, ""):
+                return str(getattr(callback, name))
     return ""

@@ -1,0 +1,167 @@
+"""What must not be written down: secrets in configs, overrides and messages, found in one place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from innflow.errors import InnflowError
+
+REMOVED = "SECRET-REMOVED"
+"""What stands in a file in place of a secret."""
+
+_WORDS = (
+    r"(?:secret|password|passwd|passphrase|token|authorization|"
+    r"api_?key|access_?key|private_?key)"
+)
+# A name is read word by word: `token` and `client_secret` name secrets, `tokens` does not.
+_NAME = re.compile(rf"(?:^|_){_WORDS}(?:_|$)", re.IGNORECASE)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Environment variables that say where a secret lies, or how to get one, hold none themselves.
+_WHERE = re.compile(r"_(?:FILE|PATH|DIR|URL|URI|EXPIRATION|TYPE|MODE)$")
+SHORTEST = 8
+"""Values of environment variables shorter than this are not looked for inside of other texts."""
+
+# What only names a secret may stay, ${oc.env:NAME}, and what is none.
+_VALUE = r"(?!['\"]?(?:\$\{|SECRET-REMOVED|null\b|None\b|\?\?\?))"
+_IN_TEXT = (
+    # user and password of an address, also where the user alone is the token
+    re.compile(rf"(?<=://)(?P<gone>[^/\s:@'\"$]*:{_VALUE}[^/\s@'\"]+|[^/\s:@'\"$]{{16,}})(?=@)"),
+    # signed addresses of S3, Azure and Google
+    re.compile(
+        rf"[?&](?:[\w-]*(?:signature|credential|token|AccessKeyId)|sig|key)="
+        rf"(?P<gone>{_VALUE}[^&\s'\"]+)",
+        re.IGNORECASE,
+    ),
+    # keys that are known by their looks: AWS, W&B, Hugging Face, GitHub
+    re.compile(
+        r"(?P<gone>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bwandb_v\d_\w{16,}|\bhf_[A-Za-z0-9]{20,}"
+        r"|\bgh[pousr]_[A-Za-z0-9]{20,})"
+    ),
+    # password=..., 'api_key': ...
+    re.compile(
+        rf"(?P<key>[\w-]+)['\"]?(?:=|:[ ]*(?=['\"\w])(?=[^\n]*\}}))"
+        rf"(?P<gone>{_VALUE}(?:'[^']*'|\"[^\"]*\"|[^\s,;&}}'\"]+))"
+    ),
+)
+
+
+def is_secret(key: str) -> bool:
+    """Return whether a key or an environment variable names a secret: `api_key`, `secret`."""
+    return bool(_NAME.search(_HUMP.sub("_", key.replace("-", "_"))))
+
+
+def redact_text(text: str) -> str:
+    """Return a text without the secrets in it: passwords of addresses, known keys, `token=...`."""
+    for pattern in _IN_TEXT:
+        text = pattern.sub(_without, text)
+    for value in _exported():
+        text = text.replace(value, REMOVED)
+    return text
+
+
+def redact(config: Any, key: str = "") -> Any:
+    """Return a copy of plain dicts and lists in which every secret is replaced by `REMOVED`.
+
+    Args:
+        config: what is about to be written.
+        key: under which it stands.
+    """
+    if isinstance(config, Mapping):
+        return {
+            name: redact(value, key if is_secret(key) else str(name))
+            for name, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return [redact(value, key) for value in config]
+    if config is None or isinstance(config, bool) or config == "":
+        return config
+    if isinstance(config, str):
+        shown = redact_text(config)
+        return REMOVED if is_secret(key) and not _names_one(config) else shown
+    return REMOVED if is_secret(key) else config
+
+
+def redact_override(text: str) -> str:
+    """Return an override `key=value` without the secrets in it."""
+    key, sign, value = text.partition("=")
+    if not sign:
+        return redact_text(text)
+    return f"{key}={redact(value, key.lstrip('+~').rpartition('.')[2])}"
+
+
+def refuse_typed(arguments: Iterable[str]) -> None:
+    """Refuse secrets on a command line, where every user of the machine sees them.
+
+    Raises:
+        InnflowError: naming the key, never the value.
+    """
+    for text in arguments:
+        if redact_override(text) != text:
+            key = text.partition("=")[0].lstrip("+~") if "=" in text else "the command line"
+            raise InnflowError(
+                f"{key} holds a secret, which would be seen by others and kept in the run folder; "
+                "export it as an environment variable and write '${oc.env:NAME}' in its place"
+            )
+
+
+def check_complete(config: Any, path: str) -> None:
+    """Refuse a config from a run folder whose secrets were taken out.
+
+    Raises:
+        InnflowError: naming the key that has to be given again.
+    """
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            check_complete(value, f"{path}.{name}")
+    elif isinstance(config, list | tuple):
+        for value in config:
+            check_complete(value, path)
+    elif isinstance(config, str) and REMOVED in config:
+        raise InnflowError(
+            f"{path}: held a secret, which no run folder keeps; give it again: "
+            f"{path}='${{oc.env:NAME}}'"
+        )
+
+
+class Redacting(logging.Filter):
+    """Takes secrets out of every message that passes a logging handler."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the message and the traceback by ones without secrets."""
+        message = record.getMessage()
+        shown = redact_text(message)
+        if shown != message:
+            record.msg, record.args = shown, ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = redact_text(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def _without(match: re.Match[str]) -> str:
+    key = match.groupdict().get("key")
+    if key is not None and not is_secret(key):
+        return match.group()
+    start, stop = (edge - match.start() for edge in match.span("gone"))
+    return match.group()[:start] + REMOVED + match.group()[stop:]
+
+
+def _exported() -> list[str]:
+    """Return the secrets that the environment holds, the longest first."""
+    values = {
+        value
+        for name, value in os.environ.items()
+        if is_secret(name) and not _WHERE.search(name) and len(value) >= SHORTEST
+    }
+    return sorted(values, key=len, reverse=True)
+
+
+def _names_one(value: str) -> bool:
+    """Whether a value is nothing but the name of a secret, `${oc.env:NAME}`, or not given."""
+    bare = value.strip("'\"")
+    if bare in ("", "null", "???", "true", "false", REMOVED):
+        return True
+    return re.fullmatch(r"\$\{[^,{}]+\}", bare) is not None  # a default would be the secret
