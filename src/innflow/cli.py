@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +32,17 @@ from innflow.config import (
     register_resolvers,
     to_plain,
 )
-from innflow.errors import InnflowError
+from innflow.errors import InnflowError, Stopped
+from innflow.failure import SweepEnd, note_failure, say_failure
+from innflow.resume import resume_config, resumed_arguments
+from innflow.secret import Redacting, redact, redact_text, refuse_typed
+from innflow.slurm import job_id, leaving_on_signal
+
+# Processes of a launcher import this module and resolve a config before they call anything of it.
+register_resolvers()
+
+PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
+"""What an error of Hydra names where a launcher or a sweeper is not installed."""
 
 
 def train() -> None:
@@ -67,15 +78,24 @@ def posterior() -> None:
     _guarded("innflow-posterior", lambda: _answer("posterior", command))
 
 
+def sweep_report() -> None:
+    """Gather the jobs of a sweep: `innflow-sweep-report DIR [metric=test/bpd]`."""
+    from innflow.sweep import report as command
+
+    _guarded("innflow-sweep-report", lambda: _answer("sweep", command, first="dir"))
+
+
 def _guarded(name: str, command: Callable[[], None]) -> None:
     """Run a command; a mistake of the user ends it with one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # or Hydra prints its own several lines
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it raises what it logs
-    register_resolvers()
     try:
+        refuse_typed(sys.argv[1:])
         command()
     except InnflowError as error:
         _fail(name, one_line(error))
+    except Stopped as stop:
+        _fail(name, stop.message, code=int(stop.code or 1))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(name, _explain(error, sys.argv[1:]))
     except ValueError as error:
@@ -87,13 +107,16 @@ def _guarded(name: str, command: Callable[[], None]) -> None:
 
 
 def _fail(name: str, message: str, code: int = 2) -> NoReturn:
-    sys.stderr.write(f"{name}: error: {message}\n")
+    sys.stderr.write(f"{name}: error: {redact_text(message)}\n")
     sys.exit(code)
 
 
 def _explain(error: BaseException, overrides: Sequence[str]) -> str:
     """Turn an error of Hydra or OmegaConf into a line that says which key, and which was meant."""
     message = one_line(error)
+    chosen = [each for each in overrides if each.startswith(("hydra/launcher=", "hydra/sweeper="))]
+    if chosen and PLUGINS.search(message) and ("Could not" in message or "Unknown" in message):
+        return f"{' '.join(chosen)}: not installed; pip install 'innflow[cluster]'"
     unknown = re.search(r"Could not override '([^']+)'", message)
     if unknown is None or "No match in the defaults list" in message:
         return message
@@ -128,56 +151,113 @@ def _dotted(node: Any, prefix: str = "") -> list[str]:
 
 def _train() -> None:
     """Let Hydra compose the config and run one job, or a sweep of them."""
-    owner = os.getpid()
-    failures: list[Exception] = []
+    fixed = sys.argv[1:]
+    refusals: list[Exception] = []
 
-    def job(cfg: DictConfig) -> None:
-        try:
-            _run_job(cfg)
-        except (InnflowError, OmegaConfBaseException) as error:
-            # In a sweep in this process the other jobs go on; a launcher's own process reports.
-            if os.getpid() != owner:
-                raise
-            failures.append(error)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                number = HydraConfig.get().job.num
-                sys.stderr.write(f"innflow-train: job {number}: {one_line(error)}\n")
-        except Exception:
-            # Hydra would print a heading of its own over the traceback of a bug.
-            if os.getpid() != owner:
-                raise
-            traceback.print_exc()
-            sys.exit(1)
+    def job(cfg: DictConfig) -> float | None:
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        with leaving_on_signal():
+            try:
+                return _run_job(cfg)
+            except (InnflowError, OmegaConfBaseException) as error:
+                if not sweep:
+                    refusals.append(error)  # raised here, Hydra would print a heading over it
+                    return None
+                reason = one_line(error)
+            except Exception as error:
+                # Hydra would print a heading of its own over the traceback of a bug.
+                sys.stderr.write(redact_text(traceback.format_exc()))
+                if not sweep:
+                    sys.exit(1)
+                reason = f"{type(error).__name__}: {one_line(error)}"
+        # The other jobs go on. Hydra raises no more than the first error, and not all is raised
+        # in this process: what failed is written down, and read where the sweep ends.
+        settings = HydraConfig.get()
+        folder, number = Path(settings.runtime.output_dir), settings.job.num
+        failure = note_failure(folder, number, settings.overrides.task, "FAILED", reason)
+        if job_id() is None:
+            say_failure(failure, fixed)
+        elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+            sys.exit(1)  # or the other tasks of the job wait for this one
+        return None
 
+    sys.argv[1:] = resumed_arguments(fixed)
+    SweepEnd.failures = []
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        raise InnflowError(f"{len(failures)} jobs of the sweep failed, each with its line above")
+    if refusals:
+        raise refusals[0]
+    if len(SweepEnd.failures) == 1:
+        raise InnflowError(SweepEnd.failures[0]["reason"])
+    if SweepEnd.failures:
+        count = len(SweepEnd.failures)
+        raise InnflowError(f"{count} jobs of the sweep failed, each with its line above")
 
 
-def _run_job(cfg: DictConfig) -> None:
+def _run_job(cfg: DictConfig) -> float | None:
+    """Run one job; return what an adaptive sweep minimises: the best value of the monitor."""
     settings = HydraConfig.get()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Redacting())
+    sweep = None
+    if settings.mode == RunMode.MULTIRUN:
+        sweep = "/".join(Path(settings.sweep.dir).parts[-2:])
+        _redact_sweep(Path(settings.sweep.dir) / "multirun.yaml")
     _check_top_level(cfg)
     if settings.mode == RunMode.MULTIRUN:
+        _check_launcher(cfg)
         if cfg.run_dir is not None:
             raise InnflowError("run_dir: is chosen for a single run; a sweep has hydra.sweep.dir")
         run_dir = Path(settings.runtime.output_dir)
     else:
         run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp)
     cfg.run_dir = str(run_dir.absolute())  # callbacks and loggers refer to it
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")
-    plain = to_plain(cfg)
+    overrides = list(settings.overrides.task)
+    if cfg.ckpt is not None:
+        compose = partial(hydra.compose, "train")
+        plain = resume_config(Path(cfg.run_dir), overrides, compose) | {"ckpt": cfg.ckpt}
+    else:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")
+        plain = to_plain(cfg)
 
     from innflow.run import run
 
-    metrics = run(plain, Path(cfg.run_dir), list(settings.overrides.task))
-    if metrics:
-        _summarize(metrics, plain["score"].get("headline"))
-        sys.stdout.write(f"{cfg.run_dir}\n")
-        sys.stdout.flush()
+    metrics = run(plain, Path(cfg.run_dir), overrides, sweep)
+    if not metrics:
+        return None
+    _summarize(metrics, plain["score"].get("headline"))
+    sys.stdout.write(f"{cfg.run_dir}\n")
+    sys.stdout.flush()
+
+    from innflow.sweep import monitored
+
+    return monitored(Path(cfg.run_dir), plain)
+
+
+def _check_launcher(cfg: DictConfig) -> None:
+    """Refuse a sweep here whose jobs start processes, each of which would run the whole sweep."""
+    strategy = str(cfg.trainer.strategy)
+    alone = cfg.trainer.devices == 1 and cfg.trainer.num_nodes == 1
+    starts = strategy.startswith(("ddp", "fsdp", "deepspeed")) and "spawn" not in strategy
+    if starts and not alone and job_id() is None:
+        _fail(
+            "innflow-train",
+            f"strategy={strategy} in a sweep on this machine: each of its processes would run the "
+            "whole sweep; takes strategy=ddp_spawn, or hydra/launcher=slurm",
+        )
+
+
+def _redact_sweep(record: Path) -> None:
+    """Take the secrets of a user's own config files out of Hydra's record of a sweep."""
+    from innflow.rundir import write_text
+
+    if not record.is_file():
+        return
+    config = OmegaConf.to_container(OmegaConf.load(record), resolve=False)
+    shown = redact(config)
+    if shown != config:
+        write_text(record, OmegaConf.to_yaml(OmegaConf.create(shown)))
 
 
 def _check_top_level(config: DictConfig) -> None:
@@ -215,12 +295,18 @@ def _summarize(metrics: dict[str, float], headline: str | None) -> None:
         sys.stdout.write(f"{name:<{width}}  {metrics[name]:.4f}\n")
 
 
-def _answer(name: str, command: Callable[[dict[str, Any], list[str]], None]) -> None:
+def _answer(
+    name: str, command: Callable[[dict[str, Any], list[str]], None], first: str | None = None
+) -> None:
     """Read `key=value` arguments against a config of defaults and call a command.
 
     Keys that the config lacks go to the command unread: they belong to the run's own config.
     """
     arguments = sys.argv[1:]
+    bare = arguments[:1] and (Path(arguments[0]).is_dir() or not re.search("^-|=", arguments[0]))
+    if first and bare:
+        quoted = arguments[0].replace("'", r"\'")
+        arguments[0] = f"{first}='{quoted}'"
     cfg = compose_config(f"command/{name}")["command"]
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(f"{command.__doc__}\n\nArguments and defaults:\n")

@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from innflow.analysis.base import Analysis, Study
 from innflow.app import Application
-from innflow.callback import Clock, MetricsCSV
-from innflow.checkpoint import COORDINATES, SCORES, assemble, find_checkpoint, read_checkpoint
+from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, MetricsCSV, Requeue
+from innflow.checkpoint import (
+    CHECKPOINTS,
+    COORDINATES,
+    SCORES,
+    assemble,
+    find_checkpoint,
+    load_weights,
+    read_checkpoint,
+)
 from innflow.companion import keep_companions, open_companions, start_from
 from innflow.config import build, check, refusals
+from innflow.dashboard import dashboards_closed, open_dashboards, publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.progress import announce, is_leader
 from innflow.report import save_findings, write_report
-from innflow.rundir import claim, write_arrays, write_json, write_origin
+from innflow.rundir import began_here, claim, write_arrays, write_json, write_origin
+from innflow.secret import redact
+from innflow.slurm import job_id
+from innflow.strategy import (
+    check_devices,
+    check_strategy,
+    environment,
+    leave_group,
+    make_strategy,
+    spawn,
+    spawns,
+)
 
 log = logging.getLogger(__name__)
 
+UNUSED_SRUN = ".*`srun` command is available.*"
+"""What Lightning says wherever Slurm is installed and a run is no job of it."""
 
-def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
+
+def run(
+    config: dict[str, Any],
+    run_dir: Path,
+    overrides: Sequence[str] = (),
+    sweep: str | None = None,
+) -> dict[str, float]:
     """Train, choose the best checkpoint, study it and write the run folder.
 
     What is refused before training begins leaves no folder behind.
@@ -37,17 +66,22 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
         config: plain dicts, the composed config with every interpolation resolved.
         run_dir: where the run goes.
         overrides: what the user typed, for the record.
+        sweep: name of the sweep that the run is a job of, for dashboards.
 
     Returns:
         The metrics that also stand in metrics.json; empty on ranks other than zero.
     """
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     check(config)
     check_switches(config)
-    resume = config["ckpt"] is not None
+    check_strategy(config)
+    if spawns(config):
+        return spawn(run, config, run_dir, overrides, sweep)
+    checkpoint = find_beginning(run_dir, config["ckpt"])
+    resume = checkpoint is not None or began_here(run_dir)
     leader = is_leader()
-    checkpoint = find_checkpoint(run_dir, config["ckpt"]) if resume else None
-    with claim(run_dir, resume) if leader else nullcontext(), dashboards_closed():
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with claim(run_dir, resume) if leader else nullcontext(), dashboards_closed() as dashboards:
         pl.seed_everything(config["seed"], workers=True, verbose=False)
         data: PartsDataModule = build(config["data"], "data")
         if data.drawn:
@@ -55,8 +89,11 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
                 "data.root is null: training on simulated cats; data.root=DIR takes photographs"
             )
         app = assemble(config, data.shapes)
+        app.config = redact(config)  # it goes into checkpoints
         app.companions |= open_companions(config["companions"], app)
-        if config["init"] is not None and not resume:
+        if checkpoint is not None:
+            load_weights(app, checkpoint)  # what does not fit is refused before anything is done
+        elif config["init"] is not None:
             start_from(config["init"], app)
         analyses = build_analyses(config)
         data.prepare_data()
@@ -69,21 +106,50 @@ def run(config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = ()) ->
 
         clock = Clock()
         trainer = make_trainer(config, run_dir, clock)
+        check_devices(trainer, config["trainer"]["strategy"])
+        data.trainer = trainer
+        data.train_dataloader()  # and here one that its ranks cannot share
+        dashboards += open_dashboards(config, run_dir, overrides, sweep)
+        trainer.loggers = [MetricsCSV(run_dir) if leader else DummyLogger(), *dashboards]
         if leader:
             write_origin(run_dir, config, overrides, str(trainer.strategy.root_device))
             keep_companions(config["companions"], run_dir)
         announce(repr(app))
+        # Random numbers of training do not depend on what was drawn before, on any rank.
+        pl.seed_everything(config["seed"], workers=True, verbose=False)
         fit(trainer, app, data, checkpoint)
+        leave_group()
         if not leader:
             return {}
+        if config["trainer"]["strategy"] == "fsdp":
+            app = whole(app, config, data)
+            case.app = cast(Any, app)
         best = find_checkpoint(run_dir, "best")
         app.load_state_dict(read_checkpoint(best)["state_dict"])
         metrics = study(app, case, analyses, run_dir)
         metrics |= clock.metrics()
         if hasattr(data, "state"):
             write_arrays(run_dir / COORDINATES, data.state())
-        finish(run_dir, metrics, trainer.loggers)
+        finish(run_dir, metrics, dashboards, trainer.global_step)
         return metrics
+
+
+def whole(app: Application, config: Mapping[str, Any], data: PartsDataModule) -> Application:
+    """Return an application like one whose parameters are divided, with all of them here."""
+    again = assemble(config, data.shapes, app.columns)
+    again.config, again.companions = app.config, app.companions
+    return again
+
+
+def find_beginning(run_dir: Path, ckpt: str | None) -> Path | None:
+    """Return the checkpoint from which a run goes on, None for one that begins.
+
+    A job that Slurm has started again goes on by itself, from whatever it has saved.
+    """
+    if ckpt is not None:
+        return find_checkpoint(run_dir, ckpt)
+    saved = began_here(run_dir) and any((run_dir / CHECKPOINTS).glob("*.ckpt"))
+    return find_checkpoint(run_dir, "last") if saved else None
 
 
 def check_switches(config: Mapping[str, Any]) -> None:
@@ -101,34 +167,15 @@ def check_switches(config: Mapping[str, Any]) -> None:
 def fit(
     trainer: pl.Trainer, app: Application, data: PartsDataModule, checkpoint: Path | None
 ) -> None:
-    """Train, from a checkpoint where there is one.
-
-    Raises:
-        InnflowError: if the user interrupts it.
-    """
+    """Train, from a checkpoint where there is one."""
     with warnings.catch_warnings():
         # A batch is one gather from memory: worker processes would only slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Lightning's own use of older torch calls is no message to our user.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+        warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
+        warnings.filterwarnings("ignore", message=UNUSED_SRUN)
         trainer.fit(app, datamodule=data, ckpt_path=checkpoint)
-    if trainer.interrupted:
-        raise InnflowError(
-            f"interrupted at step {trainer.global_step}; the run folder keeps what was saved, "
-            "ckpt=last goes on from there"
-        )
-
-
-@contextmanager
-def dashboards_closed() -> Iterator[None]:
-    """Finish a wandb run with the job: the next job of a sweep must not go on in it."""
-    code = 1
-    try:
-        yield
-        code = 0
-    finally:
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish(exit_code=code)
 
 
 def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
@@ -148,12 +195,7 @@ def check_analyses(analyses: Mapping[str, Analysis], case: Study) -> None:
 
 
 def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.Trainer:
-    """Build Lightning's trainer with the loggers and callbacks of a config, and our own two."""
-    loggers = [build(node, f"logger.{name}") for name, node in (config["logger"] or {}).items()]
-    if is_leader():
-        loggers.insert(0, MetricsCSV(run_dir))
-    for logger in loggers:
-        logger.log_hyperparams(config)
+    """Build Lightning's trainer with the callbacks of a config and our own clock."""
     callbacks = [
         build(node, f"callbacks.{name}")
         for name, node in config["callbacks"].items()
@@ -161,9 +203,23 @@ def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.T
     ]
     if config["trainer"].get("enable_progress_bar") is False:
         callbacks = [each for each in callbacks if not isinstance(each, pl.callbacks.ProgressBar)]
+    if job_id() is not None:
+        callbacks = [
+            Requeue(str(each.path.parent), each.minutes) if type(each) is LastCheckpoint else each
+            for each in callbacks
+        ]
+    callbacks.append(clock)
     make = build({**config["trainer"], "_partial_": True}, "trainer")
-    with refusals("trainer"):
-        return make(logger=loggers, callbacks=[*callbacks, clock], default_root_dir=str(run_dir))
+    with refusals("trainer"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=UNUSED_SRUN)
+        return make(
+            logger=False,
+            callbacks=callbacks,
+            strategy=make_strategy(config["trainer"]["strategy"]),
+            use_distributed_sampler=False,  # the data know which items are whose
+            plugins=[AtomicCheckpointIO(), *environment(config["trainer"]["strategy"])],
+            default_root_dir=str(run_dir),
+        )
 
 
 def make_study(
@@ -211,11 +267,10 @@ def study(
     return metrics | {"time/study_seconds": time.monotonic() - started}
 
 
-def finish(out: Path, metrics: Mapping[str, float], loggers: Sequence[Any] = ()) -> None:
-    """Write metrics.json and the report, and send the numbers to every logger."""
+def finish(
+    out: Path, metrics: Mapping[str, float], dashboards: Sequence[Logger] = (), step: int = 0
+) -> None:
+    """Write metrics.json and the report, and send all of it to the dashboards."""
     write_json(out / "metrics.json", dict(sorted(metrics.items())))
     write_report(out)
-    for logger in loggers:
-        if not isinstance(logger, MetricsCSV):
-            logger.log_metrics(dict(metrics))
-        logger.finalize("success")
+    publish(out, metrics, dashboards, step)

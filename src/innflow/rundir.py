@@ -11,15 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
 
 from innflow.errors import InnflowError
+from innflow.secret import redact, redact_override
+from innflow.slurm import job_id, requeued
 
 LOCK = ".lock"
+PARTIAL = ".*.partial"
+"""Files that a killed process has left half-written."""
 PACKAGES = ("innflow", "torch", "torchvision", "pytorch-lightning", "nflows", "hydra-core", "numpy")
 
 
@@ -47,7 +51,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
         lock = (run_dir / LOCK).open("a+")
     except OSError as error:
         raise InnflowError(f"{key}={run_dir}: cannot be written ({error.strerror})") from None
-    with lock:
+    with lock, _not_inherited(lock):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -56,6 +60,11 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
                 "folder"
             ) from None
         try:
+            lock.truncate(0)
+            lock.write(job_id() or "")
+            lock.flush()
+            for leftover in (*run_dir.glob(PARTIAL), *run_dir.glob(f"*/{PARTIAL}")):
+                leftover.unlink()
             yield run_dir
         finally:
             # What was refused before it wrote anything leaves no folder behind.
@@ -64,6 +73,34 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
                 for path in missing:
                     if not any(path.iterdir()):
                         path.rmdir()
+
+
+_held: set[IO[str]] = set()
+
+
+@contextmanager
+def _not_inherited(lock: IO[str]) -> Iterator[None]:
+    """Let a lock die with this process: a worker that it forked may live on for seconds."""
+    _held.add(lock)
+    try:
+        yield
+    finally:
+        _held.discard(lock)
+
+
+def _close_held() -> None:
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_held)
+
+
+def began_here(run_dir: Path) -> bool:
+    """Return whether this is a job that Slurm has started again, and this is the run it began."""
+    lock = run_dir / LOCK
+    return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,9 +113,11 @@ def write_text(path: Path, text: str) -> None:
 def write_origin(
     run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
 ) -> None:
-    """Write config.yaml, overrides.yaml and environment.json."""
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
+    shown = redact(config)
+    typed = [redact_override(text) for text in overrides]
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(shown)))
+    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(typed)))
     environment = {
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),

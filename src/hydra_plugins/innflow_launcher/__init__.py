@@ -1,0 +1,104 @@
+"""The launcher `hydra/launcher=slurm`, in the package where Hydra looks for launchers.
+
+Without the extra `innflow[cluster]` it is not defined, and `innflow.cli` says what to install.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from omegaconf import open_dict
+
+from innflow.config import one_line
+from innflow.errors import InnflowError
+from innflow.failure import note_failure, read_failure, say_failure
+
+FOR_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
+FOR_ANY_CLUSTER = (
+    "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name",
+    "stderr_to_stdout",
+)  # fmt: skip
+"""What submitit takes for every kind of cluster; all else is Slurm's own."""
+
+with suppress(ImportError):
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
+
+    class SlurmLauncher(Submitit):
+        """submitit's launcher; it waits for all jobs and reports those that fail or are killed.
+
+        Its parent gives up at the first job that is killed, and nobody hears of the others.
+        """
+
+        def launch(
+            self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+        ) -> Sequence[JobReturn]:
+            """Submit all jobs as one array, wait for each and return what they returned."""
+            root = Path(str(self.config.hydra.sweep.dir)).absolute()
+            numbered = list(enumerate(job_overrides, initial_job_idx))
+            folders = [root / self._subdir(number, overrides) for number, overrides in numbered]
+            root.mkdir(parents=True, exist_ok=True)
+            state = Singleton.get_state()
+            jobs = self._submit(
+                [(list(o), "hydra.sweep.dir", n, f"job_id_for_{n}", state) for n, o in numbered]
+            )
+            sys.stdout.write(f"{len(jobs)} jobs submitted to Slurm; they write into {root}\n")
+            sys.stdout.flush()
+            return [
+                _wait(job, folder, number, filter_overrides(overrides))
+                for job, folder, (number, overrides) in zip(jobs, folders, numbered, strict=True)
+            ]
+
+        def _subdir(self, number: int, overrides: Sequence[str]) -> str:
+            """Compose a job's config, so that a mistake shows before anything is submitted."""
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, [*overrides])
+            with open_dict(config.hydra.job):
+                config.hydra.job.num = number
+            HydraConfig.instance().set_config(config)
+            try:
+                return str(config.hydra.sweep.subdir)
+            finally:
+                HydraConfig.instance().set_config(self.config)
+
+        def _submit(self, arguments: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+            import submitit
+
+            params = {
+                key if key in FOR_ANY_CLUSTER else f"slurm_{key}": value
+                for key, value in self.params.items()
+                if key not in FOR_THE_EXECUTOR
+            }
+            try:
+                executor = submitit.AutoExecutor(
+                    cluster="slurm",
+                    folder=self.params["submitit_folder"],
+                    slurm_max_num_timeout=self.params["max_num_timeout"],
+                )
+                executor.update_parameters(**params)
+                return executor.map_array(self, *zip(*arguments, strict=True))
+            except (RuntimeError, submitit.core.utils.FailedJobError) as error:
+                raise InnflowError(f"hydra/launcher=slurm: {one_line(error)}") from None
+
+
+def _wait(job: Any, folder: Path, number: int, overrides: Sequence[str]) -> JobReturn:
+    """Wait for a job of submitit; say so where it has failed."""
+    returned = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+    try:
+        returned = job.results()[0]
+    except Exception as error:  # submitit raises what it finds: killed, cancelled, out of time
+        state = str(job.state)
+        log = f"its log is {job.paths.stderr}"
+        reason = f"ended without a result; {log}"
+        if "Traceback" in str(error):
+            reason = f"{str(error).strip().splitlines()[-3]}; {log}"
+        note_failure(folder, number, overrides, state, reason)
+    failure = read_failure(folder)
+    if failure is not None:
+        say_failure(failure, fixed=sys.argv[1:])
+    return returned

@@ -1,0 +1,82 @@
+"""A job of Slurm: which one this is, whether it has run before, and how it leaves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+log = logging.getLogger(__name__)
+
+LEAVE = signal.SIGUSR1
+"""What Slurm sends ahead of a time limit or a preemption: `signal` in conf/hydra/launcher/slurm."""
+
+
+def job_id() -> str | None:
+    """Return the id of the Slurm job that runs this process; None outside and in a job's shell."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return None
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
+
+
+def requeued() -> bool:
+    """Return whether Slurm has started this job before."""
+    return job_id() is not None and int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+
+
+@contextmanager
+def leaving_on_signal() -> Iterator[None]:
+    """Let a Slurm job go back into the queue when it is told to, whatever it is doing inside.
+
+    A signal that nobody expects would end it. In training, `innflow.callback.Requeue` saves first.
+    """
+    if job_id() is None:
+        yield
+        return
+    before = {each: signal.signal(each, _leave) for each in (LEAVE, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    if signum == signal.SIGTERM:
+        end()
+    # One task speaks for all: Slurm ends the others with the job.
+    if os.environ.get("SLURM_PROCID", "0") == "0" and requeue():
+        end()
+
+
+def end() -> NoReturn:
+    """End this process as SIGTERM does.
+
+    An exception would be written down as the job's result, and whoever waits for it would not see
+    that the job runs again.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def requeue() -> bool:
+    """Ask Slurm to start this job again; return whether it will."""
+    command = ["scontrol", "requeue", str(job_id())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        reason = str(error)
+    else:
+        if done.returncode == 0:
+            return True
+        reason = " ".join(done.stderr.split())
+    log.warning("%s failed (%s): the job goes on to its end", " ".join(command), reason)
+    return False
