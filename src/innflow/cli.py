@@ -1,4 +1,4 @@
-"""The commands: innflow-train, innflow-eval, innflow-sample, innflow-score, innflow-posterior.
+"""The commands, from innflow-train to innflow-sweep-report.
 
 Nothing heavy is imported before the arguments have been understood: `--help` and a typo answer
 at once.
@@ -13,12 +13,14 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -98,10 +100,11 @@ def _guarded(name: str, command: Callable[[], None]) -> None:
         _fail(name, stop.message, code=int(stop.code or 1))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(name, _explain(error, sys.argv[1:]))
-    except ValueError as error:
-        if not str(error).startswith("Config group override"):  # Hydra's answer to `data=null`
+    except (ValueError, RuntimeError) as error:
+        # Hydra's answers to `data=null`, and to a launcher that is not installed
+        if not str(error).startswith(("Config group override", "Unknown plugin class")):
             raise
-        _fail(name, one_line(error))
+        _fail(name, _explain(error, sys.argv[1:]))
     except KeyboardInterrupt:
         _fail(name, "interrupted", code=130)
 
@@ -182,6 +185,8 @@ def _train() -> None:
         return None
 
     sys.argv[1:] = resumed_arguments(fixed)
+    if "hydra/launcher=slurm" in fixed:
+        _register_launcher()
     SweepEnd.failures = []
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
     if refusals:
@@ -191,6 +196,14 @@ def _train() -> None:
     if SweepEnd.failures:
         count = len(SweepEnd.failures)
         raise InnflowError(f"{count} jobs of the sweep failed, each with its line above")
+
+
+def _register_launcher() -> None:
+    """Show Hydra our launcher, which it does not find by itself in an editable install."""
+    with suppress(ImportError):  # without the extra `innflow[cluster]`; Hydra will say so
+        from hydra_plugins.innflow_launcher import SlurmLauncher
+
+        Plugins.instance().register(SlurmLauncher)
 
 
 def _run_job(cfg: DictConfig) -> float | None:

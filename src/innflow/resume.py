@@ -88,6 +88,10 @@ def _typed(run_dir: Path) -> list[str]:
 
 
 def _read(path: Path, kind: type) -> Any:
+    if not path.parent.is_dir():
+        raise InnflowError(
+            f"run_dir={path.parent}: no such folder; takes the one that innflow-train printed"
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
