@@ -18,7 +18,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from tiny import TINY_IMAGES, TINY_VECTORS, train
 
 from innflow.checkpoint import load
+from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
+from innflow.run import check_validation
 
 SCORES = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
 P_VALUES = [f"{name}_p" for name in SCORES]
@@ -267,3 +269,12 @@ def test_drawn_cats_are_announced_first(tmp_path, capsys, refused):
     with refused("cannot be halved"):
         train(tmp_path / "run", "+experiment=cats_ood", "data.size=9")
     assert capsys.readouterr().out.startswith("data.root is null: training on simulated cats")
+
+
+def test_validations_further_apart_than_an_epoch_are_refused():
+    trainer = {"val_check_interval": 4, "check_val_every_n_epoch": 1}
+    check_validation(trainer, batches=4)
+    check_validation({**trainer, "check_val_every_n_epoch": None}, batches=3)
+    check_validation({**trainer, "val_check_interval": 0.5}, batches=3)
+    with pytest.raises(InnflowError, match="val_check_interval=4 is more than the 3 batches"):
+        check_validation(trainer, batches=3)

@@ -97,7 +97,8 @@ def run(
             start_from(config["init"], app)
         analyses = build_analyses(config)
         data.prepare_data()
-        data.train_dataloader()  # a batch larger than the training set is refused here
+        # A batch larger than the training set is refused here.
+        check_validation(config["trainer"], len(data.train_dataloader()))
         case = make_study(app, data, config, run_dir)
         app.columns = {name: list(names) for name, names in data.columns.items()}
         app.check_data(data)
@@ -161,6 +162,16 @@ def check_switches(config: Mapping[str, Any]) -> None:
         raise InnflowError(
             "compile=true with reversible=true: the compiler would keep the activations again; "
             "choose compile for speed or reversible for memory"
+        )
+
+
+def check_validation(trainer: Mapping[str, Any], batches: int) -> None:
+    """Raise if validations are so many batches apart that an epoch, which counts them, has none."""
+    every, epochs = trainer["val_check_interval"], trainer["check_val_every_n_epoch"]
+    if epochs is not None and isinstance(every, int) and every > batches:
+        raise InnflowError(
+            f"trainer.val_check_interval={every} is more than the {batches} batches of an epoch; "
+            "lower it, or count across epochs with trainer.check_val_every_n_epoch=null"
         )
 
 

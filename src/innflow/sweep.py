@@ -218,12 +218,19 @@ def page(
             f"<figcaption>A line a job, from what was varied to {escape(metric)}; the best is "
             "bold.</figcaption></figure>"
         )
-    answer = "No job has finished."
+    answer = f"No job has {metric}." if ended else "No job has finished."
     if best is not None:
         answer = (
             f"Best by the {'highest' if mode == 'max' else 'lowest'} {metric}: job {best.name} "
             f"with {best.metrics[metric]:.6g} ({told(best, varied)})."
         )
+    failed = "".join(
+        f"<li>job {escape(job.name)}: {escape(job.state)}: {escape(job.reason)}</li>\n"
+        for job in jobs
+        if job.reason
+    )
+    if failed:
+        failed = f"<h2>Failed</h2>\n<ul>\n{failed}</ul>"
     title = root.resolve().name
     return f"""<!doctype html>
 <html lang="en">
@@ -243,6 +250,7 @@ def page(
 <div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
 {body}</tbody></table></div>
 {shown}
+{failed}
 </main>
 </body>
 </html>
@@ -253,8 +261,7 @@ def _row(root: Path, job: Job, varied: Sequence[str], names: Sequence[str], best
     label = escape(job.name)
     if (root / job.name / "report.html").is_file():
         label = f'<a href="{escape(quote(job.name), True)}/report.html">{label}</a>'
-    state = job.state + (f": {job.reason}" if job.reason else "")
-    cells = [f"<td>{label}</td>", f"<td>{escape(state)}</td>"]
+    cells = [f"<td>{label}</td>", f"<td>{escape(job.state)}</td>"]
     cells += [f"<td>{escape(job.overrides.get(key, ABSENT))}</td>" for key in varied]
     for name in names:
         value = f"{job.metrics[name]:.5g}" if name in job.metrics else ABSENT

@@ -28,7 +28,7 @@ def plot_parallel(
         values: of the metric, (J,).
         best: job whose line is drawn over all others.
     """
-    columns = {**axes, metric: [f"{value:.6g}" for value in values]}
+    columns = {**axes, metric: [f"{value:.4g}" for value in values]}
     figure, (axis,) = new_figure(height=3.6, width=max(5.0, 1.5 * len(columns)))
     heights = []
     for place, typed in enumerate(columns.values()):
@@ -85,6 +85,7 @@ def _draw_axis(axis: Axes, place: int, ticks: Mapping[str, float], right: bool) 
             fontsize=7.5,
             parse_math=False,
             zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
         )
 
 
