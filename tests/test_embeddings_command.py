@@ -35,7 +35,9 @@ def test_pictures_are_scored_by_a_run_on_features(command, photographs):
     exact = dict(zip(dogs.names, app.log_prob(dogs.parts["x"]).tolist(), strict=True))
     for row in rows:
         if row["path"].startswith("dog"):
-            assert np.isclose(-float(row["likelihood"]), exact[f"val/{row['path']}"], rtol=1e-3)
+            # Terms of thousands of nats cancel, each rounded to 5e-4 in single precision.
+            found = -float(row["likelihood"])
+            assert np.isclose(found, exact[f"val/{row['path']}"], rtol=1e-3, atol=4e-3)
 
 
 def test_without_its_coordinates_a_run_says_so(command, photographs, tmp_path):

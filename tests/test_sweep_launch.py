@@ -56,13 +56,12 @@ def test_an_adaptive_sweep_is_told_what_chose_the_best_checkpoint(command):
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_local_ddp_in_a_sweep_is_refused_by_one_line(launcher, command):
-    answer = command(
-        *("innflow-train", "-m", *QUICK, f"hydra/launcher={launcher}"),
-        *("strategy=ddp", "trainer.devices=2", "seed=1,2"),
-    )
-    assert answer.code == 2
-    (line,) = answer.err.splitlines()
+def test_local_ddp_in_a_sweep_is_refused_by_one_line(launcher, tmp_path):
+    several = ("strategy=ddp", "trainer.devices=2", "seed=1,2")
+    command = [*TRAIN, *QUICK, f"hydra/launcher={launcher}", *several]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("innflow-train: ")]
     assert all(word in line for word in ("strategy=ddp", "ddp_spawn", "hydra/launcher=slurm"))
 
 

@@ -87,7 +87,7 @@ def test_noise_is_on_training_batches_alone_and_fresh(tree, tmp_path):
     clean = data.sets()["train"].__getitems__(range(8))
 
     class Stage:
-        training = True
+        training, world_size, global_rank = True, 1, 0
 
     data.trainer = Stage()  # type: ignore[assignment]
     noisy = [data.on_after_batch_transfer(dict(clean), 0)["x"] for _ in range(2)]

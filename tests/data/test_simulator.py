@@ -125,14 +125,14 @@ def test_training_batches_draw_their_noise_anew(make):
     data = make(noise="mymodule.NOISE", batch_size=32)
     batch = next(iter(data.train_dataloader()))
     clean = batch["y"] - batch["eps"] @ data.noise.T
-    data.trainer = SimpleNamespace(training=True, world_size=1)
+    data.trainer = SimpleNamespace(training=True, world_size=1, global_rank=0)
     one, two = (data.on_after_batch_transfer(dict(batch), 0) for _ in range(2))
     for redrawn in (one, two):
         assert torch.equal(redrawn["x"], batch["x"])
         assert not (redrawn["eps"] == batch["eps"]).any()
         assert torch.allclose(redrawn["y"] - redrawn["eps"] @ data.noise.T, clean, atol=1e-5)
     assert not (one["eps"] == two["eps"]).any()
-    data.trainer = SimpleNamespace(training=False, world_size=1)
+    data.trainer = SimpleNamespace(training=False, world_size=1, global_rank=0)
     assert torch.equal(data.on_after_batch_transfer(dict(batch), 0)["y"], batch["y"])
 
 

@@ -111,6 +111,7 @@ def slurm() -> Iterator[dict[str, str]]:
     ports = dict(zip(("SLURM_TEST_CTLD_PORT", "SLURM_TEST_D_PORT"), free_ports(2), strict=True))
     env |= {**ports, "SLURM_TEST_CPUS": "4", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     env.pop("INNFLOW_STAMP", None)
+    env |= {"LOCAL_RANK": "0", "NODE_RANK": "0"}  # as a process has them that has trained by DDP
     here = folder / "slurm"
     start = subprocess.run([SCRIPT, "start", here], env=env, capture_output=True, text=True)
     assert start.returncode == 0, start.stderr

@@ -76,8 +76,10 @@ def _module(name: str, where: str) -> ModuleType:
             raise InnflowError(f"{where}: {_missing_module(name)}") from None
         raise InnflowError(f"{where}: importing {name} raised {describe(error)}") from error
     except (Exception, SystemExit) as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        line = f" ({Path(place.filename).name}, line {place.lineno})"
+        places = traceback.extract_tb(error.__traceback__)
+        here = str(Path.cwd())
+        place = [p for p in places if p.filename.startswith(here)][-1:] or places[-1:]
+        line = f" ({Path(place[0].filename).name}, line {place[0].lineno})"
         line = "" if isinstance(error, SyntaxError) else line  # its message has the place
         raise InnflowError(f"{where}: importing {name} raised {describe(error)}{line}") from error
 
