@@ -273,8 +273,8 @@ def test_drawn_cats_are_announced_first(tmp_path, capsys, refused):
 
 def test_validations_further_apart_than_an_epoch_are_refused():
     trainer = {"val_check_interval": 4, "check_val_every_n_epoch": 1}
-    check_validation(trainer, batches=4)
-    check_validation({**trainer, "check_val_every_n_epoch": None}, batches=3)
-    check_validation({**trainer, "val_check_interval": 0.5}, batches=3)
+    check_validation(trainer, range(4))
+    check_validation({**trainer, "check_val_every_n_epoch": None}, range(3))
+    check_validation({**trainer, "val_check_interval": 0.5}, range(3))
     with pytest.raises(InnflowError, match="val_check_interval=4 is more than the 3 batches"):
-        check_validation(trainer, batches=3)
+        check_validation(trainer, range(3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -98,7 +98,7 @@ def run(
         analyses = build_analyses(config)
         data.prepare_data()
         # A batch larger than the training set is refused here.
-        check_validation(config["trainer"], len(data.train_dataloader()))
+        check_validation(config["trainer"], cast(Sized, data.train_dataloader()))
         case = make_study(app, data, config, run_dir)
         app.columns = {name: list(names) for name, names in data.columns.items()}
         app.check_data(data)
@@ -165,13 +165,13 @@ def check_switches(config: Mapping[str, Any]) -> None:
         )
 
 
-def check_validation(trainer: Mapping[str, Any], batches: int) -> None:
+def check_validation(trainer: Mapping[str, Any], batches: Sized) -> None:
     """Raise if validations are so many batches apart that an epoch, which counts them, has none."""
     every, epochs = trainer["val_check_interval"], trainer["check_val_every_n_epoch"]
-    if epochs is not None and isinstance(every, int) and every > batches:
+    if epochs is not None and isinstance(every, int) and every > len(batches):
         raise InnflowError(
-            f"trainer.val_check_interval={every} is more than the {batches} batches of an epoch; "
-            "lower it, or count across epochs with trainer.check_val_every_n_epoch=null"
+            f"trainer.val_check_interval={every} is more than the {len(batches)} batches of an "
+            "epoch; lower it, or count across epochs with trainer.check_val_every_n_epoch=null"
         )
 
 
