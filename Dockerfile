@@ -24,7 +24,7 @@ COPY --from=wheel /dist /tmp/dist
 RUN pip install "$(echo /tmp/dist/innflow-*.whl)[$EXTRAS]"
 # Any user may be chosen, that of the host above all: so there is a name, a home and places to write.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin flow \
- && install -d -m 1777 /data /cache /work
+ && install -d -m 1777 /data /cache /runs
 ENV USER=flow \
     HOME=/cache \
     INNFLOW_DATA=/data \
@@ -32,8 +32,8 @@ ENV USER=flow \
     TORCH_HOME=/cache/torch \
     MPLCONFIGDIR=/cache/matplotlib
 USER 10001
-WORKDIR /work
-VOLUME ["/data", "/cache", "/work"]
+WORKDIR /runs
+VOLUME ["/data", "/cache", "/runs"]
 
 # For AWS Batch: one job of an array picks its own of a sweep's runs.
 FROM runtime AS batch

@@ -172,7 +172,7 @@ def test_data_caches_and_runs_are_volumes_that_anyone_may_write_to():
     made = " ".join(in_stage("train", "RUN"))
     match = re.search(r"install -d -m 1777 ([^&]+)", made)
     assert match
-    assert set(volumes) == set(match[1].split()) == {"/data", "/cache", "/work"}
+    assert set(volumes) == set(match[1].split()) == {"/data", "/cache", "/runs"}
     env = environment("train")
     assert env["INNFLOW_DATA"] == "/data"
     for name in ("HOME", "INNFLOW_CACHE", "TORCH_HOME", "MPLCONFIGDIR"):
@@ -181,7 +181,7 @@ def test_data_caches_and_runs_are_volumes_that_anyone_may_write_to():
     assert {name for name in env if name.startswith("INNFLOW_")} <= set(
         re.findall(r"oc\.env:(\w+)", read)
     )
-    assert in_stage("train", "WORKDIR")[-1] == "/work"
+    assert in_stage("train", "WORKDIR")[-1] == "/runs"
 
 
 def test_versions_and_extras_are_those_of_the_project():
@@ -356,7 +356,7 @@ def test_a_sweep_on_batch_is_one_array(batch, capsys):
     assert inside["secrets"] == [{"name": "WANDB_API_KEY", "valueFrom": SECRET}]
     assert {"type": "GPU", "value": "1"} in inside["resourceRequirements"]
     assert inside["volumes"][0]["efsVolumeConfiguration"]["fileSystemId"] == "fs-1"
-    assert {m["containerPath"] for m in inside["mountPoints"]} <= {"/data", "/cache", "/work"}
+    assert {m["containerPath"] for m in inside["mountPoints"]} <= {"/data", "/cache", "/runs"}
 
     many = say("submit", "--queue", "queue", "--name", "depths", *SWEEP)
     one = say("submit", "--queue", "queue", "--name", "single", "+experiment=moons")
