@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shlex
 import subprocess
 import sys
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -19,8 +17,8 @@ from pathlib import Path
 import boto3
 import pytest
 import yaml
+from aws import lead_to, serving
 from moto.core.models import default_user_config
-from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).parents[1]
 BATCH = ROOT / "container/batch"
@@ -308,35 +306,21 @@ def test_a_container_takes_its_own_run_and_goes_on_with_it(tmp_path):
 def batch(monkeypatch):
     """A queue of AWS Batch on a server on loopback, and its client."""
     monkeypatch.setitem(default_user_config, "batch", {"use_docker": False})
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    host, port = server.get_host_and_port()
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "none")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
-    urllib.request.urlopen(reset, timeout=60).close()
-    role = boto3.client("iam").create_role(RoleName="batch", AssumeRolePolicyDocument="{}")
-    client = boto3.client("batch")
-    machines = client.create_compute_environment(
-        computeEnvironmentName="gpus",
-        type="UNMANAGED",
-        state="ENABLED",
-        serviceRole=role["Role"]["Arn"],
-    )["computeEnvironmentArn"]
-    order = [{"order": 1, "computeEnvironment": machines}]
-    client.create_job_queue(
-        jobQueueName="queue", state="ENABLED", priority=1, computeEnvironmentOrder=order
-    )
-    yield client
-    server.stop()
+    with serving() as server:
+        lead_to(server, monkeypatch)
+        role = boto3.client("iam").create_role(RoleName="batch", AssumeRolePolicyDocument="{}")
+        client = boto3.client("batch")
+        machines = client.create_compute_environment(
+            computeEnvironmentName="gpus",
+            type="UNMANAGED",
+            state="ENABLED",
+            serviceRole=role["Role"]["Arn"],
+        )["computeEnvironmentArn"]
+        order = [{"order": 1, "computeEnvironment": machines}]
+        client.create_job_queue(
+            jobQueueName="queue", state="ENABLED", priority=1, computeEnvironmentOrder=order
+        )
+        yield client
 
 
 IMAGE, SECRET = "1.dkr.ecr.us-east-1.amazonaws.com/innflow:0.1.0", "arn:aws:secretsmanager:x:1:y"

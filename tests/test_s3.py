@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import csv
-import logging
 import socket
 import time
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from aws import lead_to, serving
 from tiny import TINY_IMAGES
 
 
 @pytest.fixture
 def bucket(command, photographs, monkeypatch):
     """The photographs as s3://photographs/cats, for the commands of this test."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it logs requests on our stderr
-    host, port = server.get_host_and_port()
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "none")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="photographs")
-    for path in photographs.rglob("*.png"):
-        key = f"cats/{path.relative_to(photographs).as_posix()}"
-        client.put_object(Bucket="photographs", Key=key, Body=path.read_bytes())
-    yield "s3://photographs/cats"
-    server.stop()
+    with serving() as server:
+        lead_to(server, monkeypatch)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="photographs")
+        for path in photographs.rglob("*.png"):
+            key = f"cats/{path.relative_to(photographs).as_posix()}"
+            client.put_object(Bucket="photographs", Key=key, Body=path.read_bytes())
+        yield "s3://photographs/cats"
 
 
 def test_train_and_score_from_a_bucket(bucket, command, image_run, photographs):

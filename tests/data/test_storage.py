@@ -13,6 +13,7 @@ from functools import partial
 
 import boto3
 import pytest
+from aws import lead_to, serving
 import torch
 from moto.server import ThreadedMotoServer
 
@@ -24,27 +25,14 @@ from innflow.errors import InnflowError
 
 @pytest.fixture(scope="module")
 def server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with serving() as address:
+        yield address
 
 
 @pytest.fixture
-def bucket(server, tree, monkeypatch, tmp_path):
+def bucket(server, tree, monkeypatch):
     """The tree of images as s3://pictures/some/prefix."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    request = urllib.request.Request(f"{server}/moto-api/reset", method="POST")
-    urllib.request.urlopen(request).close()
+    lead_to(server, monkeypatch)
     client = boto3.client("s3")
     client.create_bucket(Bucket="pictures")
     for path in tree.rglob("*.*"):
