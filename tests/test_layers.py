@@ -44,8 +44,8 @@ MAY_IMPORT = {
     "companion": "errors app checkpoint",
     "report": "errors progress rundir figure analysis",
     "strategy": "errors config app",
-    "run": "errors slurm progress secret config rundir data app analysis dashboard callback "
-    "checkpoint companion report strategy",
+    "run": "errors slurm progress secret config failure rundir data app analysis dashboard "
+    "callback checkpoint companion report strategy",
     "arguments": "errors app checkpoint",
     "resimulation": "errors progress config metric data app",
     "answer": "progress rundir figure metric resimulation",

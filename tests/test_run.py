@@ -19,6 +19,7 @@ from tiny import TINY_IMAGES, TINY_VECTORS, train
 
 from innflow.checkpoint import load
 from innflow.errors import InnflowError
+from innflow.failure import note_failure, read_failure
 from innflow.flow.actnorm import ActNorm
 from innflow.run import check_validation
 
@@ -228,7 +229,9 @@ def test_a_resumed_run_goes_on(tmp_path, monkeypatch):
     weights = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
     monkeypatch.setattr(ActNorm, "initialise", lambda self, *x: pytest.fail("initialised again"))
+    note_failure(run_dir, 0, [], "FAILED", "a node went away")
     train(run_dir, *short, "trainer.max_steps=5", "ckpt=last")
+    assert read_failure(run_dir) is None  # a sweep's report would still call it failed
     after = rows_of(run_dir / "metrics.csv")
     steps = [int(row["step"]) for row in after if row["train/nll"]]
     assert steps == [0, 1, 2, 3, 4]

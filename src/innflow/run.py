@@ -31,6 +31,7 @@ from innflow.config import build, check, refusals
 from innflow.dashboard import dashboards_closed, open_dashboards, publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
+from innflow.failure import FAILED
 from innflow.progress import announce, is_leader
 from innflow.report import save_findings, write_report
 from innflow.rundir import began_here, claim, write_arrays, write_json, write_origin
@@ -132,6 +133,7 @@ def run(
         if hasattr(data, "state"):
             write_arrays(run_dir / COORDINATES, data.state())
         finish(run_dir, metrics, dashboards, trainer.global_step)
+        (run_dir / FAILED).unlink(missing_ok=True)  # it has failed before, and gone on
         return metrics
 
 
