@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,8 +166,10 @@ def planted(folder: Path, *secrets: str) -> list[str]:
 
 
 @pytest.fixture
-def exported(monkeypatch) -> tuple[str, ...]:
+def exported(monkeypatch) -> Iterator[tuple[str, ...]]:
     """Secrets in the environment, as a user of W&B, S3 and a guarded MLflow server has them."""
+    import wandb
+
     values = {
         "WANDB_API_KEY": WANDB,
         "AWS_SECRET_ACCESS_KEY": AWS,
@@ -175,7 +178,8 @@ def exported(monkeypatch) -> tuple[str, ...]:
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return tuple(values.values())
+    yield tuple(values.values())
+    wandb.teardown()  # it keeps the key of the environment for every later run of the process
 
 
 def test_no_file_of_a_run_holds_a_secret(exported, tmp_path, monkeypatch):

@@ -43,6 +43,12 @@ def processes(job: str) -> list[int]:
     return found
 
 
+def send(job: str, signum: int) -> None:
+    """Send a signal to the processes of a job's tasks."""
+    for process in processes(job):
+        os.kill(process, signum)
+
+
 def test_a_sweep_of_three_jobs_returns(sweep):
     running = sweep("seed=1,2,3", "trainer.max_steps=3", "hydra.launcher.partition=high")
     done = running.end()
@@ -85,11 +91,16 @@ def test_a_job_that_is_told_to_leave_goes_on_as_if_nothing_had_been(sweep, tmp_p
     running = sweep("study.train_limit=100,101,102", f"trainer.max_steps={STEPS}")
     for number in range(3):
         running.wait_for_steps(number)
+        send(running.job(number), signal.SIGSTOP)  # or it may be done before the others begin
     jobs = [running.job(number) for number in range(3)]
     running.ask("scancel", "--signal=USR1", jobs[0])
     running.ask("scontrol", "requeue", jobs[2])
+    for number in (0, 2):
+        send(jobs[number], signal.SIGCONT)
     wait_until(lambda: running.state(0) == running.state(2) == "PENDING", "jobs 0 and 2 leave")
     running.ask("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=true")
+    wait_until(lambda: running.state(1) != "RUNNING", "job 1 is told to leave")
+    send(jobs[1], signal.SIGCONT)
     stopped = {n: checkpoint(running.folder / str(n))["global_step"] for n in (0, 2)}
     done = running.end()
     assert done.code == 0, done.err
