@@ -1,10 +1,12 @@
 """Measure and write the tables.
 
     python -m benchmarks [threads=2] [rounds=20] [only=affine,spline,...] [out=benchmarks]
+                         [allocator=keeps]
 
 Groups, in the order of the tables: affine, spline, spline_large, glow, precision, sampling, memory,
 augment, startup. `benchmarks.quality` is a command of its own, because it takes half an hour.
-Only an idle machine gives ratios that mean something. What is written after each table is whole.
+Everyone runs with innflow.allocator, as every run of innflow does; allocator=default leaves glibc
+as it is. Only an idle machine gives ratios that mean something. What is written after each table is whole.
 """
 
 from __future__ import annotations
@@ -21,9 +23,17 @@ from benchmarks import measure, memory, peers, precision, startup
 from benchmarks.table import Table, describe, write
 from benchmarks.timing import spread
 from benchmarks.work import GLOW, MEMORY, WORKS
+from innflow.allocator import keep_freed_memory
 from innflow.errors import InnflowError
 
-DEFAULTS = {"threads": "2", "rounds": "20", "least": "0.1", "only": "", "out": "benchmarks"}
+DEFAULTS = {
+    "threads": "2",
+    "rounds": "20",
+    "least": "0.1",
+    "only": "",
+    "out": "benchmarks",
+    "allocator": "keeps",
+}
 ABOUT = """A number in bold is the median over the rounds, with the quartiles beside it.
 In a round everyone runs once, in an order that rotates; a ratio is formed within the round.
 Last layers of all coupling networks are drawn with seed 0, data with seed 1."""
@@ -75,6 +85,8 @@ def main(words: Sequence[str]) -> None:
     settings = read(words)
     threads, rounds = int(settings["threads"]), int(settings["rounds"])
     torch.set_num_threads(threads)
+    if settings["allocator"] == "keeps" and not keep_freed_memory():
+        raise InnflowError("benchmarks: allocator=keeps: not here; allocator=default goes without")
     measurements = list(plan(rounds, float(settings["least"]), threads))
     groups = list(dict.fromkeys(group for group, _ in measurements))
     wanted = settings["only"].split(",") if settings["only"] else groups

@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from innflow.allocator import keep_freed_memory
 from innflow.config import (
     CONF,
     VERSION_BASE,
@@ -337,4 +338,5 @@ def _answer(
     if missing:
         key = missing[0].removeprefix("command.")
         raise InnflowError(f"{key}=... is needed; --help shows the keys")
+    keep_freed_memory()
     command(to_plain(cfg), rest)

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from innflow.allocator import keep_freed_memory
 from innflow.analysis.base import Analysis, Study
 from innflow.app import Application
 from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, MetricsCSV, Requeue
@@ -74,6 +75,7 @@ def run(
     """
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    keep_freed_memory()
     check(config)
     check_switches(config)
     check_strategy(config)
