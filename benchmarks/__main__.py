@@ -6,7 +6,8 @@
 Groups, in the order of the tables: affine, spline, spline_large, glow, precision, sampling, memory,
 augment, startup. `benchmarks.quality` is a command of its own, because it takes half an hour.
 Everyone runs with innflow.allocator, as every run of innflow does; allocator=default leaves glibc
-as it is. Only an idle machine gives ratios that mean something. What is written after each table is whole.
+as it is. Only an idle machine gives ratios that mean something. What is written after
+each table is whole.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from innflow.flow import Spline
-from innflow.flow.spline import RationalQuadratic, rational_quadratic_spline
+from innflow.flow.planes import Planes
+from innflow.flow.spline import rational_quadratic_spline
+from innflow.flow.spline_written import RationalQuadratic
 
 TAIL = 3.0
 
@@ -118,11 +120,13 @@ def test_bad_arguments(bins, tail, refused):
         Spline(bins=bins, tail=tail)
 
 
+@pytest.mark.parametrize("unrolled", [False, True])
 @pytest.mark.parametrize("bins", [2, 3, 8])
-def test_the_written_gradient_is_that_of_autograd(bins):
+def test_the_written_gradient_is_that_of_autograd(bins, unrolled):
     x = torch.cat((5 * torch.randn(400), torch.tensor([-3.0, 3.0, 0.0, 9.0, -9.0]))).double()
-    raw = torch.randn(len(x), 3 * bins - 1, dtype=torch.float64)
-    weights = torch.randn(2, len(x), dtype=torch.float64)
+    x = x.unflatten(0, (-1, 3))
+    raw = torch.randn(len(x), 3 * (3 * bins - 1), dtype=torch.float64)
+    weights = torch.randn(2, *x.shape, dtype=torch.float64)
 
     def gradients(function):
         left, right = x.clone().requires_grad_(), raw.clone().requires_grad_()
@@ -131,13 +135,52 @@ def test_the_written_gradient_is_that_of_autograd(bins):
         return y, log_slope, left.grad, right.grad
 
     def reference(value, parameters):
-        return rational_quadratic_spline(
-            value, *parameters.split((bins, bins, bins - 1), dim=-1), 3.0
-        )
+        tables = parameters.unflatten(1, (3, -1)).split((bins, bins, bins - 1), dim=-1)
+        return rational_quadratic_spline(value, *tables, 3.0)
 
     for ours, expected in zip(
-        gradients(lambda a, b: RationalQuadratic.apply(a, b, bins, 3.0)),
+        gradients(lambda a, b: RationalQuadratic.apply(a, b, bins, 3.0, unrolled)),
         gradients(reference),
         strict=True,
     ):
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+
+
+LAYOUTS = {
+    "items first": ((5, 3), (5, 33), lambda t: t),
+    "items last": ((5, 3), (5, 33), lambda t: t.t().contiguous().t()),
+    "pixels last": ((5, 3, 2, 4), (5, 33, 2, 4), lambda t: t),
+    "channels last": (
+        (5, 3, 2, 4),
+        (5, 33, 2, 4),
+        lambda t: t.contiguous(memory_format=torch.channels_last),
+    ),
+    "one item": ((1, 3), (1, 33), lambda t: t),
+    "signal": ((5, 3, 7), (5, 33, 7), lambda t: t),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_however_the_parameters_lie_in_memory(name):
+    shape, table, lay = LAYOUTS[name]
+    x, parameters = torch.randn(shape).double(), torch.randn(table).double()
+    planes = Planes(x, lay(parameters), 11)
+    assert torch.equal(planes.whole(planes.values(x)), x)
+    assert torch.equal(planes.together(planes.tables(lay(parameters))), parameters)
+    spline = Spline(bins=4, tail=TAIL)
+    values, given = x.clone().requires_grad_(), lay(parameters).detach().requires_grad_()
+    y, log_slope = spline.forward(values, given)
+    (y.sum() + log_slope.square().sum()).backward()
+    tables = parameters.unflatten(1, (3, 11)).movedim(2, -1)
+    expected = x.clone().requires_grad_(), tables.clone().requires_grad_()
+    e_y, e_log_slope = rational_quadratic_spline(
+        expected[0], *expected[1].split((4, 4, 3), dim=-1), TAIL
+    )
+    (e_y.sum() + e_log_slope.square().sum()).backward()
+    torch.testing.assert_close((y, log_slope), (e_y, e_log_slope))
+    torch.testing.assert_close(values.grad, expected[0].grad)
+    of_tables = given.grad.unflatten(1, (3, 11)).movedim(2, -1)
+    torch.testing.assert_close(of_tables, expected[1].grad)
+    back, log_back = spline.inverse(y, given)
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(log_back, -log_slope)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 from innflow.flow.gradient import AffineCoupling
-from innflow.flow.univariate import Affine, Univariate
+from innflow.flow.subnet import MLP
+from innflow.flow.univariate import Affine, Spline, Univariate
 
 Subnet = Callable[..., nn.Module]
 """`subnet(inputs, outputs, context=0)` gives a module called as `net(x, context)`."""
@@ -95,6 +96,8 @@ class Coupling(BaseCoupling):
         self.net = subnet(
             self.sizes[0], self.sizes[1] * self.univariate.parameters, context=context
         )
+        if isinstance(self.univariate, Spline) and isinstance(self.net, MLP):
+            self.net.items_last = True
 
     def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
         fixed, _ = inputs.split(self.sizes, dim=1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from innflow.flow.coupling import Coupling
 from innflow.flow.gradient import AffineCoupling, ScaleReorder
-from innflow.flow.subnet import MLP
+from innflow.flow.subnet import MLP, heard
 from innflow.flow.univariate import Affine
 
 
@@ -35,17 +35,13 @@ def fits(coupling: Coupling, inputs: Tensor, context: Tensor | None) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and not torch.is_autocast_enabled(inputs.device.type)
-        and not _heard(net)
-        and not _heard(net.layers)
+        and not heard(net)
+        and not heard(net.layers)
         and all(
-            type(layer) in (nn.Linear, nn.SiLU) and not _heard(layer)
+            type(layer) in (nn.Linear, nn.SiLU) and not heard(layer)
             for layer in net.layers._modules.values()
         )
     )
-
-
-def _heard(module: Any) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def weights(net: nn.Module) -> list[Any]:

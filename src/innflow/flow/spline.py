@@ -9,12 +9,10 @@ Inside, bins are the first axis: a softmax over eight neighbours in memory is tw
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 MIN_WIDTH = 1e-3
 """Least width and height of a bin, as a share of the interval."""
@@ -43,23 +41,30 @@ def _clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def rational_quadratic_spline(
-    x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, tail: float, inverse: bool = False
+    x: Tensor,
+    widths: Tensor,
+    heights: Tensor,
+    slopes: Tensor,
+    tail: float,
+    inverse: bool = False,
+    dim: int = -1,
 ) -> tuple[Tensor, Tensor]:
     """Apply a monotone spline on [-tail, tail], the identity outside, element by element.
 
     Args:
         x: inputs of any shape.
-        widths: unnormalised bin widths, shape of x and a last axis of K bins.
+        widths: unnormalised bin widths, shape of x and one more axis of K bins.
         heights: unnormalised bin heights, likewise.
         slopes: unnormalised slopes at the inner knots, likewise with K - 1.
         tail: the interval's half length.
         inverse: map outputs back to inputs.
+        dim: the axis of the bins.
 
     Returns:
         Outputs and log|derivative| of the direction computed, both of the shape of x.
     """
-    knots_x = _place(widths.softmax(dim=-1).movedim(-1, 0), MIN_WIDTH, tail)
-    knots_y = _place(heights.softmax(dim=-1).movedim(-1, 0), MIN_WIDTH, tail)
+    knots_x = _place(widths.softmax(dim).movedim(dim, 0), MIN_WIDTH, tail)
+    knots_y = _place(heights.softmax(dim).movedim(dim, 0), MIN_WIDTH, tail)
     inside = (x >= -tail) & (x <= tail)
     value = _clamp(x, -tail, tail)
 
@@ -69,7 +74,7 @@ def rational_quadratic_spline(
     def at(table: Tensor, offset: int = 0) -> Tensor:
         return table.gather(0, index + offset).squeeze(0)
 
-    slope_table = _slopes(slopes.movedim(-1, 0))
+    slope_table = _slopes(slopes.movedim(dim, 0))
     left, bottom = at(knots_x), at(knots_y)
     width, height = at(knots_x, 1) - left, at(knots_y, 1) - bottom
     slope_left, slope_right = at(slope_table), at(slope_table, 1)
@@ -100,148 +105,6 @@ def rational_quadratic_spline(
     if inverse:
         log_slope = -log_slope
     return torch.where(inside, result, x), torch.where(inside, log_slope, torch.zeros_like(x))
-
-
-class RationalQuadratic(torch.autograd.Function):
-    """`rational_quadratic_spline` from left to right, with its gradient written out.
-
-    Autograd walks through two hundred small operations here, each of which costs more than its
-    arithmetic. The gradient in closed form takes a third of them, and keeps less. Widths and
-    heights share every pass, and slopes are computed at the two knots beside x alone.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, raw: Tensor, bins: int, tail: float) -> tuple[Tensor, Tensor]:
-        """Return outputs and log slopes, both of the shape of x.
-
-        Args:
-            ctx: keeps what `backward` needs.
-            x: inputs of any shape.
-            raw: unnormalised widths, heights and inner slopes, shape of x and a last axis 3 K - 1.
-            bins: K.
-            tail: the interval's half length.
-        """
-        # In two dimensions a transposition is copied block by block, three times as fast.
-        first = raw.reshape(-1, raw.shape[-1]).t().contiguous()
-        shares = first[: 2 * bins].unflatten(0, (2, bins)).softmax(dim=1)
-        knots = _place_both(shares, tail)
-        inside = (x >= -tail) & (x <= tail)
-        value = x.clamp(-tail, tail).flatten()
-        index = (value >= knots[0, 1:-1]).sum(dim=0, keepdim=True)
-        both = torch.cat((index, index + 1))
-        (left, right), (bottom, top) = knots.gather(1, both.expand(2, -1, -1))
-        raw_slopes = _beside(first[2 * bins :], index)
-        slope_left, slope_right = MIN_SLOPE + F.softplus(raw_slopes + SLOPE_OF_ONE)
-        width, height = right - left, top - bottom
-        mean_slope = height / width
-        theta = (value - left) / width
-        rest = 1 - theta
-        product = theta * rest
-        bend = slope_left + slope_right - 2 * mean_slope
-        rise = theta * (mean_slope * theta + slope_left * rest)
-        denominator = mean_slope + bend * product
-        numerator = slope_right * theta**2 + 2 * mean_slope * product + slope_left * rest**2
-        result = bottom + height * rise / denominator
-        log_slope = torch.log(mean_slope**2 * numerator) - 2 * torch.log(denominator)
-        ctx.save_for_backward(
-            inside, index, shares, raw_slopes, width, height, slope_left, slope_right,
-            theta, rise, denominator, numerator,
-        )  # fmt: skip
-        ctx.tail = tail
-        log_slope = log_slope.view_as(x)
-        return torch.where(inside, result.view_as(x), x), log_slope * inside
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """Return the gradients of x and of raw."""
-        (
-            inside, index, shares, raw_slopes, width, height, slope_left, slope_right,
-            theta, rise, denominator, numerator,
-        ) = ctx.saved_tensors  # fmt: skip
-        grad_y, grad_log = ((grad * inside).flatten() for grad in grads)
-        mean_slope, rest, turn = height / width, 1 - theta, 1 - 2 * theta
-        product, square, rest_square = theta * rest, theta**2, rest**2
-        bend = slope_left + slope_right - 2 * mean_slope
-        of_rise = grad_y * height / denominator
-        of_denominator = -(of_rise * rise + 2 * grad_log) / denominator
-        of_numerator = grad_log / numerator
-        of_theta = (
-            of_rise * (2 * mean_slope * theta + slope_left * turn)
-            + of_denominator * bend * turn
-            + 2 * of_numerator * (slope_right * theta + mean_slope * turn - slope_left * rest)
-        )
-        of_mean = (
-            of_rise * square
-            + of_denominator * (1 - 2 * product)
-            + 2 * of_numerator * product
-            + 2 * grad_log / mean_slope
-        )
-        of_slopes = torch.stack(
-            (
-                (of_rise + of_denominator) * product + of_numerator * rest_square,
-                of_denominator * product + of_numerator * square,
-            )
-        )
-        of_height = grad_y * rise / denominator + of_mean / width
-        of_value = of_theta / width
-        of_width = -(of_mean * mean_slope + of_theta * theta) / width
-        of_lower = torch.stack((-of_value - of_width, grad_y - of_height))
-        of_upper = torch.stack((of_width, of_height))
-
-        bins = shares.shape[1]
-        # Numbers in place of truth values: products are vectorised, choices are not.
-        order = torch.arange(bins, device=index.device)[:, None]
-        before, here = (order < index).to(shares.dtype), (order == index).to(shares.dtype)
-        of_shares = _unplace_both(shares, before, here, of_lower, of_upper, ctx.tail)
-        of_left, of_right = of_slopes * torch.sigmoid(raw_slopes + SLOPE_OF_ONE)
-        of_raw_slopes = torch.addcmul(here[1:] * of_left, here[:-1], of_right)
-        grad_raw = torch.cat((of_shares.flatten(0, 1), of_raw_slopes)).t().contiguous()
-        of_x = torch.where(inside, of_value.view_as(inside), grads[0])
-        return of_x, grad_raw.view(*inside.shape, -1), None, None
-
-
-def _place_both(shares: Tensor, tail: float) -> Tensor:
-    """Return the positions (2, K + 1, N) of the knots from shares (2, K, N) before the least."""
-    scale = 2 * tail * (1 - MIN_WIDTH * shares.shape[1])
-    inner = (shares[:, :-1] * scale).add_(2 * tail * MIN_WIDTH).cumsum(dim=1).sub_(tail)
-    ends = inner.new_tensor([-tail, tail])[:, None, None].expand(2, 2, inner.shape[2])
-    return torch.cat((ends[0][:, None], inner, ends[1][:, None]), dim=1)
-
-
-def _unplace_both(
-    shares: Tensor,
-    before: Tensor,
-    here: Tensor,
-    of_lower: Tensor,
-    of_upper: Tensor,
-    tail: float,
-) -> Tensor:
-    """Return the gradients of unnormalised widths and heights from those of the knots beside x.
-
-    A knot is the sum of the bins before it, and the outermost two stay where they are.
-
-    Args:
-        shares: (2, K, N).
-        before: (K, N), 1 in the bins before that of x, else 0.
-        here: (K, N), 1 in the bin of x, else 0.
-        of_lower: (2, N), of the knots below x.
-        of_upper: (2, N), of the knots above x.
-        tail: the interval's half length.
-    """
-    scale = 2 * tail * (1 - MIN_WIDTH * shares.shape[1])
-    upper = (of_upper * ((1 - here[-1]) * scale))[:, None]
-    lower = torch.add(upper, of_lower[:, None], alpha=scale)
-    scaled = torch.addcmul(here * upper, before, lower).mul_(shares)
-    return torch.addcmul(scaled, shares, scaled.sum(dim=1, keepdim=True), value=-1)
-
-
-def _beside(raw: Tensor, index: Tensor) -> Tensor:
-    """Return raw slopes (2, N) at the knots beside x: 0, a slope of 1, at the outermost."""
-    last = len(raw)
-    left = raw.gather(0, (index - 1).clamp_(min=0)) * (index > 0)
-    right = raw.gather(0, index.clamp(max=last - 1)) * (index < last)
-    return torch.cat((left, right))
 
 
 def _place(shares: Tensor, minimum: float, tail: float) -> Tensor:

@@ -55,10 +55,19 @@ def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[
     return partial(subnet, size=tuple(size))
 
 
+def heard(module: nn.Module) -> bool:
+    """Say whether someone listens to the calls of a module, which then has to be called."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
 class MLP(nn.Module):
     """A multilayer perceptron on vectors (B, inputs), with the context appended.
 
     Dropout is for training sets that are small for the network; null leaves its layers out.
+
+    Attributes:
+        items_last: whether the output lies in memory item beside item, transposed, as a spline's
+            many parameters a feature are read fastest.
     """
 
     def __init__(
@@ -83,11 +92,18 @@ class MLP(nn.Module):
             if dropout is not None:
                 layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers, zero(nn.Linear(sizes[-1], outputs)))
+        self.items_last = False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, inputs) and (B, context) to (B, outputs)."""
         need_context(context, self.context, "mlp")
-        return self.layers(x if context is None else torch.cat((x, context), dim=1))
+        inputs = x if context is None else torch.cat((x, context), dim=1)
+        *hidden, last = self.layers
+        if not self.items_last or type(last) is not nn.Linear or heard(last) or heard(self.layers):
+            return self.layers(inputs)
+        for layer in hidden:
+            inputs = layer(inputs)
+        return torch.mm(last.weight, inputs.t()).add_(last.bias[:, None]).t()
 
 
 class ConvNet(nn.Module):

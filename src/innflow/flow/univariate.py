@@ -14,7 +14,12 @@ from torch import Tensor
 
 from innflow.errors import InnflowError
 from innflow.flow.gradient import ScaleShift
-from innflow.flow.spline import MAX_BINS, RationalQuadratic, rational_quadratic_spline
+from innflow.flow.planes import Planes
+from innflow.flow.spline import MAX_BINS, rational_quadratic_spline
+from innflow.flow.spline_written import RationalQuadratic
+
+MOST_UNROLLED = 16
+"""Bins up to which a compiler is given each by itself: with more it takes minutes."""
 
 
 class Univariate(Protocol):
@@ -98,20 +103,21 @@ class Spline:
         """Widths, heights and the slopes at the inner knots."""
         return 3 * self.bins - 1
 
-    def _raw(self, x: Tensor, parameters: Tensor) -> Tensor:
-        return parameters.unflatten(1, (x.shape[1], self.parameters)).movedim(2, -1)
-
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the spline."""
-        raw = self._raw(x, parameters)
-        outputs, log_slope = RationalQuadratic.apply(x, raw, self.bins, self.tail)
+        unrolled = torch.compiler.is_compiling() and self.bins <= MOST_UNROLLED
+        outputs, log_slope = RationalQuadratic.apply(x, parameters, self.bins, self.tail, unrolled)
         return outputs, log_slope
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the inverse spline: a quadratic equation in each bin."""
+        planes = Planes(y, parameters, self.parameters)
         sizes = (self.bins, self.bins, self.bins - 1)
-        widths, heights, slopes = self._raw(y, parameters).split(sizes, dim=-1)
-        return rational_quadratic_spline(y, widths, heights, slopes, self.tail, inverse=True)
+        widths, heights, slopes = planes.tables(parameters).split(sizes, dim=1)
+        x, log_slope = rational_quadratic_spline(
+            planes.values(y), widths, heights, slopes, self.tail, inverse=True, dim=1
+        )
+        return planes.whole(x), planes.whole(log_slope)
 
     def log_scale_shift(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log slope at x and y - x."""
