@@ -81,7 +81,7 @@ WORKS = (
     Work("spline", "spline", (2,), 256, 64, (*_VECTORS, ZUKO)),
     Work("spline", "spline", (16,), 256, 64, (*_VECTORS, ZUKO)),
     Work("spline", "spline", (256,), 256, 64, (*_VECTORS, ZUKO)),
-    Work("spline_large", "spline", (12288,), 64, 64, (BARE, OURS, NFLOWS)),
+    Work("spline_large", "spline", (12288,), 64, 64, (BARE, OURS, COMPILED, NFLOWS)),
 )
 
 GLOW = Work(

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from innflow.flow import MLP, CouplingFlow, image, vector
+from innflow.flow.coupling import Coupling
 from innflow.flow.reversible import reversible
 
 from .test_gradient import kept_bytes
@@ -53,6 +54,22 @@ def test_a_flow_that_is_switched_does_so_at_every_level(case):
     assert flow.state_dict().keys() == before
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-8, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("features", [2, 3, 8, 9])
+def test_affine_steps_on_vectors_go_back_in_closed_form(features, monkeypatch):
+    torch.manual_seed(features)
+    flow = vector(features, depth=4, hidden=(16, 16)).double()
+    for parameter in flow.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    frozen = next(flow.parameters()).requires_grad_(False)
+    x = torch.randn(12, features, dtype=torch.float64)
+    z, logabsdet, expected = gradients(flow, x, None, flow)
+    monkeypatch.setattr(Coupling, "retrace", None)  # no coupling goes the other way
+    again, same, found = gradients(flow, x, None, partial(reversible, flow))
+    assert frozen.grad is None
+    torch.testing.assert_close((again, same), (z, logabsdet))
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
 
 
 def test_in_single_precision_deep_gradients_are_close():

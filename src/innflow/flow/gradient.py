@@ -209,6 +209,13 @@ class AffineCoupling(Written):
         return *AffineCoupling.gradients(x, log_scale, ctx.bound, *grads), None
 
     @staticmethod
+    def undo(y: Tensor, parameters: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+        """Return x and s from y (B, F, ...)."""
+        raw, shift = parameters.chunk(2, dim=1)
+        log_scale = (raw * (1 / bound)).tanh_().mul_(bound)
+        return (y - shift).mul_(torch.exp(-log_scale)), log_scale
+
+    @staticmethod
     def gradients(
         x: Tensor,
         log_scale: Tensor,

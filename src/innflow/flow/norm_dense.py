@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling
 from innflow.flow.gradient import AffineCoupling, ScaleReorder
+from innflow.flow.permute import Permute
 from innflow.flow.subnet import MLP, heard
 from innflow.flow.univariate import Affine
 
@@ -41,6 +43,16 @@ def fits(coupling: Coupling, inputs: Tensor, context: Tensor | None) -> bool:
             type(layer) in (nn.Linear, nn.SiLU) and not heard(layer)
             for layer in net.layers._modules.values()
         )
+    )
+
+
+def fit(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> bool:
+    """Say whether these are the three steps that `take_back` undoes, with nobody listening."""
+    return (
+        tuple(map(type, steps)) == (ActNorm, Permute, Coupling)
+        and inputs.dim() == 2
+        and not any(map(heard, steps))
+        and fits(steps[2], inputs, context)
     )
 
 
@@ -109,6 +121,44 @@ class NormDenseAffine(torch.autograd.Function):
             first, second, log_scale, restore, of_seen + through, cast(Tensor, of_changed)
         )
         return of_first, of_second, of_log_scale, of_shift, None, None, None, *of_weights
+
+
+def take_back(
+    steps: Sequence[Any], outputs: Tensor, of_outputs: Tensor, of_logabsdet: Tensor
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Go back through a normalisation, a permutation and a coupling from their outputs alone.
+
+    The network runs once, for the inverse and for the gradients.
+
+    Args:
+        steps: the three, a coupling that fits.
+        outputs: (B, F).
+        of_outputs: (B, F), the gradient of the outputs.
+        of_logabsdet: (B,), that of all log-determinants.
+
+    Returns:
+        The inputs and their gradient, both (B, F), and parameters with theirs.
+    """
+    norm, permute, coupling = steps
+    bound, layers = coupling.univariate.bound, weights(coupling.net)
+    seen, changed = outputs.split(coupling.sizes, dim=1)
+    of_seen, of_changed = of_outputs.split(coupling.sizes, dim=1)
+    parameters, kept = _network(seen, layers)
+    changed, log_s = AffineCoupling.undo(changed, parameters, bound)
+    of_before, of_parameters = AffineCoupling.gradients(
+        changed, log_s, bound, of_changed, of_logabsdet
+    )
+    through, of_layers = _network_gradients(of_parameters, layers, kept)
+    inputs = permute.undo(seen, changed)
+    inputs = (inputs - norm.shift) * torch.exp(-norm.log_scale)
+    first, second = inputs.split(coupling.sizes, dim=1)
+    restore = None if permute.exchanges else permute.restore
+    of_first, of_second, of_log_scale, of_shift = ScaleReorder.gradients(
+        first, second, norm.log_scale, restore, of_seen + through, cast(Tensor, of_before)
+    )
+    found = [(norm.log_scale, of_log_scale + of_logabsdet.sum()), (norm.shift, of_shift)]
+    found += zip(layers, of_layers, strict=True)
+    return inputs, torch.cat((of_first, of_second), dim=1), found
 
 
 def _network(seen: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:

@@ -56,6 +56,12 @@ class Permute(Transform):
         outputs: Tensor = Reorder.run(inputs, self.restore, self.order)
         return outputs, inputs.new_zeros(inputs.shape[0])
 
+    def undo(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return what went in, from two parts of what came out; the gradient is not wanted."""
+        if self.exchanges:
+            return torch.cat((second, first), dim=1)
+        return torch.cat((first, second), dim=1).index_select(1, self.restore)
+
 
 def mixing_order(features: int, step: int) -> Tensor:
     """Return the order before coupling `step`: a random one, then the exchange of the halves.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 
@@ -20,6 +22,7 @@ class Planes:
 
     def __init__(self, x: Tensor, tables: Tensor, count: int) -> None:
         self.shape, self.count = x.shape, count
+        self.planes, self.pixels = len(x) * x.shape[1], math.prod(x.shape[2:])
         vectors = x.dim() == 2
         self.items_last = vectors and tables.stride(0) == 1 and len(x) > 1
         self.pixels_last = not vectors and tables.is_contiguous()
@@ -29,7 +32,7 @@ class Planes:
         if self.items_last:
             return x.t().contiguous()
         if self.pixels_last:
-            return x.reshape(self.shape[0] * self.shape[1], -1)
+            return x.reshape(self.planes, self.pixels)
         return x.movedim(1, -1).reshape(1, -1)
 
     def whole(self, planes: Tensor) -> Tensor:
@@ -45,7 +48,7 @@ class Planes:
         if self.items_last:
             return tables.t().unflatten(0, (self.shape[1], self.count))
         if self.pixels_last:
-            return tables.view(self.shape[0] * self.shape[1], self.count, -1)
+            return tables.view(self.planes, self.count, self.pixels)
         # In two dimensions a transposition is copied block by block, three times as fast.
         return tables.movedim(1, -1).reshape(-1, self.count).t().contiguous()[None]
 

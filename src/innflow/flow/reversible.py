@@ -16,6 +16,7 @@ from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from innflow.flow import norm_dense
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.patchwise import Patchwise
 
@@ -84,21 +85,35 @@ class _Reversible(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             context = context.detach().requires_grad_()
             places[id(context)] = len(parameters)
-        for step, state in zip(ctx.steps[::-1], ctx.states[::-1], strict=True):
+
+        def add(leaf: Tensor | None, value: Tensor | None) -> None:
+            if value is not None and id(leaf) in places:
+                before = sums[places[id(leaf)]]
+                sums[places[id(leaf)]] = value if before is None else before + value
+
+        end = len(ctx.steps)
+        while end:
+            steps = ctx.steps[max(end - 3, 0) : end]
+            if not ctx.autocast["enabled"] and norm_dense.fit(steps, outputs, context):
+                outputs, grad, found = norm_dense.take_back(steps, outputs, grad, grad_logabsdet)
+                for leaf, value in found:
+                    add(leaf, value)
+                end -= 3
+                continue
+            end -= 1
+            step, state = ctx.steps[end], ctx.states[end]
             replay = nullcontext() if state is None else _replayed(state, outputs.device)
             with torch.enable_grad(), torch.autocast(**ctx.autocast), replay:
                 starts, *ends = _retrace(step, outputs, context)
             leaves = [leaf for leaf in (*step.parameters(), context) if id(leaf) in places]
             pairs = zip(ends, (grad, grad_logabsdet), strict=True)
             moved, of_moved = zip(*((e, of) for e, of in pairs if e.requires_grad), strict=True)
-            found = torch.autograd.grad(moved, (*starts, *leaves), of_moved, allow_unused=True)
-            grad, *others = (value for value in found[: len(starts)] if value is not None)
+            values = torch.autograd.grad(moved, (*starts, *leaves), of_moved, allow_unused=True)
+            grad, *others = (value for value in values[: len(starts)] if value is not None)
             for other in others:
                 grad = grad + other
-            for leaf, value in zip(leaves, found[len(starts) :], strict=True):
-                if value is not None:
-                    before = sums[places[id(leaf)]]
-                    sums[places[id(leaf)]] = value if before is None else before + value
+            for leaf, value in zip(leaves, values[len(starts) :], strict=True):
+                add(leaf, value)
             outputs = starts[0].detach()
         *of_parameters, of_context = sums
         return None, grad, of_context, *of_parameters
