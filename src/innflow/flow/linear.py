@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from nflows.transforms.base import Transform
 from torch import Tensor, nn
+
+from innflow.flow.actnorm import ActNorm
+from innflow.flow.subnet import heard
 
 
 class LULinear(Transform):
@@ -68,3 +74,42 @@ def multiply(weight: Tensor, inputs: Tensor, bias: Tensor | None = None) -> Tens
     if inputs.dim() == 2:
         return F.linear(inputs, weight, bias)
     return F.conv2d(inputs, weight[:, :, None, None], bias)
+
+
+def fit(steps: Sequence[Any]) -> bool:
+    """Say whether these are an ActNorm and an LULinear, with nobody listening."""
+    return tuple(map(type, steps)) == (ActNorm, LULinear) and not any(map(heard, steps))
+
+
+def take_back(
+    steps: Sequence[Any], outputs: Tensor, of_outputs: Tensor, of_logabsdet: Tensor
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Go back through an ActNorm and an LULinear from their outputs alone, as one linear map.
+
+    Autograd is asked about the map alone, (F, F), never about the data.
+
+    Args:
+        steps: the two.
+        outputs: (B, F, ...).
+        of_outputs: the gradient of the outputs, of their shape.
+        of_logabsdet: (B,), that of all log-determinants.
+
+    Returns:
+        The inputs and their gradient, both (B, F, ...), and parameters with theirs.
+    """
+    norm, linear = steps
+    with torch.enable_grad():
+        weight = linear.weight()
+        whole, bias = weight * norm.log_scale.exp(), weight @ norm.shift
+        volume = outputs.shape[2:].numel() * (norm.log_scale.sum() + linear.log_s.sum())
+    scale = torch.exp(-norm.log_scale)
+    inverse = scale[:, None] * linear.inverse_weight()
+    inputs = multiply(inverse, outputs, -scale * norm.shift)
+    of_inputs = multiply(whole.detach().t(), of_outputs)
+    of_rows, seen = (each.movedim(1, -1).flatten(0, -2) for each in (of_outputs, inputs))
+    leaves = [p for step in steps for p in step.parameters() if p.requires_grad]
+    if not leaves:
+        return inputs, of_inputs, []
+    of_ends = (of_rows.t().mm(seen), of_rows.sum(0), of_logabsdet.sum())
+    found = torch.autograd.grad((whole, bias, volume), leaves, of_ends)
+    return inputs, of_inputs, list(zip(leaves, found, strict=True))

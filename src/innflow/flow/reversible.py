@@ -7,7 +7,7 @@ reads has not changed: its parameters serve the inverse and the gradient alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,7 +16,7 @@ from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from innflow.flow import norm_dense
+from innflow.flow import linear, norm_dense
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.patchwise import Patchwise
 
@@ -93,12 +93,14 @@ class _Reversible(torch.autograd.Function):
 
         end = len(ctx.steps)
         while end:
-            steps = ctx.steps[max(end - 3, 0) : end]
-            if not ctx.autocast["enabled"] and norm_dense.fit(steps, outputs, context):
-                outputs, grad, found = norm_dense.take_back(steps, outputs, grad, grad_logabsdet)
+            closed = _closed(ctx.steps[:end], outputs, context, ctx.autocast["enabled"])
+            if closed is not None:
+                length, take_back = closed
+                steps = ctx.steps[end - length : end]
+                outputs, grad, found = take_back(steps, outputs, grad, grad_logabsdet)
                 for leaf, value in found:
                     add(leaf, value)
-                end -= 3
+                end -= length
                 continue
             end -= 1
             step, state = ctx.steps[end], ctx.states[end]
@@ -125,6 +127,17 @@ def _steps(transform: Transform) -> Iterator[Transform]:
             yield from _steps(inner)
     else:
         yield transform
+
+
+def _closed(
+    steps: list[Transform], outputs: Tensor, context: Tensor | None, autocast: bool
+) -> tuple[int, Callable[..., Any]] | None:
+    """Return how many of the last steps go back in closed form, and by what, if any."""
+    if linear.fit(steps[-2:]):
+        return 2, linear.take_back
+    if not autocast and norm_dense.fit(steps[-3:], outputs, context):
+        return 3, norm_dense.take_back
+    return None
 
 
 def _retrace(
