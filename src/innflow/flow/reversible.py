@@ -7,9 +7,10 @@ reads has not changed: its parameters serve the inverse and the gradient alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any, cast
 
 import torch
 from nflows.transforms.base import CompositeTransform, Transform
@@ -17,11 +18,15 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from innflow.flow import linear, norm_dense
-from innflow.flow.coupling import BaseCoupling
+from innflow.flow.coupling import BaseCoupling, Coupling
+from innflow.flow.gradient import AffineCoupling
 from innflow.flow.patchwise import Patchwise
+from innflow.flow.univariate import Affine
 
 RandomState = tuple[Tensor, Tensor | None]
 """State of the generator of the CPU and of that of the device that computes."""
+Back = tuple[Tensor, Tensor, list[tuple[Tensor, Tensor | None]]]
+"""Inputs, their gradient, and leaves with theirs."""
 
 
 def reversible(
@@ -85,38 +90,23 @@ class _Reversible(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             context = context.detach().requires_grad_()
             places[id(context)] = len(parameters)
-
-        def add(leaf: Tensor | None, value: Tensor | None) -> None:
-            if value is not None and id(leaf) in places:
-                before = sums[places[id(leaf)]]
-                sums[places[id(leaf)]] = value if before is None else before + value
-
         end = len(ctx.steps)
         while end:
-            closed = _closed(ctx.steps[:end], outputs, context, ctx.autocast["enabled"])
-            if closed is not None:
-                length, take_back = closed
-                steps = ctx.steps[end - length : end]
-                outputs, grad, found = take_back(steps, outputs, grad, grad_logabsdet)
-                for leaf, value in found:
-                    add(leaf, value)
-                end -= length
-                continue
-            end -= 1
-            step, state = ctx.steps[end], ctx.states[end]
-            replay = nullcontext() if state is None else _replayed(state, outputs.device)
-            with torch.enable_grad(), torch.autocast(**ctx.autocast), replay:
-                starts, *ends = _retrace(step, outputs, context)
-            leaves = [leaf for leaf in (*step.parameters(), context) if id(leaf) in places]
-            pairs = zip(ends, (grad, grad_logabsdet), strict=True)
-            moved, of_moved = zip(*((e, of) for e, of in pairs if e.requires_grad), strict=True)
-            values = torch.autograd.grad(moved, (*starts, *leaves), of_moved, allow_unused=True)
-            grad, *others = (value for value in values[: len(starts)] if value is not None)
-            for other in others:
-                grad = grad + other
-            for leaf, value in zip(leaves, values[len(starts) :], strict=True):
-                add(leaf, value)
-            outputs = starts[0].detach()
+            way = _closed(ctx.steps[:end], outputs, context, ctx.autocast["enabled"])
+            if way is None:
+                step = ctx.steps[end - 1]
+                leaves = [leaf for leaf in (*step.parameters(), context) if id(leaf) in places]
+                asking = _asking(ctx.autocast, ctx.states[end - 1], outputs.device)
+                take_back = _affine_back if _is_affine(step) else _retraced_back
+                way = 1, partial(take_back, asking, context, leaves)
+            length, take_back = way
+            steps = ctx.steps[end - length : end]
+            outputs, grad, found = take_back(steps, outputs, grad, grad_logabsdet)
+            for leaf, value in found:
+                if value is not None and id(leaf) in places:
+                    before = sums[places[id(leaf)]]
+                    sums[places[id(leaf)]] = value if before is None else before + value
+            end -= length
         *of_parameters, of_context = sums
         return None, grad, of_context, *of_parameters
 
@@ -138,6 +128,73 @@ def _closed(
     if not autocast and norm_dense.fit(steps[-3:], outputs, context):
         return 3, norm_dense.take_back
     return None
+
+
+@contextmanager
+def _asking(
+    autocast: dict[str, Any], state: RandomState | None, device: torch.device
+) -> Iterator[None]:
+    """Ask a network as it was asked before."""
+    replay = nullcontext() if state is None else _replayed(state, device)
+    with torch.enable_grad(), torch.autocast(**autocast), replay:
+        yield
+
+
+def _is_affine(step: Transform) -> bool:
+    return type(step) is Coupling and type(step.univariate) is Affine
+
+
+def _affine_back(
+    asking: AbstractContextManager[None],
+    context: Tensor | None,
+    leaves: Sequence[Tensor],
+    steps: Sequence[Any],
+    outputs: Tensor,
+    of_outputs: Tensor,
+    of_logabsdet: Tensor,
+) -> Back:
+    """Go back through one affine coupling: autograd is asked about the network alone."""
+    (coupling,) = steps
+    bound = coupling.univariate.bound
+    seen, changed = outputs.split(coupling.sizes, dim=1)
+    of_seen, of_changed = of_outputs.split(coupling.sizes, dim=1)
+    seen = seen.detach().requires_grad_()
+    with asking:
+        parameters = coupling.net(seen, context).to(outputs.dtype)
+    before, log_s = AffineCoupling.undo(changed, parameters.detach(), bound)
+    of_before, of_parameters = AffineCoupling.gradients(
+        before, log_s, bound, of_changed, of_logabsdet
+    )
+    through, *values = torch.autograd.grad(
+        parameters, (seen, *leaves), of_parameters, materialize_grads=True
+    )
+    found: list[tuple[Tensor, Tensor | None]] = list(zip(leaves, values, strict=True))
+    inputs = torch.cat((seen.detach(), before), dim=1)
+    of_inputs = torch.cat((of_seen + through, cast(Tensor, of_before)), dim=1)
+    return inputs, of_inputs, found
+
+
+def _retraced_back(
+    asking: AbstractContextManager[None],
+    context: Tensor | None,
+    leaves: Sequence[Tensor],
+    steps: Sequence[Any],
+    outputs: Tensor,
+    of_outputs: Tensor,
+    of_logabsdet: Tensor,
+) -> Back:
+    """Go back through one step of any kind: its forward pass is done again."""
+    (step,) = steps
+    with asking:
+        starts, *ends = _retrace(step, outputs, context)
+    pairs = zip(ends, (of_outputs, of_logabsdet), strict=True)
+    moved, of_moved = zip(*((end, of) for end, of in pairs if end.requires_grad), strict=True)
+    values = torch.autograd.grad(moved, (*starts, *leaves), of_moved, allow_unused=True)
+    of_inputs, *others = (value for value in values[: len(starts)] if value is not None)
+    for other in others:
+        of_inputs = of_inputs + other
+    found = list(zip(leaves, values[len(starts) :], strict=True))
+    return starts[0].detach(), of_inputs, found
 
 
 def _retrace(
