@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks.ours import build, networks
 from benchmarks.table import Cell, Table, describe, write
 from benchmarks.work import GLOW, WORKS, Work
+from innflow.allocator import keep_freed_memory
 from innflow.errors import InnflowError
 
 DEFAULTS = {"threads": "2", "steps": "30", "out": "docs"}
@@ -108,6 +109,7 @@ def main(words: list[str]) -> None:
     settings = DEFAULTS | given
     threads = int(settings["threads"])
     torch.set_num_threads(threads)
+    keep_freed_memory()
     works = {"affine, 2": WORKS[0], "affine, 3,072": WORKS[1], "spline, 16": WORKS[4], "Glow": GLOW}
     found = {name: shares(work, int(settings["steps"])) for name, work in works.items()}
     names = dict.fromkeys(name for column in found.values() for name in column)

@@ -193,7 +193,9 @@ def _retraced_back(
     of_inputs, *others = (value for value in values[: len(starts)] if value is not None)
     for other in others:
         of_inputs = of_inputs + other
-    found = list(zip(leaves, values[len(starts) :], strict=True))
+    found: list[tuple[Tensor, Tensor | None]] = list(
+        zip(leaves, values[len(starts) :], strict=True)
+    )
     return starts[0].detach(), of_inputs, found
 
 
