@@ -19,7 +19,7 @@ def step():
     kept = [torch.ones(2**18 * size) for size in (3, 9, 50, 4, 17)]  # 1 to 50 MiB
 
 assert keep_freed_memory() is (sys.argv[1] == "keeps")
-for _ in range(3):
+for _ in range(10):  # until the heap has found its shape
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
@@ -37,7 +37,7 @@ def faults(what: str, **environment: str) -> int:
 
 @linux
 def test_steps_use_again_what_the_one_before_has_freed():
-    assert faults("keeps") < 2000 < faults("leaves", MALLOC_ARENA_MAX="8")
+    assert faults("keeps") < faults("leaves", MALLOC_ARENA_MAX="8") / 10
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_CONF", "GLIBC_TUNABLES"])

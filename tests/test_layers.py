@@ -15,6 +15,7 @@ SOURCE = Path(innflow.__file__).parent
 MAY_IMPORT = {
     # from the bottom to the top; a unit is a package or a module of innflow
     "errors": "",
+    "allocator": "",
     "archive": "",
     "ranks": "",
     "slurm": "",
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "companion": "errors app checkpoint",
     "report": "errors progress rundir figure analysis",
     "strategy": "errors config app",
-    "run": "errors slurm progress secret config failure rundir data app analysis dashboard "
+    "run": "allocator errors slurm progress secret config failure rundir data app analysis dashboard "
     "callback checkpoint companion report strategy",
     "arguments": "errors app checkpoint",
     "resimulation": "errors progress config metric data app",
@@ -53,7 +54,7 @@ MAY_IMPORT = {
     "commands": "errors archive progress config rundir checkpoint figure data app report run "
     "arguments",
     "sweep": "errors progress failure rundir figure report",
-    "cli": "errors slurm secret config resume failure rundir run commands posterior sweep",
+    "cli": "allocator errors slurm secret config resume failure rundir run commands posterior sweep",
     "__init__": "errors partition latent objective flow app checkpoint",
 }
 ONLY_IN = {
