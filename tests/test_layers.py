@@ -45,8 +45,8 @@ MAY_IMPORT = {
     "companion": "errors app checkpoint",
     "report": "errors progress rundir figure analysis",
     "strategy": "errors config app",
-    "run": "allocator errors slurm progress secret config failure rundir data app analysis dashboard "
-    "callback checkpoint companion report strategy",
+    "run": "allocator errors slurm progress secret config failure rundir data app analysis "
+    "dashboard callback checkpoint companion report strategy",
     "arguments": "errors app checkpoint",
     "resimulation": "errors progress config metric data app",
     "answer": "progress rundir figure metric resimulation",
@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "commands": "errors archive progress config rundir checkpoint figure data app report run "
     "arguments",
     "sweep": "errors progress failure rundir figure report",
-    "cli": "allocator errors slurm secret config resume failure rundir run commands posterior sweep",
+    "cli": "allocator errors slurm secret config resume failure rundir run commands posterior "
+    "sweep",
     "__init__": "errors partition latent objective flow app checkpoint",
 }
 ONLY_IN = {
