@@ -16,6 +16,7 @@ from innflow.flow.coupling import Coupling
 from innflow.flow.gradient import ScaleReorder, per_feature
 from innflow.flow.linear import LULinear, multiply
 from innflow.flow.permute import Permute
+from innflow.flow.subnet import heard
 
 State = Tensor | tuple[Tensor, Tensor]
 """The features, whole or as the two parts of a coupling."""
@@ -115,11 +116,6 @@ _FUSED = (
 )
 
 
-def _heard(step: Transform) -> bool:
-    """Say whether someone listens to a step, which then has to run by itself."""
-    return bool(step._forward_hooks or step._forward_pre_hooks)
-
-
 class Chain(CompositeTransform):
     """nflows' CompositeTransform in fewer passes over the data.
 
@@ -156,7 +152,7 @@ class Chain(CompositeTransform):
     def _segments(self) -> list[tuple[Fused | None, Sequence[Any]]]:
         """Return the steps in order, those that can be done at once together."""
         steps: list[Any] = list(self._transforms)
-        kinds = tuple(None if _heard(step) else type(step) for step in steps)
+        kinds = tuple(None if heard(step) else type(step) for step in steps)
         found: list[tuple[Fused | None, Sequence[Any]]] = []
         start = 0
         while start < len(steps):

@@ -190,8 +190,7 @@ class AffineCoupling(Written):
     @staticmethod
     def forward(x: Tensor, parameters: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor]:
         """Return y, logabsdet (B,) and s, from x (B, F, ...) and parameters (B, 2 F, ...)."""
-        raw, shift = parameters.chunk(2, dim=1)
-        log_scale = (raw * (1 / bound)).tanh_().mul_(bound)
+        log_scale, shift = AffineCoupling.scale_shift(parameters, bound)
         outputs = torch.addcmul(shift, x, log_scale.exp())
         return outputs, log_scale.sum(dim=list(range(1, x.dim()))), log_scale
 
@@ -209,10 +208,15 @@ class AffineCoupling(Written):
         return *AffineCoupling.gradients(x, log_scale, ctx.bound, *grads), None
 
     @staticmethod
+    def scale_shift(parameters: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+        """Return s and t, both (B, F, ...), from parameters (B, 2 F, ...)."""
+        raw, shift = parameters.chunk(2, dim=1)
+        return (raw * (1 / bound)).tanh_().mul_(bound), shift
+
+    @staticmethod
     def undo(y: Tensor, parameters: Tensor, bound: float) -> tuple[Tensor, Tensor]:
         """Return x and s from y (B, F, ...)."""
-        raw, shift = parameters.chunk(2, dim=1)
-        log_scale = (raw * (1 / bound)).tanh_().mul_(bound)
+        log_scale, shift = AffineCoupling.scale_shift(parameters, bound)
         return (y - shift).mul_(torch.exp(-log_scale)), log_scale
 
     @staticmethod

@@ -76,7 +76,7 @@ def multiply(weight: Tensor, inputs: Tensor, bias: Tensor | None = None) -> Tens
     return F.conv2d(inputs, weight[:, :, None, None], bias)
 
 
-def fit(steps: Sequence[Any]) -> bool:
+def goes_back(steps: Sequence[Any]) -> bool:
     """Say whether these are an ActNorm and an LULinear, with nobody listening."""
     return tuple(map(type, steps)) == (ActNorm, LULinear) and not any(map(heard, steps))
 

@@ -46,7 +46,7 @@ def fits(coupling: Coupling, inputs: Tensor, context: Tensor | None) -> bool:
     )
 
 
-def fit(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> bool:
+def goes_back(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> bool:
     """Say whether these are the three steps that `take_back` undoes, with nobody listening."""
     return (
         tuple(map(type, steps)) == (ActNorm, Permute, Coupling)

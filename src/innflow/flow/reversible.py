@@ -123,9 +123,9 @@ def _closed(
     steps: list[Transform], outputs: Tensor, context: Tensor | None, autocast: bool
 ) -> tuple[int, Callable[..., Any]] | None:
     """Return how many of the last steps go back in closed form, and by what, if any."""
-    if linear.fit(steps[-2:]):
+    if linear.goes_back(steps[-2:]):
         return 2, linear.take_back
-    if not autocast and norm_dense.fit(steps[-3:], outputs, context):
+    if not autocast and norm_dense.goes_back(steps[-3:], outputs, context):
         return 3, norm_dense.take_back
     return None
 

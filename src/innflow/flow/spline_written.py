@@ -69,7 +69,7 @@ class RationalQuadratic(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x and of the parameters."""
         (
-            inside, index, tables, raw_slopes, width, height, slope_left, slope_right,
+            inside, number, tables, raw_slopes, width, height, slope_left, slope_right,
             theta, rise, denominator, numerator,
         ) = ctx.saved_tensors  # fmt: skip
         of_outputs, of_log = (ctx.planes.values(grad) for grad in grads)
@@ -103,6 +103,6 @@ class RationalQuadratic(torch.autograd.Function):
         of_lower = torch.stack((-of_value - of_width, grad_y - of_height))
         of_upper = torch.stack((of_width, of_height))
         lead_back = spline_bins.lead_back_unrolled if ctx.unrolled else spline_bins.lead_back
-        of_tables = lead_back(tables, index, of_lower, of_upper, of_slopes, ctx.tail)
+        of_tables = lead_back(tables, number, of_lower, of_upper, of_slopes, ctx.tail)
         of_x = ctx.planes.whole(torch.where(inside, of_value, of_outputs))
         return of_x, ctx.planes.together(of_tables), None, None, None

@@ -57,7 +57,12 @@ def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[
 
 def heard(module: nn.Module) -> bool:
     """Say whether someone listens to the calls of a module, which then has to be called."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 class MLP(nn.Module):
