@@ -308,6 +308,29 @@ def test_a_run_goes_on_without_code_of_its_yaml(place, attack, command, stolen, 
     one_line(answer, str(stolen))
 
 
+STORED = [
+    "+hydra.callbacks.x={_target_:os.mkdir,path:made}",
+    "++hydra.run.dir=elsewhere",
+    "hydra/launcher=joblib",
+    "name=${oc.env:HOME}",
+    "+data.note=a${hydra:runtime.cwd}",
+    "--config-dir=elsewhere",
+    "--multirun",
+]
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_stored_overrides_run_no_code(stored, command, stolen):
+    path = stolen / "overrides.yaml"
+    path.write_text(yaml.safe_dump([*yaml.safe_load(path.read_text()), stored]))
+    before = path.read_text()
+    answer = command("innflow-train", f"run_dir={stolen}", "ckpt=last")
+    one_line(answer, "overrides.yaml", stored.split("=")[0])
+    assert path.read_text() == before
+    assert not Path("made").exists()
+    assert not Path("elsewhere").exists()
+
+
 def test_a_run_reads_no_environment(command, stolen, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
 

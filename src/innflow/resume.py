@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from innflow.config import CONF, IMPORTED, check_resolved, foreign_code, nodes, to_plain
@@ -82,9 +83,36 @@ def resume_config(
 
 
 def _typed(run_dir: Path) -> list[str]:
-    """Return what was typed for a run."""
-    then = _read(run_dir / "overrides.yaml", list)
-    return [text for text in map(str, then) if _key(text) not in OWN]
+    """Return what was typed for a run.
+
+    Raises:
+        InnflowError: if the folder holds no such file, or an override that may not be stored.
+    """
+    then = [str(text) for text in _read(run_dir / "overrides.yaml", list)]
+    for text in then:
+        check_stored(text, run_dir)
+    return [text for text in then if _key(text) not in OWN]
+
+
+def check_stored(text: str, run_dir: Path) -> None:
+    """Refuse an override of a run folder that could run code or read the environment.
+
+    Hydra instantiates what stands under `hydra`, and a `${...}` calls a resolver, both before
+    any config can be checked. innflow writes neither: the overrides of a task exclude `hydra`.
+
+    Raises:
+        InnflowError: naming the override.
+    """
+    try:
+        refused = _key(text).startswith("hydra") or "${" in text
+    except HydraException:  # an option of the command line, or nothing that Hydra would read
+        refused = True
+    if refused:
+        raise InnflowError(
+            f"run_dir={run_dir}: its overrides.yaml holds {text!r}, which a stored override may "
+            "not: no key that begins with hydra, no ${...}; remove the line, and type it if you "
+            "need it"
+        )
 
 
 def _read(path: Path, kind: type) -> Any:
