@@ -5,8 +5,8 @@
 
 Groups, in the order of the tables: affine, spline, spline_large, glow, precision, sampling, memory,
 augment, startup. `benchmarks.quality` is a command of its own, because it takes half an hour.
-Everyone runs with innflow.allocator, as every run of innflow does; allocator=default leaves glibc
-as it is. Only an idle machine gives ratios that mean something. What is written after
+Everyone runs with innflow.system.allocator, as every run of innflow does; allocator=default
+leaves glibc as it is. Only an idle machine gives ratios that mean something. What is written after
 each table is whole.
 """
 
@@ -24,8 +24,8 @@ from benchmarks import measure, memory, peers, precision, startup
 from benchmarks.table import Table, describe, write
 from benchmarks.timing import spread
 from benchmarks.work import GLOW, MEMORY, WORKS
-from innflow.allocator import keep_freed_memory
 from innflow.errors import InnflowError
+from innflow.system.allocator import keep_freed_memory
 
 DEFAULTS = {
     "threads": "2",

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from innflow.data.augment import AMOUNTS, build_augment
+from innflow.data.image.augment import AMOUNTS, build_augment
 
 NAMES = ("flip", "zoom", "shear", "rotate")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from innflow.data.backbone import Backbone, fold_batch_norm
-from innflow.data.images import read_images
-from innflow.data.network import LITE0, Pretrained, open_network
+from innflow.data.feature.backbone import Backbone, fold_batch_norm
+from innflow.data.feature.network import LITE0, Pretrained, open_network
+from innflow.data.image.images import read_images
 
 BATCH = 32
 

@@ -27,9 +27,9 @@ from benchmarks import peers
 from benchmarks.startup import run
 from benchmarks.table import Table, describe, write
 from benchmarks.work import NORMFLOWS
-from innflow.checkpoint import find_checkpoint, read_checkpoint
-from innflow.config import build
+from innflow.config.build import build
 from innflow.errors import InnflowError
+from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 
 DEFAULTS = {"minutes": "15", "threads": "2", "size": "32", "seed": "0", "out": "benchmarks"}
 BATCH = 64

@@ -17,8 +17,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks.ours import build, networks
 from benchmarks.table import Cell, Table, describe, write
 from benchmarks.work import GLOW, WORKS, Work
-from innflow.allocator import keep_freed_memory
 from innflow.errors import InnflowError
+from innflow.system.allocator import keep_freed_memory
 
 DEFAULTS = {"threads": "2", "steps": "30", "out": "docs"}
 UPDATE = "update"

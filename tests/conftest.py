@@ -13,9 +13,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from innflow.checkpoint import assemble
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
+from innflow.run.checkpoint import assemble
 
 pytest_plugins = ["tiny"]
 
@@ -60,7 +60,7 @@ def plain_config() -> dict[str, Any]:
         "latent": {"z": {"_target_": "innflow.latent.StandardNormal"}},
         "objective": {"_target_": "innflow.objective.Objective", "terms": None, "weights": None},
         "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3},
-        "schedule": {"_target_": "innflow.app.schedule.cosine", "warmup": 0.1},
+        "schedule": {"_target_": "innflow.app.cosine", "warmup": 0.1},
         "score": {
             "_target_": "innflow.score.Scorer",
             "headline": "likelihood",

@@ -150,7 +150,7 @@ def main() -> None:
     from tiny import train
 
     from innflow.errors import InnflowError
-    from innflow.strategy import leave_group
+    from innflow.run.strategy import leave_group
 
     plan, folder = map(Path, sys.argv[1:])
     said: list[Any] = []

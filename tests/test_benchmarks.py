@@ -29,7 +29,8 @@ from benchmarks.work import (
     WORKS,
     Work,
 )
-from innflow.config import build, compose_config, register_resolvers, to_plain
+from innflow.config.build import build, compose_config, to_plain
+from innflow.config.resolvers import register_resolvers
 
 INSTALLED = [name for name, package in peers.PACKAGES.items() if find_spec(package)]
 SMALL = {

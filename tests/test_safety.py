@@ -26,11 +26,14 @@ from PIL import EpsImagePlugin, Image
 from tiny import TINY_MOONS
 
 import innflow
-from innflow import archive, commands
-from innflow.analysis import references
-from innflow.data import cache, features, shards, simulate
-from innflow.data.decode import decode
-from innflow.data.table import read_table
+from innflow.analysis.posterior import references
+from innflow.command import commands
+from innflow.data.feature import features
+from innflow.data.image import cache, shards
+from innflow.data.image.decode import decode
+from innflow.data.simulation import simulate
+from innflow.data.table.table import read_table
+from innflow.system import npz as archive
 
 COMMANDS = ("innflow-eval", "innflow-sample", "innflow-score", "innflow-posterior")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -186,11 +189,11 @@ ATTACKS = {
     "torchvision.models.get_model": {"name": "resnet18", "weights": "DEFAULT"},
     "torchvision.models.resnet.load_state_dict_from_url": {"url": "file://{here}/bomb.pt"},
     "torchvision.datasets.folder.os.mkdir": {"path": "{mark}"},
-    "innflow.app.base.torch.load": {"f": "{here}/bomb.pt", "weights_only": False},
-    "innflow.data.forward.ForwardModel": {"path": "made.made", "rows": None},
-    "innflow.data.prior.Prior": {"path": "made.made"},
-    "innflow.data.imports.resolve": {"path": "made.made", "key": ""},
-    "innflow.config.build": {"config": {"a": 1}, "path": ""},
+    "innflow.app.module.torch.load": {"f": "{here}/bomb.pt", "weights_only": False},
+    "innflow.data.simulation.forward.ForwardModel": {"path": "made.made", "rows": None},
+    "innflow.data.simulation.prior.Prior": {"path": "made.made"},
+    "innflow.data.simulation.imports.resolve": {"path": "made.made", "key": ""},
+    "innflow.config.build.build": {"config": {"a": 1}, "path": ""},
     "made.made": {},
     "hydra.utils.instantiate": {"_args_": [{"a": 1}]},
 }
@@ -249,7 +252,7 @@ def test_evaluation_and_resimulation_name_no_code(
     assert not mark.exists()
 
 
-SIMULATOR = {"_target_": "innflow.data.simulator.Simulator", "prior": "innflow.problem.arm.prior"}
+SIMULATOR = {"_target_": "innflow.data.Simulator", "prior": "innflow.problem.arm.prior"}
 
 
 @pytest.mark.parametrize(

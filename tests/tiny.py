@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from innflow import cli
-from innflow.config import compose_config, register_resolvers, to_plain
-from innflow.run import run
+from innflow.command import main as cli
+from innflow.config.build import compose_config, to_plain
+from innflow.config.resolvers import register_resolvers
+from innflow.run.train import run
 
 # Two steps of everything, on images of 8x8 pixels.
 TINY_IMAGES = (

@@ -29,9 +29,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import theilslopes
 
-from innflow import commands, posterior
-from innflow.config import compose_config, register_resolvers, to_plain
-from innflow.run import run
+from innflow.command import commands, posterior
+from innflow.config.build import compose_config, to_plain
+from innflow.config.resolvers import register_resolvers
+from innflow.run.train import run
 
 QUANTITIES = {
     "rss_mib": "resident memory, MiB",

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from innflow import flow
-    from innflow.checkpoint import load
     from innflow.errors import InnflowError
     from innflow.flow import CouplingFlow
-    from innflow.latent import Latent
-    from innflow.objective import Objective
+    from innflow.latent.density import Latent
+    from innflow.objective.base import Objective
     from innflow.partition import Partition
+    from innflow.run.checkpoint import load
 
 __all__ = ["CouplingFlow", "InnflowError", "Latent", "Objective", "Partition", "flow", "load"]
 
@@ -27,9 +27,9 @@ _HOME = {
     "CouplingFlow": "innflow.flow",
     "InnflowError": "innflow.errors",
     "Latent": "innflow.latent",
-    "Objective": "innflow.objective",
+    "Objective": "innflow.objective.base",
     "Partition": "innflow.partition",
-    "load": "innflow.checkpoint",
+    "load": "innflow.run.checkpoint",
 }
 
 

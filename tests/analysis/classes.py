@@ -7,17 +7,16 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from analysis.linear import scorer
 from innflow import Latent, Partition, flow
 from innflow.analysis import Study
 from innflow.app import Classification
 from innflow.data.base import PartsSet
-from innflow.data.digits import Digits
-from innflow.data.modes import EightModes
+from innflow.data.image.digits import Digits
+from innflow.data.toy.modes import EightModes
 from innflow.flow import ActNorm, CouplingFlow
-from innflow.latent import StandardNormal
-from innflow.mixture import ClassMixture
-
-from .linear import scorer
+from innflow.latent.density import StandardNormal
+from innflow.latent.mixture import ClassMixture
 
 
 def known(means: Tensor, widths: Tensor) -> Classification:

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from analysis.linear import Items, images, scorer
 from innflow.analysis import Study
 from innflow.flow import Seen, image, latent_layout, trace
-
-from .linear import Items, images, scorer
 
 SIZE = 8
 

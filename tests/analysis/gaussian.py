@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.linear import Items
 from innflow.analysis import Study
-from innflow.data.support import Support
+from innflow.data.simulation.support import Support
 from innflow.problem.gaussian import LinearGaussian
-
-from .linear import Items
 
 MODEL = LinearGaussian(
     np.array([1.0, -1.0, 0.0]),
@@ -97,7 +96,7 @@ class Gaussian:
 
 
 class Problem:
-    """What `innflow.data.simulator` knows of the same problem, and how often it was asked."""
+    """The same problem as a `Simulator`, with a count of its calls."""
 
     deterministic = False
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
+from analysis.linear import plane_study
 from innflow.analysis import Training
 from innflow.analysis.training import read_metrics
 from innflow.errors import InnflowError
-
-from .linear import plane_study
 
 ROWS = """epoch,step,time/seconds,train/nll,val/nll
 0,0,0.0,4.0,

@@ -13,9 +13,9 @@ from innflow import Latent, Partition, flow
 from innflow.app import Classification
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.flow import ActNorm, CouplingFlow
-from innflow.latent import StandardNormal
-from innflow.mixture import ClassMixture, OneHot
-from innflow.terms import information_bottleneck
+from innflow.latent.density import StandardNormal
+from innflow.latent.mixture import ClassMixture, OneHot
+from innflow.objective.classification import information_bottleneck
 
 CLASSES = 3
 

@@ -11,7 +11,7 @@ from torch import distributions
 from innflow import Latent, Partition, flow
 from innflow.app import Density
 from innflow.app.schedule import cosine
-from innflow.latent import Normal, StandardNormal
+from innflow.latent.density import Normal, StandardNormal
 
 
 @pytest.fixture

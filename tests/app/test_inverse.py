@@ -9,13 +9,13 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from innflow.app import Inverse
-from innflow.app.familiar import Familiar
+from innflow.app.misspecification import Familiar
 from innflow.data.base import PartsDataModule, PartsSet
-from innflow.data.support import Support
+from innflow.data.simulation.support import Support
 from innflow.flow import vector
-from innflow.latent import Latent, Observed, StandardNormal
+from innflow.latent.density import Latent, Observed, StandardNormal
+from innflow.objective.inverse import bidirectional
 from innflow.partition import Partition
-from innflow.terms import bidirectional
 
 NOISE = 0.5
 SHAPES = {"x": (2,), "y": (1,), "eps": (1,)}

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from innflow import Objective, flow
 from innflow.app import Density, Generation
 from innflow.app.schedule import cosine
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
 from innflow.flow import ActNorm
-from innflow.objective import nll
+from innflow.objective.base import nll
 
 
 class Drawn(pl.LightningDataModule):

@@ -11,9 +11,9 @@ import torch
 from innflow.app import Inverse
 from innflow.app.trials import MOST, orders, shuffle_trials
 from innflow.data.base import PartsDataModule, PartsSet
-from innflow.data.support import Support
+from innflow.data.simulation.support import Support
 from innflow.flow import vector
-from innflow.latent import Latent, StandardNormal
+from innflow.latent.density import Latent, StandardNormal
 from innflow.partition import Partition
 
 TRIALS = 3

@@ -8,8 +8,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from innflow.callback import MovingAverage
-from innflow.checkpoint import assemble, find_checkpoint, read_checkpoint
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
+from innflow.run.checkpoint import assemble, find_checkpoint, read_checkpoint
 
 DECAY = 0.5
 

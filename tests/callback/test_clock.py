@@ -5,7 +5,7 @@ import time
 from innflow import flow
 from innflow.app import Density
 from innflow.callback import Clock
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
 
 
 def test_it_counts_items_and_seconds(fit):

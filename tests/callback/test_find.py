@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from innflow.callback import FindBatchSize, FindLearningRate, LastCheckpoint
-from innflow.checkpoint import assemble
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
+from innflow.run.checkpoint import assemble
 
 
 class Rates(pl.Callback):
@@ -29,7 +29,7 @@ class Rates(pl.Callback):
 @pytest.fixture
 def app(config):
     torch.manual_seed(0)
-    config["schedule"] = {"_target_": "innflow.app.schedule.constant"}
+    config["schedule"] = {"_target_": "innflow.app.constant"}
     return assemble(config, {"x": (2,)})
 
 

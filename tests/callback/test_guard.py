@@ -13,9 +13,9 @@ from innflow import Objective, flow
 from innflow.app import Density
 from innflow.callback import Guard, Progress
 from innflow.callback.guard import _Answer
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
-from innflow.objective import nll
+from innflow.objective.base import nll
 
 
 class Faulty:

@@ -5,7 +5,7 @@ import csv
 from innflow import flow
 from innflow.app import Density
 from innflow.callback import MetricsCSV
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
 
 
 def rows(folder):

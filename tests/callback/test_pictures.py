@@ -10,7 +10,7 @@ from tiny import TINY_ARM, train
 from innflow import flow
 from innflow.app import Density, Generation
 from innflow.callback import Pictures
-from innflow.data.toy import Toy
+from innflow.data.toy.clouds import Toy
 
 KEYS = ["pictures/samples", "pictures/latent"]
 

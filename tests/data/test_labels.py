@@ -13,14 +13,14 @@ from pyarrow import parquet
 from torchvision import datasets
 
 from innflow.data.base import PartsDataModule, PartsSet, split_stratified
-from innflow.data.images import Images
-from innflow.data.simcats import SimCats, cats
-from innflow.data.table import Table, read_labels
-from innflow.data.vision import _KNOWN, Vision
+from innflow.data.image.images import Images
+from innflow.data.image.simcats import (SimCats, cats)
+from innflow.data.table.table import (Table, read_labels)
+from innflow.data.image.vision import (_KNOWN, Vision)
 from innflow.errors import InnflowError
 
-from .conftest import write_noise
-from .test_vision import write_cifar, write_mnist
+from data.conftest import write_noise
+from data.image.test_vision import write_cifar, write_mnist
 
 LABELLED = ("train", "monitor", "val")
 

@@ -7,8 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from innflow.figure.calibration import plot_reliability
-from innflow.figure.classification import (
+from innflow.figure.classification.classes import (
     COLORS,
     class_colors,
     plot_class_means,
@@ -17,6 +16,7 @@ from innflow.figure.classification import (
     plot_modes,
     plot_regions,
 )
+from innflow.figure.classification.reliability import plot_reliability
 from innflow.figure.style import DPI
 
 RNG = np.random.default_rng(0)

@@ -7,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from innflow.errors import InnflowError
-from innflow.figure.coverage import plot_coverage, plot_ranks, plot_sharpness
-from innflow.figure.pairs import plot_pairs
-from innflow.figure.posterior import plot_profile, plot_recovery, plot_resimulation
+from innflow.figure.posterior.coverage import plot_coverage, plot_ranks, plot_sharpness
+from innflow.figure.posterior.pairs import plot_pairs
+from innflow.figure.posterior.profile import plot_profile, plot_recovery, plot_resimulation
 from innflow.figure.style import DPI
 
 RNG = np.random.default_rng(0)

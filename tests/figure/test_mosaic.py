@@ -4,7 +4,6 @@ import warnings
 import numpy as np
 import pytest
 
-from innflow.figure.coupling import map_limit, plot_coupling_maps
 from innflow.figure.curve import plot_curves
 from innflow.figure.mosaic import (
     blank,
@@ -15,11 +14,12 @@ from innflow.figure.mosaic import (
     signed_pixels,
     whole_factor,
 )
-from innflow.figure.phase import plot_phases, plot_swapped
-from innflow.figure.ranking import plot_matrix, plot_ranking
+from innflow.figure.ood.coupling import map_limit, plot_coupling_maps
+from innflow.figure.ood.phase import plot_phases, plot_swapped
+from innflow.figure.ood.ranking import plot_matrix, plot_ranking
+from innflow.figure.ood.texture import plot_texture
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.figure.style import palette
-from innflow.figure.texture import plot_texture
 
 RNG = np.random.default_rng(0)
 SETS = ["val", *(f"set {i}" for i in range(9))]

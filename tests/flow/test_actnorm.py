@@ -10,10 +10,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from flow.zoo import FLOWS, draw
 from innflow.flow import ActNorm, CouplingFlow, image, vector
 from innflow.flow.initialise import initialise
-
-from .zoo import FLOWS, draw
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,10 @@ from functools import partial
 import pytest
 import torch
 
+from flow.zoo import perturb
 from innflow.flow import MLP, Affine, ConvNet, Coupling, MaskedCoupling, Permute, Spline
 from innflow.flow.mask import checkerboard
 from innflow.flow.permute import mixing_order
-
-from .zoo import perturb
 
 mlp, conv = partial(MLP, hidden=(8,)), partial(ConvNet, hidden=4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from flow.zoo import FLOWS, built, draw
 from innflow.flow import (
     Coupling,
     CouplingFlow,
@@ -20,9 +21,7 @@ from innflow.flow import (
     trace,
     vector,
 )
-from innflow.flow.squeeze import Squeeze
-
-from .zoo import FLOWS, built, draw
+from innflow.flow.reshape import Squeeze
 
 CASES = pytest.mark.parametrize("case", FLOWS.values(), ids=FLOWS.keys())
 

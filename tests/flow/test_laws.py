@@ -9,9 +9,8 @@ import torch
 from nflows.transforms.base import Transform
 from torch._dynamo.testing import CompileCounter
 
+from flow.zoo import ALL, FLOWS, TRANSFORMS, Case, built, draw
 from innflow.flow import CouplingFlow
-
-from .zoo import ALL, FLOWS, TRANSFORMS, Case, built, draw
 
 ONE_PER_BUILDER = ("vector_spline", "flat", "glow_grey", "realnvp_context")
 ONE_PER_BUILDER += ("glow_dense", "glow_patches", "masked_cycle", "tokens")

@@ -7,10 +7,9 @@ from functools import partial
 import pytest
 import torch
 
+from flow.zoo import perturb
 from innflow.flow import ImageMLP, MaskedCoupling
 from innflow.flow.mask import horizontal, mask_pairs, quadrant, vertical
-
-from .zoo import perturb
 
 
 def test_halves_with_their_odd_rows_and_columns_last():

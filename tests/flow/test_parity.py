@@ -12,6 +12,7 @@ from nflows.transforms.base import CompositeTransform
 from nflows.transforms.splines.rational_quadratic import unconstrained_rational_quadratic_spline
 from torch import Tensor, nn
 
+from flow.zoo import perturb
 from innflow.flow import (
     MLP,
     ActNorm,
@@ -23,10 +24,8 @@ from innflow.flow import (
     Permute,
     Spline,
 )
+from innflow.flow.reshape import Squeeze
 from innflow.flow.spline import MIN_SLOPE, rational_quadratic_spline
-from innflow.flow.squeeze import Squeeze
-
-from .zoo import perturb
 
 UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))
 """nflows' raw slope of a slope of 1; ours is 0."""

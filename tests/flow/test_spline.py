@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from innflow.flow import Spline
-from innflow.flow.planes import Planes
+from innflow.flow.fused.planes import Planes
+from innflow.flow.fused.spline_written import RationalQuadratic
 from innflow.flow.spline import rational_quadratic_spline
-from innflow.flow.spline_written import RationalQuadratic
 
 TAIL = 3.0
 

@@ -46,8 +46,7 @@ from innflow.flow import (
 )
 from innflow.flow.mask import checkerboard, quadrant
 from innflow.flow.permute import mixing_order
-from innflow.flow.squeeze import Squeeze, Unflatten
-from innflow.flow.token_layout import UnpairTokens, halves_order
+from innflow.flow.reshape import Squeeze, Unflatten, UnpairTokens, halves_order
 from innflow.flow.univariate import Univariate
 
 

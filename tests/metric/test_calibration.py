@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics
 
-from innflow.data.modes import EightModes
+from innflow.data.toy.modes import EightModes
 from innflow.metric.calibration import (
     apply_temperature,
     compute_classification,

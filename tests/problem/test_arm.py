@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from innflow.problem import arm
-
-from .laws import distances, rank_p_values, weighted_prior
+from problem.laws import distances, rank_p_values, weighted_prior
 
 
 def test_end_is_the_sum_of_the_turned_segments():

@@ -6,8 +6,7 @@ import torch
 from scipy.optimize import brentq
 
 from innflow.problem import ballistics
-
-from .laws import distances, rank_p_values, weighted_prior
+from problem.laws import distances, rank_p_values, weighted_prior
 
 
 def impact(place, height, angle, speed, g=9.81, k=0.25, m=0.2):

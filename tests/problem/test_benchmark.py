@@ -6,8 +6,7 @@ import torch
 from scipy import stats
 
 from innflow.problem import gaussian_linear, slcp, two_moons
-
-from .laws import distances, rank_p_values
+from problem.laws import distances, rank_p_values
 
 PROBLEMS = [gaussian_linear, slcp, two_moons]
 

@@ -11,8 +11,7 @@ from scipy.optimize import brentq
 
 from innflow.errors import InnflowError
 from innflow.problem import dispersion
-
-from .laws import weighted_prior
+from problem.laws import weighted_prior
 
 
 def rayleigh_speed(ratio):

@@ -117,7 +117,7 @@ def test_settings_that_cannot_be_are_refused(monkeypatch):
         Mahalanobis(components=7).fit(measured())
     with pytest.raises(InnflowError, match="of=pixels: takes data or latent"):
         Mahalanobis(components=2, of="pixels").fit(measured())
-    monkeypatch.setattr("innflow.score.neighbours.LARGEST", 50 * 6 * 4 - 1)
+    monkeypatch.setattr("innflow.score.distance.LARGEST", 50 * 6 * 4 - 1)
     for of_ in ("data", "latent"):
         with pytest.raises(InnflowError, match=r"lower study\.train_limit"):
             NearestNeighbours(of=of_).fit(measured(50))

@@ -17,7 +17,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("slurm_local.sh")
 DAEMONS = ("munged", "slurmctld", "slurmd", "srun")
-TRAIN = (sys.executable, "-c", "from innflow.cli import train; train()", "-m")
+TRAIN = (sys.executable, "-c", "from innflow.command.main import train; train()", "-m")
 SMALL = (
     *("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1"),
     *("trainer.accelerator=cpu", "+experiment=moons", "model.depth=2", "model.hidden=[8]"),

@@ -1,6 +1,7 @@
 """The launcher `hydra/launcher=slurm`, in the package where Hydra looks for launchers.
 
-Without the extra `innflow[cluster]` it is not defined, and `innflow.cli` says what to install.
+Without the extra `innflow[cluster]` it is not defined, and `innflow.command.main` names what is
+to be installed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from omegaconf import open_dict
 
-from innflow.config import one_line
+from innflow.config.message import one_line
 from innflow.errors import InnflowError
-from innflow.failure import note_failure, read_failure, say_failure
+from innflow.system.failure import note_failure, read_failure, say_failure
 
 FOR_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
 FOR_ANY_CLUSTER = (

@@ -1,32 +1,33 @@
 """Analyses of a trained application."""
 
-from innflow.analysis.agreement import Agreement
-from innflow.analysis.amplitude_phase import AmplitudePhase
-from innflow.analysis.anomaly_map import AnomalyMap
-from innflow.analysis.ascent import Ascent
-from innflow.analysis.attributes import Attributes
-from innflow.analysis.base import Analysis, Findings, Plot, Study, Table
-from innflow.analysis.batches import Batches
-from innflow.analysis.classification import Classification
-from innflow.analysis.counterfactual import Counterfactual
-from innflow.analysis.couplings import Couplings
-from innflow.analysis.coverage import Coverage
-from innflow.analysis.density2d import Density2d
-from innflow.analysis.exact import Exact
-from innflow.analysis.interpolation import Interpolation
-from innflow.analysis.latent_cloud import LatentCloud
-from innflow.analysis.latent_images import LatentImages
-from innflow.analysis.layers import Layers
-from innflow.analysis.likelihood import Likelihood
-from innflow.analysis.modes import Modes
-from innflow.analysis.posterior import Posterior
-from innflow.analysis.ranking import Ranking
-from innflow.analysis.recovery import Recovery
-from innflow.analysis.roundtrip import RoundTrip
-from innflow.analysis.samples import Samples
-from innflow.analysis.scores import Scores
-from innflow.analysis.temperature import Temperature
-from innflow.analysis.texture import Texture
+from innflow.analysis.classification.classification import Classification
+from innflow.analysis.classification.counterfactual import Counterfactual
+from innflow.analysis.classification.modes import Modes
+from innflow.analysis.density.density2d import Density2d
+from innflow.analysis.density.exact import Exact
+from innflow.analysis.density.likelihood import Likelihood
+from innflow.analysis.density.roundtrip import RoundTrip
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.latent.attributes import Attributes
+from innflow.analysis.latent.interpolation import Interpolation
+from innflow.analysis.latent.latent_cloud import LatentCloud
+from innflow.analysis.latent.latent_images import LatentImages
+from innflow.analysis.latent.samples import Samples
+from innflow.analysis.latent.temperature import Temperature
+from innflow.analysis.ood.agreement import Agreement
+from innflow.analysis.ood.amplitude_phase import AmplitudePhase
+from innflow.analysis.ood.anomaly_map import AnomalyMap
+from innflow.analysis.ood.ascent import Ascent
+from innflow.analysis.ood.batches import Batches
+from innflow.analysis.ood.couplings import Couplings
+from innflow.analysis.ood.layers import Layers
+from innflow.analysis.ood.ranking import Ranking
+from innflow.analysis.ood.scores import Scores
+from innflow.analysis.ood.texture import Texture
+from innflow.analysis.posterior.coverage import Coverage
+from innflow.analysis.posterior.observations import Posterior
+from innflow.analysis.posterior.recovery import Recovery
+from innflow.analysis.study import Analysis, Study
 from innflow.analysis.training import Training
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from innflow.analysis.base import Study, require_whole
+from innflow.analysis.study import Study, require_whole
 from innflow.errors import InnflowError
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from innflow.analysis.base import Findings, Plot, Study
+from innflow.analysis.findings import Findings, Plot
+from innflow.analysis.study import Study
 from innflow.errors import InnflowError
 from innflow.figure.training import Curve, plot_learning_curves
 

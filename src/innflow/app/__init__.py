@@ -1,11 +1,12 @@
 """Applications: one flow, another partition, another question."""
 
-from innflow.app.base import FlowModule
+from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
 from innflow.app.density import Density
 from innflow.app.generation import Generation
 from innflow.app.inverse import Inverse
-from innflow.app.questions import Application, Unconditional
+from innflow.app.module import FlowModule
+from innflow.app.schedule import constant, cosine
 
 __all__ = [
     "Application",
@@ -15,4 +16,6 @@ __all__ = [
     "Generation",
     "Inverse",
     "Unconditional",
+    "constant",
+    "cosine",
 ]

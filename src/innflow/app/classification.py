@@ -8,11 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from innflow.app.questions import Measurement, Unconditional
-from innflow.app.units import LEVELS, Pixels, Vectors
+from innflow.app.application import Measurement, Unconditional
+from innflow.app.preprocess import LEVELS, Pixels, Vectors
 from innflow.errors import InnflowError
-from innflow.mixture import ClassMixture
-from innflow.objective import Step
+from innflow.latent.mixture import ClassMixture
+from innflow.objective.base import Step
 
 
 class Classification(Unconditional):

@@ -7,7 +7,7 @@ import secrets
 import torch
 
 from innflow.flow import CouplingFlow
-from innflow.progress import announce
+from innflow.system.progress import announce
 
 
 def compile_or_say(flow: CouplingFlow, device: torch.device) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from innflow.app.questions import Unconditional
+from innflow.app.application import Unconditional
 from innflow.errors import InnflowError
 
 

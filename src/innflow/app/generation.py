@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from innflow.app.density import Density
-from innflow.app.units import LEVELS, Pixels
+from innflow.app.preprocess import LEVELS, Pixels
 
 
 class Generation(Density):

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
-from innflow.app.familiar import Familiar
-from innflow.app.questions import Application
+from innflow.app.misspecification import Familiar
 from innflow.app.trials import orders, shuffle_trials
 from innflow.errors import InnflowError
-from innflow.latent import Observed
-from innflow.objective import Step
-from innflow.progress import announce
+from innflow.latent.density import Observed
+from innflow.objective.base import Step
+from innflow.system.progress import announce
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Inverse(Application):
     - ml, [x] <-> [y, z] or [x, eps] <-> [y, z]: maximum likelihood with a width s on y, that is
       |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The way forward is a surrogate of the simulator.
       With the data noise eps among the inputs the map is exact, and eps is recovered with x.
-    - mmd, the same partitions: see `innflow.terms.bidirectional`.
+    - mmd, the same partitions: see `innflow.objective.bidirectional`.
 
     Parameters are taken to unconstrained coordinates and back, data are standardised, whole
     numbers dequantized and short sides padded here, so that x and y are in the user's units

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
 
 from innflow.errors import InnflowError
-from innflow.progress import announce
+from innflow.system.progress import announce
 
 
 class FindLearningRate(LearningRateFinder):

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.progress import is_leader
+from innflow.system.progress import is_leader
 
 
 @dataclass

@@ -17,7 +17,7 @@ from innflow.app import Application, Inverse, Unconditional
 from innflow.dashboard import Picture, send, shows_pictures
 from innflow.errors import InnflowError
 from innflow.figure.latent import plot_latent
-from innflow.figure.pairs import MOST_PAIRS, plot_pairs
+from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.sample import plot_image_rows
 from innflow.figure.style import DPI, ROLES
 

@@ -8,7 +8,7 @@ import signal
 import pytorch_lightning as pl
 
 from innflow.callback.last import LastCheckpoint
-from innflow.slurm import LEAVE, end, requeue, requeued
+from innflow.system.slurm import LEAVE, end, requeue, requeued
 
 log = logging.getLogger(__name__)
 

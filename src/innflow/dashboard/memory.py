@@ -9,13 +9,14 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from innflow.config import build, refusals, target_of
+from innflow.config.build import build, refusals
+from innflow.config.schema import target_of
 from innflow.dashboard.naming import name_run
 from innflow.dashboard.sink import sink_of
 from innflow.errors import InnflowError
-from innflow.progress import is_leader
-from innflow.rundir import write_json
-from innflow.secret import redact
+from innflow.system.atomic import write_json
+from innflow.system.progress import is_leader
+from innflow.system.secret import redact
 
 MEMORY = "dashboard.json"
 """File of a run folder with the ids of its runs on dashboards."""

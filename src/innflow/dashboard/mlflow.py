@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from innflow.errors import InnflowError
-from innflow.secret import check_complete, redact, redact_text
+from innflow.system.secret import check_complete, redact, redact_text
 
 if TYPE_CHECKING:
     from innflow.dashboard.naming import Names

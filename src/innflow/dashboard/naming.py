@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from innflow.secret import redact_override, redact_text
+from innflow.system.secret import redact_override, redact_text
 
 LONGEST_VALUE = 24
 # Where a run goes and what it is called say nothing of what it does.

@@ -10,7 +10,7 @@ from uuid import uuid4
 from PIL import Image
 
 from innflow.errors import InnflowError
-from innflow.secret import check_complete, redact
+from innflow.system.secret import check_complete, redact
 
 if TYPE_CHECKING:
     from innflow.dashboard.naming import Names

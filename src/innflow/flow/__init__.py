@@ -1,25 +1,21 @@
 """Coupling flows on nflows' `Transform` contract: `flow(x, context) -> (z, logabsdet)`."""
 
 from innflow.flow.actnorm import ActNorm
-from innflow.flow.alignment import Alignment
-from innflow.flow.build import flat, image, vector
-from innflow.flow.build_dense import dense
-from innflow.flow.build_single import maps, masked, patches
-from innflow.flow.build_tokens import tokens
+from innflow.flow.builder.image import dense, image
+from innflow.flow.builder.single import maps, masked, patches
+from innflow.flow.builder.tokens import tokens
+from innflow.flow.builder.vector import flat, vector
 from innflow.flow.coupling import Coupling, MaskedCoupling
 from innflow.flow.inspect import Seen, latent_layout, to_image_layout, trace
-from innflow.flow.linear import LULinear
+from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.multiscale import CouplingFlow
-from innflow.flow.orthogonal import Orthogonal
-from innflow.flow.patchwise import Patchwise
+from innflow.flow.network.conv import Autoencoder, ConvNet, GatedNet, ImageMLP, ResNet
+from innflow.flow.network.mlp import MLP
+from innflow.flow.network.transformer import Transformer
 from innflow.flow.permute import Permute
-from innflow.flow.regression import Regression
-from innflow.flow.squeeze import Flatten
-from innflow.flow.subnet import MLP, ConvNet
-from innflow.flow.subnet_image import Autoencoder, GatedNet, ImageMLP, ResNet
-from innflow.flow.token_layout import PairTokens, Patchify
-from innflow.flow.transformer import Transformer
+from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise
 from innflow.flow.univariate import Affine, Spline
+from innflow.flow.whitening import Alignment, Regression
 
 __all__ = [
     "MLP",

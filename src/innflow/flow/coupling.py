@@ -14,8 +14,8 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
-from innflow.flow.gradient import AffineCoupling
-from innflow.flow.subnet import MLP
+from innflow.flow.fused.gradient import AffineCoupling
+from innflow.flow.network.mlp import MLP
 from innflow.flow.univariate import Affine, Spline, Univariate
 
 Subnet = Callable[..., nn.Module]

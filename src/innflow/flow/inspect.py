@@ -12,10 +12,8 @@ from torch import Tensor
 
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.multiscale import CouplingFlow
-from innflow.flow.patchwise import Patchwise
 from innflow.flow.permute import Permute
-from innflow.flow.squeeze import Flatten, Squeeze
-from innflow.flow.token_layout import PairTokens, Patchify
+from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise, Squeeze
 
 Undo = Callable[[Tensor], Tensor]
 """Takes one step of the layout back: the tensor that stood there before a squeeze, say."""

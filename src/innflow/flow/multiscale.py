@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 from innflow.flow.coupling import BaseCoupling
+from innflow.flow.fused.reversible import reversible
 from innflow.flow.initialise import initialise
-from innflow.flow.reversible import reversible
 
 
 def _check(inputs: Tensor, shape: tuple[int, ...], what: str) -> None:
@@ -37,7 +37,7 @@ class CouplingFlow(Transform):
         latent_shapes: shape of what leaves after each level, the deepest last.
 
     Attributes:
-        reversible: train without stored activations, see `innflow.flow.reversible`.
+        reversible: train without stored activations, see `innflow.flow.fused.reversible`.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from nflows.transforms.base import Transform
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.flow.gradient import Reorder
+from innflow.flow.fused.gradient import Reorder
 
 
 class Permute(Transform):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.flow.gradient import ScaleShift
-from innflow.flow.planes import Planes
+from innflow.flow.fused.gradient import ScaleShift
+from innflow.flow.fused.planes import Planes
+from innflow.flow.fused.spline_written import RationalQuadratic
 from innflow.flow.spline import MAX_BINS, rational_quadratic_spline
-from innflow.flow.spline_written import RationalQuadratic
 
 MOST_UNROLLED = 16
 """Bins up to which a compiler is given each by itself: 8 already cost it 20 seconds a coupling."""

@@ -1,6 +1,6 @@
 """Anomaly scores over per-item arrays."""
 
-from innflow.score.base import Likelihoods, Measured, Score
+from innflow.score.base import Fixed, Likelihoods, Measured, Score
 from innflow.score.batch import (
     Power,
     batch_p_value,
@@ -11,14 +11,10 @@ from innflow.score.batch import (
 from innflow.score.combined import Combined
 from innflow.score.complexity import Complexity, code_lengths
 from innflow.score.conformal import leave_one_out_p_values, p_values
-from innflow.score.fixed import Fixed
-from innflow.score.latent import LatentDistance
-from innflow.score.likelihood import BitsPerDim, Likelihood
-from innflow.score.mahalanobis import Mahalanobis
-from innflow.score.nearest_class import NearestClass
-from innflow.score.neighbours import NearestNeighbours
+from innflow.score.distance import Mahalanobis, NearestNeighbours
+from innflow.score.likelihood import BitsPerDim, Likelihood, NearestClass
 from innflow.score.ratio import Ratio
-from innflow.score.scale import LatentNorm, LogDet, Scale
+from innflow.score.scale import LatentDistance, LatentNorm, LogDet, Scale
 from innflow.score.scorer import Composite, Scorer
 from innflow.score.typicality import Typicality
 from innflow.score.waic import Waic

@@ -16,8 +16,7 @@ import numpy as np
 from PIL import Image
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured
-from innflow.score.fixed import Fixed
+from innflow.score.base import Fixed, Measured
 
 CHUNK = 64
 LZMA_LEAST = 4096

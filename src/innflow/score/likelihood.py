@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from innflow.errors import InnflowError
 from innflow.metric.likelihood import bits_per_dim
-from innflow.score.base import Measured
-from innflow.score.fixed import Fixed
+from innflow.score.base import Fixed, Measured
 
 
 class Likelihood(Fixed):
@@ -23,3 +23,23 @@ class BitsPerDim(Likelihood):
     def __call__(self, items: Measured) -> np.ndarray:
         """Return bits per dimension, (N,)."""
         return bits_per_dim(items.log_prob, items.dims)
+
+
+class NearestClass(Fixed):
+    """Minus the log likelihood under the class that fits best, -max_c log p(x | c), in nats.
+
+    `Likelihood` is the score of the mixture of all classes: log p(x) sums over them.
+    """
+
+    def __call__(self, items: Measured) -> np.ndarray:
+        """Return -max_c log p(x | c), (N,).
+
+        Raises:
+            InnflowError: if the latent has no classes.
+        """
+        if items.classes is None:
+            raise InnflowError(
+                "score NearestClass: the latent of this application has no classes: takes "
+                "app=classification, or leave it out of the score group"
+            )
+        return -np.asarray(items.classes, dtype=np.float64).max(axis=1)

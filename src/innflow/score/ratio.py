@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Likelihoods, Measured
-from innflow.score.fixed import Fixed
+from innflow.score.base import Fixed, Likelihoods, Measured
 from innflow.score.scale import contribution
 
 

@@ -11,10 +11,10 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from innflow.archive import DAMAGE, read_arrays
 from innflow.errors import InnflowError
 from innflow.score.base import Measured, Score
 from innflow.score.conformal import p_values
+from innflow.system.npz import DAMAGE, read_arrays
 
 log = logging.getLogger(__name__)
 

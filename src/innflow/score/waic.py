@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured
-from innflow.score.fixed import Fixed
+from innflow.score.base import Fixed, Measured
 from innflow.score.ratio import companion, need_companion
 
 

@@ -1,0 +1,1 @@
+"""Analyses of densities: likelihoods, known densities, invertibility."""

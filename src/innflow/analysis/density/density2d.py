@@ -1,0 +1,123 @@
+"""A density in the plane: the map, the density, the samples, and whether it integrates to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot
+from innflow.analysis.study import Study, in_batches
+from innflow.errors import InnflowError
+from innflow.figure.plane import plot_deformed_grid, plot_densities, plot_maps
+from innflow.metric import mmd
+
+
+@dataclass
+class Density2d:
+    """Draws and measures a flow of two dimensions.
+
+    Attributes:
+        samples: drawn from the flow, and at most as many data points compared with them.
+        resolution: cells of the grid along each axis.
+        lines: of the deformed grid in each direction, from -3 to 3.
+    """
+
+    samples: int = 2000
+    resolution: int = 400
+    lines: int = 13
+
+    def check(self, study: Study) -> None:
+        """Refuse data that are not of two dimensions."""
+        require_plane(study, "density2d")
+
+    def __call__(self, study: Study) -> Findings:
+        """Return `test/integral` and `test/mmd` with the figures of the plane."""
+        self.check(study)
+        train, val = study.measure("train"), study.measure("val")
+        drawn = study.sample(self.samples).astype(np.float64)
+        extent = bounds(train.data, val.data, drawn)
+        density = np.exp(grid_log_prob(study, extent, self.resolution))
+        integral = float(density.sum() * cell(extent, self.resolution))
+        limit = self.samples
+        discrepancy = mmd(drawn, val.data[:limit])
+        floor = mmd(train.data[:limit], val.data[:limit])
+        latent = np.random.default_rng(study.seed).standard_normal((limit, 2))
+        decoded = study.decode(latent)
+        straight = _grid_lines(self.lines)
+        curved = study.decode(straight.reshape(-1, 2), "grid lines").reshape(straight.shape)
+        figures = {
+            "maps": Plot(
+                plot_maps(val.data[:limit], val.latent[:limit], latent, decoded),
+                "Above, held-out data and their latent vectors; below, draws of the standard "
+                "normal and what the inverse makes of them. A point keeps the colour of its "
+                "direction in latent space; circles have radius 1, 2, 3.",
+            ),
+            "density": Plot(
+                plot_densities([("flow density", density)], extent, val.data[:limit]),
+                "Density of the flow; contours hold 25, 68 and 95% of its mass.",
+            ),
+            "grid": Plot(
+                plot_deformed_grid(straight, curved, val.data[:limit]),
+                "Lines of the latent plane from -3 to 3, and the same lines through the inverse, "
+                "over held-out data in grey.",
+            ),
+        }
+        text = (
+            f"Over {self.resolution} x {self.resolution} cells on [{extent[0]:.2f}, "
+            f"{extent[1]:.2f}] x [{extent[2]:.2f}, {extent[3]:.2f}] the density of the flow "
+            f"integrates to {integral:.4f}. The squared maximum mean discrepancy between "
+            f"{len(drawn):,} samples and {len(val.data[:limit]):,} held-out points is "
+            f"{discrepancy:.2e} (unbiased, so it may fall below zero); between training and "
+            f"held-out points it is {floor:.2e}."
+        )
+        metrics = {"test/integral": integral, "test/mmd": discrepancy}
+        return Findings("Density in the plane", text, metrics, figures)
+
+
+def require_plane(study: Study, analysis: str) -> None:
+    """Refuse data that are not of two dimensions."""
+    if tuple(study.app.shape) != (2,):
+        raise InnflowError(
+            f"analysis {analysis}: needs data of shape (2,), these have {tuple(study.app.shape)}: "
+            "leave it out of the analysis group"
+        )
+
+
+def bounds(*clouds: np.ndarray) -> tuple[float, float, float, float]:
+    """Return x low, x high, y low, y high around all points, a quarter wider on each side."""
+    points = np.concatenate(clouds)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.25 * (high - low)
+    (left, bottom), (right, top) = low - margin, high + margin
+    return float(left), float(right), float(bottom), float(top)
+
+
+def grid(extent: tuple[float, float, float, float], resolution: int) -> np.ndarray:
+    """Return the centres of the cells of a grid as float32, (resolution ** 2, 2), by rows of y."""
+    left, right, bottom, top = extent
+    middle = (np.arange(resolution) + 0.5) / resolution
+    x, y = np.meshgrid(left + middle * (right - left), bottom + middle * (top - bottom))
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+
+
+def cell(extent: tuple[float, float, float, float], resolution: int) -> float:
+    """Return the area of one cell of a grid."""
+    left, right, bottom, top = extent
+    return (right - left) * (top - bottom) / resolution**2
+
+
+def grid_log_prob(
+    study: Study, extent: tuple[float, float, float, float], resolution: int
+) -> np.ndarray:
+    """Return the log density of the flow at the centres of a grid, (resolution, resolution)."""
+    values = in_batches(study.app.log_prob, grid(extent, resolution), "density on a grid", 4096)
+    return values.astype(np.float64).reshape(resolution, resolution)
+
+
+def _grid_lines(count: int, points: int = 300) -> np.ndarray:
+    """Return straight lines in both directions, (2 * count, points, 2)."""
+    along = np.linspace(-3, 3, points)
+    across = np.linspace(-3, 3, count)
+    upright = np.stack(np.broadcast_arrays(across[:, None], along[None]), axis=-1)
+    return np.concatenate([upright, upright[..., ::-1]])

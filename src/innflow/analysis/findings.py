@@ -1,0 +1,47 @@
+"""What an analysis returns: text, metrics, figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+@dataclass
+class Plot:
+    """A figure and the sentence under it."""
+
+    figure: Figure
+    caption: str
+
+
+@dataclass
+class Table:
+    """A table of the report; every cell is text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass
+class Findings:
+    """What one analysis found.
+
+    Attributes:
+        title: of its section in the report.
+        text: plain sentences with the numbers; blank lines part paragraphs.
+        metrics: for metrics.json.
+        figures: name -> figure with its caption.
+        tables: for the report.
+        items: columns of scores.csv, each (N,); from the analysis of scores only.
+    """
+
+    title: str
+    text: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Plot] = field(default_factory=dict)
+    tables: list[Table] = field(default_factory=list)
+    items: dict[str, np.ndarray] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Analyses of latent space and of samples."""

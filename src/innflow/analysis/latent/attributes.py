@@ -1,0 +1,135 @@
+"""Directions in latent space along which one attribute of an image changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.study import Study, to_pixels
+from innflow.figure.sample import plot_image_rows
+
+
+def brightness(images: np.ndarray) -> np.ndarray:
+    """Return the mean grey level of each image."""
+    return images.mean(axis=(1, 2, 3), dtype=np.float64)
+
+
+def warmth(images: np.ndarray) -> np.ndarray:
+    """Return how much redder than blue each image is, in grey levels."""
+    channels = images.mean(axis=(2, 3), dtype=np.float64)
+    return channels[:, 0] - channels[:, -1]
+
+
+def contrast(images: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of the pixels of each image."""
+    return images.reshape(len(images), -1).std(axis=1, dtype=np.float64)
+
+
+@dataclass
+class Attributes:
+    """Walks from val images along differences of mean latents of groups of training images.
+
+    The groups need no labels: the third of the training images with the most of an attribute
+    against the third with the least. Where the training images lie in several class folders,
+    each folder against the rest is a direction too.
+
+    Attributes:
+        images: val images to start from.
+        reach: length of the walk to each side, in differences of the group means.
+        steps: pictures a walk.
+    """
+
+    images: int = 3
+    reach: float = 1.5
+    steps: int = 9
+
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("attributes")
+
+    def __call__(self, study: Study) -> Findings:
+        """Draw one figure a direction, and tabulate what the walk does to the attribute."""
+        self.check(study)
+        train, val = study.measure("train"), study.measure("val")
+        starts = np.random.default_rng(study.seed + 1).permutation(len(val))[: self.images]
+        amounts = np.linspace(-self.reach, self.reach, self.steps)
+        findings = Findings("Attribute directions", "")
+        rows = []
+        for name, value in self._attributes(study).items():
+            values = value(train.data)
+            low, high = np.quantile(values, [1 / 3, 2 / 3])
+            more, less = values >= high, values <= low
+            images = self._walk(study, findings, name, more, less, starts, amounts)
+            walked = value(images[:: self.steps]), value(images[self.steps - 1 :: self.steps])
+            rows.append(
+                [
+                    name,
+                    f"{less.sum():,} / {more.sum():,}",
+                    f"{values[less].mean():.1f} / {values[more].mean():.1f}",
+                    f"{value(val.data[starts]).mean():.1f}",
+                    f"{walked[0].mean():.1f} / {walked[1].mean():.1f}",
+                ]
+            )
+        for name, inside in _folders(study.names("train")).items():
+            self._walk(study, findings, name, inside, ~inside, starts, amounts)
+        findings.tables.append(
+            Table(
+                "Attributes of the groups and of the ends of the walks, grey levels",
+                ["attribute", "images less / more", "groups", "start", "ends of the walk"],
+                rows,
+            )
+        )
+        findings.text = (
+            f"Directions are differences of the mean latents of groups among {len(train):,} "
+            "training images: those in the upper and the lower third of an attribute, found "
+            f"without labels. The walks start at {len(starts)} val images and go "
+            f"{self.reach:g} differences to each side."
+        )
+        return findings
+
+    @staticmethod
+    def _attributes(study: Study) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        attributes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+            "brightness": brightness,
+            "contrast": contrast,
+        }
+        if study.app.shape[0] == 3:
+            attributes["warmth"] = warmth
+        return attributes
+
+    def _walk(
+        self,
+        study: Study,
+        findings: Findings,
+        name: str,
+        more: np.ndarray,
+        less: np.ndarray,
+        starts: np.ndarray,
+        amounts: np.ndarray,
+    ) -> np.ndarray:
+        latent = study.measure("train").latent
+        direction = latent[more].mean(axis=0) - latent[less].mean(axis=0)
+        walks = [z + amounts[:, None] * direction for z in study.measure("val").latent[starts]]
+        images = to_pixels(study.decode(np.concatenate(walks), name))
+        figure = plot_image_rows(
+            np.split(images, len(starts)),
+            [""] * len(starts),
+            columns=[f"{amount:+.2g}" if amount else "val image" for amount in amounts.round(3)],
+        )
+        findings.figures[name] = Plot(
+            figure,
+            f"{name.capitalize()}: each row walks from a val image (middle) towards less on the "
+            f"left and more on the right, in differences of the group means (length "
+            f"{np.linalg.norm(direction):.1f}).",
+        )
+        return images
+
+
+def _folders(paths: list[str]) -> dict[str, np.ndarray]:
+    """Return for each class folder of train/<class>/... which items lie in it, if several do."""
+    folders = np.array([path.split("/")[1] if path.count("/") > 1 else "" for path in paths])
+    names = sorted(set(folders) - {""})
+    return {name: folders == name for name in names} if len(names) > 1 else {}

@@ -1,0 +1,77 @@
+"""The way from one image to another through latent space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot
+from innflow.analysis.study import Study, to_pixels
+from innflow.figure.sample import plot_image_rows
+
+
+@dataclass
+class Interpolation:
+    """Walks between pairs of val images, straight and along a great circle.
+
+    Attributes:
+        pairs: of val images, chosen by the seed.
+        steps: pictures a walk, both ends included.
+    """
+
+    pairs: int = 4
+    steps: int = 9
+
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("interpolation")
+
+    def __call__(self, study: Study) -> Findings:
+        """Draw two rows a pair."""
+        self.check(study)
+        latent = study.measure("val").latent
+        pairs = min(self.pairs, len(latent) // 2)
+        chosen = np.random.default_rng(study.seed).permutation(len(latent))[: 2 * pairs]
+        shares = np.linspace(0, 1, self.steps)
+        walks = []
+        for a, b in latent[chosen].reshape(pairs, 2, -1):
+            walks += [linear(a, b, shares), spherical(a, b, shares)]
+        rows = np.split(to_pixels(study.decode(np.concatenate(walks), "interpolate")), len(walks))
+        norms = np.linalg.norm(latent[chosen], axis=1)
+        middle = np.mean([np.linalg.norm(walk[self.steps // 2]) for walk in walks[::2]])
+        text = (
+            f"{pairs} pairs of val images, {self.steps} steps each. A straight line runs nearer to "
+            f"the origin than images lie: the latent norm falls from {norms.mean():.1f} on average "
+            f"at the ends to {middle:.1f} half way, where {latent.shape[1] ** 0.5:.1f} is the norm "
+            "of a typical draw of the standard normal. The great circle keeps the norm."
+        )
+        plot = Plot(
+            plot_image_rows(rows, ["linear", "spherical"] * pairs, block=2),
+            "From a val image on the left to another on the right. In each pair of rows the upper "
+            "walk is linear, the lower spherical.",
+        )
+        return Findings("Interpolation", text, figures={"interpolation": plot})
+
+
+def linear(a: np.ndarray, b: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return points on the line from a to b, (S, D) for shares (S,) in [0, 1]."""
+    return a + shares[:, None] * (b - a)
+
+
+def spherical(a: np.ndarray, b: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return points on the great circle from a to b, (S, D), the norm going over linearly.
+
+    From Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985.
+    """
+    long, wide = np.linalg.norm(a), np.linalg.norm(b)
+    if min(long, wide) == 0:
+        return linear(a, b, shares)
+    u, v = a / long, b / wide
+    angle = np.arccos(np.clip(u @ v, -1, 1))
+    # Nearly parallel, the circle is the line; opposite, there is no one circle.
+    if np.sin(angle) < 1e-6:
+        return linear(a, b, shares)
+    first, second = np.sin((1 - shares) * angle), np.sin(shares * angle)
+    direction = (first[:, None] * u + second[:, None] * v) / np.sin(angle)
+    return direction * (long + shares * (wide - long))[:, None]

@@ -1,0 +1,1 @@
+"""Analyses of anomaly scores and of what drives the likelihood."""

@@ -1,0 +1,93 @@
+"""Whether other models find the same items likely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.study import Study
+from innflow.figure.scatter import Cloud, plot_clouds
+from innflow.metric import spearman
+
+
+@dataclass
+class Agreement:
+    """Compares the order in which the model and each companion find items likely.
+
+    After Schirrmeister et al. (arXiv:2006.10848): flows trained on other data, or without
+    convolutions, rank the images of a set nearly alike.
+    """
+
+    def __call__(self, study: Study) -> Findings:
+        """Tabulate Spearman's correlation of log p, whole and by scale, and draw it."""
+        if not getattr(study.app, "companions", None):
+            return Findings(
+                "Agreement of models",
+                "The run has no companions: companions.NAME=DIR names another run to compare with.",
+            )
+        sets = ["val", *study.outliers]
+        measured = {name: study.measure(name) for name in sets}
+        metrics: dict[str, float] = {}
+        rows: list[list[str]] = []
+        panels = []
+        notes = []
+        scales = measured["val"].terms.shape[1]
+        for companion, other in measured["val"].beside.items():
+            compared = scales if scales > 1 and other.terms.shape[1] == scales else 0
+            if scales > 1 and not compared:
+                notes.append(
+                    f"{companion} has {other.terms.shape[1]} scales and the model {scales}: they "
+                    "are compared as a whole only."
+                )
+            for name, items in measured.items():
+                beside = items.beside[companion]
+                pairs = {"spearman": (items.log_prob, beside.log_prob)}
+                for scale in range(compared):
+                    one, two = items.terms[:, scale], beside.terms[:, scale]
+                    pairs[f"scale_{scale + 1}"] = (one, two)
+                values = {key: spearman(*pair) for key, pair in pairs.items()}
+                metrics |= {
+                    f"agreement/{companion}/{name}/{key}": value
+                    for key, value in values.items()
+                    if np.isfinite(value)
+                }
+                cells = [f"{v:+.3f}" if np.isfinite(v) else "-" for v in values.values()]
+                cells += ["-"] * (scales - compared if scales > 1 else 0)
+                rows.append([companion, name, f"{len(items):,}", *cells])
+            panels.append(
+                Cloud(
+                    {name: items.log_prob for name, items in measured.items()},
+                    {name: items.beside[companion].log_prob for name, items in measured.items()},
+                    "log p of the model, nats",
+                    f"log p of {companion}, nats",
+                    companion,
+                    diagonal=True,
+                )
+            )
+        numbered = [f"scale {i + 1}" for i in range(scales)] if scales > 1 else []
+        listed = "; ".join(f"{row[0]}, {row[1]} {row[3]}" for row in rows)
+        text = (
+            "Spearman's rank correlation of log p between the model and each companion, over the "
+            f"items of a set: {listed}. Near 1, the two put the items of a set into one order "
+            "whatever they were trained on, and only their difference can tell of the training "
+            "data."
+        )
+        plot = Plot(
+            plot_clouds(panels, study.colors),
+            "log p of the model and of each companion for the same items, at most 600 a set; on "
+            "the grey line both are equal, below it the model finds an item likelier.",
+        )
+        table = Table(
+            "Spearman's correlation of log p with companions, whole and by scale (deepest last)",
+            ["companion", "set", "items", "whole", *numbered],
+            rows,
+        )
+        return Findings(
+            "Agreement with other models",
+            "\n\n".join([text, *notes]),
+            metrics,
+            {"agreement": plot},
+            [table],
+        )

@@ -1,0 +1,184 @@
+"""Is this batch from elsewhere? Power against the size of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.study import Study, require_whole
+from innflow.errors import InnflowError
+from innflow.figure.curve import plot_curves
+from innflow.score.batch import Power, batch_p_value, batch_power, typicality_power
+from innflow.system.progress import track
+
+# The null distribution of the test is counted, in time that grows with this.
+MOST_CALIBRATION = 2000
+
+TYPICALITY = "typicality_of_the_mean"
+Shares = dict[str, dict[int, float]]
+"""Set -> size of a batch -> share of its batches that are flagged; "val" are the inliers."""
+
+
+@dataclass
+class Batches:
+    """Tests random batches of outliers and of inliers by the rank sum of each score.
+
+    Beside the scores stands the typicality of a batch: whether its mean likelihood is unusual, to
+    either side (Nalisnick et al. 2019).
+
+    Attributes:
+        sizes: of a batch.
+        draws: batches of each set and size.
+        alpha: level of the test: the share of inlier batches that may be flagged.
+    """
+
+    sizes: Sequence[int] = (1, 2, 5, 10, 25)
+    draws: int = 500
+    alpha: float = 0.05
+
+    def check(self, study: Study) -> None:
+        """Refuse a run without scores, levels out of range and batches that cannot be drawn."""
+        study.require_scorer("batches")
+        require_whole("batches.draws", self.draws, 1)
+        if not self.sizes:
+            raise InnflowError("analysis.batches.sizes=[]: takes at least one size of a batch")
+        for size in self.sizes:
+            require_whole("batches.sizes", size, 1)
+        if not 0 < self.alpha < 1:
+            raise InnflowError(
+                f"analysis.batches.alpha={self.alpha}: takes a share between 0 and 1"
+            )
+        if max(self.sizes) > len(study.test_index):
+            raise InnflowError(
+                f"analysis.batches.sizes={list(self.sizes)}: the test half of val has "
+                f"{len(study.test_index)} items"
+            )
+        # Refuses what would take too long to count; the count is kept.
+        batch_p_value(np.zeros(len(_calibration(study))), np.zeros(max(self.sizes)))
+
+    def __call__(self, study: Study) -> Findings:
+        """Tabulate and draw the shares of batches that are flagged."""
+        self.check(study)
+        scorer = study.require_scorer("batches")
+        columns = {name: scorer(study.measure(name)) for name in ("val", *study.outliers)}
+        headline = scorer.headline
+        names = [headline, *(name for name in scorer.scores if name != headline)]
+        found = {
+            name: self._shares(
+                study, {part: values[name] for part, values in columns.items()}, batch_power
+            )
+            for name in track(names, "batches")
+        }
+        found[TYPICALITY] = self._typicality(study)
+        findings = Findings("Batches", self._text(study, headline, found[headline]))
+        for name, shares in found.items():
+            for part, values in shares.items():
+                key = "inliers/flagged" if part == "val" else f"{part}/power"
+                for size, share in values.items():
+                    findings.metrics[f"batches/{name}/{key}_{size}"] = share
+        labels = {name: _label(name) for name in columns}
+        findings.figures["batches"] = Plot(
+            plot_curves(
+                {
+                    name.replace("_", " "): {
+                        labels[part]: np.array([values.get(size, np.nan) for size in self.sizes])
+                        for part, values in shares.items()
+                    }
+                    for name, shares in found.items()
+                },
+                list(self.sizes),
+                {labels[name]: study.colors[name] for name in columns},
+                ("items in a batch", "share flagged"),
+                level=self.alpha,
+                shares=True,
+            ),
+            f"Share of {self.draws} random batches that each score's rank-sum test flags at level "
+            f"{self.alpha:g} (dashed), by the size of the batch; typicality of the mean tests the "
+            "mean likelihood, to both sides. Those of val should be "
+            "flagged about as often as that; all share the two halves of val, so that chance makes "
+            "it more or less.",
+        )
+        findings.tables.append(self._table(found, study))
+        return findings
+
+    def _typicality(self, study: Study) -> Shares:
+        nll = {name: -study.measure(name).log_prob for name in ("val", *study.outliers)}
+        entropy = -float(study.measure("train").log_prob.mean(dtype=np.float64))
+        return self._shares(study, nll, partial(typicality_power, entropy=entropy))
+
+    def _shares(
+        self, study: Study, scores: dict[str, np.ndarray], test: Callable[..., Power]
+    ) -> Shares:
+        calibration = scores["val"][_calibration(study)]
+        inliers = scores["val"][study.test_index]
+        shares: Shares = {"val": {}, **{name: {} for name in study.outliers}}
+        for size in self.sizes:
+            false = []
+            for name in study.outliers or ["val"]:
+                others = scores[name] if name != "val" else inliers
+                if len(others) < size:
+                    continue
+                power = test(calibration, inliers, others, size, self.draws, self.alpha, study.seed)
+                false.append(power.inliers)
+                if name != "val":
+                    shares[name][size] = power.outliers
+            if false:
+                shares["val"][size] = float(np.mean(false))
+        return shares
+
+    def _text(self, study: Study, headline: str, shares: Shares) -> str:
+        at = 10 if 10 in self.sizes else max(self.sizes)
+        text = (
+            "A batch is flagged where the ranks of its scores among those of calibration inliers "
+            f"are too high in sum (Mann-Whitney, exact, level {self.alpha:g}; "
+            f"{len(_calibration(study)):,} calibration items, {self.draws} random batches of each "
+            "kind). "
+        )
+        found = [
+            f"{name} {values[at]:.1%}"
+            for name, values in shares.items()
+            if name != "val" and at in values
+        ]
+        if found:
+            text += f"By {headline}, batches of {at} are flagged: {', '.join(found)}. "
+        if at in shares["val"]:
+            text += f"Batches of {at} held-out inliers are flagged in {shares['val'][at]:.1%}."
+        small = [name for name in study.outliers if len(study.sets[name]) < max(self.sizes)]
+        if small:
+            text += (
+                f" Too small for the largest batches, which are left out there: {', '.join(small)}."
+            )
+        return text
+
+    def _table(self, found: dict[str, Shares], study: Study) -> Table:
+        rows = [
+            [
+                name,
+                _label(part),
+                *(f"{values[size]:.3f}" if size in values else "-" for size in self.sizes),
+            ]
+            for name, shares in found.items()
+            for part, values in shares.items()
+        ]
+        return Table(
+            f"Share of batches flagged at level {self.alpha:g}, by the number of items in a batch",
+            ["score", "batches of", *(str(size) for size in self.sizes)],
+            rows,
+        )
+
+
+def _calibration(study: Study) -> np.ndarray:
+    """Return the positions in val that batches are compared with."""
+    half = study.calibration_index
+    if len(half) <= MOST_CALIBRATION:
+        return half
+    rng = np.random.default_rng(study.seed)
+    return np.sort(rng.choice(half, MOST_CALIBRATION, replace=False))
+
+
+def _label(name: str) -> str:
+    return "val (inliers)" if name == "val" else name

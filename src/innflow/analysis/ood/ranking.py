@@ -1,0 +1,150 @@
+"""Scores rank images differently: which ones, and how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.study import Study, require_whole
+from innflow.errors import InnflowError
+from innflow.figure.ood.ranking import plot_matrix, plot_ranking
+from innflow.metric import spearman_matrix
+
+# Scores whose ranks correlate by more than this order the items alike, but for rounding.
+SAME = 1 - 1e-6
+
+
+@dataclass
+class Ranking:
+    """Shows which items each score finds least and most strange, and compares the orders.
+
+    Val and all outlier sets are pooled; vectors get the comparison alone.
+
+    Attributes:
+        shown: images at each end.
+    """
+
+    shown: int = 8
+
+    def check(self, study: Study) -> None:
+        """Refuse a run without scores, or with a single one."""
+        require_whole("ranking.shown", self.shown, 1)
+        if len(study.require_scorer("ranking").scores) < 2:
+            raise InnflowError(
+                "analysis ranking: the run has a single score, there is nothing to compare: leave "
+                "it out with analysis.ranking=null"
+            )
+
+    def __call__(self, study: Study) -> Findings:
+        """Draw the ends of each order and the rank correlations of all."""
+        self.check(study)
+        scorer = study.require_scorer("ranking")
+        sets = ["val", *study.outliers]
+        columns = {name: scorer(study.measure(name)) for name in sets}
+        headline = scorer.headline
+        names = [headline, *(name for name in scorer.scores if name != headline)]
+        scores = np.stack(
+            [np.concatenate([columns[part][name] for part in sets]) for name in names], axis=1
+        )
+        matrix = spearman_matrix(scores)
+        groups = _groups(matrix)
+        titles = {first: _title(names, first, others) for first, others in groups.items()}
+        text = _text(names, matrix, list(groups), len(scores))
+        for first, others in groups.items():
+            if others:
+                listed = " and ".join(names[other] for other in others)
+                text += f" The same order as {names[first]}: {listed}."
+        findings = Findings("What the scores find strange", text)
+        findings.metrics = {
+            f"ranking/{name}/spearman_headline": float(value)
+            for name, value in zip(names[1:], matrix[0, 1:], strict=True)
+            if np.isfinite(value)
+        }
+        kept = list(titles)
+        findings.figures["spearman"] = Plot(
+            plot_matrix(matrix[np.ix_(kept, kept)], list(titles.values()), "Spearman correlation"),
+            f"Rank correlation of the scores over {len(scores):,} items of val and of the outlier "
+            "sets: 1 where two scores put the items into one order.",
+        )
+        findings.tables.append(_table(names, matrix))
+        if study.is_image:
+            findings.figures["images"] = self._plot(study, sets, scores, titles)
+        return findings
+
+    def _plot(
+        self, study: Study, sets: list[str], scores: np.ndarray, titles: dict[int, str]
+    ) -> Plot:
+        counts = [len(study.measure(name)) for name in sets]
+        source = np.repeat(sets, counts)
+        starts = dict(zip(sets, np.cumsum([0, *counts]), strict=False))
+        count = min(self.shown, len(scores))
+        orders = {i: np.argsort(scores[:, i], kind="stable") for i in titles}
+        wanted = np.unique(
+            np.concatenate([np.r_[order[:count], order[-count:]] for order in orders.values()])
+        )
+        place = {int(item): position for position, item in enumerate(wanted)}
+        data = [study.measure(source[i]).data[i - starts[source[i]]] for i in wanted]
+        ends = {
+            title: (
+                np.array([place[int(item)] for item in orders[i][:count]]),
+                np.array([place[int(item)] for item in orders[i][-count:]]),
+            )
+            for i, title in titles.items()
+        }
+        colors = {name: study.colors[name] for name in sets}
+        return Plot(
+            plot_ranking(study.picture(np.stack(data)), source[wanted].tolist(), ends, colors),
+            f"The {count} least and the {count} most strange of {len(scores):,} images of val and "
+            "of the outlier sets by each score, in order from left to right; the frame has the "
+            "colour of the set. Scores that give the same order are drawn once.",
+        )
+
+
+def _groups(matrix: np.ndarray) -> dict[int, list[int]]:
+    """Return the first score of each order -> the others that have the same."""
+    groups: dict[int, list[int]] = {}
+    for i in range(len(matrix)):
+        first = next((other for other in groups if matrix[i, other] > SAME), None)
+        if first is None:
+            groups[i] = []
+        else:
+            groups[first].append(i)
+    return groups
+
+
+def _title(names: list[str], first: int, others: list[int]) -> str:
+    return "\n".join(
+        [
+            names[first].replace("_", " "),
+            *(f"(and {names[other].replace('_', ' ')})" for other in others),
+        ]
+    )
+
+
+def _text(names: list[str], matrix: np.ndarray, chosen: list[int], items: int) -> str:
+    pairs = [
+        (matrix[i, j], names[j], names[i])
+        for place, i in enumerate(chosen)
+        for j in chosen[:place]
+        if np.isfinite(matrix[i, j])
+    ]
+    text = (
+        f"Over {items:,} items of val and of the outlier sets together, ranks are compared by "
+        "Spearman's correlation. "
+    )
+    if not pairs:
+        return text + "There are not two different orders to compare."
+    pairs.sort(key=lambda pair: pair[0])
+    listed = [f"{a} and {b} {value:.2f}" for value, a, b in pairs]
+    text += f"Least alike: {'; '.join(listed[:3])}."
+    return text + (f" Most alike: {'; '.join(listed[:2:-1][:3])}." if len(listed) > 3 else "")
+
+
+def _table(names: list[str], matrix: np.ndarray) -> Table:
+    rows = [
+        [name, *(f"{value:+.2f}" if np.isfinite(value) else "-" for value in row)]
+        for name, row in zip(names, matrix, strict=True)
+    ]
+    return Table("Spearman correlation between scores", ["score", *names], rows)

@@ -1,0 +1,217 @@
+"""Anomaly scores of every item, and how well each score finds the outliers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.study import Study
+from innflow.figure.ood.roc import plot_histograms, plot_p_values, plot_roc
+from innflow.metric import Estimate, compute_ood
+from innflow.score import leave_one_out_p_values
+from innflow.score.scorer import column
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass
+class Scores:
+    """Runs the scorer on all sets and tests it on the half of val that it never saw.
+
+    Attributes:
+        resamples: of the bootstrap.
+    """
+
+    resamples: int = 1000
+
+    def check(self, study: Study) -> None:
+        """Refuse a run without scores."""
+        study.require_scorer("scores")
+
+    def __call__(self, study: Study) -> Findings:
+        """Score every set; the findings hold the columns of scores.csv."""
+        scorer = study.require_scorer("scores")
+        columns = {name: scorer(study.measure(name)) for name in study.sets}
+        notes = [self._leave_one_out(study, columns["val"])]
+        findings = Findings("Anomaly scores", "", items=_items(study, columns))
+        inliers = {key: values[study.test_index] for key, values in columns["val"].items()}
+
+        p = inliers["p_value"]
+        calibrated = len(scorer.calibration[scorer.headline])
+        distance, critical = _uniformity(p, calibrated)
+        verdict = "within" if distance <= critical else "BEYOND"
+        notes.append(
+            f"The p-values of the {len(p):,} inliers of the test half should be uniform: their "
+            f"Kolmogorov-Smirnov distance from it is {distance:.3f}, {verdict} the {critical:.3f} "
+            "that chance exceeds in 5% of cases when both halves vary."
+        )
+        if study.outliers:
+            outliers = {name: columns[name] for name in study.outliers}
+            found = {
+                score: {
+                    name: compute_ood(
+                        inliers[score], values[score], self.resamples, seed=study.seed
+                    )
+                    for name, values in outliers.items()
+                }
+                for score in _headline_first(study)
+            }
+            findings.metrics |= _metrics(found)
+            findings.tables.append(_table(found, outliers, len(p)))
+            headline = scorer.headline
+            mean = findings.metrics[f"ood/{headline}/mean/auroc"]
+            listed = ", ".join(f"{name} {sets['auroc']}" for name, sets in found[headline].items())
+            notes.insert(
+                0,
+                f"AUROC of the headline score {headline}: {listed}; mean over "
+                f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the test half "
+                f"of val; intervals are 95% percentile bootstrap of {self.resamples:,} "
+                "stratified resamples. AUROC and AUPR take outliers as positive; FPR95 is the "
+                "share of outliers accepted where 95% of the inliers are accepted.",
+            )
+            findings.figures |= _figures(study, inliers, outliers)
+        findings.figures["p_values"] = Plot(
+            plot_p_values(p, calibrated, study.colors["val"]),
+            f"Conformal p-values of {len(p):,} held-out inliers that were not calibrated on. Even "
+            "bars and a straight line mean that 5% of inliers are called strange at 5%; the "
+            "grey band holds a bar in 95% of cases.",
+        )
+        findings.text = "\n\n".join(notes)
+        return findings
+
+    @staticmethod
+    def _leave_one_out(study: Study, val: Columns) -> str:
+        """Replace the p-values of the calibration half by leave-one-out ones, and say so."""
+        half = study.calibration_index
+        own = val["score"][half]
+        scorer = study.require_scorer("scores")
+        calibration = scorer.calibration[scorer.headline]
+        same = len(calibration) == len(own) and np.allclose(
+            np.sort(calibration), np.sort(own), rtol=1e-5
+        )
+        if not same:
+            return "The p-values were calibrated on other items than these."
+        val["p_value"][half] = leave_one_out_p_values(own)
+        for name in scorer.scores:
+            val[column(name)][half] = leave_one_out_p_values(val[name][half])
+        return (
+            f"The p-value is the chance that an inlier is at least this strange by "
+            f"{scorer.headline}. It is calibrated on {len(half):,} held-out inliers, one "
+            "half of val, and never on training items, and so are the p-values of all other "
+            "scores, the columns that end in _p. In scores.csv the p-value of an item of "
+            "that half is against the others of it (leave one out); its set still reads val."
+        )
+
+
+def _items(study: Study, columns: Mapping[str, Columns]) -> Columns:
+    keys = next(iter(columns.values()))
+    return {
+        "path": np.array([path for name in columns for path in study.names(name)], dtype=object),
+        **{key: np.concatenate([values[key] for values in columns.values()]) for key in keys},
+        "set": np.repeat(
+            np.array(list(columns), dtype=object), [len(v["score"]) for v in columns.values()]
+        ),
+    }
+
+
+def _uniformity(p: np.ndarray, calibration: int) -> tuple[float, float]:
+    """Return the Kolmogorov-Smirnov distance from uniform, and its critical value at 5%.
+
+    All p-values share one calibration half, which is a draw as they are: the critical value is
+    that of two samples.
+    """
+    ordered = np.sort(p)
+    n = len(ordered)
+    above = np.arange(1, n + 1) / n - ordered
+    below = ordered - np.arange(n) / n
+    return float(max(above.max(), below.max())), 1.358 * math.sqrt(1 / n + 1 / calibration)
+
+
+def _metrics(found: Mapping[str, Mapping[str, Mapping[str, Estimate]]]) -> dict[str, float]:
+    metrics = {}
+    for score, sets in found.items():
+        for name, estimates in sets.items():
+            for key, estimate in estimates.items():
+                metrics[f"ood/{score}/{name}/{key}"] = estimate.value
+                metrics[f"ood/{score}/{name}/{key}_low"] = estimate.low
+                metrics[f"ood/{score}/{name}/{key}_high"] = estimate.high
+        for key in ("auroc", "aupr", "fpr95"):
+            values = [estimates[key].value for estimates in sets.values()]
+            metrics[f"ood/{score}/mean/{key}"] = float(np.mean(values))
+    return metrics
+
+
+def _table(
+    found: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
+    outliers: Mapping[str, Columns],
+    inliers: int,
+) -> Table:
+    rows = []
+    headline = next(iter(found))
+    for score, sets in found.items():
+        for name, estimates in sets.items():
+            count = len(outliers[name]["score"])
+            share = count / (count + inliers)
+            cells = [str(estimates[key]) for key in ("auroc", "aupr", "fpr95")]
+            label = f"{score} (headline)" if score == headline else score
+            rows.append([label, name, f"{count:,}", *cells, f"{share:.3f}"])
+    return Table(
+        f"Finding outliers among {inliers:,} held-out inliers, with 95% intervals",
+        ["score", "outliers", "items", "AUROC", "AUPR", "FPR95", "AUPR by chance"],
+        rows,
+    )
+
+
+def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:
+    titles = _titles(study, inliers, outliers)
+    histograms = {
+        title: {"val": inliers[score], **{name: values[score] for name, values in outliers.items()}}
+        for score, title in titles.items()
+    }
+    curves = {
+        title: (inliers[score], {name: values[score] for name, values in outliers.items()})
+        for score, title in titles.items()
+    }
+    scope = f"{len(inliers['score']):,} inliers of the test half of val"
+    return {
+        "histograms": Plot(
+            plot_histograms(histograms, study.colors),
+            f"Each score over {scope} and over each outlier set; right is stranger. The last bar "
+            "also holds the 1% of items beyond it.",
+        ),
+        "roc": Plot(
+            plot_roc(curves, study.colors),
+            f"ROC curves of each score against {scope}; outliers are positive.",
+        ),
+    }
+
+
+def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, str]:
+    """Return score -> title, the headline first; scores that rank alike are drawn once."""
+    names = _headline_first(study)
+    pooled = {
+        name: np.concatenate([inliers[name], *(values[name] for values in outliers.values())])
+        for name in names
+    }
+    titles: dict[str, str] = {}
+    for name in names:
+        order = np.argsort(pooled[name], kind="stable")
+        twin = next((other for other in titles if _ascending(pooled[other][order])), None)
+        if twin is None:
+            titles[name] = name.replace("_", " ")
+        else:
+            titles[twin] += f" (and {name.replace('_', ' ')})"
+    return titles
+
+
+def _headline_first(study: Study) -> list[str]:
+    scorer = study.require_scorer("scores")
+    return [scorer.headline, *(name for name in scorer.scores if name != scorer.headline)]
+
+
+def _ascending(values: np.ndarray) -> bool:
+    return bool(np.all(values[1:] >= values[:-1]))  # no differences: scores may be infinite

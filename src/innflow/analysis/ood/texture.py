@@ -1,0 +1,105 @@
+"""Neighbouring pixels: how much of the likelihood they explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.study import Study
+from innflow.figure.ood.texture import plot_texture
+from innflow.figure.scatter import Cloud
+from innflow.metric import (
+    count_differences,
+    difference_density,
+    mean_absolute_difference,
+    mean_log_density,
+    pearson,
+    spearman,
+)
+
+FEATURES = {
+    "density": "mean log density of differences, nats",
+    "size": "mean |difference|, grey levels",
+}
+
+
+@dataclass
+class Texture:
+    """Compares log p with what the differences of neighbouring pixels alone say of an image.
+
+    After Schirrmeister et al. (arXiv:2006.10848): the density of these differences among the
+    training images predicts the likelihood of a Glow.
+    """
+
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images("texture")
+
+    def __call__(self, study: Study) -> Findings:
+        """Draw the histograms and the scatter, and tabulate the correlations by set."""
+        self.check(study)
+        names = ["train", "val", *study.outliers]
+        counts = {name: count_differences(study.measure(name).data, study.levels) for name in names}
+        usual = difference_density(counts["train"])
+        shown = names[1:]
+        log_prob = {name: study.measure(name).log_prob.astype(np.float64) for name in shown}
+        features = {
+            "density": {name: mean_log_density(counts[name], usual) for name in shown},
+            "size": {name: mean_absolute_difference(counts[name]) for name in shown},
+        }
+        everything = ("val and outliers", np.concatenate)
+        metrics: dict[str, float] = {}
+        rows = []
+        for name in [*shown, *([everything[0]] if study.outliers else [])]:
+            cells = [name]
+            for feature, values in features.items():
+                pooled = name == everything[0]
+                x = np.concatenate(list(values.values())) if pooled else values[name]
+                y = np.concatenate(list(log_prob.values())) if pooled else log_prob[name]
+                for kind, correlate in (("pearson", pearson), ("spearman", spearman)):
+                    value = correlate(x, y)
+                    cells.append(f"{value:+.3f}" if np.isfinite(value) else "-")
+                    if np.isfinite(value):
+                        key = "pooled" if pooled else name
+                        metrics[f"texture/{feature}/{kind}/{key}"] = value
+            rows.append(cells)
+        table = Table(
+            "Correlation with log p over the images of a set",
+            ["images", "density: Pearson", "Spearman", "size: Pearson", "Spearman"],
+            rows,
+        )
+        steps = "; ".join(f"{name} {features['size'][name].mean():.1f}" for name in shown)
+        text = (
+            "Differences of each pixel to its left and upper neighbour, channel by channel. Mean "
+            f"size in grey levels: {steps}. The mean log density of an image's differences, under "
+            f"the histogram of {len(counts['train']):,} training images, knows nothing of what is "
+            f"shown. Its correlation with log p (Pearson / Spearman): {_listed(rows, 1)}. That of "
+            f"the mean size: {_listed(rows, 3)}. The nearer to 1 or -1, the more the likelihood "
+            "is one of texture alone."
+        )
+        panels = [
+            Cloud(features[key], log_prob, label, "log p, nats", title)
+            for (key, label), title in zip(
+                FEATURES.items(), ("log p and their density", "log p and their size"), strict=True
+            )
+        ]
+        plot = Plot(
+            plot_texture(
+                {name: counts[name].sum(axis=0) / counts[name].sum() for name in names},
+                panels,
+                study.colors,
+            ),
+            "Left: how often which difference occurs between neighbouring pixels of each set. "
+            "Middle: log p against the mean log density of the image's differences under the "
+            "training histogram. Right: log p against their mean size. At most 600 images a set "
+            "are drawn.",
+        )
+        return Findings("Texture and likelihood", text, metrics, {"texture": plot}, [table])
+
+
+def _listed(rows: list[list[str]], column: int) -> str:
+    """Return the correlations over val and, where there are outliers, over everything."""
+    chosen = [rows[0], *rows[-1:]] if len(rows) > 1 else rows
+    return "; ".join(f"{row[0]} {row[column]} / {row[column + 1]}" for row in chosen)

@@ -1,0 +1,122 @@
+"""Whether the latent is what it should be, and whether the noise drawn beside x is that of x."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.analysis.findings import Findings, Plot
+from innflow.analysis.posterior.draws import make_seed, unit_slope, widen
+from innflow.analysis.study import InverseApplication, Study, require_whole
+from innflow.errors import InnflowError
+from innflow.figure.posterior.profile import plot_recovery
+from innflow.metric import compute_independence, compute_normality, compute_recovery
+
+FEWEST = 20
+STREAM = 30
+
+
+@dataclass
+class Recovery:
+    """Checks z of val against N(0, I) and against y, and eps of one draw at each observation.
+
+    Attributes:
+        items: of val, the first ones.
+    """
+
+    items: int = 2000
+
+    def check(self, study: Study) -> None:
+        """Refuse an application without posterior, and too few items."""
+        app = study.require_posterior("recovery")
+        require_whole("recovery.items", self.items, FEWEST)
+        if len(study.sets["val"]) < FEWEST:
+            raise InnflowError(
+                f"analysis recovery: set val has {len(study.sets['val'])} items, at least "
+                f"{FEWEST} are needed: raise data.n_val, or leave it out of the analysis group"
+            )
+        if "eps" in app.partition.left and getattr(study.data, "noise", None) is None:
+            raise InnflowError(
+                f"analysis recovery: {app.partition} draws noise, and the data declare none: give "
+                "data.noise, or choose partition=x_yz"
+            )
+
+    def __call__(self, study: Study) -> Findings:
+        """Return `latent/normal_p`, `latent/independence_p` and, with eps, `recovery/...`."""
+        app = study.require_posterior("recovery")
+        parts = {name: part[: self.items] for name, part in study.sets["val"].parts.items()}
+        y = widen(study, parts["y"])
+        eps = parts["eps"] if "eps" in app.partition.left else None
+        z = app.encode(_spread(study, parts["x"]), y, eps).cpu().numpy()
+        normal = compute_normality(z)
+        joint = compute_independence(z, y.numpy(), study.seed)
+        metrics = {
+            "latent/normal_p": normal.p_value,
+            "latent/normal_distance": float(normal.distances.max()),
+            "latent/independence_p": joint.p_value,
+            "latent/independence": joint.correlation,
+        }
+        text = (
+            f"The latent z of {len(z):,} items of val: the largest Kolmogorov-Smirnov distance of "
+            f"one of its {z.shape[1]} dimensions from N(0, 1) is {normal.distances.max():.3f}, "
+            f"p = {normal.p_value:.3g} after Holm's correction. Its squared distance correlation "
+            f"with y is {joint.correlation:.4f}, p = {joint.p_value:.3g} by permutation. Small p: "
+            "z is not normal, or still knows y; with many items a small departure is enough."
+        )
+        findings = Findings("Latent and noise", text, metrics)
+        if "eps" in app.partition.left:
+            self._recover(study, app, parts, findings)
+        return findings
+
+    def _recover(
+        self,
+        study: Study,
+        app: InverseApplication,
+        parts: dict[str, Tensor],
+        findings: Findings,
+    ) -> None:
+        """Add the comparison of the eps drawn with x and S^-1 (y - f(x)) of that x."""
+        seed = make_seed(study, (STREAM,))
+        x = app.posterior(parts["y"], 1, seed)[:, 0].cpu().float()
+        drawn = app.posterior_noise(parts["y"], 1, seed)[:, 0].cpu().double().numpy()
+        residual = (parts["y"] - study.data.forward(x)).double()
+        whiten = torch.linalg.inv(study.data.noise.double())
+        exact = (residual @ whiten.T).numpy()
+        finite = np.isfinite(exact).all(axis=1)
+        found = compute_recovery(drawn[finite], exact[finite])
+        normal = compute_normality(drawn)
+        # y is only known within its width, and so is the noise: its share of the difference.
+        width = app.width / unit_slope(app, parts["y"]).double()
+        floor = float((width.square() @ whiten.square().T).mean().sqrt())
+        findings.metrics |= {
+            "recovery/eps_rms": found.rmse,
+            "recovery/eps_rms_floor": floor,
+            "recovery/eps_correlation": found.correlation,
+            "recovery/eps_normal_p": normal.p_value,
+            "recovery/eps_normal_distance": float(normal.distances.max()),
+        }
+        findings.text += (
+            f"\n\nThe noise eps drawn with x against S^-1 (y - f(x)) of that x, one draw at each "
+            f"of {int(finite.sum()):,} observations: root mean square difference {found.rmse:.3f} "
+            f"standard deviations of the noise (the width of y alone makes {floor:.3f}), "
+            f"correlation {found.correlation:.4f}. Over the observations the drawn eps should be "
+            f"N(0, 1): largest distance {normal.distances.max():.3f}, p = {normal.p_value:.3g}."
+        )
+        if not finite.all():
+            findings.text += (
+                f" The forward model gives no finite data for {int((~finite).sum()):,} draws."
+            )
+        findings.figures["recovery"] = Plot(
+            plot_recovery(drawn[finite], exact[finite]),
+            "Noise drawn with the parameters against the noise that the parameters imply.",
+        )
+
+
+def _spread(study: Study, x: Tensor) -> Tensor:
+    """Return x with whole numbers spread over their bins, as in training; else z has steps."""
+    discrete = study.data.support.discrete
+    generator = torch.Generator().manual_seed(study.seed)
+    return x + (torch.rand(x.shape, generator=generator) - 0.5) * discrete

@@ -1,0 +1,1 @@
+"""The commands that pyproject.toml installs, one file each."""

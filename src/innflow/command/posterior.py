@@ -1,0 +1,158 @@
+"""What innflow-posterior does with a trained run on an inverse problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.analysis.posterior.resimulation import build_forward_model, resimulate
+from innflow.app import Inverse
+from innflow.command.arguments import answer_folder, check_arguments, load_run, refuse_rest
+from innflow.command.posterior_files import Answer, write_draws, write_figures, write_summary
+from innflow.data.table.rows import read_rows
+from innflow.errors import InnflowError
+from innflow.metric.summary import compute_summary
+from innflow.run.folder import claim, write_origin
+from innflow.system.progress import announce, track
+
+UNFAMILIAR = 0.01
+"""p-value below which an observation is called unlike anything simulated."""
+WARNED, SHOWN = 5, 16
+"""Observations warned of by number, and parameters shown on the screen."""
+ROWS = 10_000
+"""Draws whose density is asked for at a time."""
+
+
+def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2: draw parameters, given observed data.
+
+    Writes posterior.csv and posterior.npz (the draws), summary.csv (mean, sd, quantiles and MAP of
+    each parameter), summary.json (how familiar each observation is, and how well its draws
+    reproduce it) and figures. truth=FILE marks the true parameters where they are known.
+
+    MAP is the draw of highest density p(x | y), in the units of x; where the run has the joint
+    density of x and noise only, the draw with the closest neighbours in whitened coordinates. Up to
+    10,000 draws go through the forward model, which is code: trust=true runs one of your own.
+    """
+    refuse_rest(overrides)
+    check_arguments(arguments)
+    app = load_run(arguments)
+    if not isinstance(app, Inverse):
+        raise InnflowError(
+            f"run={arguments['run']}: has no posterior, it is a {type(app).__name__}; takes a run "
+            "with app=inverse"
+        )
+    parameters, observables = (
+        _names(app, "x", app.shape[0]),
+        _names(app, "y", len(app.y_units.mean)),
+    )
+    y = read_rows(arguments["y"], observables, "y")
+    truth = None
+    if arguments["truth"] is not None:
+        truth = read_rows(arguments["truth"], parameters, "truth").numpy()
+        if len(truth) != len(y):
+            raise InnflowError(f"truth: {len(truth)} rows for {len(y)} observations in y")
+    out, seed = answer_folder(arguments, "posterior"), arguments["seed"] or 0
+    with claim(out, key="out"):
+        familiarity = app.familiarity(y).cpu().numpy()
+        _warn(familiarity, app.least_familiarity)
+        drawn = draw(app, y, arguments["n"], seed)
+        data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
+        density = drawn.get("log_prob")
+        answer = Answer(
+            parameters,
+            observables,
+            y.numpy(),
+            drawn["x"].numpy(),
+            drawn["eps"].numpy() if "eps" in drawn else None,
+            None if density is None else density.numpy(),
+            familiarity,
+            [
+                compute_summary(x.numpy(), None if density is None else density[row].numpy())
+                for row, x in enumerate(track(drawn["x"], "summary"))
+            ],
+            truth,
+            [] if data is None else resimulate(data, drawn["x"], y.numpy(), seed),
+        )
+        limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
+        noise = None if data is None or data.noise is None else data.noise.norm(dim=1).numpy()
+        try:
+            with TemporaryDirectory(prefix=".partial-", dir=out) as folder:
+                partial = Path(folder)
+                write_draws(answer, partial)
+                write_summary(answer, partial)
+                write_figures(answer, partial, limits, noise)
+                asked = [f"{key}={value}" for key, value in arguments.items() if value is not None]
+                write_origin(partial, {**app.config, "seed": seed}, asked, str(app.device))
+                for path in list(partial.iterdir()):
+                    path.rename(out / path.name)
+        except OSError as error:
+            raise InnflowError(f"out={out}: cannot be written ({error.strerror})") from None
+    _show(answer)
+    announce(str(out))
+
+
+def draw(app: Inverse, y: Tensor, n: int, seed: int) -> dict[str, Tensor]:
+    """Draw from the posterior of every row of y, of row i as `app.posterior(y[i], n, seed + i)`.
+
+    Returns:
+        x (B, n, P), eps (B, n, M) where the partition has it, and log_prob (B, n) where p(x | y)
+        has a closed form.
+    """
+    found: dict[str, list[Tensor]] = {}
+    for row, data in enumerate(track(y.unbind(), "posterior")):
+        try:
+            x = app.posterior(data, n, seed + row)
+        except InnflowError as error:
+            raise InnflowError(f"observation {row}: {error}") from None
+        found.setdefault("x", []).append(x.cpu())
+        if "eps" in app.partition.left:
+            found.setdefault("eps", []).append(app.posterior_noise(data, n, seed + row).cpu())
+        elif set(app.partition.left) == {"x"}:
+            pieces = [app.log_prob(part, data.expand(len(part), -1)) for part in x.split(ROWS)]
+            found.setdefault("log_prob", []).append(torch.cat(pieces).cpu())
+    return {name: torch.stack(rows) for name, rows in found.items()}
+
+
+def _names(app: Inverse, part: str, count: int) -> list[str]:
+    return app.columns.get(part) or [f"{part}{i}" for i in range(count)]
+
+
+def _warn(familiarity: np.ndarray, least: float) -> None:
+    # With few simulations no p-value is below the limit: then the smallest there is will do.
+    strange = np.flatnonzero((familiarity < UNFAMILIAR) | (familiarity <= least))
+    for row in strange[:WARNED]:
+        announce(
+            f"warning: observation {row} is unlike anything simulated (p = {familiarity[row]:.2g}):"
+            " its posterior is an extrapolation"
+        )
+    if len(strange) > WARNED:
+        announce(f"warning: so are {len(strange) - WARNED:,} more; summary.json has every p")
+
+
+def _show(answer: Answer) -> None:
+    """Print what there is to say of the first observation."""
+    first = answer.summaries[0]
+    columns = {"mean": first.mean, "sd": first.sd}
+    columns |= dict(zip(("2.5%", "50%", "97.5%"), first.quantiles[[0, 2, 4]], strict=True))
+    columns["MAP"] = first.mode
+    if answer.truth is not None:
+        columns["truth"] = answer.truth[0]
+    shown = answer.parameters[:SHOWN]
+    width = max(len(name) for name in (*shown, "observation 0"))
+    announce(f"{'observation 0':<{width}}" + "".join(f"{word:>12}" for word in columns))
+    for row, name in enumerate(shown):
+        cells = "".join(f"{values[row]:>12.4g}" for values in columns.values())
+        announce(f"{name:<{width}}{cells}")
+    if len(answer.parameters) > SHOWN:
+        announce(f"... {len(answer.parameters) - SHOWN} more parameters in summary.csv")
+    error = ""
+    if answer.resimulations:
+        error = f", mean |f(x) - y|^2 = {answer.resimulations[0].error:.3g}"
+    announce(f"familiarity p = {answer.familiarity[0]:.2g}{error}")

@@ -1,0 +1,118 @@
+"""Posterior draws at some observations, and the files that they are written to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from innflow.analysis.posterior.resimulation import Resimulation
+from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
+from innflow.figure.posterior.profile import plot_profile, plot_resimulation
+from innflow.metric.summary import QUANTILES, Summary
+from innflow.system.atomic import write_json
+from innflow.system.progress import track
+
+DRAWN = 4
+"""Observations that have figures."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The posteriors of B observations, by n draws each.
+
+    Attributes:
+        parameters: names of the P parameters.
+        observables: names of the M data.
+        y: (B, M) observations.
+        x: (B, n, P) draws.
+        eps: (B, n, M) noise of the same draws, where the run has it.
+        log_prob: (B, n) log p(x | y) in nats, where the run has it.
+        familiarity: (B,) p-values, small where y is unlike anything simulated.
+        summaries: B of them.
+        truth: (B, P) true parameters, where they are known.
+        resimulations: B of them, or none.
+    """
+
+    parameters: Sequence[str]
+    observables: Sequence[str]
+    y: np.ndarray
+    x: np.ndarray
+    eps: np.ndarray | None
+    log_prob: np.ndarray | None
+    familiarity: np.ndarray
+    summaries: Sequence[Summary]
+    truth: np.ndarray | None
+    resimulations: Sequence[Resimulation]
+
+
+def write_draws(answer: Answer, folder: Path) -> None:
+    """Write posterior.csv and posterior.npz."""
+    arrays = {"x": answer.x, "y": answer.y, "eps": answer.eps, "log_prob": answer.log_prob}
+    arrays |= {"names": np.array(answer.parameters), "observables": np.array(answer.observables)}
+    known: dict[str, Any] = {name: part for name, part in arrays.items() if part is not None}
+    np.savez(folder / "posterior.npz", **known)
+    several = len(answer.y) > 1
+    with (folder / "posterior.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*["observation"] * several, *answer.parameters])
+        for number, draws in enumerate(track(answer.x, "posterior.csv")):
+            # As text in single precision, which needs fewer digits than Python's own floats.
+            writer.writerows([*[number] * several, *row] for row in draws.astype(str).tolist())
+
+
+def write_summary(answer: Answer, folder: Path) -> None:
+    """Write summary.csv, a row for each parameter, and summary.json, an entry an observation."""
+    truth = [] if answer.truth is None else ["truth"]
+    levels = [f"q{100 * level:g}" for level in QUANTILES]
+    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["observation", "parameter", "mean", "sd", *levels, "map", *truth])
+        for number, summary in enumerate(answer.summaries):
+            columns = [summary.mean, summary.sd, *summary.quantiles, summary.mode]
+            columns += [] if answer.truth is None else [answer.truth[number]]
+            for name, *values in zip(answer.parameters, *columns, strict=True):
+                writer.writerow([number, name, *(f"{value:.7g}" for value in values)])
+    entries: list[dict[str, Any]] = [
+        {"observation": number, "familiarity": p}
+        for number, p in enumerate(answer.familiarity.tolist())
+    ]
+    for entry, again in zip(entries, answer.resimulations, strict=False):
+        entry["resimulation"] = {
+            "draws": len(again.y),
+            "left_out": again.left_out,
+            "error": again.error,
+            "rms": dict(zip(answer.observables, again.rms.tolist(), strict=True)),
+        }
+    write_json(folder / "summary.json", {"n": answer.x.shape[1], "observations": entries})
+
+
+def write_figures(
+    answer: Answer, folder: Path, limits: np.ndarray, noise_sd: np.ndarray | None
+) -> None:
+    """Draw the first observations: figures/pairs.png or profile.png, and resimulation.png.
+
+    Args:
+        answer: what is drawn.
+        folder: where figures/ goes; with several observations the names end in their numbers.
+        limits: (P, 2) lowest and highest values possible.
+        noise_sd: (M,) of the declared noise, where there is one.
+    """
+    (folder / "figures").mkdir()
+    for number, draws in enumerate(answer.x[:DRAWN]):
+        ending = f"_{number}.png" if len(answer.x) > 1 else ".png"
+        truth = None if answer.truth is None else answer.truth[number]
+        if len(answer.parameters) <= MOST_PAIRS:
+            pairs = plot_pairs(draws, answer.parameters, truth=truth, limits=limits)
+            pairs.savefig(folder / f"figures/pairs{ending}")
+        else:
+            profile = plot_profile(draws, answer.parameters, truth=truth)
+            profile.savefig(folder / f"figures/profile{ending}")
+        if answer.resimulations:
+            made = answer.resimulations[number].y
+            figure = plot_resimulation(answer.observables, answer.y[number], made, noise_sd)
+            figure.savefig(folder / f"figures/resimulation{ending}")

@@ -1,0 +1,1 @@
+"""Configs: resolvers, checks against signatures, building, and what a file may name."""

@@ -1,0 +1,75 @@
+"""Compose configs and build objects from them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from innflow.config.message import one_line
+from innflow.errors import InnflowError
+from innflow.system.secret import check_complete
+
+log = logging.getLogger(__name__)
+
+CONF = "innflow.conf"
+
+VERSION_BASE = "1.3"
+
+
+def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose one of innflow's configs, outside of Hydra's own main."""
+    with initialize_config_module(CONF, version_base=VERSION_BASE):
+        return compose(name, list(overrides))
+
+
+def to_plain(cfg: Any) -> Any:
+    """Return plain dicts, lists and scalars with every `${}` resolved."""
+    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+
+@contextmanager
+def refusals(path: str) -> Iterator[None]:
+    """Turn what a constructor refuses into one line that names the node."""
+    try:
+        yield
+    except InnflowError:
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, HydraException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, InnflowError):
+            raise cause from None
+        log.debug("%s was refused", path, exc_info=True)
+        raise InnflowError(f"{path}: {one_line(cause)}") from error
+
+
+def build(config: Any, path: str, redacted: bool = False) -> Any:
+    """Instantiate a node and all nodes in it; with `_partial_`, what makes it.
+
+    Args:
+        config: the node.
+        path: where it stands, for errors.
+        redacted: whether it may show that secrets were taken out of it.
+
+    Raises:
+        InnflowError: with the reason, naming the node.
+    """
+    if not redacted:
+        check_complete(config, path)
+    with refusals(path):
+        return instantiate(config, _convert_="all")
+
+
+def as_config(plain: Mapping[str, Any]) -> DictConfig:
+    """Return a config that refuses keys it does not have."""
+    cfg = OmegaConf.create(dict(plain))
+    OmegaConf.set_struct(cfg, True)
+    return cfg

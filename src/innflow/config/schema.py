@@ -1,0 +1,96 @@
+"""Checks of a config against the signatures of its targets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_type_hints
+
+from hydra.utils import get_object
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from innflow.config.message import one_line
+from innflow.errors import InnflowError
+
+
+def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (dotted path, node) of every node with a `_target_`, outermost first."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield path, config
+        for key, value in config.items():
+            yield from nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list | tuple):
+        for index, value in enumerate(config):
+            yield from nodes(value, f"{path}[{index}]")
+
+
+def target_of(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return what a node's `_target_` names."""
+    try:
+        return get_object(node["_target_"])
+    except Exception as error:
+        raise InnflowError(f"{path}._target_={node['_target_']}: {one_line(error)}") from None
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check every node of a plain config against the signature of its target.
+
+    The signatures are the schema: a key that the target does not take, or a value that its
+    annotation does not admit, stops here, before any data is read.
+
+    Raises:
+        InnflowError: naming the key, the value and what the target takes.
+    """
+    for path, node in nodes(config):
+        target = target_of(path, node)
+        try:
+            parameters = inspect.signature(target).parameters
+        except (TypeError, ValueError):
+            raise InnflowError(
+                f"{path}._target_={node['_target_']}: is nothing that a config can build"
+            ) from None
+        hints = _hints(target)
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for key, value in node.items():
+            if str(key).startswith("_") and str(key).endswith("_"):
+                continue
+            if key not in parameters:
+                if open_ended:
+                    continue
+                raise InnflowError(
+                    f"{path}.{key}={value} is unknown: {node['_target_']} takes "
+                    f"{', '.join(name for name in parameters if name != 'self')}"
+                )
+            if not any(True for _ in nodes(value)) and key in hints:
+                _check_value(f"{path}.{key}", value, hints[key], node["_target_"])
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):
+        return {}  # a library's annotations that only its own type checker can resolve
+
+
+def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticSchemaGenerationError, TypeError):
+        return  # a protocol or the like: the constructor itself checks it
+    except Exception as error:
+        if type(error).__module__.startswith("pydantic"):
+            return
+        raise
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        shown = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+        takes = f" ({target} takes {path.rsplit('.', 1)[-1]}: {shown})"
+        raise InnflowError(
+            f"{path}={value!r}: {' or '.join(reasons).lower()}{takes * (len(takes) < 100)}"
+        ) from None
+    except TypeError:
+        return  # isinstance() against a protocol that cannot be checked at run time

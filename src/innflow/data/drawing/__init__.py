@@ -1,1 +1,0 @@
-"""Photographs that are drawn: a canvas, what stands on it, and what is behind it."""

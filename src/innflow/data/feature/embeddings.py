@@ -1,0 +1,167 @@
+"""Features of a pretrained network as data: vectors, or maps that keep where things are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.feature.backbone import Backbone
+from innflow.data.base import PartsDataModule, PartsSet
+from innflow.data.feature.features import (Coordinates, Normalisation, compute_features)
+from innflow.data.image.images import DEFAULT_CACHE
+from innflow.data.feature.network import LITE0
+from innflow.data.image.simcats import cats
+from innflow.errors import InnflowError
+
+
+class Embeddings(PartsDataModule):
+    """Features of the images of a folder tree, laid out as for `Images`, computed once.
+
+    The sets are those of the images. The part x is a feature vector (D,), or with `spatial` the map
+    of a layer (C, H, W). Nothing but the training set decides how features are normalised.
+
+    Args:
+        root: Folder, or `s3://bucket/prefix`; None draws cats instead.
+        size: Height and width in pixels of what the network is given.
+        network: efficientnet_lite0, a classifier of torchvision by its name, or timm:NAME.
+        weights: File of a state dict; None for the network's own, in place or downloaded.
+        layer: Dotted name of a layer of the network; None for what its last linear layer is given.
+        spatial: Whether x is the map of the layer, instead of its mean over positions.
+        normalise: none, standardise or l2, see `Coordinates`.
+        components: Number of principal components; None leaves features as they are.
+        noise: Width of the normal noise that training adds to x: with a few thousand items in a
+            thousand dimensions it keeps a flow from the directions in which they hardly differ
+            (Rothfuss et al., arXiv:1907.08982).
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training images that becomes the set "monitor".
+        inliers: Classes to train on; all in train by default.
+        cache_dir: Where decoded images and features are kept.
+        workers: Processes that read ahead.
+        seed: Of the splits.
+        labels: Whether the sets of inliers carry the class of each image.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None,
+        size: int = 128,
+        network: str = LITE0,
+        weights: str | None = None,
+        layer: str | None = None,
+        spatial: bool = False,
+        normalise: Normalisation = "standardise",
+        components: int | None = None,
+        noise: float = 0.0,
+        batch_size: int = 128,
+        holdout: float = 0.05,
+        inliers: Sequence[str] | None = None,
+        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+        workers: int = 0,
+        seed: int = 0,
+        labels: bool = False,
+    ) -> None:
+        self.images = cats(
+            root,
+            size,
+            batch_size=batch_size,
+            holdout=holdout,
+            inliers=inliers,
+            cache_dir=cache_dir,
+            workers=workers,
+            seed=seed,
+            labels=labels,
+        )
+        if isinstance(noise, bool) or not 0 <= noise < float("inf"):
+            raise InnflowError(f"data.noise={noise}: takes a width of at least 0")
+        self.backbone = Backbone(network, size, weights, layer, spatial)
+        self.coordinates = Coordinates(normalise, components)
+        shape = self.coordinates.shape(self.backbone.shape)
+        super().__init__(shape, batch_size, holdout, workers, seed)
+        self.noise = float(noise)
+        self.size, self.channels = size, self.images.channels
+        self.drawn = self.images.drawn
+        self.cache_dir = Path(cache_dir).expanduser()
+
+    @property
+    def classes(self) -> list[str]:
+        """Name of each label, from the folders; empty without labels."""
+        return self.images.classes
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Return x with fresh noise."""
+        return x + self.noise * torch.randn_like(x) if self.noise else x
+
+    def prepare_data(self) -> None:
+        """Decode the images and compute their features, unless the cache has them."""
+        self.images.prepare_data()
+        self._features()
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the sets of features, from the cache."""
+        features, names = self._features()
+        row_of = {name: row for row, name in enumerate(names)}
+        pictures = self.images.sets()
+        rows = {
+            key: torch.tensor([row_of[name] for name in items.names])
+            for key, items in pictures.items()
+        }
+        if not self.coordinates.fitted:
+            self.coordinates.fit(features[rows["train"]])
+        sets = {}
+        for key, items in pictures.items():
+            # The rest of the parts: the labels, where there are any.
+            parts = {part: values for part, values in items.parts.items() if part != "x"}
+            whole = {"x": self.coordinates(features[rows[key]]), **parts}
+            sets[key] = PartsSet(key, items.role, whole, items.names)
+        return sets
+
+    def picture(self, name: str, index: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
+        """Return the images uint8 (N, 3, S, S) that features of a set belong to.
+
+        Args:
+            name: of the set.
+            index: positions in the set, (N,).
+        """
+        self.setup()
+        return self.images.sets()[name].__getitems__(torch.as_tensor(index))["x"].numpy()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return x (N, *shape) of images uint8 (N, 3, S, S), as of the items of the sets.
+
+        Raises:
+            InnflowError: The coordinates are not fitted: neither `setup` nor `load_state` came
+                before.
+        """
+        return self.coordinates(self.backbone(images))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what features depend on beside the config: arrays for a file of a run."""
+        self.setup()
+        return {**self.coordinates.state(), "weights": np.array(self.backbone.hash)}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over the coordinates of a run; the sets then follow them instead of fitting anew.
+
+        Raises:
+            InnflowError: The run saw the features of other weights.
+        """
+        if str(state["weights"]) != self.backbone.hash:
+            raise InnflowError(
+                f"data.network={self.backbone.network}: its weights are not those of the run; give "
+                "the run's own by data.weights=FILE"
+            )
+        fitted = {key: value for key, value in state.items() if key != "weights"}
+        self.coordinates.load_state(fitted)
+        self._sets = {}
+
+    def _features(self) -> tuple[Tensor, list[str]]:
+        """Return the features (N, C, ...) of all images of the root and their names."""
+        cached = self.images.open_cache(verify=False)
+        features = compute_features(self.cache_dir, cached.images, cached.names, self.backbone)
+        return features, cached.names
+

@@ -1,0 +1,203 @@
+"""Features of all images of a set, kept on disk, and the coordinates in which a flow sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.feature.backbone import Backbone
+from innflow.data.base import check_choice, check_whole
+from innflow.data.image.cache import cache_key
+from innflow.errors import InnflowError
+from innflow.system.progress import track
+
+log = logging.getLogger(__name__)
+
+Normalisation = Literal["none", "standardise", "l2"]
+NORMALISATIONS = ("none", "standardise", "l2")
+_ARITHMETIC = 1
+"""Names how features are computed; part of every key, so change it with the code of Backbone."""
+_CHUNK = 4096
+
+
+def compute_features(
+    folder: Path, images: Tensor, names: Sequence[str], backbone: Backbone
+) -> Tensor:
+    """Return the features float32 (N, *shape) of images, from the disk if they are there.
+
+    The key is of the pixels themselves: the same pictures elsewhere have the same features.
+
+    Args:
+        folder: where caches lie; made if need be.
+        images: uint8 (N, 3, S, S).
+        names: of the images, for errors.
+        backbone: computes them.
+    """
+    digest = hashlib.sha256()
+    for chunk in images.split(_CHUNK):
+        digest.update(chunk.numpy())
+    facts = (digest.hexdigest(), len(images), backbone.size, backbone.layer, backbone.spatial)
+    key = cache_key("features", _ARITHMETIC, backbone.network, backbone.hash, *facts)
+    path = folder / f"{key}.npy"
+    shape = (len(images), *backbone.shape)
+    cached = _read(path, shape)
+    if cached is None:
+        rows = track(backbone.stream(images), f"features of {backbone.network}", len(images))
+        _write(path, rows, shape, names)
+        cached = _read(path, shape)
+    if cached is None:
+        raise InnflowError(f"the cache {path} changed while it was written: try again")
+    return cached
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    try:
+        # Copied on writing: whoever writes by mistake changes memory, not the file.
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, EOFError):
+        array = np.empty(0)
+    if array.shape != shape or array.dtype != np.float32:
+        log.warning("the cache %s is damaged: making it again", path)
+        return None
+    return torch.from_numpy(array)
+
+
+def _write(
+    path: Path, rows: Iterator[np.ndarray], shape: tuple[int, ...], names: Sequence[str]
+) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    unfinished = path.with_name(f"{path.stem}.{uuid4().hex[:8]}.tmp.npy")
+    try:
+        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
+        for index, row in enumerate(rows):
+            if not np.isfinite(row).all():
+                raise InnflowError(
+                    f"{names[index]}: its features are not finite; check data.weights"
+                )
+            array[index] = row
+        array.flush()
+        del array
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> InnflowError:
+    return InnflowError(
+        f"cannot write the cache {folder}: {error.strerror or error}; "
+        "free some space there or set data.cache_dir"
+    )
+
+
+class Coordinates:
+    """Features (N, C) or (N, C, H, W) in coordinates of order one, fitted to training items only.
+
+    `standardise` gives every channel mean 0 and width 1. `l2` scales the vector of every item, or
+    of every position of a map, to the length sqrt(C): its direction says what is seen, its length
+    more how clearly. A channel that never changes in training stays as wide as it is.
+
+    Args:
+        normalise: none, standardise or l2.
+        components: turn to so many principal components; all C of them lose nothing. They are
+            turned and not scaled: their widths stay what they are.
+    """
+
+    def __init__(self, normalise: Normalisation, components: int | None) -> None:
+        self.normalise = check_choice("normalise", normalise, NORMALISATIONS)
+        self.components = None if components is None else check_whole("components", components, 1)
+        self._state: dict[str, Tensor] = {}
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the coordinates of features of this shape."""
+        if self.components is None:
+            return shape
+        if self.components > shape[0]:
+            raise InnflowError(
+                f"data.components={self.components}: there are {shape[0]} features; takes fewer, "
+                "or null"
+            )
+        return (self.components, *shape[1:])
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is nothing left to fit."""
+        wanted = {"mean", "scale"} if self.normalise == "standardise" else set()
+        return wanted | (set() if self.components is None else {"centre", "axes"}) <= {*self._state}
+
+    def fit(self, features: Tensor) -> None:
+        """Learn means, widths and axes from the features (N, C, ...) of training items."""
+        self._state = {}
+        rows = _rows(features)
+        if self.normalise == "standardise":
+            scale = rows.std(dim=0, correction=0)
+            self._state["scale"] = torch.where(scale > 0, scale, 1.0)
+            self._state["mean"] = rows.mean(dim=0)
+        if self.components is not None:
+            rows = self._normalised(rows)
+            if len(rows) <= self.components:
+                raise InnflowError(
+                    f"data.components={self.components}: takes fewer than there are training "
+                    f"items, {len(rows)}"
+                )
+            centre = rows.mean(dim=0)
+            spread = (rows - centre).double()
+            _, axes = torch.linalg.eigh(spread.T @ spread)
+            axes = axes.flip(1)[:, : self.components]
+            # An eigenvector has no sign of its own: its largest entry is positive.
+            signs = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
+            self._state |= {"centre": centre, "axes": (axes * signs).float().contiguous()}
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return the coordinates float32 (N, K, ...) of features (N, C, ...)."""
+        if not self.fitted:
+            raise InnflowError(
+                f"features: normalise={self.normalise}, components={self.components} have not been "
+                "fitted to training items"
+            )
+        out = torch.empty(len(features), *self.shape(tuple(features.shape[1:])))
+        for start in range(0, len(features), _CHUNK):
+            some = features[start : start + _CHUNK]
+            rows = self._normalised(_rows(some))
+            if self.components is not None:
+                rows = (rows - self._state["centre"]) @ self._state["axes"]
+            places = some.movedim(1, -1).shape[:-1]
+            out[start : start + _CHUNK] = rows.reshape(*places, rows.shape[1]).movedim(-1, 1)
+        return out
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was fitted."""
+        return {key: value.numpy() for key, value in self._state.items()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` returned."""
+        self._state = {key: torch.from_numpy(value.copy()) for key, value in state.items()}
+
+    def _normalised(self, rows: Tensor) -> Tensor:
+        if self.normalise == "standardise":
+            return (rows - self._state["mean"]) / self._state["scale"]
+        if self.normalise == "l2":
+            length = rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            return rows * (math.sqrt(rows.shape[1]) / length)
+        return rows
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Return the vector of every item, or of every position of a map, (M, C)."""
+    return features.movedim(1, -1).flatten(0, -2)

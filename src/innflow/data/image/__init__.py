@@ -1,0 +1,1 @@
+"""Image data sets: folders, buckets, sharded tars, well-known sets, drawn cats."""

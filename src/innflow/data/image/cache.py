@@ -1,0 +1,163 @@
+"""Decoded images in one memory-mapped file, written once and checked when opened.
+
+A cache is `<key>.u8`, the raw (N, C, H, W) bytes, and `<key>.json`, that says what they are. Each
+is written under another name and moved into place, the json last, so that a reader never sees half
+of one; two writers of a key write the same bytes, so it does not matter which comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.image.decode import RULE
+from innflow.errors import InnflowError
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_ALLOWED_SKIPS = 0.05
+_CHUNK = 1 << 24
+
+
+@dataclass
+class Cached:
+    """Images uint8 (N, C, H, W), their names, and "name: reason" of those left out."""
+
+    images: Tensor
+    names: list[str]
+    skipped: list[str]
+
+
+@dataclass
+class _Label:
+    shape: list[int]
+    crc: int
+    names: list[str]
+    skipped: list[str]
+
+
+def cache_key(*facts: Any) -> str:
+    """Return a name for all that decides the pixels of a cache."""
+    text = json.dumps([_FORMAT, RULE, *facts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def read_cache(folder: Path, key: str, verify: bool = False) -> Cached | None:
+    """Open a cache, or return None if there is none or it is damaged.
+
+    Args:
+        folder: Where caches lie.
+        key: Its name.
+        verify: Read all of it once and compare its checksum.
+    """
+    pixels, label_file = folder / f"{key}.u8", folder / f"{key}.json"
+    try:
+        label = _Label(**json.loads(label_file.read_text()))
+        length = int(np.prod(label.shape))
+        damaged = pixels.stat().st_size != length or len(label.names) != label.shape[0]
+        damaged = damaged or (verify and _checksum(pixels) != label.crc)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, OSError):
+        damaged = True
+    if damaged:
+        log.warning("the cache %s is damaged: making it again", pixels)
+        return None
+    # Private: whoever writes into the tensor by mistake changes a copy in memory, not the file.
+    flat = torch.from_file(str(pixels), shared=False, size=length, dtype=torch.uint8)
+    return Cached(flat.view(label.shape), label.names, label.skipped)
+
+
+def write_cache(
+    folder: Path, key: str, items: Iterable[tuple[str, np.ndarray | str]], total: int, source: str
+) -> Cached:
+    """Write images in the order given and open the result.
+
+    Args:
+        folder: Where caches lie; made if need be.
+        key: Name of the cache.
+        items: Pairs of a name and uint8 (C, H, W), or the reason why there are no pixels.
+        total: Number of items.
+        source: Where they come from, for messages.
+
+    Raises:
+        InnflowError: Too many could not be decoded, or the cache cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    unique = f"{key}.{uuid4().hex[:8]}.tmp"
+    pixels, label_file = folder / f"{unique}.u8", folder / f"{unique}.json"
+    crc, shape = 0, (0, 0, 0)
+    names: list[str] = []
+    skipped: list[str] = []
+    try:
+        with pixels.open("wb") as file:
+            for name, image in items:
+                if isinstance(image, str):
+                    skipped.append(f"{name}: {image}")
+                    stop_if_too_many(skipped, total, source)
+                    continue
+                data = image.tobytes()
+                file.write(data)
+                crc, shape = zlib.crc32(data, crc), image.shape
+                names.append(name)
+            file.flush()
+            os.fsync(file.fileno())
+        label = _Label([len(names), *shape], crc, names, skipped)
+        label_file.write_text(json.dumps(asdict(label)))
+        os.replace(pixels, folder / f"{key}.u8")
+        os.replace(label_file, folder / f"{key}.json")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        pixels.unlink(missing_ok=True)
+        label_file.unlink(missing_ok=True)
+    cached = read_cache(folder, key)
+    if cached is None:
+        raise InnflowError(f"the cache {folder / key}.u8 changed while it was written: try again")
+    return cached
+
+
+def stop_if_too_many(skipped: Sequence[str], total: int, source: str) -> None:
+    """Stop once more than 5% of all items could not be decoded."""
+    if len(skipped) > _ALLOWED_SKIPS * total:
+        raise InnflowError(
+            f"{source}: more than {_ALLOWED_SKIPS:.0%} of {total:,} images cannot be decoded "
+            f"({name_first(skipped)}): mend or remove them"
+        )
+
+
+def name_first(skipped: Sequence[str], limit: int = 3) -> str:
+    """Return the first few of many, and how many more there are."""
+    more = f"; and {len(skipped) - limit:,} more" if len(skipped) > limit else ""
+    return "; ".join(skipped[:limit]) + more
+
+
+def _unwritable(folder: Path, error: OSError) -> InnflowError:
+    return InnflowError(
+        f"cannot write the cache {folder}: {error.strerror or error}; "
+        "free some space there or set data.cache_dir"
+    )
+
+
+def _checksum(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc

@@ -1,0 +1,201 @@
+"""Drawn cats, and drawn things that are not cats, as image files to train on without a download."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from joblib import Parallel, cpu_count, delayed
+
+from innflow.data.base import check_choice, check_whole
+from innflow.data.image.cache import (Cached, cache_key)
+from innflow.data.image.drawing.draw import (SUBJECTS, draw_file)
+from innflow.data.image.images import (DEFAULT_CACHE, Images)
+from innflow.errors import InnflowError
+from innflow.system.progress import track
+
+_DRAWING = 1
+"""Version of the drawings: a change of the sketches that moves a pixel adds one."""
+
+_FEW = 200
+
+
+class SimCats(Images):
+    """Drawn cat faces to train on; drawn dogs, beach balls and flowers as outliers.
+
+    Any of these kinds may be trained on; the others are outliers.
+    All have backgrounds of one distribution, so that the subject alone makes the difference. They
+    are drawn once, as image files in a folder of the cache, and read as any other images.
+
+    Args:
+        size: Height and width in pixels of x.
+        channels: 3 for colour, 1 for grey.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training images that becomes the set "monitor".
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
+        cache_dir: Where the drawings and the decoded images are kept.
+        workers: Processes that read ahead.
+        seed: Of the splits.
+        n_train: Number of images to train on, of each inlier kind.
+        n_val: Number of images to test on, of each inlier kind.
+        n_outliers: Number of images of each other kind.
+        draw_size: Height and width in pixels of the drawings.
+        draw_seed: Of the drawings; they stay the same while `seed` changes.
+        inliers: Kinds to train on, from cat, dog, beachball and flower.
+        labels: Whether the sets of inliers carry the kind of each image.
+    """
+
+    drawn = True
+
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 3,
+        batch_size: int = 64,
+        holdout: float = 0.05,
+        augment: Sequence[str] | Mapping[str, float] | None = None,
+        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+        workers: int = 0,
+        seed: int = 0,
+        n_train: int = 1500,
+        n_val: int = 200,
+        n_outliers: int = 100,
+        draw_size: int = 64,
+        draw_seed: int = 0,
+        inliers: Sequence[str] = ("cat",),
+        labels: bool = False,
+    ) -> None:
+        chosen = {check_choice("inliers", kind, tuple(SUBJECTS)) for kind in inliers}
+        if not chosen:
+            raise InnflowError(f"data.inliers is empty: choose from {', '.join(SUBJECTS)}")
+        self.counts = {}
+        for subject in SUBJECTS:
+            if subject in chosen:
+                self.counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
+                self.counts[f"val/{subject}"] = check_whole("n_val", n_val, 1)
+        outliers = [f"val/{subject}" for subject in SUBJECTS if subject not in chosen]
+        self.counts |= dict.fromkeys(outliers, check_whole("n_outliers", n_outliers, 1))
+        self.draw_size = check_whole("draw_size", draw_size, 8)
+        self.draw_seed = check_whole("draw_seed", draw_seed, 0)
+        name = f"simcats-{cache_key(_DRAWING, self.counts, draw_size, draw_seed)}"
+        super().__init__(
+            root=Path(cache_dir).expanduser() / name,
+            size=size,
+            channels=channels,
+            batch_size=batch_size,
+            holdout=holdout,
+            augment=augment,
+            cache_dir=cache_dir,
+            workers=workers,
+            seed=seed,
+            inliers=sorted(chosen),
+            labels=labels,
+        )
+        if labels:
+            # Known before anything is drawn.
+            places = [(split, kind) for split, kind in (key.split("/") for key in self.counts)]
+            self._classes = self._name_classes(places, "val")
+
+    def open_cache(self, verify: bool) -> Cached:
+        """Draw the images unless they are there, and open them."""
+        root = Path(self.root)
+        if not root.exists():
+            draw_folder(root, self.counts, self.draw_size, self.draw_seed)
+        return super().open_cache(verify)
+
+
+def draw_folder(
+    root: Path, counts: Mapping[str, int], size: int, seed: int, jobs: int | None = None
+) -> None:
+    """Draw images into `root`, which appears only when all of them are there.
+
+    Args:
+        root: Folder to make.
+        counts: Number of images by folder below the root; its last name says what to draw.
+        size: Height and width in pixels.
+        seed: Each image has its own, so they do not depend on the number of processes.
+        jobs: Processes; all cores by default, or one if there is little to draw.
+    """
+    unfinished = root.with_name(f"{root.name}.{uuid4().hex[:8]}.tmp")
+    subjects = list(SUBJECTS)
+    tasks = []
+    try:
+        for split, (folder, count) in enumerate(counts.items()):
+            (unfinished / folder).mkdir(parents=True)
+            subject = folder.rpartition("/")[2]
+            for i in range(count):
+                seeds = [seed, split, subjects.index(subject), i]
+                tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
+        jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
+        # joblib, and not concurrent.futures: its processes neither fork a program that has threads
+        # nor import the user's script again.
+        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
+        done = pool(delayed(draw_file)(*task) for task in tasks)
+        for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
+            pass
+        try:
+            os.rename(unfinished, root)
+        except OSError:
+            if not root.exists():  # otherwise another process drew the same, and was first
+                raise
+    except OSError as error:
+        raise InnflowError(
+            f"cannot draw into {root.parent}: {error.strerror or error}; "
+            "free some space there or set data.cache_dir"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def cats(
+    root: str | os.PathLike[str] | None = None,
+    size: int = 32,
+    channels: int = 3,
+    batch_size: int = 64,
+    holdout: float = 0.05,
+    inliers: Sequence[str] | None = None,
+    augment: Sequence[str] | Mapping[str, float] | None = None,
+    cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+    workers: int = 0,
+    seed: int = 0,
+    labels: bool = False,
+    general: str | os.PathLike[str] | None = None,
+) -> Images:
+    """Return the photographs below `root`, or drawn cats if it is None; `.drawn` tells which.
+
+    With labels, `inliers` chooses among drawings too: `[cat, dog]` draws both to train on.
+    """
+    if root is not None:
+        return Images(
+            root,
+            size,
+            channels,
+            batch_size,
+            holdout,
+            inliers,
+            augment,
+            cache_dir,
+            workers,
+            seed,
+            labels,
+            general,
+        )
+    if general is not None:
+        raise InnflowError("data.general goes with photographs: set data.root too")
+    if inliers is not None and not labels:
+        raise InnflowError("data.inliers chooses among photographs: set data.root too")
+    return SimCats(
+        size,
+        channels,
+        batch_size,
+        holdout,
+        augment,
+        cache_dir,
+        workers,
+        seed,
+        inliers=inliers or ("cat",),
+        labels=labels,
+    )

@@ -1,0 +1,178 @@
+"""Image files of a local folder or of `s3://bucket/prefix`, listed and read the same way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from innflow.data.image.decode import SUFFIXES
+from innflow.errors import InnflowError
+
+# A wrong endpoint should be reported in seconds; the defaults of botocore retry for minutes.
+_S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
+_RETRIES = 8
+"""Tries of s3fs, half a minute in all, once a server has answered: one that is lost may return."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image file: its path below the root, its size in bytes, and a stamp of its version."""
+
+    path: str
+    size: int
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The image files below a root, sorted by path, and how to read one.
+
+    Attributes:
+        root: As a full path or URL.
+        remote: Whether reading waits for a network.
+        entries: Every image file that is not hidden, at any depth.
+        read: Path below the root -> bytes; FileNotFoundError and PermissionError concern that
+            file alone, InnflowError concerns the whole root.
+    """
+
+    root: str
+    remote: bool
+    entries: list[Entry]
+    read: Callable[[str], bytes]
+
+
+def open_storage(root: str | os.PathLike[str]) -> Storage:
+    """List the images below a folder or a URL, or one single image file.
+
+    Raises:
+        InnflowError: There is no such place, it cannot be reached or read, or holds no image.
+    """
+    storage = _open_remote(str(root)) if "://" in str(root) else _open_local(Path(root))
+    if not storage.entries:
+        raise InnflowError(
+            f"{storage.root} holds no images: expected files such as .jpg or .png "
+            "in it or in its subfolders"
+        )
+    return storage
+
+
+def _is_image(path: str) -> bool:
+    pure = PurePosixPath(path)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in pure.parts)
+    return not hidden and pure.suffix.lower() in SUFFIXES
+
+
+def _open_local(root: Path) -> Storage:
+    root = root.expanduser().absolute()
+    try:
+        if root.is_file():
+            if not _is_image(root.name):
+                raise InnflowError(f"{root} is a file, and by its name no image: give a folder")
+            paths, root = [root.name], root.parent
+        elif root.is_dir():
+            paths = sorted(filter(_is_image, _walk(root)))
+        else:
+            raise InnflowError(f"{root} does not exist: give the folder that holds the images")
+        stats = [(path, (root / path).stat()) for path in paths]
+    except OSError as error:
+        raise InnflowError(
+            f"cannot read {error.filename or root}: {error.strerror}; check its permissions"
+        ) from error
+    entries = [Entry(path, stat.st_size, str(stat.st_mtime_ns)) for path, stat in stats]
+    return Storage(str(root), False, entries, lambda path: (root / path).read_bytes())
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield every file below a folder as a path with forward slashes, through links too."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, _, files in os.walk(root, followlinks=True, onerror=stop):
+        below = Path(folder).relative_to(root)
+        yield from ((below / file).as_posix() for file in files)
+
+
+def connect(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, asked anew each time, and the path on it.
+
+    Raises:
+        Exception: of any kind, for `explain`.
+    """
+    scheme, _, path = url.partition("://")
+    options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
+    files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
+    if options:
+        _retry_refused()
+        files.retries = 2  # by themselves they are tried three times, which takes seconds
+    return files, path
+
+
+def wait_for(files: Any) -> None:
+    """Be patient with a file system that has answered before, where its connection is lost."""
+    if hasattr(files, "retries"):
+        files.retries = _RETRIES
+
+
+@cache
+def _retry_refused() -> None:
+    """Let s3fs try again where a server refuses connections, as it does where one breaks off."""
+    from botocore.exceptions import EndpointConnectionError
+    from s3fs.core import add_retryable_error
+
+    add_retryable_error(EndpointConnectionError)
+
+
+def _open_remote(root: str) -> Storage:
+    root = root.rstrip("/")
+    scheme = root.partition("://")[0]
+    try:
+        files, base = connect(root)
+        found = files.find(base, detail=True)
+        wait_for(files)
+    except Exception as error:
+        raise explain(root, error) from error
+
+    entries = []
+    for path, info in found.items():
+        name = path[len(base) + 1 :] or PurePosixPath(path).name
+        stamp = str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
+        if info["type"] == "file" and _is_image(name):
+            entries.append(Entry(name, info["size"], stamp))
+    single = len(found) == 1 and base in found
+    folder = str(PurePosixPath(base).parent) if single else base
+
+    def read(path: str) -> bytes:
+        try:
+            return files.cat_file(f"{folder}/{path}")
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:
+            raise explain(root, error) from error
+
+    url = f"{scheme}://{folder}"
+    return Storage(url, True, sorted(entries, key=lambda entry: entry.path), read)
+
+
+def explain(root: str, error: Exception) -> InnflowError:
+    """Turn what a remote file system raised into what, where and what to do."""
+    kind = type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        line = "the bucket does not exist: check its name and AWS_ENDPOINT_URL"
+    elif isinstance(error, PermissionError):
+        line = f"access refused ({error}): check the credentials and the bucket's policy"
+    elif "Credentials" in kind or kind == "ProfileNotFound":
+        line = f"no credentials ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    elif isinstance(error, ImportError):
+        line = f"{error}"
+    elif "Connect" in kind or "Timeout" in kind or "HTTPClient" in kind:
+        line = f"cannot reach the server ({error}): check the network and AWS_ENDPOINT_URL"
+    else:
+        line = f"cannot be read ({kind}: {error}): check the address and AWS_ENDPOINT_URL"
+    return InnflowError(" ".join(f"{root}: {line}".split()))

@@ -1,0 +1,219 @@
+"""A data module of images in sharded tars, for sets that fit neither in memory nor in a cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from itertools import chain, islice
+
+import numpy as np
+import torch
+
+from innflow.data.base import check_whole, split_holdout
+from innflow.data.image.cache import (Cached, cache_key, name_first, read_cache, stop_if_too_many, write_cache)
+from innflow.data.image.images import (DEFAULT_CACHE, ImageModule, map_threads)
+from innflow.data.image.reader import (Reading, Stream, StreamLoader)
+from innflow.data.sets import PartsSet, Role
+from innflow.data.image.shards import (SIZES, Item, Patterns, Shard, count_items, find_shards)
+from innflow.errors import InnflowError
+from innflow.system.progress import track
+
+log = logging.getLogger(__name__)
+
+
+class Shards(ImageModule):
+    """Images in shards, tars as webdataset lays them out, on disk or in a bucket.
+
+    Training batches are streamed: nothing of the training shards is kept but the first
+    `study_items` images, the set "train" that analyses look at, and what is held out of these as
+    the set "monitor". They, the set "val" and the outliers are decoded once into the cache.
+
+    Args:
+        train: Shards to train on, one pattern or several, with braces or wildcards.
+        val: Shards of the set "val".
+        outliers: Name -> shards of a set of outliers.
+        image: Extension of the images inside, such as jpg or input.png; null for any known one.
+        label: Where the class is: `cls`, or `json.FIELD`; null without labels.
+        classes: Names of the classes, in the order of their numbers; with `label` only.
+        size: Height and width in pixels: the shorter side is resized to it, the centre kept.
+        channels: 3 for colour, 1 for grey.
+        batch_size: Over all ranks together.
+        epoch_items: Items of an epoch over all ranks, of which whole batches are made; null for all
+            by the file sizes.json beside the shards.
+        study_items: Number of training items that analyses and the set "monitor" are taken from.
+        holdout: Fraction of the study items that becomes the set "monitor"; training leaves it out.
+        buffer: Image files that a worker keeps in memory, to draw one at random.
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
+        cache_dir: Where decoded images are kept.
+        workers: Processes of each rank that read and decode; each needs a shard of its own.
+        seed: Of the order and the split.
+    """
+
+    def __init__(
+        self,
+        train: Patterns,
+        val: Patterns,
+        outliers: Mapping[str, Patterns] | None = None,
+        image: str | None = None,
+        label: str | None = None,
+        classes: Sequence[str] | None = None,
+        size: int = 32,
+        channels: int = 3,
+        batch_size: int = 64,
+        epoch_items: int | None = None,
+        study_items: int = 10_000,
+        holdout: float = 0.05,
+        buffer: int = 1000,
+        augment: Sequence[str] | Mapping[str, float] | None = None,
+        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+        workers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
+        self.patterns = {"train": train, "val": val}
+        for name, patterns in (outliers or {}).items():
+            if name in ("train", "monitor", "val", "samples", ""):
+                raise InnflowError(f"data.outliers.{name}: there is a set of this name already")
+            self.patterns[name] = patterns
+        if label is not None and label != "cls" and not label.startswith("json."):
+            raise InnflowError(f"data.label={label} is not known: give cls or json.FIELD")
+        if (label is None) != (classes is None) or (classes is not None and len(classes) < 2):
+            raise InnflowError(
+                f"data.classes={classes}: with data.label give the names of two classes or more in "
+                "the order of their numbers, and null without"
+            )
+        self._classes = [str(name) for name in classes or ()]
+        self.reading = Reading(size, channels, image, label, tuple(self._classes))
+        self.epoch_items = epoch_items
+        if epoch_items is not None:
+            check_whole("epoch_items", epoch_items, 1)
+        self.study_items = check_whole("study_items", study_items, 2)
+        self.buffer = check_whole("buffer", buffer, 1)
+
+    @cached_property
+    def shards(self) -> dict[str, list[Shard]]:
+        """The shards of every set; the set "monitor" is a part of "train"."""
+        found: dict[str, list[Shard]] = {}
+        owner: dict[str, str] = {}
+        for name, patterns in self.patterns.items():
+            key = name if name in ("train", "val") else f"outliers.{name}"
+            found[name] = find_shards(patterns, key)
+            for shard in found[name]:
+                other = owner.setdefault(shard.url, key)
+                if other != key:
+                    raise InnflowError(f"data.{key}: {shard.url} is in data.{other} too")
+        return found
+
+    def prepare_data(self) -> None:
+        """Decode all that is not streamed into the cache, unless it is there."""
+        for name in self.shards:
+            self._open(name, verify=True)
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the sets, from the cache."""
+        sets: dict[str, PartsSet] = {}
+        for name in self.shards:
+            cached, labels = self._open(name, verify=False)
+            whole = {"x": cached.images}
+            if self._reading(name).label is not None:
+                named = zip(labels, cached.names, strict=True)
+                whole["label"] = torch.tensor([self.reading.number(*pair) for pair in named])
+            if name != "train":
+                role: Role = "inlier" if name == "val" else "outlier"
+                sets[name] = PartsSet(name, role, whole, cached.names)
+                continue
+            kept, held = split_holdout(
+                len(cached.names), self.holdout, self.seed, "data.train, items to study"
+            )
+            parts: list[tuple[str, Role, torch.Tensor]] = [
+                ("train", "train", kept),
+                ("monitor", "monitor", held),
+            ]
+            for part, role, rows in parts:
+                sets[part] = PartsSet(part, role, whole, [cached.names[row] for row in rows], rows)
+        return sets
+
+    def train_dataloader(self) -> StreamLoader:
+        """Return the batches of this rank, streamed from its shards."""
+        held = frozenset(self.sets()["monitor"].names)
+        total = self._count(len(held)) if self.epoch_items is None else self.epoch_items
+        batches = total // self.batch_size
+        if not batches:
+            raise InnflowError(
+                f"data.batch_size={self.batch_size} is more than the {total:,} items of an epoch: "
+                "lower it, raise data.epoch_items, or add data"
+            )
+        rank, ranks = (0, 1)
+        if self.trainer is not None:
+            rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        stream = Stream(
+            self.shards["train"],
+            self.reading,
+            self.rank_batch_size,
+            batches,
+            (rank, ranks),
+            self.workers,
+            self.buffer,
+            self.seed,
+            held,
+        )
+        return StreamLoader(stream)
+
+    def _count(self, held: int) -> int:
+        """Return the number of items that all training shards together have to train on."""
+        total = count_items(self.shards["train"])
+        if total is None:
+            raise InnflowError(
+                f"data.epoch_items is null, and there is no {SIZES} beside the shards of data.train"
+                " that says how many items they hold: give the number of items of an epoch"
+            )
+        return total - held
+
+    def _open(self, name: str, verify: bool) -> tuple[Cached, list[str | None]]:
+        """Open the cache of a set, and the label of each item as text; decode them if need be."""
+        shards = self.shards[name]
+        limit = self.study_items if name == "train" else None
+        reading = self._reading(name)
+        facts = {**asdict(reading), "classes": None}  # their names change neither pixels nor text
+        key = cache_key("shards", [asdict(shard) for shard in shards], limit, facts)
+        beside = self.cache_dir / f"{key}.labels.json"
+        cached = read_cache(self.cache_dir, key, verify) if beside.is_file() else None
+        if cached is None:
+            known: dict[str, str | None] = {}
+            found = islice(chain.from_iterable(map(reading.items, shards)), limit)
+            items = track(self._decode(found, known), f"decoding {name}", limit)
+            # How many there are shows at the end, and so does whether too many are damaged.
+            cached = write_cache(self.cache_dir, key, items, sys.maxsize, f"data.{name}")
+            labels = [known[item] for item in cached.names]
+            partial = beside.with_suffix(f".{os.getpid()}.tmp")
+            partial.write_text(json.dumps(labels))
+            os.replace(partial, beside)
+        labels = json.loads(beside.read_text())
+        if cached.skipped:
+            total = len(cached.names) + len(cached.skipped)
+            stop_if_too_many(cached.skipped, total, f"data.{name}")
+            log.warning("data.%s: skipped %s", name, name_first(cached.skipped))
+        return cached, labels
+
+    def _reading(self, name: str) -> Reading:
+        """Return how a set is read: outliers have no labels."""
+        return self.reading if name in ("train", "val") else replace(self.reading, label=None)
+
+    def _decode(
+        self, items: Iterable[Item], labels: dict[str, str | None]
+    ) -> Iterator[tuple[str, np.ndarray | str]]:
+        """Yield the names and the pixels of items, or why there are none; note their labels."""
+
+        def load(item: Item) -> tuple[Item, np.ndarray | str]:
+            return item, self.reading.pixels(item)
+
+        for item, pixels in map_threads(load, items, os.cpu_count() or 1):
+            if item.name in labels:
+                raise InnflowError(f"{item.name}: there are two of this name; rename a shard")
+            labels[item.name] = item.label
+            yield item.name, pixels

@@ -1,0 +1,225 @@
+"""Well-known image sets through torchvision, converted once to the memory-mapped cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from innflow.data.base import PartsSet, check_choice
+from innflow.data.sets import Role
+from innflow.data.image.cache import (Cached, cache_key, read_cache, write_cache)
+from innflow.data.image.decode import to_pixels
+from innflow.data.image.images import (DEFAULT_CACHE, ImageModule, map_threads)
+from innflow.errors import InnflowError
+from innflow.system.progress import track
+
+
+@dataclass(frozen=True)
+class _Known:
+    """How torchvision opens a set, the folder below the root where it looks, and the classes."""
+
+    train: Callable[..., Any]
+    test: Callable[..., Any]
+    folder: str
+    classes: Sequence[str]
+
+
+_DIGITS = [str(digit) for digit in range(10)]
+_THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+# In the order of torchvision, that numbers the breeds so.
+_BREEDS = [
+    "Abyssinian", "American Bulldog", "American Pit Bull Terrier", "Basset Hound", "Beagle",
+    "Bengal", "Birman", "Bombay", "Boxer", "British Shorthair", "Chihuahua", "Egyptian Mau",
+    "English Cocker Spaniel", "English Setter", "German Shorthaired", "Great Pyrenees",
+    "Havanese", "Japanese Chin", "Keeshond", "Leonberger", "Maine Coon", "Miniature Pinscher",
+    "Newfoundland", "Persian", "Pomeranian", "Pug", "Ragdoll", "Russian Blue", "Saint Bernard",
+    "Samoyed", "Scottish Terrier", "Shiba Inu", "Siamese", "Sphynx", "Staffordshire Bull Terrier",
+    "Wheaten Terrier", "Yorkshire Terrier",
+]  # fmt: skip
+
+_KNOWN = {
+    "mnist": _Known(
+        partial(datasets.MNIST, train=True),
+        partial(datasets.MNIST, train=False),
+        "MNIST/raw",
+        _DIGITS,
+    ),
+    "fashionmnist": _Known(
+        partial(datasets.FashionMNIST, train=True),
+        partial(datasets.FashionMNIST, train=False),
+        "FashionMNIST/raw",
+        datasets.FashionMNIST.classes,
+    ),
+    "cifar10": _Known(
+        partial(datasets.CIFAR10, train=True),
+        partial(datasets.CIFAR10, train=False),
+        "cifar-10-batches-py",
+        _THINGS,
+    ),
+    "svhn": _Known(
+        partial(datasets.SVHN, split="train"), partial(datasets.SVHN, split="test"), "", _DIGITS
+    ),
+    "celeba": _Known(
+        partial(datasets.CelebA, split="train"),
+        partial(datasets.CelebA, split="test"),
+        "celeba",
+        [],
+    ),
+    "oxfordiiitpet": _Known(
+        partial(datasets.OxfordIIITPet, split="trainval"),
+        partial(datasets.OxfordIIITPet, split="test"),
+        "oxford-iiit-pet",
+        _BREEDS,
+    ),
+}
+
+
+class Vision(ImageModule):
+    """A well-known image set: its test split is the set "val", those of others are outliers.
+
+    Args:
+        name: mnist, fashionmnist, cifar10, svhn, celeba or oxfordiiitpet.
+        root: Where torchvision keeps the files.
+        size: Height and width in pixels; images of another size are resized, the centre kept.
+        channels: 3 for colour, 1 for grey; grey sets become colour and the other way round.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the training images that becomes the set "monitor".
+        outliers: Names of the sets whose test splits are outliers.
+        download: Whether to fetch what is not there.
+        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
+        cache_dir: Where converted images are kept.
+        workers: Processes that read ahead.
+        seed: Of the split into train and monitor.
+        labels: Whether the sets of inliers carry the class of each image; celeba has none.
+        general: Folder or bucket of more general images, to tell the training images from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: str | os.PathLike[str],
+        size: int = 32,
+        channels: int = 3,
+        batch_size: int = 64,
+        holdout: float = 0.05,
+        outliers: Sequence[str] = (),
+        download: bool = True,
+        augment: Sequence[str] | Mapping[str, float] | None = None,
+        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+        workers: int = 0,
+        seed: int = 0,
+        labels: bool = False,
+        general: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(
+            size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general
+        )
+        self.title = check_choice("name", str(name).lower(), tuple(_KNOWN))
+        others = [check_choice("outliers", str(other).lower(), tuple(_KNOWN)) for other in outliers]
+        self.outliers = list(dict.fromkeys(others))
+        if self.title in self.outliers:
+            raise InnflowError(f"data.outliers: {self.title} is data.name, it cannot be an outlier")
+        if labels and not _KNOWN[self.title].classes:
+            raise InnflowError(f"data.labels=true: {self.title} has no classes")
+        self._classes = list(_KNOWN[self.title].classes) if labels else []
+        self.root = Path(root).expanduser()
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Download and convert what is not in the cache yet."""
+        for name, split in self._splits().values():
+            self._open(name, split, verify=True)
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the sets, from the cache."""
+        wholes: dict[str, dict[str, Tensor]] = {}
+        for key, (name, split) in self._splits().items():
+            cached = self._open(name, split)
+            wholes[key] = {"x": cached.images}
+            if self.classes and key in ("train", "val"):
+                wholes[key]["label"] = torch.tensor([_label(item) for item in cached.names])
+        total = len(wholes["train"]["x"])
+        kept, held = self.split_rows(
+            torch.arange(total), self.holdout, self.title, wholes["train"].get("label")
+        )
+        sets = {}
+        shares: list[tuple[str, Role, Tensor]] = [
+            ("train", "train", kept),
+            ("monitor", "monitor", held),
+        ]
+        for key, role, rows in shares:
+            names = [f"train/{row}" for row in rows.tolist()]
+            sets[key] = PartsSet(key, role, wholes["train"], names, rows)
+        for key in ("val", *self.outliers):
+            names = [f"{key}/{row}" for row in range(len(wholes[key]["x"]))]
+            kind: Role = "inlier" if key == "val" else "outlier"
+            sets[key] = PartsSet(key, kind, wholes[key], names)
+        return sets
+
+    def _splits(self) -> dict[str, tuple[str, str]]:
+        inliers = {"train": (self.title, "train"), "val": (self.title, "test")}
+        return inliers | {name: (name, "test") for name in self.outliers}
+
+    def _open(self, name: str, split: str, verify: bool = False) -> Cached:
+        root = str(self.root.absolute())
+        key = cache_key("vision, labelled", root, name, split, self.size, self.channels)
+        cached = read_cache(self.cache_dir, key, verify)
+        if cached is None:
+            images = load_torchvision(name, split, self.root, self.download)
+            title = f"converting {name} {split}"
+            items = _convert(images, self.size, self.channels, title, bool(_KNOWN[name].classes))
+            cached = write_cache(self.cache_dir, key, items, len(images), f"{name} {split}")
+        return cached
+
+
+def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
+    """Open one split, "train" or "test", of a known set.
+
+    Raises:
+        InnflowError: It is not in `root`, and may not or cannot be downloaded.
+    """
+    known = _KNOWN[name]
+    place = root / known.folder
+    try:
+        # torchvision prints what it downloads; the standard output belongs to the commands.
+        with contextlib.redirect_stdout(sys.stderr):
+            return getattr(known, split)(root=str(root), download=download)
+    except Exception as error:
+        if not download:
+            line = f"{name} is not in {place}: put its files there, or set data.download=true"
+        else:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            line = f"cannot download {name} ({reason}): put its files into {place} by hand"
+        raise InnflowError(line) from error
+
+
+def _convert(
+    images: Any, size: int, channels: int, title: str, labelled: bool
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield the pixels of every image, or why there are none, by its index and, if known, label."""
+
+    def load(index: int) -> tuple[str, np.ndarray | str]:
+        try:
+            image, label = images[index]
+            name = f"{index}/{int(label)}" if labelled else str(index)
+            return name, to_pixels(image, size, channels)
+        except (OSError, ValueError) as error:
+            return str(index), str(error)
+
+    indices = range(len(images))
+    yield from track(map_threads(load, indices, os.cpu_count() or 1), title, len(indices))
+
+
+def _label(name: str) -> int:
+    return int(name.rpartition("/")[2])

@@ -1,0 +1,1 @@
+"""Simulations of forward models as data for inverse problems."""

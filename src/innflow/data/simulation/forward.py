@@ -1,0 +1,221 @@
+"""A user's forward model, by its import path: tried once, then run on chunks of rows.
+
+Worker processes import this module, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import cached_property
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.simulation.imports import (Imported, describe, resolve)
+from innflow.data.simulation.seeding import seeded
+from innflow.errors import InnflowError
+
+ARRAYS = ("auto", "torch", "numpy")
+_SEARCH = 5.0
+"""Seconds to look for the row at which a forward model raises."""
+_NAMES = {"torch": "torch tensor", "numpy": "numpy array"}
+
+
+class Unfit(ValueError):
+    """What a forward model returns is no (B, M)."""
+
+
+class ForwardModel:
+    """A function of parameters (B, P) that returns data (B, M), called by its import path.
+
+    It pickles as its path, so that a worker process imports the module itself.
+
+    Args:
+        path: Import path of the function.
+        rows: Parameters (R, P) to try it on, R of `trial_rows(P)`.
+        array: "torch" (it is given float32 tensors), "numpy" (float64 arrays), or "auto": torch,
+            then NumPy; the other way round where it calls NumPy and no torch, for NumPy code can
+            run on a tensor and mean another thing (a standard deviation divides by N there).
+
+    Attributes:
+        kind: What it is given, "torch" or "numpy".
+        dims: Number M of its observables.
+
+    Raises:
+        InnflowError: It cannot be imported or called, or what it returns is not (B, M).
+    """
+
+    def __init__(self, path: str, rows: Tensor, array: str = "auto") -> None:
+        self.path = path
+        self.dims = 0
+        self.kind: Literal["torch", "numpy"] = "torch"
+        if not callable(self._imported.value):
+            found = type(self._imported.value).__name__
+            raise InnflowError(f"data.forward={path}: has the type {found}, expected a function")
+        reasons: dict[str, str] = {}
+        for_numpy = _packages(self._imported.value) & {"torch", "numpy"} == {"numpy"}
+        order = ("numpy", "torch") if for_numpy else ("torch", "numpy")
+        for kind in order if array == "auto" else (array,):
+            self.kind = "torch" if kind == "torch" else "numpy"
+            try:
+                self.dims = self._tried(rows)
+                return
+            except Exception as error:
+                reasons[_NAMES[kind]] = explain(error)
+        kinds, texts = " or a ".join(reasons), list(dict.fromkeys(reasons.values()))
+        raise InnflowError(
+            f"data.forward={path}: given {len(rows) - 1} draws from the prior at once, as a "
+            f"{kinds} {(len(rows) - 1, rows.shape[1])}, it {' or '.join(texts)}"
+        )
+
+    @cached_property
+    def _imported(self) -> Imported:
+        return resolve(self.path, "data.forward")
+
+    @property
+    def module(self) -> ModuleType:
+        """The module that the import path names."""
+        return self._imported.module
+
+    @property
+    def modules(self) -> list[ModuleType]:
+        """The module of the import path and the one that the function was written in."""
+        return home_of(self._imported)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return data (B, M), float32 on the CPU, for parameters (B, P).
+
+        Raises:
+            InnflowError: The function raises, or returns something else.
+        """
+        try:
+            return torch.from_numpy(self.rows(x.detach().cpu().float().numpy()))
+        except Exception as error:
+            raise InnflowError(f"data.forward={self.path}: it {explain(error)}") from error
+
+    def rows(self, x: np.ndarray) -> np.ndarray:
+        """Return data (B, M) float32 for parameters (B, P) float32, or raise what it raises."""
+        given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # its own copy
+        y = _array(self._imported.value(given), len(x))
+        if self.dims and y.shape[1] != self.dims:
+            raise Unfit(f"returns {y.shape[1]} observables, after {self.dims} for the first rows")
+        return y
+
+    def _tried(self, rows: Tensor) -> int:
+        self.dims = 0
+        count = len(rows) - 1
+        with seeded([0], self.modules):
+            dims = self.rows(rows[:count].numpy()).shape[1]
+        if dims == count:  # as many observables as rows: it may have returned (M, B)
+            with seeded([0], self.modules):
+                self.rows(rows.numpy())
+        return dims
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_imported"}
+
+
+def explain(error: Exception) -> str:
+    """Return what a forward model did wrong, as the end of a sentence about it."""
+    return str(error) if isinstance(error, Unfit) else f"raises {describe(error)}"
+
+
+def trial_rows(dims: int) -> int:
+    """Return how many rows a forward model is tried on, plus one in reserve.
+
+    Never as many as there are parameters: `a, b = x` takes two rows for two parameters.
+    """
+    return 3 + (dims == 2)
+
+
+def home_of(imported: Imported) -> list[ModuleType]:
+    """Return the module of an import path, and that of what it names where it is another."""
+    value = imported.value
+    modules = [imported.module, sys.modules.get(_module_name(value), imported.module)]
+    return list({id(module): module for module in modules}.values())
+
+
+def _packages(function: Any) -> set[str]:
+    """Return the packages of all that a function, and the functions that it calls, refer to."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    pending = [function]
+    while pending:
+        function = pending.pop()
+        function = function if hasattr(function, "__code__") else type(function).__call__
+        if id(function) in seen or not hasattr(function, "__code__"):
+            continue
+        seen.add(id(function))
+        codes = [function.__code__]
+        codes += [inner for inner in codes[0].co_consts if isinstance(inner, CodeType)]
+        for name in {name for code in codes for name in code.co_names}:
+            value = function.__globals__.get(name)
+            home = value.__name__ if isinstance(value, ModuleType) else _module_name(value)
+            found.add(home.split(".")[0])
+            pending += [value] if isinstance(value, FunctionType) else []
+    return found
+
+
+def _module_name(value: Any) -> str:
+    return str(getattr(value, "__module__", None) or type(value).__module__)
+
+
+def _array(y: Any, count: int) -> np.ndarray:
+    """Return what a forward model returned as (B, M) float32."""
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if not hasattr(y, "shape"):
+        raise Unfit(f"returns a {type(y).__name__}, expected one array (B, M)")
+    y = np.asarray(y)
+    if y.dtype.kind not in "fiub":
+        raise Unfit(f"returns {y.dtype}, expected real numbers")
+    if y.shape[:1] != (count,) or y.ndim > 2 or not y.size:
+        raise Unfit(f"returns the shape {y.shape}, expected ({count}, M)")
+    with np.errstate(over="ignore"):  # beyond single precision counts as infinite
+        return np.ascontiguousarray(y.reshape(count, -1), dtype=np.float32)
+
+
+def run_chunk(
+    model: ForwardModel, x: np.ndarray, seed: tuple[int, ...], start: int
+) -> np.ndarray | str:
+    """Return data for a chunk of rows from the row `start` on, or what went wrong, in words."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in another order would differ in their last bits
+    try:
+        with seeded(seed, model.modules):
+            return model.rows(x)
+    except InnflowError:
+        raise
+    except Exception as error:
+        return _culprit(model, x, seed, error) or (
+            f"it {explain(error)}, at rows {start:,} to {start + len(x) - 1:,}"
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _culprit(
+    model: ForwardModel, x: np.ndarray, seed: tuple[int, ...], raised: Exception
+) -> str | None:
+    """Return what happens at the first row that fails alone as all did, if it is soon found."""
+    deadline = time.monotonic() + _SEARCH
+    for row in x:
+        if time.monotonic() > deadline:
+            return None
+        try:
+            with seeded(seed, model.modules):
+                model.rows(row[None])
+        except Exception as error:
+            if type(error) is type(raised):
+                return f"it {explain(error)}, at x = {shown(row)}"
+    return None
+
+
+def shown(row: np.ndarray) -> str:
+    """Return a vector in brackets, cut where it is long."""
+    values = ", ".join(f"{value:.7g}" for value in row[:8])
+    return f"[{values}{f', ... {len(row)} values' if len(row) > 8 else ''}]"

@@ -1,0 +1,61 @@
+"""Declared noise of data: y = f(x) + S eps, with eps standard normal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.simulation.imports import (describe, resolve)
+from innflow.errors import InnflowError
+
+Noise = float | list[float] | list[list[float]] | str
+"""A setting: one standard deviation, one an observable, a factor S, or an import path of one."""
+
+
+def noise_factor(noise: Noise | None, dims: int) -> np.ndarray | None:
+    """Return the lower-triangular factor S (M, M), float64, that a setting of the noise means.
+
+    Args:
+        noise: The setting; null, or the path of None, where there is no declared noise.
+        dims: Number of observables.
+
+    Raises:
+        InnflowError: It is no factor, of another size, or has no positive diagonal.
+    """
+    value: Any = resolve(noise, "data.noise").value if isinstance(noise, str) else noise
+    if value is None:
+        return None
+    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    where = f"data.noise={noise}"
+    try:
+        given = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InnflowError(f"{where}: not numbers ({describe(error)})") from None
+    if given.shape not in ((), (dims,), (dims, dims)):
+        raise InnflowError(
+            f"{where} has the shape {given.shape} for {dims} observables: give one standard "
+            f"deviation, {dims} of them, or a lower-triangular {dims} x {dims} factor"
+        )
+    factor = given if given.ndim == 2 else np.diag(np.broadcast_to(given, dims))
+    if not np.isfinite(factor).all() or (np.diag(factor) <= 0).any():
+        raise InnflowError(f"{where}: standard deviations must be positive and finite")
+    if np.triu(factor, 1).any():
+        raise InnflowError(
+            f"{where}: its factor is not lower triangular: give numpy.linalg.cholesky(covariance)"
+        )
+    return factor
+
+
+def draw_noise(shape: Sequence[int], seed: Sequence[int]) -> Tensor:
+    """Return standard normal noise eps, the same for the same seed."""
+    number = int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(number))
+
+
+def add_noise(y: Tensor, factor: np.ndarray, eps: Tensor) -> Tensor:
+    """Return data y (N, M) plus noise S eps, for eps (N, M) and S (M, M)."""
+    return (y.double() + eps.double() @ torch.from_numpy(factor).T).float()

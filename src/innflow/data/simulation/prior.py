@@ -1,0 +1,98 @@
+"""A user's prior, by its import path: an object that draws parameters, or what makes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from innflow.data.simulation.forward import home_of
+from innflow.data.simulation.imports import (Imported, describe, resolve)
+from innflow.data.simulation.seeding import seeded
+from innflow.errors import InnflowError
+
+
+class Prior:
+    """A prior over vectors of parameters, which pickles as its import path.
+
+    Args:
+        path: Import path of an object with `sample((n,))`, or of a function or class that makes
+            one without arguments.
+
+    Raises:
+        InnflowError: It cannot be imported or made, or what it draws is not (N, P) numbers.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.dims = self.draw(2, [0]).shape[1]
+
+    @cached_property
+    def _imported(self) -> Imported:
+        return resolve(self.path, "data.prior")
+
+    @cached_property
+    def value(self) -> Any:
+        """The object itself; a distribution of torch with its batch as the event (P,)."""
+        value = self._imported.value
+        if inspect.isclass(value) or not hasattr(value, "sample"):
+            value = self._made(value)
+        if not isinstance(value, Distribution):
+            return value
+        if not value.batch_shape and not value.event_shape:
+            value = value.expand([1])
+        return Independent(value, len(value.batch_shape)) if value.batch_shape else value
+
+    @property
+    def modules(self) -> list[ModuleType]:
+        """The module of the import path and the one that it was written in."""
+        return home_of(self._imported)
+
+    def draw(self, n: int, seed: Sequence[int]) -> Tensor:
+        """Return parameters (n, P), float32.
+
+        Raises:
+            InnflowError: The prior raises, or draws something else.
+        """
+        where = f"data.prior={self.path}"
+        value = self.value
+        try:
+            with seeded(seed, self.modules):
+                x = torch.as_tensor(value.sample((n,))).detach().cpu().float()
+        except Exception as error:
+            raise InnflowError(f"{where}: sample(({n},)) raises {describe(error)}") from error
+        if x.shape[:1] != (n,) or x.ndim > 2 or not x.numel():
+            raise InnflowError(
+                f"{where}: sample(({n},)) returns the shape {tuple(x.shape)}, expected ({n}, P)"
+            )
+        if not x.isfinite().all():
+            raise InnflowError(f"{where}: draws parameters that are NaN or infinite")
+        return x.reshape(n, -1)
+
+    def _made(self, maker: Any) -> Any:
+        where, takes = f"data.prior={self.path}", "give a distribution of torch, or the like"
+        if not callable(maker):
+            found = type(maker).__name__
+            raise InnflowError(f"{where}: a {found} has no method sample: {takes}")
+        kind = "class" if inspect.isclass(maker) else "function"
+        try:
+            with seeded([0], self.modules):  # the same one in every process
+                value = maker()
+        except Exception as error:
+            raise InnflowError(
+                f"{where}: a {kind} that raises {describe(error)} where it is called without "
+                f"arguments: {takes}"
+            ) from error
+        if not hasattr(value, "sample"):
+            found = type(value).__name__
+            raise InnflowError(f"{where}: makes a {found}, which has no method sample: {takes}")
+        return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "dims": self.dims}

@@ -1,0 +1,189 @@
+"""Many runs of a forward model, in parallel worker processes, and a cache of them on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import joblib
+import numpy as np
+import torch
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from torch import Tensor
+
+from innflow.system.npz import (DAMAGE, read_arrays)
+from innflow.data.simulation.forward import (ForwardModel, run_chunk, shown)
+from innflow.errors import InnflowError
+from innflow.system.progress import (announce, track)
+
+log = logging.getLogger(__name__)
+
+ALLOWED = 0.01
+"""Part of the simulations that may be NaN or infinite, and is then left out."""
+_FORMAT = 1
+_CHUNKS = 100
+_CHUNK = 4096
+_WORTH_WORKERS = 10.0
+"""Seconds of work left for which it pays to start worker processes, which takes some itself."""
+
+Task = tuple[np.ndarray, tuple[int, ...], int]
+
+
+def simulate(
+    model: ForwardModel,
+    x: Tensor,
+    seed: Sequence[int],
+    processes: int | None = None,
+    allowed: float = ALLOWED,
+) -> Tensor:
+    """Return data (N, M) for parameters x (N, P), the same on any number of processes.
+
+    Args:
+        model: The forward model; its own noise is drawn anew for every chunk of rows.
+        x: Parameters, float32.
+        seed: Whole numbers; each chunk adds its own.
+        processes: Workers at most; 0 or 1 for this process alone, null for all cores. None are
+            started where they would not pay.
+        allowed: Part of the rows that may come out NaN or infinite.
+
+    Raises:
+        InnflowError: The model raises, changes the shape of what it returns, dies, or gives more
+            rows than allowed that are not finite.
+    """
+    size = min(max(-(-len(x) // _CHUNKS), 1), _CHUNK)
+    starts = range(0, len(x), size)
+    rows = x.numpy()
+    tasks = [(rows[i : i + size], (*seed, number), i) for number, i in enumerate(starts)]
+    parts: list[np.ndarray] = []
+    bad: list[int] = []
+    with warnings.catch_warnings(), closing(_results(model, tasks, processes)) as results:
+        # Where it stops early, joblib speaks of tasks that were done for nothing.
+        warnings.filterwarnings("ignore", module="joblib.parallel")
+        bar = track(results, f"simulating, {size:,} at a time", total=len(tasks))
+        for y, start in zip(bar, starts, strict=True):
+            if isinstance(y, str):
+                raise InnflowError(f"data.forward={model.path}: {y}")
+            parts.append(y)
+            bad += (start + np.flatnonzero(~np.isfinite(y).all(axis=1))).tolist()
+            if len(bad) > allowed * len(x):
+                raise InnflowError(
+                    f"data.forward={model.path}: {len(bad):,} of the first {start + len(y):,} "
+                    f"simulations are not finite, {allowed:.0%} of {len(x):,} may be: mend it or "
+                    f"narrow the prior; the first is x = {shown(rows[bad[0]])}"
+                )
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _results(
+    model: ForwardModel, tasks: Sequence[Task], processes: int | None
+) -> Generator[np.ndarray | str, None, None]:
+    """Yield what `run_chunk` returns for each task, in order."""
+    start = time.monotonic()
+    first = run_chunk(model, *tasks[0])
+    left = (time.monotonic() - start) * (len(tasks) - 1)
+    yield first
+    workers = max(joblib.cpu_count() if processes is None else processes, 1)
+    if left >= _WORTH_WORKERS:  # where output goes to a file, there is no bar to tell
+        announce(
+            f"simulating {model.path}: about {left / workers:,.0f} s on {workers} "
+            f"{'processes' if workers > 1 else 'process'}"
+        )
+    if workers == 1 or left < _WORTH_WORKERS:
+        yield from (run_chunk(model, *task) for task in tasks[1:])
+        return
+    # Rows are sent whole, not as a file mapped read-only.
+    parallel = joblib.Parallel(workers, return_as="generator", max_nbytes=None)
+    try:
+        yield from parallel(joblib.delayed(run_chunk)(model, *task) for task in tasks[1:])
+    except TerminatedWorkerError:
+        raise InnflowError(
+            f"data.forward={model.path}: killed its worker process, perhaps out of memory: "
+            "lower data.processes"
+        ) from None
+    finally:  # each worker holds a few hundred megabytes, and would for minutes
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+@dataclass(frozen=True)
+class Simulations:
+    """Parameters x (N, P) and data y (N, M) without declared noise, and how many were left out."""
+
+    x: Tensor
+    y: Tensor
+    dropped: int
+
+
+def cache_key(modules: Sequence[ModuleType], *facts: Any) -> str:
+    """Return a name for all that decides simulations, the source of modules among it.
+
+    Args:
+        modules: Where the prior and the forward model come from.
+        facts: Texts, numbers and tensors.
+    """
+    digest = hashlib.sha256()
+    for module in modules:
+        file = inspect.getsourcefile(module) if getattr(module, "__file__", None) else None
+        digest.update(Path(file).read_bytes() if file else module.__name__.encode())
+    for fact in (_FORMAT, *facts):
+        whole = isinstance(fact, Tensor)
+        digest.update(fact.numpy().tobytes() if whole else json.dumps(fact).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:24]
+
+
+def read_simulations(file: Path) -> Simulations | None:
+    """Return what a cache holds, or None if it is not there or damaged."""
+    try:
+        stored = read_arrays(file)
+        x, y = (torch.from_numpy(stored[name]) for name in "xy")
+        found = Simulations(x, y, int(stored["dropped"]))
+    except FileNotFoundError:
+        return None
+    except (*DAMAGE, TypeError):  # of values that no tensor can hold
+        log.warning("the cache %s is damaged: simulating again", file)
+        return None
+    announce(f"{len(found.x):,} simulations from {file}")
+    return found
+
+
+def write_simulations(file: Path, made: Simulations) -> None:
+    """Write a cache under another name and move it into place.
+
+    Raises:
+        InnflowError: The folder cannot be written.
+    """
+    unique = file.with_name(f"{file.stem}.{uuid4().hex[:8]}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _removed(unique), unique.open("wb") as stream:
+            np.savez(stream, x=made.x.numpy(), y=made.y.numpy(), dropped=made.dropped)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.replace(unique, file)
+    except OSError as error:
+        raise InnflowError(
+            f"cannot write the cache {file.parent}: {error.strerror or error}; "
+            "free some space there or set data.cache_dir"
+        ) from error
+
+
+@contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Leave no half of a file behind."""
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

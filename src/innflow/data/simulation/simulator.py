@@ -1,0 +1,283 @@
+"""Parameters from a prior and data from a forward model, as a data module: any inverse problem."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.data.base import (
+    Batch,
+    PartsDataModule,
+    PartsSet,
+    check_choice,
+    check_whole,
+    split_holdout,
+)
+from innflow.data.sets import Role
+from innflow.data.simulation.forward import (ARRAYS, ForwardModel, trial_rows)
+from innflow.data.simulation.imports import (describe, resolve)
+from innflow.data.simulation.noise import (Noise, add_noise, draw_noise, noise_factor)
+from innflow.data.simulation.prior import Prior
+from innflow.data.simulation.seeding import seeded
+from innflow.data.simulation.simulate import (Simulations, cache_key, read_simulations, simulate, write_simulations)
+from innflow.data.simulation.support import (check_varied, given_support, support_of)
+from innflow.errors import InnflowError
+from innflow.system.progress import announce
+
+# A stream of random numbers is [seed, what for, drawn by]; no 0, for NumPy drops it at the end.
+_TRAIN, _VAL, _FRESH, _TRIAL = range(1, 5)
+_PRIOR, _MODEL, _NOISE = range(1, 4)
+_FEW = 32  # simulations that tell whether a model has noise
+
+
+class Simulator(PartsDataModule):
+    """Simulated pairs of parameters x and data y = f(x) + S eps, eps standard normal.
+
+    Its sets have the parts x (N, P), y (N, M) and, where noise is declared, eps (N, M). Training
+    batches draw their noise anew.
+
+    Args:
+        prior: Import path of an object with `sample((n,))`, such as a distribution of torch, or of
+            a function without arguments that makes one.
+        forward: Import path of a function of parameters (B, P) that returns data (B, M).
+        noise: S: a standard deviation, one for each observable, a lower-triangular factor (M, M),
+            or the import path of one; null where the forward model has noise of its own, or none.
+        reference: Import path of a function (y, n, rng, noise) that draws (n, P) from p(x | y).
+        n: Number of simulations to train on, those of the set "monitor" among them.
+        n_val: Number of simulations to test on.
+        parameters: Names of the parameters; by default PARAMETERS of the forward model's module
+            where it has as many, else x0, x1, ...
+        observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
+        support: [low, high] of each parameter, null for an open end; by default what the prior
+            says, and any real number where it says nothing.
+        batch_size: Over all ranks together.
+        holdout: Fraction of the simulations that becomes the set "monitor".
+        workers: Processes that read ahead.
+        processes: Worker processes that simulate, at most; 0 or 1 for this process alone, all
+            cores by default. None are started where they would not pay.
+        array: What the forward model is given: "torch", "numpy" or "auto", see `ForwardModel`.
+        cache_dir: Where simulations are kept; null for nowhere.
+        seed: Of the parameters, the noise and the split.
+    """
+
+    def __init__(
+        self,
+        prior: str,
+        forward: str,
+        noise: Noise | None = None,
+        reference: str | None = None,
+        n: int = 10_000,
+        n_val: int = 1_000,
+        parameters: list[str] | None = None,
+        observables: list[str] | None = None,
+        support: list[list[float | None]] | None = None,
+        batch_size: int = 128,
+        holdout: float = 0.1,
+        workers: int = 0,
+        processes: int | None = None,
+        array: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        array = check_choice("array", array, ARRAYS)
+        self._prior = Prior(prior)
+        self._trial = self._prior.draw(4, [0, _TRIAL, _PRIOR])[: trial_rows(self._prior.dims)]
+        self._model = ForwardModel(forward, self._trial, array)
+        super().__init__((self._prior.dims,), batch_size, holdout, workers, seed)
+        self.n = check_whole("n", n, 2)
+        self.n_val = check_whole("n_val", n_val, 1)
+        self.processes = None if processes is None else check_whole("processes", processes, 0)
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        self._factor = noise_factor(noise, self._model.dims)
+        self._on_device = None if self._factor is None else torch.from_numpy(self._factor).float()
+        self._reference_path = reference
+        if reference is not None and not callable(resolve(reference, "data.reference").value):
+            raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
+        module = self._model.module
+        self._columns = {
+            "x": names_of("parameters", parameters, module, self._prior.dims),
+            "y": names_of("observables", observables, module, self._model.dims),
+        }
+        if support is None:
+            self.support = support_of(self._prior.value, self._prior.dims)
+        else:
+            self.support = given_support(support, self._prior.dims)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every part, known before anything is simulated."""
+        data = (self._model.dims,)
+        noise = {} if self._factor is None else {"eps": data}
+        return {"x": self.shape, "y": data, **noise}
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Names of the parameters x and of the data y."""
+        return self._columns
+
+    @property
+    def prior(self) -> Any:
+        """The prior itself."""
+        return self._prior.value
+
+    @property
+    def noise(self) -> Tensor | None:
+        """The factor S (M, M), float32, of the declared noise."""
+        return None if self._factor is None else torch.from_numpy(self._factor).float()
+
+    @property
+    def reference(self) -> Callable[[Any, int, int], np.ndarray] | None:
+        """Draws from the exact posterior, (y (M,), n, seed) -> (n, P), or None where unknown."""
+        return None if self._reference_path is None else self._draw_reference
+
+    @property
+    def reference_path(self) -> str | None:
+        """Import path of the reference, which tells the draws of one from those of another."""
+        return self._reference_path
+
+    @cached_property
+    def deterministic(self) -> bool:
+        """Whether y is a function of x alone: no declared noise, and none seen in a few runs."""
+        if self._factor is not None:
+            return False
+        x = self._prior.draw(_FEW, [0, _TRIAL, _PRIOR])
+        once, again = (self.simulate(x, seed).nan_to_num() for seed in (0, 1))
+        return torch.equal(once, again)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return data (B, M) without declared noise for parameters (B, P), float32 on the CPU."""
+        return self._model(x)
+
+    def simulate(self, x: Tensor, seed: int) -> Tensor:
+        """Return data (B, M) with fresh noise for parameters (B, P), perhaps NaN."""
+        x = x.detach().cpu().float()
+        y = simulate(self._model, x, [seed, _FRESH, _MODEL], self.processes, allowed=1.0)
+        if self._factor is None:
+            return y
+        return add_noise(y, self._factor, draw_noise(y.shape, [seed, _FRESH, _NOISE]))
+
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the simulations, from the cache where it has them.
+
+        Raises:
+            InnflowError: The forward model fails, a parameter lies outside the support, or is the
+                same in all simulations.
+        """
+        train, val = self._parts(self.n, _TRAIN), self._parts(self.n_val, _VAL)
+        check_varied(train["x"], self._columns["x"], "all draws from the prior")
+        count = len(train["x"])
+        kept, held = split_holdout(count, self.holdout, self.seed, f"data.n={self.n}")
+        sets: list[tuple[str, Role, Batch, Tensor]] = [
+            ("train", "train", train, kept),
+            ("monitor", "monitor", train, held),
+            ("val", "inlier", val, torch.arange(len(val["x"]))),
+        ]
+        return {
+            name: PartsSet(
+                name,
+                role,
+                parts,
+                [f"{'val' if parts is val else 'train'}/{i}" for i in rows.tolist()],
+                rows,
+            )
+            for name, role, parts, rows in sets
+        }
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Draw the noise of a training batch anew, where the batch now lies."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if self._on_device is None or self.trainer is None or not self.trainer.training:
+            return batch
+        with self.drawn_together(batch):
+            fresh = torch.randn_like(batch["eps"])
+        self._on_device = self._on_device.to(fresh)
+        y = batch["y"] + (fresh - batch["eps"]) @ self._on_device.T
+        return {**batch, "y": y, "eps": fresh}
+
+    def _parts(self, n: int, stream: int) -> Batch:
+        made = self._simulations(n, stream)
+        if made.dropped:
+            announce(
+                f"{made.dropped:,} of {n:,} simulations are not finite (NaN or infinite) and are "
+                "left out"
+            )
+        self.support.check(made.x, self.columns["x"])
+        if self._factor is None:
+            return {"x": made.x, "y": made.y}
+        eps = draw_noise(made.y.shape, [self.seed, stream, _NOISE])
+        return {"x": made.x, "y": add_noise(made.y, self._factor, eps), "eps": eps}
+
+    def _simulations(self, n: int, stream: int) -> Simulations:
+        file = None if self.cache_dir is None else self.cache_dir / f"{self._key(n, stream)}.npz"
+        found = None if file is None else read_simulations(file)
+        if found is not None:
+            return found
+        x = self._prior.draw(n, [self.seed, stream, _PRIOR])
+        y = simulate(self._model, x, [self.seed, stream, _MODEL], self.processes)
+        good = y.isfinite().all(dim=1)
+        made = Simulations(x[good], y[good], n - int(good.sum()))
+        if file is not None:
+            write_simulations(file, made)
+        return made
+
+    @cached_property
+    def _behaviour(self) -> list[Tensor]:
+        """What prior and model do on a few rows, for a cache to notice what they read or import.
+
+        One that no seed makes repeatable is known by its source alone.
+        """
+        acts = (self._draw_some, self._run_some)
+        return [first for act in acts if torch.equal(first := act(), act())]
+
+    def _key(self, n: int, stream: int) -> str:
+        modules = [*self._prior.modules, *self._model.modules]
+        paths, seed = [self._prior.path, self._model.path], [self.seed, stream]
+        return cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
+
+    def _draw_some(self) -> Tensor:
+        return self._prior.draw(100, [0, _TRIAL, _PRIOR])
+
+    def _run_some(self) -> Tensor:
+        with seeded([0, _TRIAL, _MODEL], self._model.modules):
+            return self._model(self._trial)
+
+    def _draw_reference(self, y: Any, n: int, seed: int) -> np.ndarray:
+        where = f"data.reference={self._reference_path}"
+        function = resolve(str(self._reference_path), "data.reference").value
+        given = np.asarray(y, dtype=np.float64)
+        try:
+            draws = function(given, n, np.random.default_rng(seed), self._factor)
+        except InnflowError:
+            raise
+        except Exception as error:
+            raise InnflowError(f"{where}: raises {describe(error)}") from error
+        if np.shape(draws) != (n, *self.shape):
+            raise InnflowError(f"{where}: returns {np.shape(draws)}, expected {(n, *self.shape)}")
+        return np.asarray(draws)
+
+
+def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
+    """Return n names: those given, else those in a module if it has as many, else x0, x1, ...
+
+    Args:
+        key: "parameters" or "observables"; in capitals, what the module calls them.
+        given: From the config.
+        module: Of the forward model.
+        n: How many.
+    """
+    if given is not None:
+        if len(given) != n or len(set(given)) < n:
+            raise InnflowError(f"data.{key}={list(given)}: give {n} different names")
+        return list(given)
+    found = getattr(module, key.upper(), None)
+    if isinstance(found, list | tuple) and len(found) == n and len(set(map(str, found))) == n:
+        return [str(name) for name in found]
+    return [f"{'x' if key == 'parameters' else 'y'}{i}" for i in range(n)]

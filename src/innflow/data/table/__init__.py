@@ -1,0 +1,1 @@
+"""Columns of CSV, NPZ and Parquet files as data."""

@@ -1,0 +1,1 @@
+"""Builders: whole flows as lists of transforms."""

@@ -1,0 +1,127 @@
+"""Builders of image flows with one scale: masks, patches and feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from nflows.transforms.base import Transform
+
+from innflow.errors import InnflowError
+from innflow.flow.actnorm import ActNorm
+from innflow.flow.builder.image import glow_steps, image_shape, squeezed
+from innflow.flow.builder.vector import CouplingName, univariate
+from innflow.flow.coupling import MaskedCoupling, Subnet
+from innflow.flow.fused.chain import Chain
+from innflow.flow.mask import MaskName, mask_pairs
+from innflow.flow.multiscale import CouplingFlow
+from innflow.flow.network.base import for_size, need_sizes
+from innflow.flow.network.conv import ConvNet
+from innflow.flow.reshape import Patchwise, Squeeze
+from innflow.flow.univariate import Univariate
+
+
+def masked(
+    shape: Sequence[int] = (1, 28, 28),
+    masks: MaskName = "cycle",
+    depth: int = 8,
+    hidden: int = 64,
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a flow on images (C, H, W) whose masks say what is predicted from what.
+
+    ActNorm and a masked coupling, `depth` times, at full size: no squeeze, no split. A network
+    of few convolutions reads little of a far half or quadrant; an autoencoder or an MLP all of it.
+
+    Args:
+        shape: (C, H, W), any.
+        masks: `checkerboard`, `horizontal`, `vertical` or `cycle`, see `mask_pairs`.
+        depth: couplings; a round of the cycle has 4, of the others 2.
+        hidden: size of the coupling networks, their channels if they are convolutions.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network sees.
+        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+    """
+    channels, height, width = image_shape("masked flow", shape)
+    need_sizes("masked flow", depth=depth)
+    function = univariate(coupling)
+    make = for_size(partial(subnet or ConvNet, hidden=hidden), (height, width))
+    pairs = mask_pairs(masks, height, width)
+    steps: list[Transform] = []
+    for index in range(depth):
+        reads, changes = pairs[index % len(pairs)]
+        steps += [
+            ActNorm(channels),
+            MaskedCoupling(channels, reads, make, function, context, changes),
+        ]
+    return CouplingFlow(shape, [Chain(steps)], [(channels, height, width)])
+
+
+def patches(
+    shape: Sequence[int] = (3, 32, 32),
+    patch: int = 8,
+    depth: int = 8,
+    hidden: int = 64,
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a local Glow: one small flow on patches, the same for all (arXiv:2006.10848).
+
+    The log-density of an image is the sum over its patches, each squeezed once and followed by
+    `depth` steps of Glow. It cannot know what is in a picture, only what its patches look like.
+
+    Args:
+        shape: (C, H, W); H and W divisible by `patch`.
+        patch: side of a patch in pixels, even.
+        depth: couplings.
+        hidden: channels of the coupling networks.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network sees.
+        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+    """
+    channels, height, width = image_shape("patch flow", shape)
+    need_sizes("patch flow", depth=depth, patch=patch)
+    if patch % 2 or height % patch or width % patch:
+        raise InnflowError(
+            f"patch flow: {height}x{width} cannot be cut into patches of patch={patch}: "
+            "takes an even number that divides both sides"
+        )
+    inner = squeezed((channels, patch, patch))
+    make = partial(subnet or ConvNet, hidden=hidden)
+    steps = [Squeeze(), *glow_steps(inner, depth, make, univariate(coupling), context)]
+    whole = Patchwise(Chain(steps), height // patch, width // patch)
+    flow = CouplingFlow(shape, [whole], [squeezed((channels, height, width))])
+    return flow.to(memory_format=torch.channels_last)
+
+
+def maps(
+    shape: Sequence[int],
+    depth: int = 8,
+    hidden: int = 64,
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a flow on maps of features (C, H, W), as of a pretrained network (arXiv:2111.07677).
+
+    ActNorm, 1x1 convolution and channel coupling, `depth` times, at full size. The latent keeps
+    the shape of the maps, so that its squares, summed over channels, show where an image is odd.
+
+    Args:
+        shape: (C, H, W), C at least 2.
+        depth: couplings.
+        hidden: channels of the coupling networks.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network sees.
+        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+    """
+    size = image_shape("flow on maps", shape)
+    need_sizes("flow on maps", depth=depth)
+    make = partial(subnet or ConvNet, hidden=hidden)
+    steps = glow_steps(size, depth, make, univariate(coupling), context)
+    flow = CouplingFlow(shape, [Chain(steps)], [size])
+    return flow.to(memory_format=torch.channels_last)

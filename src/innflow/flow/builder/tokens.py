@@ -1,0 +1,103 @@
+"""Builder of flows on tokens: transformer couplings of patches, after Jet (arXiv:2412.15129)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import cycle, islice
+from typing import Literal
+
+from nflows.transforms.base import Transform
+
+from innflow.errors import InnflowError
+from innflow.flow.actnorm import ActNorm
+from innflow.flow.builder.image import image_shape
+from innflow.flow.builder.vector import CouplingName, univariate
+from innflow.flow.coupling import Coupling, Subnet
+from innflow.flow.fused.chain import Chain
+from innflow.flow.multiscale import CouplingFlow
+from innflow.flow.network.base import for_size, need_sizes
+from innflow.flow.network.transformer import Transformer
+from innflow.flow.permute import Permute, mixing_order
+from innflow.flow.reshape import Halves, PairTokens, Patchify, UnpairTokens, halves_order
+from innflow.flow.univariate import Univariate
+
+Split = Literal["channels", "spatial", "checkerboard", "columns", "rows"]
+ROUND: tuple[Halves, ...] = ("checkerboard", "columns", "rows")
+"""What `spatial` goes through, each twice: one half is changed, then the other."""
+
+
+def tokens(
+    shape: Sequence[int] = (3, 32, 32),
+    patch: int = 4,
+    depth: int = 16,
+    hidden: int = 128,
+    splits: Sequence[Split] = ("channels", "channels", "channels", "channels", "spatial"),
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a flow on images (C, H, W) cut into tokens, with transformers as coupling networks.
+
+    Images are cut into patches once and stay at that scale. A coupling changes half of the features
+    of every token given the other half, in a fixed random order (`channels`), or half of the tokens
+    given the others (`spatial`). Between them is no ActNorm and no learned linear layer, as in Jet
+    (arXiv:2412.15129): what either would learn, the last layer of the next coupling learns as its
+    bias. One ActNorm stands before them all, for networks begin best with features of order one.
+
+    Args:
+        shape: (C, H, W); H and W divisible by `patch`.
+        patch: side of a patch in pixels.
+        depth: couplings.
+        hidden: width of the coupling networks.
+        splits: what couplings split, in turn: `channels`, `spatial`, or one of `checkerboard`,
+            `columns` and `rows`, which `spatial` goes through.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network sees.
+        subnet: makes the coupling network; a `Transformer` by default.
+    """
+    patchify = Patchify(image_shape("tokens", shape), patch)
+    need_sizes("tokens", depth=depth)
+    features, number = patchify.features, patchify.tokens
+    _check(splits, features, number, patch)
+    function = univariate(coupling)
+    make = partial(subnet or Transformer, hidden=hidden)
+    whole, half = for_size(make, (number,)), for_size(make, (number // 2,))
+    steps: list[Transform] = [patchify, ActNorm(features)]
+    done: Counter[str] = Counter()
+    for split in islice(cycle(splits), depth):
+        times = done[split]
+        done[split] += 1
+        if split == "channels":
+            steps += [
+                Permute(mixing_order(features, times)),
+                Coupling(features, whole, function, context),
+            ]
+            continue
+        halves = ROUND[times // 2 % len(ROUND)] if split == "spatial" else split
+        order = halves_order(halves, patchify.rows, patchify.columns, flip=times % 2 == 1)
+        steps += [
+            PairTokens(order),
+            Coupling(2 * features, half, function, context),
+            UnpairTokens(order),
+        ]
+    return CouplingFlow(shape, [Chain(steps)], [(features, number)])
+
+
+def _check(splits: Sequence[str], features: int, number: int, patch: int) -> None:
+    known = ("channels", "spatial", *ROUND)
+    if not splits or any(split not in known for split in splits):
+        raise InnflowError(
+            f"tokens: splits={list(splits)}: takes one or more of {', '.join(known)}"
+        )
+    if "channels" in splits and features < 2:
+        raise InnflowError(
+            f"tokens: patch={patch} gives tokens of 1 feature, which splits=[channels] cannot "
+            "divide: takes larger patches, or splits=[spatial]"
+        )
+    if number % 2 and set(splits) != {"channels"}:
+        raise InnflowError(
+            f"tokens: patch={patch} gives {number} tokens, which spatial splits cannot divide in "
+            "half: takes another patch or size of the images, or splits=[channels]"
+        )

@@ -1,0 +1,1 @@
+"""Fast paths: the results of the plain layers in fewer operations."""

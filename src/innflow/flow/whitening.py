@@ -1,0 +1,152 @@
+"""Linear layers that are solved from data before training: Regression and Alignment."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from innflow.errors import InnflowError
+from innflow.flow.initialise import DataDependent, all_reduced
+from innflow.flow.network.base import need_context
+
+# Ridge and floor in units of the variance of a feature: collinear context has no unique slope, and
+# features that depend on each other must not be divided by next to nothing.
+RIDGE = 1e-6
+
+FLOOR = 1e-4
+
+
+class Regression(DataDependent):
+    """z = W (x - A c - b) with lower-triangular W: the residuals of x on the context, whitened.
+
+    It is the identity until `initialise` has seen data. Then A and b are the least-squares
+    regression of x on the context c and W the inverse Cholesky factor of what is left, so that a
+    linear-Gaussian posterior is exact from the start and others begin at their best linear
+    approximation. All of it is trained on, in the precision of the input: under autocast a
+    product in bfloat16 would not be invertible.
+
+    Args:
+        features: size of x, (B, features).
+        context: size of c, (B, context).
+    """
+
+    def __init__(self, features: int, context: int) -> None:
+        super().__init__()
+        if features < 1 or context < 1:
+            raise InnflowError(f"regression: features={features}, context={context}: takes >= 1")
+        self.slope = nn.Parameter(torch.zeros(features, context))
+        self.shift = nn.Parameter(torch.zeros(features))
+        self.log_diagonal = nn.Parameter(torch.zeros(features))
+        self.lower = nn.Parameter(torch.zeros(features, features))
+
+    def _factor(self) -> Tensor:
+        return self.lower.tril(-1) + self.log_diagonal.exp().diag()
+
+    @torch.no_grad()
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Solve the regression from the moments of all ranks' batches."""
+        need_context(context, self.slope.shape[1], "regression")
+        features = inputs.shape[1]
+        ones = inputs.new_ones(len(inputs), 1)
+        joined = torch.cat((inputs, cast(Tensor, context), ones), dim=1).double()
+        moments = all_reduced(joined.T @ joined)
+        count = moments[-1, -1]
+        mean = moments[-1, :-1] / count
+        covariance = moments[:-1, :-1] / count - torch.outer(mean, mean)
+        unit = covariance.diagonal().clamp(min=1e-12)
+        within = covariance[features:, features:] + (RIDGE * unit[features:]).diag()
+        slope = torch.linalg.solve(within, covariance[features:, :features]).T
+        rest = covariance[:features, :features] - slope @ covariance[features:, :features]
+        rest = (rest + rest.T) / 2 + (FLOOR * unit[:features]).diag()
+        inverse = torch.linalg.inv(torch.linalg.cholesky(rest))
+        self.slope.copy_(slope)
+        self.shift.copy_(mean[:features] - slope @ mean[features:])
+        self.log_diagonal.copy_(inverse.diagonal().log())
+        self.lower.copy_(inverse.tril(-1))
+        self.initialised.fill_(True)
+
+    def _predict(self, context: Tensor | None) -> Tensor:
+        need_context(context, self.slope.shape[1], "regression")
+        return torch.addmm(self.shift, cast(Tensor, context), self.slope.T)
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, features) and (B, context) to outputs and logabsdet (B,)."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs = (inputs - self._predict(context)) @ self._factor().T
+            return outputs, self.log_diagonal.sum().expand(len(inputs))
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo `forward`."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            solved = torch.linalg.solve_triangular(self._factor(), inputs.T, upper=False).T
+            return solved + self._predict(context), -self.log_diagonal.sum().expand(len(inputs))
+
+
+# In units of the standard deviation of y: where y does not depend linearly on anything, its rows
+# start with this much of a direction that is left over, so that the layer can be inverted.
+LEAST = 0.1
+
+FLOOR = 1e-4
+
+
+class Alignment(DataDependent):
+    """y = W x + b with a full matrix W, that begins with the first features at their targets.
+
+    It is the identity until `initialise` has seen data and targets. Then the first features are
+    the least-squares regression of the targets on the inputs, and the others, white and
+    uncorrelated with the first, are what is left: for y linear in x and eps and these Gaussian, it
+    is the solution. All of it is trained on, in the precision of the input.
+
+    Args:
+        features: size of x, (B, features).
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        if features < 1:
+            raise InnflowError(f"alignment: features={features} must be at least 1")
+        self.weight = nn.Parameter(torch.eye(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    @torch.no_grad()
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Solve the regression of targets (B, M) from the moments of all ranks' batches."""
+        if targets is None:
+            return
+        features, known = inputs.shape[1], targets.shape[1]
+        ones = inputs.new_ones(len(inputs), 1)
+        joined = torch.cat((inputs, targets, ones), dim=1).double()
+        moments = all_reduced(joined.T @ joined)
+        mean = moments[-1, :-1] / moments[-1, -1]
+        covariance = moments[:-1, :-1] / moments[-1, -1] - torch.outer(mean, mean)
+        own = covariance[:features, :features]
+        own = own + (FLOOR * own.diagonal().clamp(min=FLOOR)).diag()
+        whiten = torch.linalg.inv(torch.linalg.cholesky(own))
+        left, sizes, right = torch.linalg.svd(covariance[features:, :features] @ whiten.T)
+        floor = LEAST * covariance.diagonal()[features:].mean().sqrt()
+        fitted = left @ sizes.clamp(min=float(floor)).diag() @ right[:known]
+        weight = torch.cat((fitted, right[known:])) @ whiten
+        self.weight.copy_(weight)
+        bias = -weight @ mean[:features]
+        bias[:known] += mean[features:]
+        self.bias.copy_(bias)
+        self.initialised.fill_(True)
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, features) to outputs and logabsdet (B,)."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            logabsdet = torch.linalg.slogdet(self.weight).logabsdet
+            return torch.addmm(self.bias, inputs, self.weight.T), logabsdet.expand(len(inputs))
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo `forward`."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs = torch.linalg.solve(self.weight, (inputs - self.bias).T).T
+            logabsdet = torch.linalg.slogdet(self.weight).logabsdet
+            return outputs, -logabsdet.expand(len(inputs))

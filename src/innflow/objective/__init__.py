@@ -1,0 +1,33 @@
+"""Objectives: weighted sums of named loss terms."""
+
+from innflow.objective.base import Objective, Step, nll
+from innflow.objective.classification import CrossEntropy, information_bottleneck
+from innflow.objective.inverse import Fit, InputMMD, LatentMMD, bidirectional
+from innflow.objective.outlier import (
+    Margin,
+    Negative,
+    OtherClasses,
+    Outlier,
+    margin,
+    negative,
+    outlier_exposure,
+)
+
+__all__ = [
+    "CrossEntropy",
+    "Fit",
+    "InputMMD",
+    "LatentMMD",
+    "Margin",
+    "Negative",
+    "Objective",
+    "OtherClasses",
+    "Outlier",
+    "Step",
+    "bidirectional",
+    "information_bottleneck",
+    "margin",
+    "negative",
+    "nll",
+    "outlier_exposure",
+]

@@ -1,0 +1,1 @@
+"""Training runs: set-up, training, checkpoints, resuming, reports."""

@@ -1,0 +1,165 @@
+"""From a config or a checkpoint to an application."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from innflow.app import Application
+from innflow.app.module import FORMAT
+from innflow.config.build import build, refusals
+from innflow.config.trust import check_resolved, check_trusted
+from innflow.errors import InnflowError
+from innflow.latent.density import Latent
+from innflow.partition import Partition
+
+CHECKPOINTS = "checkpoints"
+SCORES = "scores.npz"
+"""File of a run folder in which its fitted scores stand."""
+COORDINATES = "coordinates.npz"
+"""File of a run folder with what its data module has fitted: how features became x."""
+COMPANIONS = "companions"
+"""Folder of a run in which the checkpoints of the models beside it stand."""
+
+
+def assemble(
+    config: Mapping[str, Any],
+    shapes: Mapping[str, Sequence[int]],
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Application:
+    """Build the application that a config describes.
+
+    Args:
+        config: plain dicts with the nodes app, partition, model, latent, objective, optimizer and
+            schedule, and perhaps the switches compile and reversible.
+        shapes: shape of every part that the data set gives.
+        columns: names of the features of vector parts, and of the classes under `label`.
+    """
+    partition = Partition.build(**config["partition"], shapes=shapes)
+    make_flow, make_app = build(config["model"], "model"), build(config["app"], "app")
+    with refusals("latent"):
+        latent = Latent(build(config["latent"], "latent"))
+    optimizer = build(config["optimizer"], "optimizer")
+    with refusals("optimizer"):
+        optimizer([torch.nn.Parameter(torch.zeros(1))])  # a bad value shows before training
+    with refusals("model"):
+        flow = make_flow(partition.shape, context=partition.context_features)
+    flow.reversible = bool(config.get("reversible"))
+    with refusals("app"):
+        app: Application = make_app(
+            flow=flow,
+            partition=partition,
+            latent=latent,
+            objective=build(config["objective"], "objective"),
+            optimizer=optimizer,
+            schedule=build(config["schedule"], "schedule"),
+        )
+    app.compiled = bool(config.get("compile"))
+    app.config = dict(config)
+    app.shapes = {name: list(shape) for name, shape in shapes.items()}
+    app.columns = {name: list(names) for name, names in (columns or {}).items()}
+    return app
+
+
+def find_checkpoint(run: str | Path, which: str = "best") -> Path:
+    """Return the checkpoint of a run folder, or the file that is named itself."""
+    path = Path(run)
+    if path.is_file():
+        return path
+    if which not in ("best", "last"):
+        raise InnflowError(f"run={run}: ckpt={which} is unknown: takes best or last")
+    if not path.is_dir():
+        raise InnflowError(f"run={run}: no such folder; takes the one that innflow-train printed")
+    tried = [path / CHECKPOINTS / f"{name}.ckpt" for name in dict.fromkeys((which, "last"))]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    raise InnflowError(f"run={run}: no {tried[0].relative_to(path)} there; was the run trained?")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of innflow, tensors and plain dicts only.
+
+    Raises:
+        InnflowError: if it is truncated, of another kind, or holds anything that would run code.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InnflowError(
+            f"{path}: refused, it holds more than tensors and plain dicts (or is damaged); "
+            "checkpoints of innflow never do"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
+    own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
+    if not isinstance(own, dict) or "state_dict" not in checkpoint:
+        raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
+    if own.get("format") != FORMAT:
+        raise InnflowError(
+            f"{path}: written in format {own.get('format')}, this version of innflow reads format "
+            f"{FORMAT}"
+        )
+    return checkpoint
+
+
+def load_weights(app: Application, path: Path) -> None:
+    """Give an application the weights of a checkpoint.
+
+    Raises:
+        InnflowError: if the file cannot be read, or they do not fit.
+    """
+    _take_weights(app, read_checkpoint(path), path, "this model: leave its keys as they were")
+
+
+def _take_weights(app: Application, checkpoint: Mapping[str, Any], path: Path, model: str) -> None:
+    try:
+        app.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        if len(reason) > 200:
+            reason = f"{reason[:200]} ..."
+        raise InnflowError(f"{path}: its weights do not fit {model}: {reason}") from None
+
+
+MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
+"""Nodes of a config from which an application is built."""
+
+
+def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
+    """Return the trained application of a run folder or of a checkpoint file.
+
+    Args:
+        run: a run folder, or a `.ckpt` file by itself.
+        which: `best` (by held-out training data) or `last`.
+        trust: also build classes that are not of innflow, torch or torchvision. Only for files
+            whose writer you trust: it lets them run any code.
+
+    Raises:
+        InnflowError: if there is none, it is damaged, or it asks for what it must not.
+    """
+    path = find_checkpoint(run, which)
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["innflow"].get("config", {})
+    missing = [name for name in (*MODEL, "partition") if name not in config]
+    if missing:
+        raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
+    if not trust:
+        check_resolved(config, str(path))  # also of nodes that a command may resolve later
+        check_trusted({name: config[name] for name in MODEL}, str(path))
+    own = checkpoint["innflow"]
+    app = assemble(config, own["shapes"], own.get("columns"))
+    _take_weights(app, checkpoint, path, "its own config")
+    if Path(run).is_dir():
+        for beside in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):
+            app.companions[beside.stem] = load(beside, trust=trust)
+    fitted = Path(run) / SCORES
+    if Path(run).is_dir() and fitted.is_file() and config["score"]:
+        app.scorer = build(config["score"], "score").load(fitted)
+    return app.eval()

@@ -1,0 +1,93 @@
+"""Companions: finished runs beside which a model is trained and scored, frozen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from innflow.app import Application, Unconditional
+from innflow.errors import InnflowError
+from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, read_checkpoint
+
+
+def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
+    """Load the runs that a config names, for data like the application's own.
+
+    Args:
+        sources: name -> run folder or checkpoint file; null for none of this name.
+        app: what they are to stand beside.
+
+    Raises:
+        InnflowError: naming the key, where one is missing or was trained on other data.
+    """
+    if not isinstance(sources, Mapping):
+        raise InnflowError(
+            f"companions={sources}: takes names and folders of runs, {{general: DIR}}"
+        )
+    opened = {}
+    for name, source in sources.items():
+        if source is None:
+            continue
+        if not isinstance(source, str) or not str(name).isidentifier():
+            raise InnflowError(
+                f"companions.{name}={source}: takes a name of letters and the folder of a run"
+            )
+        companion = _load(f"companions.{name}", source)
+        if not isinstance(companion, Unconditional) or not isinstance(app, Unconditional):
+            raise InnflowError(
+                f"companions.{name}={source}: only densities of x stand beside each other, its "
+                f"parameters or these depend on observed data"
+            )
+        same = companion.units.log_volume(1) == app.units.log_volume(1)
+        if companion.partition.left != app.partition.left or not same:
+            raise InnflowError(
+                f"companions.{name}={source}: is a model of {companion.partition}, not of data "
+                f"like {app.partition}"
+            )
+        opened[str(name)] = companion
+    return opened
+
+
+def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
+    """Copy the checkpoints into a run folder, so that it needs no other."""
+    folder = run_dir / COMPANIONS
+    for name, source in sources.items():
+        if source is None:
+            continue
+        folder.mkdir(exist_ok=True)
+        partial = folder / f".{name}.partial"
+        shutil.copyfile(find_checkpoint(source), partial)
+        os.replace(partial, folder / f"{name}.ckpt")
+
+
+def start_from(source: Any, app: Application) -> None:
+    """Give an application the weights of a finished run of the same model.
+
+    ActNorms keep the values that they come with.
+
+    Raises:
+        InnflowError: where there is no such run, or it is of another model.
+    """
+    if not isinstance(source, str):
+        raise InnflowError(f"init={source}: takes the folder of a run, or null")
+    try:
+        checkpoint = read_checkpoint(find_checkpoint(source))
+    except InnflowError as error:
+        raise InnflowError(f"init: {error}") from None
+    try:
+        app.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError:
+        raise InnflowError(
+            f"init={source}: its model is another one than this, {app.flow!r}; give the same "
+            "model and latent keys as that run had"
+        ) from None
+
+
+def _load(key: str, source: str) -> Application:
+    try:
+        return load(source)
+    except InnflowError as error:
+        raise InnflowError(f"{key}: {error}") from None

@@ -1,0 +1,135 @@
+"""The folder of a run: who may write to it, and what says how the run came about."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from omegaconf import OmegaConf
+
+from innflow.errors import InnflowError
+from innflow.system.atomic import write_json, write_text
+from innflow.system.secret import redact, redact_override
+from innflow.system.slurm import job_id, requeued
+
+LOCK = ".lock"
+
+PARTIAL = ".*.partial"
+"""Files that a killed process has left half-written."""
+
+PACKAGES = ("innflow", "torch", "torchvision", "pytorch-lightning", "nflows", "hydra-core", "numpy")
+
+
+@contextmanager
+def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator[Path]:
+    """Make a run folder and hold it for this process alone.
+
+    Args:
+        run_dir: the folder.
+        resume: whether it may hold a run to go on with.
+        key: under which the user gave it, for errors.
+
+    Raises:
+        InnflowError: if another process holds it, or it holds something and `resume` is not asked
+            for.
+    """
+    if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
+        resumable = ", or go on with that run by ckpt=last" if key == "run_dir" else ""
+        raise InnflowError(
+            f"{key}={run_dir}: holds files already; choose another folder{resumable}"
+        )
+    missing = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / LOCK).open("a+")
+    except OSError as error:
+        raise InnflowError(f"{key}={run_dir}: cannot be written ({error.strerror})") from None
+    with lock, _not_inherited(lock):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InnflowError(
+                f"{key}={run_dir}: another process is using it; wait for it, or choose another "
+                "folder"
+            ) from None
+        try:
+            lock.truncate(0)
+            lock.write(job_id() or "")
+            lock.flush()
+            for leftover in (*run_dir.glob(PARTIAL), *run_dir.glob(f"*/{PARTIAL}")):
+                leftover.unlink()
+            yield run_dir
+        finally:
+            # What was refused before it wrote anything leaves no folder behind.
+            if [path.name for path in run_dir.iterdir()] == [LOCK]:
+                (run_dir / LOCK).unlink()
+                for path in missing:
+                    if not any(path.iterdir()):
+                        path.rmdir()
+
+
+_held: set[IO[str]] = set()
+
+
+@contextmanager
+def _not_inherited(lock: IO[str]) -> Iterator[None]:
+    """Let a lock die with this process: a worker that it forked may live on for seconds."""
+    _held.add(lock)
+    try:
+        yield
+    finally:
+        _held.discard(lock)
+
+
+def _close_held() -> None:
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_held)
+
+
+def began_here(run_dir: Path) -> bool:
+    """Return whether this is a job that Slurm has started again, and this is the run it began."""
+    lock = run_dir / LOCK
+    return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()
+
+
+def write_origin(
+    run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
+) -> None:
+    """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
+    shown = redact(config)
+    typed = [redact_override(text) for text in overrides]
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(shown)))
+    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(typed)))
+    environment = {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "seed": config["seed"],
+        "commit": _commit(),
+    }
+    write_json(run_dir / "environment.json", environment)
+
+
+def _commit() -> str | None:
+    """Return the git commit of innflow's own source, if it is a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,12 @@
+"""What concerns the process and the machine: files, ranks, Slurm, secrets, progress."""
+
+from innflow.system.lazy import lazy_exports
+
+__all__ = ["SweepEnd"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "SweepEnd": "innflow.system.failure",
+    },
+)

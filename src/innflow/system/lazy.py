@@ -1,0 +1,23 @@
+"""Names that a package exports without importing their modules before they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module-level `__getattr__` (PEP 562) that imports exported names on first use.
+
+    Args:
+        package: name of the package, for errors.
+        homes: exported name -> module that defines it.
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return __getattr__

@@ -1,0 +1,214 @@
+"""The analyses of images, on a linear Gaussian flow and drawn pictures."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.linear import Items, image_study, images, plane_study
+from innflow.analysis import (
+    Attributes,
+    Interpolation,
+    LatentCloud,
+    Likelihood,
+    RoundTrip,
+    Samples,
+    Scores,
+    Temperature,
+    Training,
+)
+from innflow.analysis.latent.interpolation import linear, spherical
+from innflow.analysis.latent.samples import nearest
+from innflow.errors import InnflowError
+from innflow.metric import auroc, bits_per_dim
+from innflow.score import p_values
+
+
+@pytest.fixture(scope="module")
+def study():
+    return image_study()
+
+
+@pytest.fixture(scope="module")
+def scored(study):
+    return Scores(resamples=200)(study)
+
+
+ANALYSES = {
+    "likelihood": Likelihood(),
+    "scores": Scores(resamples=50),
+    "roundtrip": RoundTrip(),
+    "samples": Samples(temperatures=(0.5, 1.0), components=(4, 9999)),
+    "temperature": Temperature(temperatures=(0.0, 1.0), items=20, rows=3),
+    "latent_cloud": LatentCloud(samples=50, copies=5),
+    "interpolation": Interpolation(),
+    "attributes": Attributes(),
+    "training": Training(),
+}
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+@pytest.mark.parametrize("settings", [(3, 2), (1, 1), (3, 0)])
+def test_every_analysis_runs_without_a_warning(name, settings):
+    study = image_study(*settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        findings = ANALYSES[name](study)
+        for plot in findings.figures.values():
+            plot.figure.savefig(io.BytesIO(), format="png")
+    assert findings.title
+    assert findings.text
+    assert all(np.isfinite(value) for value in findings.metrics.values())
+    for table in findings.tables:
+        assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_likelihood_is_over_all_of_val(study):
+    metrics = Likelihood()(study).metrics
+    log_prob = study.app.log_prob(study.sets["val"].parts["x"]).numpy()
+    assert metrics["test/bpd"] == pytest.approx(bits_per_dim(log_prob, 192).mean())
+    assert metrics["test/nll"] == pytest.approx(-log_prob.mean())
+    assert metrics["test/bpd"] < metrics["bpd/dog"] < metrics["bpd/ball"]
+    # Noise costs likelihood: the bound is below the density at the centre of a concave bump.
+    assert metrics["test/bpd"] < metrics["test/bpd_noise"] < metrics["test/bpd"] + 0.1
+    assert {"train/bpd", "bpd/monitor"} < metrics.keys()
+
+
+def test_scores_csv_has_its_columns_and_all_items(study, scored):
+    items = scored.items
+    named = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
+    p = [f"{name}_p" for name in named]
+    assert list(items) == ["path", "score", "p_value", "log_prob", *named, *p, "set"]
+    assert {len(column) for column in items.values()} == {300 + 40 + 200 + 60 + 60}
+    assert items["path"][0] == study.names("train")[0]
+    sets, counts = np.unique(items["set"], return_counts=True)
+    assert dict(zip(sets, counts, strict=True))["val"] == 200
+
+
+def test_outliers_are_judged_against_the_test_half_alone(study, scored):
+    val, dog = (study.scorer(study.measure(name)) for name in ("val", "dog"))
+    exact = auroc(val["typicality"][study.test_index], dog["typicality"])
+    assert scored.metrics["ood/typicality/dog/auroc"] == exact
+    means = [scored.metrics[f"ood/likelihood/{name}/auroc"] for name in ("dog", "ball")]
+    assert scored.metrics["ood/likelihood/mean/auroc"] == pytest.approx(np.mean(means))
+    for key in ("auroc", "aupr", "fpr95"):
+        low, value, high = (
+            scored.metrics[f"ood/likelihood/dog/{key}{end}"] for end in ("_low", "", "_high")
+        )
+        assert low <= value <= high
+
+
+def test_p_values_of_the_calibration_half_leave_the_item_out(study, scored):
+    val = scored.items["set"] == "val"
+    score, p = scored.items["score"][val], scored.items["p_value"][val]
+    half, rest = study.calibration_index, study.test_index
+    np.testing.assert_array_equal(p[rest], p_values(score[half], score[rest]))
+    first = half[0]
+    np.testing.assert_allclose(p[first], p_values(score[half[1:]], score[[first]])[0])
+    assert "leave one out" in scored.text
+    for name in study.scorer.scores:
+        values, p = scored.items[name][val], scored.items[f"{name}_p"][val]
+        np.testing.assert_array_equal(p[rest], p_values(values[half], values[rest]))
+        np.testing.assert_allclose(p[first], p_values(values[half[1:]], values[[first]])[0])
+
+
+def test_p_values_calibrated_elsewhere_are_not_left_out():
+    study = image_study()
+    study.scorer.calibration["likelihood"] = study.scorer.calibration["likelihood"] + 5.0
+    findings = Scores(resamples=50)(study)
+    assert "calibrated on other items" in findings.text
+
+
+def test_a_wrong_calibration_is_called_out():
+    study = image_study()
+    study.scorer.calibration["likelihood"] = study.scorer.calibration["likelihood"] - 60.0
+    assert "BEYOND" in Scores(resamples=50)(study).text
+
+
+def test_scores_that_rank_alike_are_drawn_once(scored):
+    titles = [axis.get_title(loc="left") for axis in scored.figures["roc"].figure.axes]
+    assert titles[0] == "likelihood (and bits per dim)"
+    assert sum("bits per dim" in title for title in titles) == 1
+
+
+def test_roundtrip_reports_the_largest_error(study):
+    metrics = RoundTrip()(study).metrics
+    assert 0 < metrics["roundtrip/max_error"] < 1e-3
+    assert metrics["roundtrip/max_error_unit"] == metrics["roundtrip/max_error"] / 256
+
+
+def test_nearest_equals_brute_force():
+    items, queries = Items("train", "train", images(600, 3, 0)), images(9, 3, 5).numpy()
+    distance, index = nearest(queries, items, "test")
+    flat = items.parts["x"].numpy().reshape(600, -1).astype(float)
+    exact = np.sqrt(((queries.reshape(9, 1, -1) - flat[None]) ** 2).mean(axis=2))
+    np.testing.assert_array_equal(index, exact.argmin(axis=1))
+    np.testing.assert_allclose(distance, exact.min(axis=1), rtol=1e-4)
+
+
+def test_val_images_that_are_in_train_are_counted():
+    study = image_study()
+    study.sets["val"].parts["x"][:7] = study.sets["train"].parts["x"][50:57]
+    study._measured.clear()
+    assert "7 of them are in train" in Samples(temperatures=(1.0,))(study).text
+
+
+def test_copies_are_left_out_where_nothing_is_augmented():
+    study = image_study()
+    study.data = None
+    assert "copies" not in LatentCloud(samples=30)(study).figures
+    study.data = type("Same", (), {"augment": staticmethod(lambda x: x)})()
+    findings = LatentCloud(samples=30)(study)
+    assert "copies" not in findings.figures
+    assert "switched off" in findings.text
+
+
+def test_augmented_copies_repeat_and_leave_the_random_state_alone():
+    state = torch.random.get_rng_state()
+    texts = [LatentCloud(samples=30, copies=4)(image_study()).text for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_walks_begin_and_end_at_their_images():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 30))
+    shares = np.linspace(0, 1, 5)
+    for walk in (linear(a, b, shares), spherical(a, b, shares)):
+        np.testing.assert_allclose(walk[[0, -1]], [a, b])
+    norms = np.linalg.norm(spherical(a, b, shares), axis=1)
+    ends = np.linalg.norm(a), np.linalg.norm(b)
+    np.testing.assert_allclose(norms, np.linspace(*ends, 5))
+    np.testing.assert_allclose(spherical(a, 2 * a, shares), linear(a, 2 * a, shares))
+
+
+def test_a_walk_changes_a_linear_attribute_by_what_it_says():
+    # Brightness and warmth are linear in the pixels, and so is this flow: the ends are exact.
+    rows = {row[0]: row for row in Attributes(reach=1.5)(image_study()).tables[0].rows}
+    for name in ("brightness", "warmth"):
+        _, _, groups, start, ends = rows[name]
+        less, more = map(float, groups.split(" / "))
+        low, high = map(float, ends.split(" / "))
+        assert high - float(start) == pytest.approx(1.5 * (more - less), abs=0.5)
+        assert float(start) - low == pytest.approx(1.5 * (more - less), abs=0.5)
+
+
+def test_class_folders_are_directions(study):
+    findings = Attributes()(study)
+    assert {"brightness", "contrast", "warmth", "cat", "kitten"} == findings.figures.keys()
+
+
+@pytest.mark.parametrize("analysis", [Samples(), Temperature(), Interpolation(), Attributes()])
+def test_analyses_of_images_refuse_vectors(analysis):
+    with pytest.raises(InnflowError, match=r"needs images, the data have shape \(2,\)"):
+        analysis(plane_study())
+
+
+@pytest.mark.parametrize("name", ["likelihood", "scores", "roundtrip", "latent_cloud"])
+def test_the_others_take_vectors(name):
+    study = plane_study()
+    findings = ANALYSES[name](study)
+    assert "bpd" not in " ".join(findings.metrics)
+    assert "roundtrip" not in findings.figures

@@ -1,0 +1,110 @@
+"""One patch of every outlier is strange: the map must find it, and draw it where it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from analysis.linear import Items, LinearGaussian, plane_study
+from innflow.analysis import Study
+from innflow.analysis.ood.anomaly_map import AnomalyMap, compute_maps
+from innflow.figure.ood.anomaly_map import _overlay, plot_anomaly_maps
+
+SHAPE = (6, 8, 8)
+# Of the maps; in the pictures the same place is eight times as large.
+ROWS, COLUMNS = slice(1, 3), slice(5, 7)
+
+
+class Pictures:
+    """Grey pictures that tell their set and position by their first pixel."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, list[int]] = {}
+
+    def picture(self, name: str, index: np.ndarray) -> np.ndarray:
+        self.asked[name] = list(index)
+        return np.full((len(index), 3, 64, 64), 120, dtype=np.uint8)
+
+
+def features(n: int, seed: int) -> Tensor:
+    return torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    train = features(3000, 0)
+    strange = features(20, 3)
+    strange[:, :, ROWS, COLUMNS] += 4 * (1 + torch.arange(20)[:, None, None, None] / 20)
+    sets = {
+        "train": Items("train", "train", train),
+        "monitor": Items("monitor", "monitor", features(20, 1)),
+        "val": Items("val", "inlier", features(200, 2)),
+        "patched": Items("patched", "outlier", strange),
+    }
+    return Study(LinearGaussian(train), Pictures(), sets, None)
+
+
+def test_a_map_is_half_the_sum_of_squares_over_channels():
+    z = features(3, 0)
+    maps = compute_maps(z.flatten(1).numpy(), SHAPE)
+    assert maps.shape == (3, 8, 8)
+    np.testing.assert_allclose(maps, (z.double() ** 2).sum(dim=1) / 2, rtol=1e-6)
+    total = -0.5 * z.flatten(1).square().sum(dim=1)
+    np.testing.assert_allclose(-maps.sum(axis=(1, 2)), total, rtol=1e-5)
+
+
+def test_the_strange_patch_stands_out_where_it_is(study):
+    maps = compute_maps(study.measure("patched").latent, SHAPE)
+    inside = np.zeros((8, 8), dtype=bool)
+    inside[ROWS, COLUMNS] = True
+    assert maps[:, inside].min() > maps[:, ~inside].max()
+
+
+def test_findings_have_the_numbers_of_each_set(study):
+    findings = AnomalyMap()(study)
+    assert findings.metrics["map/val/mean"] == pytest.approx(3.0, rel=0.15)
+    patched = compute_maps(study.measure("patched").latent, SHAPE)
+    assert findings.metrics["map/patched/mean"] == pytest.approx(patched.mean())
+    assert findings.metrics["map/patched/peak"] == pytest.approx(patched.max(axis=(1, 2)).mean())
+    assert findings.metrics["map/patched/peak"] > 4 * findings.metrics["map/val/peak"]
+    (table,) = findings.tables
+    assert [row[0] for row in table.rows] == ["val", "patched"]
+    assert "1% quantile" in findings.figures["anomaly_maps"].caption
+
+
+def test_typical_inliers_and_the_strangest_outliers_are_shown(study):
+    AnomalyMap(shown=3)(study)
+    log_prob = {name: study.measure(name).log_prob for name in ("val", "patched")}
+    assert study.data.asked["patched"] == list(np.argsort(log_prob["patched"])[:3])
+    distance = np.abs(log_prob["val"] - np.median(log_prob["val"]))
+    assert set(study.data.asked["val"]) == set(np.argsort(distance)[:3])
+
+
+def test_heat_lies_over_the_patch_in_the_picture():
+    picture = np.full((3, 64, 64), 120, dtype=np.uint8)
+    heat = np.zeros((8, 8))
+    heat[ROWS, COLUMNS] = 10.0
+    drawn = _overlay(picture, heat, (0.0, 10.0)).astype(float).sum(axis=0)
+    middle = drawn[16, 48]
+    assert middle == drawn.max()
+    assert middle > drawn[48, 16] + 200
+    assert drawn[16, 16] == drawn[48, 48] == drawn.min()
+
+
+def test_one_scale_of_colours_serves_all_rows_and_is_labelled():
+    maps = [np.full((2, 4, 4), value) for value in (1.0, 2.0)]
+    images = [np.full((2, channels, 16, 16), 90, dtype=np.uint8) for channels in (1, 3)]
+    figure = plot_anomaly_maps(images, maps, ["a", "b"], (1.0, 3.0), "nats", [(2.0, "expected")])
+    _, bar = figure.axes
+    assert bar.get_ylim() == (1.0, 3.0)
+    assert bar.get_ylabel() == "nats"
+    assert [text.get_text() for text in bar.texts] == ["expected"]
+
+
+def test_other_data_are_refused(refused):
+    with refused("analysis anomaly_map", "maps of features", "data.spatial=true"):
+        AnomalyMap().check(plane_study())
+    with refused("analysis.shown=0"):
+        AnomalyMap(shown=0).check(plane_study())

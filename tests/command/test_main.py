@@ -1,0 +1,325 @@
+"""The commands as a stranger meets them: the answers to mistakes, sweeps, locks and --help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TINY_IMAGES, TINY_MOONS
+
+MOONS = "+experiment=moons"
+
+
+def debris(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def refuse(command, tmp_path):
+    """Return a check: one line with all fragments, exit code 2, and nothing half-written."""
+
+    def check(name: str, *arguments: str, says: tuple[str, ...]) -> None:
+        before = debris(Path.cwd())
+        answer = command(name, *arguments)
+        assert answer.code == 2, answer
+        lines = [line for line in answer.err.splitlines() if not line.startswith("INFO ")]
+        assert len(lines) == 1, answer.err
+        assert lines[0].startswith(f"{name}: error: ")
+        assert all(fragment in lines[0] for fragment in says), lines[0]
+        assert answer.out == ""
+        assert debris(Path.cwd()) == before
+        assert not list(tmp_path.rglob("*.tmp*"))
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        # misspelt
+        ("modl.depth=3", ("modl.depth is unknown", "did you mean model.depth?")),
+        ("data.n_vall=9", ("data.n_vall is unknown", "did you mean data.n_val?")),
+        ("+data.foo=3", ("data.foo=3 is unknown", "takes name, n, n_val")),
+        ("+epxeriment=moons", ("epxeriment is unknown", "did you mean experiment?")),
+        ("data=moon", ("moon", "moons")),
+        ("subnet=mlp", ("subnet is unknown", "did you mean subnet@model.subnet?")),
+        ("a=[1,", ("[1,",)),
+        # mistyped, or out of range
+        ("model.depth=deep", ("model.depth='deep'", "valid integer")),
+        ("model.coupling=affin", ("affin", "affine or spline")),
+        ("data.batch_size=100000", ("data.batch_size=100000", "19000 training items")),
+        ("data.holdout=2", ("data.holdout=2", "between 0 and 1")),
+        ("data.name=sun", ("data.name=sun", "moons")),
+        ("data=null", ("Config group override",)),
+        ("optimizer.lr=fast", ("optimizer.lr='fast'",)),
+        ("optimizer.lr=-1", ("optimizer", "learning rate")),
+        ("trainer.max_time=soon", ("trainer", "soon")),
+        ("trainer.max_steps=many", ("trainer.max_steps='many'",)),
+        ("seed=-1", ("seed=-1", "takes a whole number")),
+        ("name=null", ("name=None", "takes a name")),
+        ("paths.outputs=null", ("paths.outputs=None", "takes a name")),
+        ("seed=lucky", ("seed='lucky'",)),
+        ("study.train_limit=0", ("study.train_limit=0", "at least 2")),
+        ("score.headline=beauty", ("beauty", "likelihood")),
+        ("score.scores.likelihood._target_=no.Such", ("no.Such",)),
+        ("latent.z=normal", ("latent",)),
+        # a partition that does not add up
+        ("partition.right.z=5", ("x <-> z alone", "left 5 = x 2 + pad 3")),
+        ("partition.left.x=5", ("partition.left.x=5", "shape (2,)")),
+        ("partition.right.z=1.5", ("partition.right.z=1.5", "whole numbers")),
+        ("+partition.right.y=9", ("left x 2, right y 9", "nothing is left over for z")),
+        # no run there
+        ("ckpt=last", ("run_dir=DIR",)),
+        ("ckpt=last run_dir=nowhere", ("nowhere", "no such folder")),
+    ],
+)
+def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
+    refuse("innflow-train", MOONS, *arguments.split(" "), says=says)
+
+
+def test_a_table_that_is_not_there_is_answered_by_one_line(refuse):
+    refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "not there"))
+
+
+def test_an_unknown_experiment_is_answered_by_the_known_ones(refuse):
+    refuse("innflow-train", "+experiment=cat_ood", says=("cat_ood", "cats_ood", "moons"))
+
+
+@pytest.mark.parametrize(
+    ("root", "says"),
+    [
+        ("nowhere", ("nowhere", "does not exist")),
+        ("empty", ("empty", "holds no images")),
+        ("texts", ("texts", "holds no images")),
+        ("a_file", ("a_file", "is a file")),
+        ("", ("data.root is empty",)),
+        ("broken", ("broken", "more than 5%", "cannot be decoded", "1.png")),
+        ("few", ("set val", "cannot be split")),
+    ],
+)
+def test_a_folder_without_images_is_answered_by_one_line(root, says, refuse, photographs):
+    for name in ("empty", "texts", "broken/train/cat", "few/train/cat", "few/val/cat"):
+        Path(name).mkdir(parents=True)
+    Path("texts/readme.txt").write_text("no image")
+    Path("a_file").write_text("no folder")
+    for i in range(20):
+        image = (photographs / f"train/cat/{i}.png").read_bytes()
+        Path(f"broken/train/cat/{i}.png").write_bytes(image[:40] if i < 2 else image)
+        Path(f"few/train/cat/{i}.png").write_bytes(image)
+    Path("few/val/cat/0.png").write_bytes(image)
+    refuse("innflow-train", *TINY_IMAGES, f"data.root={root}", says=says)
+
+
+def test_an_unknown_option_of_the_command_line_is_refused(command):
+    answer = command("innflow-train", MOONS, "--fast")
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1] == "innflow-train: error: unrecognized arguments: --fast"
+
+
+@pytest.fixture
+def files(command, vector_run):
+    """Make what strangers hand to the other commands."""
+    trained = (vector_run / "checkpoints/best.ckpt").read_bytes()
+    Path("truncated.ckpt").write_bytes(trained[: len(trained) // 2])
+    torch.save({"state_dict": {}, "epoch": 3}, "other.ckpt")
+    torch.save(Path, "code.ckpt")
+    Path("text.ckpt").write_text("no checkpoint")
+    Path("empty").mkdir()
+    Path("points.csv").write_text("a,b\n1,2\n3,4\n")
+    Path("wide.csv").write_text("a,b,c\n1,2,3\n")
+    Path("words.csv").write_text("a,b\n1,two\n")
+    Path("no.png").write_text("no image")
+
+
+RUNS = {
+    "run=nowhere": ("nowhere", "no such folder"),
+    "run=empty": ("empty", "was the run trained?"),
+    "run=text.ckpt": ("text.ckpt", "damaged"),
+    "run=other.ckpt": ("other.ckpt", "of another kind"),
+    "run=code.ckpt": ("code.ckpt", "refused", "more than tensors"),
+    "run=3": ("run=3", "./3"),
+    "ckpt=worst": ("ckpt=worst", "best or last"),
+    "trust=perhaps": ("trust=perhaps", "true or false"),
+    "fast": ("fast", "key=value"),
+}
+
+
+@pytest.mark.parametrize("name", ["innflow-eval", "innflow-sample", "innflow-score"])
+def test_a_run_that_cannot_be_used_is_answered_by_one_line(name, refuse, files, vector_run):
+    more = ["input=points.csv"] if name == "innflow-score" else []
+    refuse(name, *more, says=("run=... is needed",))
+    refuse(name, "run=truncated.ckpt", *more, says=("truncated.ckpt", "truncated or damaged"))
+    refuse(name, f"run={vector_run}", *more, "model.depth=3", says=("model.depth is unknown",))
+    refuse(name, f"run={vector_run}", *more, "device=toaster", says=("device=toaster",))
+
+
+@pytest.mark.parametrize(("arguments", "says"), RUNS.items())
+def test_a_run_is_refused_with_its_reason(arguments, says, refuse, files, vector_run):
+    run = arguments if arguments.startswith("run=") else f"run={vector_run} {arguments}"
+    refuse("innflow-sample", *run.split(" "), says=says)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("n=0", ("n=0", "from 1")),
+        ("n=few", ("n=few",)),
+        ("n=1.5", ("n=1.5",)),
+        ("temperature=-1", ("temperature=-1", "at least 0")),
+        ("temperature=nan", ("temperature=nan",)),
+        ("seed=-1", ("seed=-1", "from 0")),
+        ("out=points.csv", ("points.csv", "cannot be written")),
+        ("out=..", ("holds files already",)),
+    ],
+)
+def test_a_sample_that_cannot_be_drawn(argument, says, refuse, files, vector_run):
+    refuse("innflow-sample", f"run={vector_run}", argument, says=says)
+
+
+def test_a_score_without_an_input(refuse, files, vector_run, image_run, photographs):
+    def check(run: Path, *arguments: str, says: tuple[str, ...]) -> None:
+        refuse("innflow-score", f"run={run}", *arguments, says=says)
+
+    check(vector_run, says=("input=... is needed",))
+    check(vector_run, "input=none.csv", says=("none.csv", "not there"))
+    check(vector_run, "input=wide.csv", says=("(1, 3)", "takes (batch, 2)"))
+    check(vector_run, "input=words.csv", says=("words.csv, line 2", "'two'"))
+    check(vector_run, f"input={photographs}", says=(str(photographs), ".csv"))
+    check(vector_run, "input=points.csv", "out=none/x.csv", says=("out=none/x.csv",))
+    check(vector_run, "input=points.csv", "out=empty", says=("out=empty",))
+    check(vector_run / "checkpoints/best.ckpt", "input=points.csv", says=("no fitted scores",))
+    check(image_run, "input=nowhere", says=("nowhere does not exist",))
+    check(image_run, "input=empty", says=("holds no images",))
+    check(image_run, "input=no.png", says=("no.png", "cannot be decoded"))
+    check(image_run, "input=points.csv", says=("points.csv", "no image"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("data=eight", ("eight",)),
+        ("data=simcats", ("(3, 32, 32)", "trained on (2,)")),
+        ("data.n_val=none", ("data.n_val='none'",)),
+        ("data.n_val=2", ("set val", "cannot be split")),
+        ("data.size=4", ("data.size",)),
+        ("trainer.max_steps=3", ("trainer.max_steps is unknown here",)),
+        ("study=3", ("study is unknown here",)),
+        ("seed=-1", ("seed=-1",)),
+    ],
+)
+def test_an_evaluation_that_cannot_be_made(arguments, says, refuse, files, vector_run):
+    refuse("innflow-eval", f"run={vector_run}", "out=there", arguments, says=says)
+
+
+def test_a_run_folder_that_holds_a_run_is_left_alone(refuse, vector_run):
+    before = debris(vector_run)
+    refuse("innflow-train", MOONS, f"run_dir={vector_run}", says=("holds files already",))
+    assert debris(vector_run) == before
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from innflow.run.folder import claim
+with claim(Path("held")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_folder_in_use_by_another_process(refuse):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLD], **pipes) as holder:
+        assert holder.stdout.readline() == "held\n"
+        refuse("innflow-train", MOONS, "run_dir=held", says=("held", "another process is using it"))
+        holder.stdin.close()
+    assert not Path("held").exists()
+
+
+def test_the_last_line_on_stdout_is_the_run_folder(tmp_path):
+    """In a process of its own, from an empty folder."""
+    command = [sys.executable, "-c", "from innflow.command.main import train; train()"]
+    command += [*TINY_MOONS, "analysis=none"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    run_dir = Path(lines[-1])
+    assert run_dir.parent == tmp_path / "outputs/moons"
+    assert (run_dir / "report.html").is_file()
+    assert any(line.startswith("time/train_seconds ") for line in lines)
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_a_run_folder_that_was_chosen(command):
+    answer = command("innflow-train", *TINY_MOONS, "run_dir=mine/first", "analysis=none")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] == str(Path("mine/first").absolute())
+    assert debris(Path.cwd())[:2] == ["mine", "mine/first"]
+
+
+def test_a_sweep_gives_each_job_its_folder(command):
+    answer = command("innflow-train", "-m", *TINY_MOONS, "seed=1,2", "analysis=none")
+    assert answer.code == 0, answer.err
+    folders = [Path(line) for line in answer.out.splitlines() if line.startswith("/")]
+    assert [folder.name for folder in folders] == ["0", "1"]
+    assert all((folder / "metrics.json").is_file() for folder in folders)
+
+
+def test_a_failing_job_of_a_sweep_leaves_the_other(command):
+    depths = "model.depth=0,1"
+    answer = command("innflow-train", "-m", *TINY_MOONS, depths, "analysis=none")
+    assert answer.code == 2
+    job, last = answer.err.splitlines()
+    assert job.startswith("innflow-train: job 0: ")
+    assert "depth=0" in job
+    assert last.startswith("innflow-train: error: ")
+    assert "depth=0" in last
+    folders = [Path(line) for line in answer.out.splitlines() if line.startswith("/")]
+    assert [folder.name for folder in folders] == ["1"]
+    assert (folders[0] / "checkpoints/last.ckpt").is_file()
+
+
+HELP = """
+import sys
+from innflow import cli
+try:
+    cli.train()
+except SystemExit as exit:
+    assert not exit.code
+assert "torch" not in sys.modules
+"""
+
+
+def test_help_answers_without_torch():
+    command = [sys.executable, "-c", HELP, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for word in ("innflow-train +experiment=cats_ood", "model: glow"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("name", ["innflow-eval", "innflow-sample", "innflow-score"])
+def test_help_of_the_others_shows_every_key(name, command):
+    answer = command(name, "--help")
+    assert answer.code == 0
+    assert answer.err == ""
+    for word in (name, "run=DIR", "run: ???", "device: auto"):
+        assert word in answer.out
+
+
+def test_a_config_is_shown_without_a_run(command):
+    answer = command("innflow-train", MOONS, "--cfg", "job")
+    assert answer.code == 0
+    assert "name: moons" in answer.out
+    assert debris(Path.cwd()) == []
+
+
+def test_a_key_that_only_the_user_can_know_is_asked_for(command):
+    answer = command("innflow-train", "+experiment=simulator", "data.prior=mymodule.prior")
+    assert answer.code == 2
+    assert answer.err == (
+        "innflow-train: error: data.forward=... is needed; --cfg job shows every key\n"
+    )

@@ -1,0 +1,200 @@
+"""Buckets, on a real server on loopback."""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+
+import boto3
+import pytest
+from aws import lead_to, serving
+import torch
+from moto.server import ThreadedMotoServer
+
+from innflow.data.image.images import (Images, read_images)
+from innflow.data.image.shards import (find_shards, read_items)
+from innflow.data.image.storage import open_storage
+from innflow.errors import InnflowError
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(server, tree, monkeypatch):
+    """The tree of images as s3://pictures/some/prefix."""
+    lead_to(server, monkeypatch)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="pictures")
+    for path in tree.rglob("*.*"):
+        if path.is_file():
+            key = f"some/prefix/{path.relative_to(tree).as_posix()}"
+            client.put_object(Bucket="pictures", Key=key, Body=path.read_bytes())
+    return client
+
+
+def test_a_bucket_reads_like_the_folder(bucket, tree, tmp_path):
+    cache = tmp_path / "cache"
+    near = Images(tree, size=10, cache_dir=cache)
+    far = Images("s3://pictures/some/prefix/", size=10, cache_dir=cache)
+    far.prepare_data()
+    assert len(list(cache.iterdir())) == 2
+    for name, part in near.sets().items():
+        other = far.sets()[name]
+        assert (other.role, other.names) == (part.role, part.names)
+        assert torch.equal(other.parts["x"], part.parts["x"])
+
+
+def test_a_new_version_of_an_object_is_read_again(bucket, tree, tmp_path):
+    def dogs():
+        data = Images("s3://pictures/some/prefix", size=10, cache_dir=tmp_path / "cache")
+        return data.sets()["dog"].parts["x"]
+
+    before = dogs()
+    other = (tree / "val/cat/0.png").read_bytes()
+    bucket.put_object(Bucket="pictures", Key="some/prefix/val/dog/0.png", Body=other)
+    after = dogs()
+    assert torch.equal(after[1:], before[1:])
+    assert not torch.equal(after[0], before[0])
+
+
+def test_read_images_of_a_prefix_and_of_one_object(bucket, tree):
+    x, names, skipped = read_images("s3://pictures/some/prefix/val/dog", 10, 3)
+    expected, expected_names, _ = read_images(tree / "val/dog", 10, 3)
+    assert torch.equal(x, expected)
+    assert (names, skipped) == (expected_names, [])
+    x, names, _ = read_images("s3://pictures/some/prefix/val/dog/2.png", 10, 3)
+    assert torch.equal(x[0], expected[2])
+    assert names == ["2.png"]
+
+
+def check_credentials_after(server: str, requests: bytes) -> None:
+    """From so many requests on, only keys that the server has issued are let in."""
+    url, kind = f"{server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    request = urllib.request.Request(url, requests, kind, method="POST")
+    urllib.request.urlopen(request).close()
+
+
+def refused(root: str, seconds: float = 15) -> str:
+    start = time.monotonic()
+    with pytest.raises(InnflowError) as caught:
+        open_storage(root)
+    assert time.monotonic() - start < seconds
+    message = str(caught.value)
+    assert message.startswith(root)
+    assert "\n" not in message
+    return message
+
+
+def test_nothing_below_a_prefix(bucket):
+    assert "holds no images" in refused("s3://pictures/other")
+
+
+def test_no_such_bucket(bucket):
+    assert "the bucket does not exist" in refused("s3://nobucket/some")
+
+
+def test_access_refused(bucket, server):
+    check_credentials_after(server, b"0")
+    try:
+        assert "access refused" in refused("s3://pictures/some")
+    finally:
+        check_credentials_after(server, b"Infinity")
+
+
+def test_no_credentials(bucket, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert "no credentials" in refused("s3://pictures/some")
+
+
+def test_no_server(bucket, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    assert "cannot reach the server" in refused("s3://pictures/some")
+
+
+def test_a_server_lost_on_the_way(bucket, monkeypatch):
+    second = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    second.start()
+    host, port = second.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setattr("innflow.data.image.storage._RETRIES", 3)
+    storage = open_storage("s3://pictures/some/prefix")
+    assert storage.read(storage.entries[0].path)
+    second.stop()
+    tries = Tries(lambda: None)
+    with tries, pytest.raises(InnflowError, match="cannot reach the server") as caught:
+        storage.read(storage.entries[1].path)
+    assert tries.count == 3
+    assert "\n" not in str(caught.value)
+
+
+class Tries(logging.Handler):
+    """Counts how often s3fs tries again; after the second time it does something."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self.then, self.count = then, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += "Retryable error" in record.getMessage()
+        if self.count == 2:
+            self.then()
+
+    def __enter__(self) -> Tries:
+        self.logger = logging.getLogger("s3fs")
+        self.before = self.logger.level
+        self.logger.setLevel(logging.DEBUG)
+        self.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.removeHandler(self)
+        self.logger.setLevel(self.before)
+
+
+@pytest.mark.parametrize("what", ["an image", "a shard"])
+def test_a_server_that_is_lost_and_comes_back_is_waited_for(bucket, monkeypatch, what):
+    first = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    first.start()
+    host, port = first.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    if what == "a shard":
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("one.png"))
+        bucket.put_object(Bucket="pictures", Key="shard.tar", Body=content.getvalue())
+        (shard,) = find_shards("s3://pictures/shard.tar", "train")
+        read = partial(list, read_items(shard))
+    else:
+        storage = open_storage("s3://pictures/some/prefix")
+        read = partial(storage.read, storage.entries[0].path)
+    first.stop()
+    again = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
+    with Tries(again.start) as tries:
+        assert read()
+    assert tries.count >= 2
+    again.stop()
+
+
+def test_an_object_lost_on_the_way(bucket):
+    storage = open_storage("s3://pictures/some/prefix")
+    bucket.delete_object(Bucket="pictures", Key="some/prefix/val/dog/0.png")
+    with pytest.raises(FileNotFoundError):
+        storage.read("val/dog/0.png")
+
+
+def test_an_unknown_kind_of_address(bucket):
+    assert "nokind" in refused("nokind://pictures/some")

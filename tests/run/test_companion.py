@@ -1,0 +1,141 @@
+"""Runs that stand beside another: loaded, frozen, kept with it, and compared with in training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY_IMAGES, TINY_MOONS, train
+
+import innflow
+from innflow.run.checkpoint import COMPANIONS, find_checkpoint
+
+BARE = (*(key for key in TINY_IMAGES if not key.startswith("analysis.")), "analysis=none")
+
+
+@pytest.fixture(scope="module")
+def beside_run(image_run, photographs, tmp_path_factory):
+    """A run that started from another, with that one beside it and its general set in the loss."""
+    folder = tmp_path_factory.mktemp("beside")
+    general = folder / "general"
+    shutil.copytree(photographs / "train" / "cat", general / "thing")
+    train(
+        folder / "run",
+        *BARE,
+        f"data.root={photographs}",
+        f"data.cache_dir={folder / 'cache'}",
+        f"data.general={general}",
+        f"companions.general={image_run}",
+        f"init={image_run}",
+        "objective=outlier",
+    )
+    return folder / "run"
+
+
+def test_a_run_keeps_its_companions(beside_run, image_run, tmp_path):
+    copy = beside_run / COMPANIONS / "general.ckpt"
+    assert copy.read_bytes() == find_checkpoint(image_run).read_bytes()
+    moved = tmp_path / "moved"
+    shutil.copytree(beside_run, moved)
+    app = innflow.load(moved)
+    x = torch.randint(256, (3, 3, 8, 8))
+    said = app.beside(x)["general"]
+    assert torch.allclose(said.log_prob, innflow.load(image_run).log_prob(x))
+
+
+def test_companions_are_frozen_and_no_part_of_the_weights(beside_run, image_run):
+    general, original = innflow.load(beside_run).companions["general"], innflow.load(image_run)
+    for key, value in original.state_dict().items():
+        assert torch.equal(value, general.state_dict()[key])
+    checkpoint = torch.load(find_checkpoint(beside_run), weights_only=True)
+    assert set(checkpoint["state_dict"]) == set(original.state_dict())
+
+
+def test_init_starts_from_the_weights_of_the_run(image_run, photographs, tmp_path):
+    train(
+        tmp_path / "run",
+        *BARE,
+        f"data.root={photographs}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        f"init={image_run}",
+        "optimizer.lr=1e-12",
+    )
+    before, after = (
+        innflow.load(image_run).state_dict(),
+        innflow.load(tmp_path / "run").state_dict(),
+    )
+    assert all(torch.allclose(before[key].float(), after[key].float()) for key in before)
+
+
+def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
+    app = innflow.load(image_run)
+    app.companions["general"] = innflow.load(image_run)
+    noise = torch.Generator().manual_seed(0)
+    step = app.compared(app.see({"x": torch.randint(256, (3, 3, 8, 8))}, noise))
+    # The same weights and the same noise: the ratio is nothing but rounding.
+    said = step.beside["general"]()
+    assert torch.allclose(said, step.log_prob, atol=1e-3)
+    assert not said.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fragments"),
+    [
+        (("companions.general=nowhere",), ("companions.general", "nowhere")),
+        (("companions.general=3",), ("companions.general=3", "folder of a run")),
+        (("init=nowhere",), ("init", "nowhere")),
+        (("objective=outlier",), ("data.general=DIR",)),
+        (("objective=margin",), ("data.general=DIR",)),
+        (("score=ratio",), ("companions.general=DIR",)),
+        (("score=ensemble",), ("companions.NAME=DIR",)),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_written(
+    refused, photographs, tmp_path, overrides, fragments
+):
+    with refused(*fragments):
+        train(
+            tmp_path / "run",
+            *BARE,
+            f"data.root={photographs}",
+            f"data.cache_dir={tmp_path / 'cache'}",
+            *overrides,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_models_are_refused(refused, image_run, vector_run, photographs, tmp_path):
+    common = (*BARE, f"data.root={photographs}", f"data.cache_dir={tmp_path / 'cache'}")
+    with refused("init=", "is another one than this"):
+        train(tmp_path / "run", *common, f"init={image_run}", "model.hidden=9")
+    with refused("companions.general=", "not of data like"):
+        train(tmp_path / "run", *common, f"companions.general={vector_run}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_of_a_ratio_are_in_the_table(beside_run, photographs, tmp_path, command):
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    out = tmp_path / "eval"
+    answer = command(
+        *("innflow-eval", f"run={beside_run}", f"out={out}", f"data.root={photographs}", cache),
+        *("score=ratio", "analysis=ood", "analysis.scores.resamples=20", "data.general=null"),
+        *("analysis.samples=null", "analysis.latent_cloud=null", "analysis.roundtrip=null"),
+        *("analysis.interpolation=null", "analysis.training=null"),
+    )
+    assert answer.code == 0, answer.err
+    with (out / "scores.csv").open() as file:
+        table = list(csv.DictReader(file))
+    ratio = np.array([float(row["ratio"]) for row in table])
+    assert np.isfinite(ratio).all()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert 0 <= metrics["ood/ratio/dog/auroc"] <= 1
+
+
+def test_vectors_have_companions_too(vector_run, tmp_path):
+    train(tmp_path / "run", *TINY_MOONS, f"companions.general={vector_run}", "analysis=none")
+    app = innflow.load(tmp_path / "run")
+    assert app.beside(torch.zeros(2, 2))["general"].log_prob.shape == (2,)
