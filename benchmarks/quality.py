@@ -5,7 +5,7 @@
 ROOT holds train/cat/... and val/cat/...; any further key=value goes to `innflow-train`, on top of
 `+experiment=cats_glow`. normflows' Glow is the one of its own example: 3 scales of 8 steps with 64
 channels, Adamax 1e-3, batches of 64. Both see the same training images with the same augmentation,
-and the same lines evaluate both in fp32 on all images of val. Our time includes validation, from
+and the same lines evaluate both in fp32 on all images of test. Our time includes validation, from
 which the best checkpoint is chosen; theirs is the last. Only on an idle machine is it a comparison.
 """
 
@@ -124,7 +124,7 @@ def main(words: Sequence[str]) -> None:
     table = Table(
         f"Quality after {settings['minutes']} minutes: cats of {settings['size']} x "
         f"{settings['size']}",
-        f"Bits per dim of all images of val, in fp32; uniform noise is the mean of {DRAWS} draws.",
+        f"Bits per dim of all images of test, in fp32; uniform noise is the mean of {DRAWS} draws.",
         ["", "bin centres", "uniform noise", "steps", "parameters"],
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +132,7 @@ def main(words: Sequence[str]) -> None:
     data = build({**app.config["data"], "batch_size": BATCH}, "data")
     data.prepare_data()
     other, others = train_normflows(data, float(settings["minutes"]), int(settings["seed"]))
-    images = data.sets()["val"].parts["x"]
+    images = data.sets()["test"].parts["x"]
     for name, flow, log_prob, steps in (
         ("innflow", app.flow, density_of_ours(app.flow), taken),
         (NORMFLOWS, other, density_of_normflows(other), others),

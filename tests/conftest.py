@@ -106,6 +106,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     app = assemble(plain_config(), {"x": (2,)})
     keep = ModelCheckpoint(folder / "checkpoints", "best", monitor="val/nll", save_last=True)
-    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    data = Toy("moons", n=200, n_test=50, batch_size=64)
     train_quietly(app, data, max_steps=4, callbacks=[keep], enable_checkpointing=True)
     return folder

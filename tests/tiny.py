@@ -25,7 +25,7 @@ TINY_IMAGES = (
     *("analysis.scores.resamples=50", "analysis.samples.components=[2,4]"),
     *("analysis.latent_cloud.samples=20", "analysis.latent_cloud.components=4"),
 )
-TINY_MOONS = ("+experiment=moons", "+debug=fdr", "data.n=600", "data.n_val=40", "model.depth=2")
+TINY_MOONS = ("+experiment=moons", "+debug=fdr", "data.n=600", "data.n_test=40", "model.depth=2")
 TINY_VECTORS = (
     *TINY_MOONS,
     *("analysis.density2d.resolution=60", "analysis.density2d.samples=100"),
@@ -33,7 +33,7 @@ TINY_VECTORS = (
 TINY_ARM = (
     *("data=arm", "app=inverse", "partition=given_y", "latent=observed", "score=none"),
     *("analysis=none", "+debug=fdr", "model.depth=2"),
-    *("data.n=600", "data.n_val=40", "data.batch_size=64", "data.cache_dir=null"),
+    *("data.n=600", "data.n_test=40", "data.batch_size=64", "data.cache_dir=null"),
 )
 
 
@@ -46,7 +46,7 @@ def train(run_dir: Path, *overrides: str) -> dict[str, float]:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> Path:
-    """Noise of more or less contrast: 40 training cats; 16 cats, 9 dogs and 7 balls in val."""
+    """Noise of more or less contrast: 40 training cats; 16 cats, 9 dogs and 7 balls in test."""
     root = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     sets = {"train/cat": (40, 0), "val/cat": (16, 0), "val/dog": (9, 40), "val/ball": (7, 90)}

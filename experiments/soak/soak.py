@@ -51,7 +51,7 @@ EVERY = 5
 
 SMALL = ("+debug=fdr", "model.depth=1")
 VECTORS = (
-    *("+experiment=moons", *SMALL, "data.n=600", "data.n_val=40", "model.hidden=[8]"),
+    *("+experiment=moons", *SMALL, "data.n=600", "data.n_test=40", "model.hidden=[8]"),
     *("analysis.density2d.resolution=40", "analysis.density2d.samples=100"),
 )
 IMAGES = (
@@ -62,7 +62,7 @@ IMAGES = (
 )
 ARM = (
     *("data=arm", "app=inverse", "partition=given_y", "latent=observed", "score=none"),
-    *("analysis=none", *SMALL, "data.n=600", "data.n_val=40", "data.batch_size=64"),
+    *("analysis=none", *SMALL, "data.n=600", "data.n_test=40", "data.batch_size=64"),
 )
 
 

@@ -44,7 +44,7 @@ def clouds(means: Tensor, widths: Tensor, spoilt: float = 1.0, n: int = 3000) ->
     """Return a study of normal classes, by a flow whose widths are wrong by a factor."""
     generator = torch.Generator().manual_seed(0)
     sets = {}
-    for name, role in (("train", "train"), ("monitor", "monitor"), ("val", "inlier")):
+    for name, role in (("train", "train"), ("val", "val"), ("test", "inlier")):
         label = torch.randint(len(means), (n,), generator=generator)
         x = means[label] + widths[label] * torch.randn(n, 2, generator=generator)
         names = [f"{name}/{i}" for i in range(n)]
@@ -54,7 +54,7 @@ def clouds(means: Tensor, widths: Tensor, spoilt: float = 1.0, n: int = 3000) ->
 
 def ring(labels: str = "all") -> Study:
     """Return a study of the eight modes; with every mode a class the flow is exact."""
-    data = EightModes(labels=labels, n=1000, n_val=1000)
+    data = EightModes(labels=labels, n=1000, n_test=1000)
     count = len(data.classes)
     centres = torch.from_numpy(data.centres).float()
     means = torch.stack(

@@ -138,7 +138,7 @@ def gaussian_study(
 ) -> Study:
     sets = {
         "train": make_items("train", "train", 2000, 0, noise),
-        "monitor": make_items("monitor", "monitor", 100, 1, noise),
-        "val": make_items("val", "inlier", 500, 2, noise),
+        "val": make_items("val", "val", 100, 1, noise),
+        "test": make_items("test", "inlier", 500, 2, noise),
     }
     return Study(app or Gaussian(), data or Problem(), sets, None, **settings)

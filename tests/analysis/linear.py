@@ -141,8 +141,8 @@ def image_study(channels: int = 3, outliers: int = 2, **settings) -> Study:
     names = [f"train/{'cat' if i % 3 else 'kitten'}/{i}.png" for i in range(600)]
     sets = {
         "train": Items("train", "train", train, names),
-        "monitor": Items("monitor", "monitor", images(40, channels, 1)),
-        "val": Items("val", "inlier", images(200, channels, 2)),
+        "val": Items("val", "val", images(40, channels, 1)),
+        "test": Items("test", "inlier", images(200, channels, 2)),
     }
     for number, (name, contrast) in enumerate([("dog", 45.0), ("ball", 90.0)][:outliers]):
         sets[name] = Items(name, "outlier", images(60, channels, 3 + number, contrast))
@@ -157,8 +157,8 @@ def plane_study(**settings) -> Study:
     data = Gaussian2d(torch.tensor([1.0, -2.0]), torch.tensor([[1.0, 0.6], [0.6, 2.0]]))
     sets = {
         "train": Items("train", "train", data.draw(4000, 0)),
-        "monitor": Items("monitor", "monitor", data.draw(200, 1)),
-        "val": Items("val", "inlier", data.draw(2000, 2)),
+        "val": Items("val", "val", data.draw(200, 1)),
+        "test": Items("test", "inlier", data.draw(2000, 2)),
     }
     app = LinearGaussian(sets["train"].parts["x"])
     study = Study(app, data, sets, scorer(), **settings)

@@ -14,13 +14,13 @@ def study():
 
 
 def test_measure_equals_the_application_item_by_item(study):
-    measured = study.measure("val")
-    x = study.sets["val"].parts["x"]
+    measured = study.measure("test")
+    x = study.sets["test"].parts["x"]
     np.testing.assert_allclose(measured.log_prob, study.app.log_prob(x).numpy(), rtol=1e-12)
     np.testing.assert_array_equal(measured.latent, study.app.encode(x).numpy())
     np.testing.assert_array_equal(measured.data, x.numpy())
     np.testing.assert_allclose(measured.terms.sum(1), measured.log_prob, rtol=1e-12)
-    assert study.measure("val") is measured
+    assert study.measure("test") is measured
 
 
 def test_train_is_limited_to_a_fixed_choice(study):
@@ -44,16 +44,16 @@ def test_val_is_split_in_halves_by_the_seed(study):
 def test_large_latents_live_in_a_file(monkeypatch, study):
     monkeypatch.setattr("innflow.analysis.study.IN_MEMORY", 1000)
     other = image_study()
-    assert isinstance(other.measure("val").latent, np.memmap)
-    np.testing.assert_array_equal(other.measure("val").latent, study.measure("val").latent)
+    assert isinstance(other.measure("test").latent, np.memmap)
+    np.testing.assert_array_equal(other.measure("test").latent, study.measure("test").latent)
 
 
 def test_a_log_probability_that_is_not_finite_is_named():
     study = plane_study()
-    study.sets["val"].parts["x"][3] = float("nan")
+    study.sets["test"].parts["x"][3] = float("nan")
     study._measured.clear()
-    with pytest.raises(InnflowError, match=r"set val: .* 1 of 2000 items, the first is val/3"):
-        study.measure("val")
+    with pytest.raises(InnflowError, match=r"set test: .* 1 of 2000 items, the first is val/3"):
+        study.measure("test")
 
 
 def test_sampling_repeats_and_shares_noise_between_temperatures():

@@ -25,9 +25,9 @@ def study(tmp_path, rows):
 def test_curves_are_read_with_gaps_and_put_against_steps_and_minutes(tmp_path):
     findings = Training()(study(tmp_path, ROWS))
     steps, minutes = findings.figures["training"].figure.axes
-    train, monitor = steps.lines
+    train, val = steps.lines
     np.testing.assert_array_equal(train.get_xydata(), [[0, 4], [10, 3], [20, 2.5]])
-    np.testing.assert_array_equal(monitor.get_xydata(), [[10, 3.5]])
+    np.testing.assert_array_equal(val.get_xydata(), [[10, 3.5]])
     np.testing.assert_array_equal(minutes.lines[0].get_xdata(), [0, 0.5, 1])
     assert "train 4.000 to 2.500" in findings.text
 

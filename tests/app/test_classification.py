@@ -191,7 +191,7 @@ class TwoClouds(PartsDataModule):
     def load_sets(self):
         label = torch.arange(600) % 2
         x = torch.randn(600, 2) + torch.stack([6.0 * label - 3, torch.zeros(600)], dim=1)
-        rows = {"train": slice(0, 400), "monitor": slice(400, 500), "val": slice(500, 600)}
+        rows = {"train": slice(0, 400), "val": slice(400, 500), "test": slice(500, 600)}
         return {
             name: PartsSet(
                 name, "train", {"x": x[part], "label": label[part]}, [name] * len(x[part])
@@ -209,15 +209,15 @@ def test_training_separates_the_classes_and_logs_how_many_it_gets_right(fit):
         optimizer=partial(torch.optim.Adam, lr=5e-2),
     )
     data = TwoClouds((2,), batch_size=100)
-    val = data.sets()["val"].parts
-    before = app.log_prob(val["x"]).mean()
+    test = data.sets()["test"].parts
+    before = app.log_prob(test["x"]).mean()
     logged = fit(app, data, max_steps=60).callback_metrics
     assert logged["val/accuracy"] > 0.97
     assert {"train/nll", "train/cross_entropy", "train/accuracy", "val/loss"} <= set(logged)
-    right = app.classify(val["x"]).argmax(dim=1) == val["label"]
+    right = app.classify(test["x"]).argmax(dim=1) == test["label"]
     assert right.float().mean() > 0.97
     entropy = math.log(2 * math.pi * math.e) + math.log(2)  # of two far normals in the plane
-    assert app.log_prob(val["x"]).mean() > max(float(before), -entropy - 0.3)
+    assert app.log_prob(test["x"]).mean() > max(float(before), -entropy - 0.3)
 
 
 def test_the_names_of_the_classes_come_from_the_data():

@@ -77,7 +77,7 @@ def test_measured_terms_sum_to_log_prob(app):
 def test_each_scale_carries_the_volume_of_its_own_dimensions():
     app = Generation(flow.image(SHAPE, levels=2, depth=1, hidden=4))
     x = images()
-    left = app.observe({"x": x}, None)["x"]
+    left = app.preprocess({"x": x}, None)["x"]
     normal = distributions.Normal(0.0, 1.0)
     for index, (z, logabsdet) in enumerate(app.flow.terms(left)):
         share = normal.log_prob(z).sum(dim=1) + logabsdet - z.shape[1] * math.log(256)
@@ -112,7 +112,7 @@ def test_noise_of_a_seed_repeats_and_differs_from_the_bin_centre(app):
 @pytest.mark.parametrize("source", [torch.default_generator, torch.Generator()])
 def test_training_noise_fills_the_bin_and_never_leaves_it(app, source):
     x = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, *SHAPE)
-    drawn = torch.stack([app.observe({"x": x}, source)["x"] for _ in range(50)])
+    drawn = torch.stack([app.preprocess({"x": x}, source)["x"] for _ in range(50)])
     low = (x.float() / 256 - 0.5)[None]
     assert (drawn >= low).all()
     assert (drawn <= low + 1 / 256).all()
@@ -123,7 +123,7 @@ def test_training_noise_fills_the_bin_and_never_leaves_it(app, source):
 
 def test_without_a_noise_source_it_is_the_bin_centre(app):
     x = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, *SHAPE)
-    left = app.observe({"x": x}, None)["x"]
+    left = app.preprocess({"x": x}, None)["x"]
     assert left[0].unique().tolist() == [0.5 / 256 - 0.5]
     assert left[1].unique().tolist() == [255.5 / 256 - 0.5]
     assert torch.equal(app.units.restore(left), x.float())

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from innflow.app import Inverse
-from innflow.app.misspecification import Familiar
+from innflow.app.misspecification import MisspecificationTest
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
 from innflow.flow import vector
@@ -38,11 +38,11 @@ class Sum(PartsDataModule):
         eps = torch.randn(self.n, 1, generator=generator)
         parts = {"x": x, "y": x.sum(dim=1, keepdim=True) + NOISE * eps, "eps": eps}
         cut = self.n // 10
-        pieces = {"train": slice(cut, None), "monitor": slice(0, cut), "val": slice(0, cut)}
+        pieces = {"train": slice(cut, None), "val": slice(0, cut), "test": slice(0, cut)}
         return {
             name: PartsSet(
                 name,
-                {"train": "train", "monitor": "monitor", "val": "inlier"}[name],
+                {"train": "train", "val": "val", "test": "inlier"}[name],
                 {key: part[rows] for key, part in parts.items()},
                 [str(i) for i in range(len(parts["x"][rows]))],
             )
@@ -149,7 +149,7 @@ def test_the_loss_of_ml_is_the_formula():
     app = build("x_yz", sigma=0.1)
     batch = {"x": torch.randn(6, 2), "y": torch.randn(6, 1)}
     app.eval()
-    step = app.see(batch, None)
+    step = app.compute_step(batch, None)
     y, z = step.latents["y"], step.latents["z"]
     expected = (
         0.5 * z.square().sum(1)
@@ -196,7 +196,7 @@ def test_a_simulator_without_noise_gets_a_width_and_says_so(fit, capsys):
 
 
 def test_data_unlike_any_simulation_have_a_small_p_value():
-    familiar = Familiar()
+    familiar = MisspecificationTest()
     familiar.fit(torch.randn(5000, 3))
     fresh = familiar(torch.randn(4000, 3))
     # Calibrated: 5% of simulations have p <= 0.05, to within the error of 1,000 distances.

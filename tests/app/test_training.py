@@ -184,7 +184,7 @@ def test_layers_start_from_what_training_sees(fit):
             return x + 10 * torch.randn_like(x)
 
     app = Density(flow.vector(2, depth=1, hidden=(4,)), optimizer=partial(torch.optim.SGD, lr=0.0))
-    fit(app, Noisy("moons", n=2000, n_val=50, batch_size=1000), max_steps=1)
+    fit(app, Noisy("moons", n=2000, n_test=50, batch_size=1000), max_steps=1)
     first = next(module for module in app.flow.modules() if isinstance(module, ActNorm))
     x = torch.randn(4000, 2) * (100 + 0.5) ** 0.5
     assert (first(x)[0].std(dim=0) - 1).abs().max() < 0.1

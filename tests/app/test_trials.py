@@ -33,7 +33,7 @@ class Trials(PartsDataModule):
         y = x.repeat(1, TRIALS) + torch.randn(2000, 2 * TRIALS, generator=generator)
         parts = {"x": x, "y": y}
         names = [str(i) for i in range(2000)]
-        roles = {"train": "train", "monitor": "monitor", "val": "inlier"}
+        roles = {"train": "train", "val": "val", "test": "inlier"}
         return {name: PartsSet(name, role, parts, names) for name, role in roles.items()}
 
 

@@ -31,7 +31,7 @@ def train(config, fit, folder, steps=6, **options):
     keep = ModelCheckpoint(folder / "checkpoints", "best", monitor="val/nll", save_last=True)
     seen = Trajectory()
     callbacks = [keep, MovingAverage(DECAY), seen]
-    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    data = Toy("moons", n=200, n_test=50, batch_size=64)
     fit(app, data, max_steps=steps, callbacks=callbacks, enable_checkpointing=True, **options)
     return app, seen.weights
 
@@ -84,7 +84,7 @@ def test_a_resumed_run_goes_on_from_the_weights_and_the_average(config, fit, tmp
 @pytest.mark.parametrize("decay", [0.0, 0.999])
 def test_any_decay_trains(config, fit, decay):
     app = assemble(config, {"x": (2,)})
-    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    data = Toy("moons", n=200, n_test=50, batch_size=64)
     fit(app, data, max_steps=2, callbacks=[MovingAverage(decay)])
     assert all(parameter.isfinite().all() for parameter in app.parameters())
 
@@ -108,7 +108,7 @@ def test_what_a_module_learns_from_the_data_is_saved_with_the_average(config, fi
         on_train_start=lambda trainer, module: setattr(module.settling, "known", 7)
     )
     keep = ModelCheckpoint(tmp_path / "checkpoints", "best", monitor="val/nll", save_last=True)
-    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    data = Toy("moons", n=200, n_test=50, batch_size=64)
     callbacks = [keep, MovingAverage(DECAY), settle]
     fit(app, data, max_steps=4, callbacks=callbacks, enable_checkpointing=True)
     for which in ("best", "last"):

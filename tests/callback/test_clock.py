@@ -12,7 +12,7 @@ def test_it_counts_items_and_seconds(fit):
     clock = Clock()
     app = Density(flow.vector(2, depth=1, hidden=(4,)))
     started = time.monotonic()
-    data = Toy("moons", n=200, n_val=10, batch_size=32)
+    data = Toy("moons", n=200, n_test=10, batch_size=32)
     fit(app, data, max_steps=7, callbacks=[clock])
     outside = time.monotonic() - started
     metrics = clock.metrics()
@@ -30,7 +30,7 @@ def test_it_counts_on_in_a_resumed_run(fit):
     clock, again = Clock(), Clock()
     for each in (clock, again):
         app = Density(flow.vector(2, depth=1, hidden=(4,)))
-        data = Toy("moons", n=200, n_val=10, batch_size=32)
+        data = Toy("moons", n=200, n_test=10, batch_size=32)
         again.load_state_dict(clock.state_dict())
         fit(app, data, max_steps=3, callbacks=[each])
     assert again.items == 2 * clock.items

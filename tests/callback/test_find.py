@@ -35,7 +35,7 @@ def app(config):
 
 def test_the_rate_that_is_found_is_trained_with(app, fit, tmp_path, capsys):
     find, seen = FindLearningRate(num_training_steps=30), Rates()
-    data = Toy("moons", n=400, n_val=50, batch_size=64)
+    data = Toy("moons", n=400, n_test=50, batch_size=64)
     fit(app, data, max_steps=40, callbacks=[find, seen], default_root_dir=tmp_path)
     found = find.optimal_lr.suggestion()
     assert 1e-6 < found < 3e-2
@@ -47,14 +47,14 @@ def test_the_rate_that_is_found_is_trained_with(app, fit, tmp_path, capsys):
 
 
 def test_a_run_that_is_too_short_for_a_range_test_is_refused(app, fit, tmp_path, refused):
-    data = Toy("moons", n=400, n_val=50, batch_size=64)
+    data = Toy("moons", n=400, n_test=50, batch_size=64)
     with refused("extra=find_lr", "trainer.max_epochs"):
         fit(app, data, max_epochs=1, callbacks=[FindLearningRate()], default_root_dir=tmp_path)
 
 
 def test_the_batch_size_that_is_found_is_trained_with(app, fit, tmp_path, capsys):
     find, seen = FindBatchSize(init_val=8, max_val=32, steps_per_trial=1), Rates()
-    data = Toy("moons", n=400, n_val=50, batch_size=64)
+    data = Toy("moons", n=400, n_test=50, batch_size=64)
     fit(app, data, max_steps=3, callbacks=[find, seen], default_root_dir=tmp_path)
     assert seen.sizes[-3:] == [32] * 3
     assert data.batch_size == 32
@@ -62,13 +62,13 @@ def test_the_batch_size_that_is_found_is_trained_with(app, fit, tmp_path, capsys
 
 
 def test_no_batch_is_larger_than_the_training_set(app, fit, tmp_path):
-    data = Toy("moons", n=100, n_val=50, batch_size=64)
+    data = Toy("moons", n=100, n_test=50, batch_size=64)
     fit(app, data, max_steps=2, callbacks=[FindBatchSize(8, 4096, 1)], default_root_dir=tmp_path)
     assert data.batch_size == 64
 
 
 def test_a_first_batch_that_is_too_large_is_refused(app, fit, tmp_path, refused):
-    data = Toy("moons", n=100, n_val=50, batch_size=64)
+    data = Toy("moons", n=100, n_test=50, batch_size=64)
     with refused("init_val=128", "95 training items"):
         fit(app, data, max_steps=2, callbacks=[FindBatchSize(128)], default_root_dir=tmp_path)
 
@@ -82,9 +82,9 @@ def test_a_resumed_run_does_not_search_again(app, config, fit, tmp_path, capsys)
         fit(app, data, ckpt_path=ckpt_path, callbacks=[*find, seen, last], **options)
         return seen
 
-    first = train(app, Toy("moons", n=400, n_val=50, batch_size=64), 40)
+    first = train(app, Toy("moons", n=400, n_test=50, batch_size=64), 40)
     assert "found by a range test" in capsys.readouterr().out
-    data = Toy("moons", n=400, n_val=50, batch_size=64)
+    data = Toy("moons", n=400, n_test=50, batch_size=64)
     again = train(assemble(config, {"x": (2,)}), data, 43, tmp_path / "last.ckpt")
     assert capsys.readouterr().out == ""
     assert again.sizes == [32] * 3

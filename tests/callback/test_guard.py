@@ -32,7 +32,7 @@ class Faulty:
 
 @pytest.fixture
 def data() -> Toy:
-    return Toy("moons", n=200, n_val=10, batch_size=32)
+    return Toy("moons", n=200, n_test=10, batch_size=32)
 
 
 def faulty(good: int, value: float) -> Density:
@@ -99,7 +99,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(data,
 
 def test_held_out_data_that_are_not_finite_stop_the_run(data, fit, refused):
     data.setup()
-    data.sets()["monitor"].parts["x"][0] = float("nan")
+    data.sets()["val"].parts["x"][0] = float("nan")
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
     with refused("val/nll=nan", "not finite"):
         fit(app, data, max_steps=40, limit_val_batches=1.0, callbacks=[Guard()])

@@ -15,7 +15,7 @@ def rows(folder):
 
 def train(fit, folder, steps):
     app = Density(flow.vector(2, depth=1, hidden=(4,)))
-    data = Toy("moons", n=200, n_val=10, batch_size=32)
+    data = Toy("moons", n=200, n_test=10, batch_size=32)
     logger = MetricsCSV(folder)
     fit(app, data, max_steps=steps, logger=logger, log_every_n_steps=1)
 

@@ -21,7 +21,7 @@ def small() -> Density:
 
 
 def moons() -> Toy:
-    return Toy("moons", n=200, n_val=10, batch_size=38)  # five steps an epoch
+    return Toy("moons", n=200, n_test=10, batch_size=38)  # five steps an epoch
 
 
 def run(fit, folder, callback, app, data, epochs=3):

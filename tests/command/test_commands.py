@@ -55,7 +55,7 @@ def test_evaluation_on_other_data_writes_a_whole_folder(command, image_run, phot
 
 def test_evaluation_of_vectors_goes_into_the_run_by_default(command, vector_run):
     answer = command(
-        "innflow-eval", f"run={vector_run}", "analysis.density2d=null", "data.n_val=60"
+        "innflow-eval", f"run={vector_run}", "analysis.density2d=null", "data.n_test=60"
     )
     assert answer.code == 0, answer.err
     out = Path(answer.out.splitlines()[-1])

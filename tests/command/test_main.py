@@ -41,8 +41,8 @@ def refuse(command, tmp_path):
     [
         # misspelt
         ("modl.depth=3", ("modl.depth is unknown", "did you mean model.depth?")),
-        ("data.n_vall=9", ("data.n_vall is unknown", "did you mean data.n_val?")),
-        ("+data.foo=3", ("data.foo=3 is unknown", "takes name, n, n_val")),
+        ("data.n_vall=9", ("data.n_vall is unknown", "did you mean data.n_test?")),
+        ("+data.foo=3", ("data.foo=3 is unknown", "takes name, n, n_test")),
         ("+epxeriment=moons", ("epxeriment is unknown", "did you mean experiment?")),
         ("data=moon", ("moon", "moons")),
         ("subnet=mlp", ("subnet is unknown", "did you mean subnet@model.subnet?")),
@@ -97,7 +97,7 @@ def test_an_unknown_experiment_is_answered_by_the_known_ones(refuse):
         ("a_file", ("a_file", "is a file")),
         ("", ("data.root is empty",)),
         ("broken", ("broken", "more than 5%", "cannot be decoded", "1.png")),
-        ("few", ("set val", "cannot be split")),
+        ("few", ("set test", "cannot be split")),
     ],
 )
 def test_a_folder_without_images_is_answered_by_one_line(root, says, refuse, photographs):
@@ -202,8 +202,8 @@ def test_a_score_without_an_input(refuse, files, vector_run, image_run, photogra
     [
         ("data=eight", ("eight",)),
         ("data=simcats", ("(3, 32, 32)", "trained on (2,)")),
-        ("data.n_val=none", ("data.n_val='none'",)),
-        ("data.n_val=2", ("set val", "cannot be split")),
+        ("data.n_test=none", ("data.n_test='none'",)),
+        ("data.n_test=2", ("set test", "cannot be split")),
         ("data.size=4", ("data.size",)),
         ("trainer.max_steps=3", ("trainer.max_steps is unknown here",)),
         ("study=3", ("study is unknown here",)),

@@ -74,7 +74,7 @@ def noisy_run(tmp_path_factory) -> Path:
         run_dir,
         *("data=gaussian_linear", "data.noise=0.5", "app=inverse", "partition=x_eps_yz"),
         *("latent=observed", "score=none", "analysis=none", "+debug=fdr", "model.depth=2"),
-        *("data.n=300", "data.n_val=20", "data.batch_size=64", "data.cache_dir=null"),
+        *("data.n=300", "data.n_test=20", "data.batch_size=64", "data.cache_dir=null"),
     )
     return run_dir
 
@@ -339,7 +339,7 @@ def test_other_commands_name_the_one_to_use(other, command, inverse_run, observe
 
 
 def test_an_inverse_run_is_evaluated(command, inverse_run):
-    answer = command("innflow-eval", f"run={inverse_run}", "data.n_val=50", "out=tested")
+    answer = command("innflow-eval", f"run={inverse_run}", "data.n_test=50", "out=tested")
     assert answer.code == 0, answer.err
     assert Path("tested/report.html").is_file()
 

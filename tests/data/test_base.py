@@ -22,8 +22,8 @@ class Numbers(PartsDataModule):
         kept, held = split_holdout(200, 0.1, 0, "numbers")
         return {
             "train": PartsSet("train", "train", {"x": x}, names[: len(kept)], kept),
-            "monitor": PartsSet("monitor", "monitor", {"x": x}, names[: len(held)], held),
-            "val": PartsSet("val", "inlier", {"x": x}, names),
+            "val": PartsSet("val", "val", {"x": x}, names[: len(held)], held),
+            "test": PartsSet("test", "inlier", {"x": x}, names),
         }
 
     def augment(self, x: torch.Tensor) -> torch.Tensor:
@@ -36,14 +36,14 @@ class Watcher(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: dict[str, list[torch.Tensor]] = {"train": [], "val": [], "test": []}
+        self.seen: dict[str, list[torch.Tensor]] = {"train": [], "test": [], "test": []}
 
     def training_step(self, batch, index):
         self.seen["train"].append(batch["x"])
         return self.weight
 
     def validation_step(self, batch, index):
-        self.seen["val"].append(batch["x"])
+        self.seen["test"].append(batch["x"])
 
     def test_step(self, batch, index):
         self.seen["test"].append(batch["x"])
@@ -73,12 +73,12 @@ def test_a_batch_is_one_gather_of_the_rows_of_the_set():
     assert part[1]["y"] == 3
     assert len(part) == 3
     assert torch.equal(part.parts["x"], whole["x"][rows])
-    assert PartsSet("val", "inlier", whole, list("0123456789")).parts["x"] is whole["x"]
+    assert PartsSet("test", "inlier", whole, list("0123456789")).parts["x"] is whole["x"]
 
 
 def test_names_and_parts_must_agree():
     with pytest.raises(ValueError, match="3 names"):
-        PartsSet("val", "inlier", {"x": torch.zeros(4, 2)}, ["a", "b", "c"])
+        PartsSet("test", "inlier", {"x": torch.zeros(4, 2)}, ["a", "b", "c"])
 
 
 def test_the_loader_never_collates(monkeypatch):
@@ -102,7 +102,7 @@ def test_the_loader_never_collates(monkeypatch):
 def test_worker_processes_deliver_the_same_items():
     data = Numbers(workers=1)
     items = torch.cat([batch["x"] for batch in data.test_dataloader()])
-    assert torch.equal(items, data.sets()["val"].parts["x"])
+    assert torch.equal(items, data.sets()["test"].parts["x"])
     assert data.test_dataloader().persistent_workers
 
 
@@ -119,7 +119,7 @@ def test_a_look_at_a_first_batch_takes_nothing_from_the_first_epoch(workers):
     model = Starter()
     quiet_trainer().fit(model, Numbers(workers=workers))
     assert len(torch.cat(model.seen["train"]).unique()) == 176
-    assert len(torch.cat(model.seen["val"])) == 20
+    assert len(torch.cat(model.seen["test"])) == 20
 
 
 def test_batches_are_pinned_for_a_gpu_alone(monkeypatch):
@@ -143,7 +143,7 @@ def test_augments_in_training_only():
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     assert (torch.cat(model.seen["train"]) < 0).all()
-    assert (torch.cat(model.seen["val"]) > 0).all()
+    assert (torch.cat(model.seen["test"]) > 0).all()
     assert (torch.cat(model.seen["test"]) > 0).all()
 
 

@@ -22,7 +22,7 @@ from innflow.errors import InnflowError
 from data.conftest import write_noise
 from data.image.test_vision import write_cifar, write_mnist
 
-LABELLED = ("train", "monitor", "val")
+LABELLED = ("train", "val", "test")
 
 
 @pytest.fixture
@@ -69,14 +69,14 @@ def test_class_folders_are_labels_in_alphabetical_order(pets):
     assert list(sets) == [*LABELLED, "ball"]
     assert {name: counts(sets[name]) for name in LABELLED} == {
         "train": [16, 24],
-        "monitor": [4, 6],
         "val": [4, 6],
+        "test": [4, 6],
     }
     assert list(sets["ball"].parts) == ["x"]
     plain = opened(pets, labels=False)
     assert plain.classes == []
-    assert list(plain.sets()["val"].parts) == ["x"]
-    assert torch.equal(plain.sets()["val"].parts["x"], sets["val"].parts["x"])
+    assert list(plain.sets()["test"].parts) == ["x"]
+    assert torch.equal(plain.sets()["test"].parts["x"], sets["test"].parts["x"])
 
 
 def test_batches_and_flips_keep_labels_beside_their_images(pets):
@@ -99,39 +99,39 @@ def test_some_classes_are_inliers_and_the_others_outliers(pets):
     data = opened(pets, inliers=["fox", "cat"])
     assert data.classes == ["cat", "fox"]
     check_names(data)
-    assert counts(data.sets()["val"]) == [4, 1]
+    assert counts(data.sets()["test"]) == [4, 1]
     assert data.sets()["dog"].role == "outlier"
     assert list(data.sets()["dog"].parts) == ["x"]
 
 
 def test_test_stands_in_for_val(pets):
-    (pets / "val").rename(pets / "test")
+    (pets / "test").rename(pets / "test")
     data = opened(pets)
     check_names(data)
-    assert counts(data.sets()["val"]) == [4, 6]
-    assert data.sets()["val"].names[0] == "test/cat/0.png"
+    assert counts(data.sets()["test"]) == [4, 6]
+    assert data.sets()["test"].names[0] == "test/cat/0.png"
     assert len(data.sets()["ball"]) == 5
     assert len(opened(pets, labels=False).sets()["ball"]) == 5
 
 
 @pytest.mark.parametrize("inner", [".", "train"])
 def test_without_val_a_tenth_of_each_class_is_tested_on(pets, inner):
-    shutil.rmtree(pets / "val")
+    shutil.rmtree(pets / "test")
     data = opened(pets / inner)
     check_names(data, at=0 if inner == "train" else 1)
     sets = data.sets()
     assert data.classes == ["cat", "dog"]
-    assert counts(sets["val"]) == [2, 3]
+    assert counts(sets["test"]) == [2, 3]
     assert counts(sets["train"]) == [14, 22]
     names = {name for part in sets.values() for name in part.names}
     assert len(names) == 50
 
 
 @pytest.mark.parametrize("options", [{}, {"inliers": ["cat", "dog"]}])
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train", "test", "test"])
 def test_a_class_without_images_is_named(pets, refused, split, options):
     if split == "test":
-        (pets / "val").rename(pets / "test")
+        (pets / "test").rename(pets / "test")
     shutil.rmtree(pets / split / "dog")
     (pets / split / "dog").mkdir()
     data = Images(pets, size=10, cache_dir=pets.parent / "cache", labels=True, **options)
@@ -165,7 +165,7 @@ def test_a_class_too_small_to_hold_one_out(pets, refused):
         data.setup()
 
 
-FEW = {"n_train": 6, "n_val": 3, "n_outliers": 2, "size": 16, "draw_size": 16, "holdout": 0.2}
+FEW = {"n_train": 6, "n_test": 3, "n_outliers": 2, "size": 16, "draw_size": 16, "holdout": 0.2}
 
 
 def test_drawn_kinds_are_labels(tmp_path):
@@ -176,7 +176,7 @@ def test_drawn_kinds_are_labels(tmp_path):
     check_names(data)
     sets = data.sets()
     sizes = {name: counts(sets[name]) for name in LABELLED}
-    assert sizes == {"train": [5, 5], "monitor": [1, 1], "val": [3, 3]}
+    assert sizes == {"train": [5, 5], "val": [1, 1], "test": [3, 3]}
     assert {name for name, part in sets.items() if part.role == "outlier"} == {
         "beachball",
         "flower",
@@ -184,9 +184,9 @@ def test_drawn_kinds_are_labels(tmp_path):
     # The cats are those that are drawn when there are only cats to train on.
     alone = SimCats(cache_dir=tmp_path, **FEW)
     alone.prepare_data()
-    cats_here = sets["val"].parts["x"][sets["val"].parts["label"] == 0]
-    assert torch.equal(alone.sets()["val"].parts["x"], cats_here)
-    assert list(alone.sets()["val"].parts) == ["x"]
+    cats_here = sets["test"].parts["x"][sets["test"].parts["label"] == 0]
+    assert torch.equal(alone.sets()["test"].parts["x"], cats_here)
+    assert list(alone.sets()["test"].parts) == ["x"]
 
 
 def test_cats_and_dogs_with_and_without_a_root(pets, tmp_path, refused):
@@ -222,14 +222,14 @@ def test_torchvision_labels_are_those_of_the_files(tmp_path):
     for name in LABELLED:
         rows = [int(item.split("/")[1]) for item in sets[name].names]
         assert sets[name].parts["label"].tolist() == [row % 10 for row in rows]
-        source = digits["test" if name == "val" else "train"]
+        source = digits["test" if name == "test" else "train"]
         assert np.array_equal(sets[name].parts["x"][:, 0], source[rows])
     # Four of each class to train on, of which one is held out.
-    assert counts(sets["monitor"]) == [1] * 10
+    assert counts(sets["val"]) == [1] * 10
     assert list(sets["fashionmnist"].parts) == ["x"]
     plain = Vision("mnist", tmp_path, size=28, channels=1, cache_dir=tmp_path / "cache")
     assert plain.classes == []
-    assert list(plain.sets()["val"].parts) == ["x"]
+    assert list(plain.sets()["test"].parts) == ["x"]
 
 
 def test_names_of_classes_are_those_of_torchvision(tmp_path, monkeypatch):
@@ -270,14 +270,14 @@ def write_csv(path: Path, labels: list[str]) -> Path:
 
 def test_a_column_of_a_table_is_the_label(tmp_path):
     path = write_csv(tmp_path / "t.csv", NAMES)
-    data = Table(path, label="kind", val=0.2, holdout=0.25, outliers=path)
+    data = Table(path, label="kind", test=0.2, holdout=0.25, outliers=path)
     assert data.shape == (2,)
     assert data.classes == sorted(KINDS)
     sets = data.sets()
     assert {name: counts(sets[name]) for name in LABELLED} == {
         "train": [12] * 3,
-        "monitor": [4] * 3,
         "val": [4] * 3,
+        "test": [4] * 3,
     }
     for name in LABELLED:
         rows = [int(item.split("/")[1]) for item in sets[name].names]

@@ -15,11 +15,11 @@ from innflow.figure.training import plot_learning_curves
 
 RNG = np.random.default_rng(0)
 SETS = [f"set {i}" for i in range(12)]
-COLORS = palette({"val": "inlier", **dict.fromkeys(SETS, "outlier")})
+COLORS = palette({"test": "inlier", **dict.fromkeys(SETS, "outlier")})
 
 
 def scores(count):
-    return {name: RNG.normal(i, 1, size=40) for i, name in enumerate(["val", *SETS][:count])}
+    return {name: RNG.normal(i, 1, size=40) for i, name in enumerate(["test", *SETS][:count])}
 
 
 def pictures(n, channels, size=8):
@@ -39,13 +39,13 @@ FIGURES = {
     "histograms of one set": lambda: plot_histograms({"a": scores(1)}, COLORS),
     "histograms": lambda: plot_histograms({str(i): scores(5) for i in range(4)}, COLORS),
     "histograms of many sets": lambda: plot_histograms({"a": scores(13)}, COLORS),
-    "histogram of equal scores": lambda: plot_histograms({"a": {"val": np.ones(9)}}, COLORS),
+    "histogram of equal scores": lambda: plot_histograms({"a": {"test": np.ones(9)}}, COLORS),
     "histogram with an infinite score": lambda: plot_histograms(
-        {"a": {"val": np.array([1.0, 2.0, np.inf])}}, COLORS
+        {"a": {"test": np.array([1.0, 2.0, np.inf])}}, COLORS
     ),
-    "roc": lambda: plot_roc({"a": (scores(1)["val"], {"set 0": np.ones(7)})}, COLORS),
+    "roc": lambda: plot_roc({"a": (scores(1)["test"], {"set 0": np.ones(7)})}, COLORS),
     "roc of many": lambda: plot_roc(
-        {str(i): (scores(1)["val"], {n: RNG.normal(size=9) for n in SETS}) for i in range(4)},
+        {str(i): (scores(1)["test"], {n: RNG.normal(size=9) for n in SETS}) for i in range(4)},
         COLORS,
     ),
     "p-values": lambda: plot_p_values(RNG.uniform(size=50), 50, "red"),
@@ -55,7 +55,7 @@ FIGURES = {
         [pictures(3, 3, 28)] * 4, list("abcd"), list("xyz"), [["1", "2\n3", "4"], [], ["5"]], 2
     ),
     "large pictures": lambda: plot_image_rows([pictures(2, 3, 128)], ["a"]),
-    "latent": lambda: plot_latent({"val": cloud()}, COLORS, LABELS),
+    "latent": lambda: plot_latent({"test": cloud()}, COLORS, LABELS),
     "latent of many": lambda: plot_latent({n: cloud(900) for n in COLORS}, COLORS, LABELS),
     "clusters": lambda: plot_clusters(cloud(), [cloud(5)] * 9, pictures(9, 3), LABELS),
     "grey cluster": lambda: plot_clusters(cloud(), [cloud(5)], pictures(1, 1), LABELS),
@@ -65,7 +65,7 @@ FIGURES = {
     "deformed grid": lambda: plot_deformed_grid(LINES, LINES**3, cloud()),
     "pointwise": lambda: plot_pointwise(BUMP[0], BUMP[1]),
     "learning curves": lambda: plot_learning_curves(
-        {x: {"train": (np.arange(99), RNG.normal(size=99)), "monitor": (np.ones(1), np.ones(1))}
+        {x: {"train": (np.arange(99), RNG.normal(size=99)), "val": (np.ones(1), np.ones(1))}
          for x in ("step", "minutes")}, "nats"
     ),
 }  # fmt: skip
@@ -99,7 +99,7 @@ def test_pictures_keep_their_pixels():
 
 def test_histogram_counts_every_item():
     values = np.r_[np.zeros(99), 1e9]
-    figure = plot_histograms({"a": {"val": values}}, COLORS)
+    figure = plot_histograms({"a": {"test": values}}, COLORS)
     filled = figure.axes[0].containers[0]
     assert sum(bar.get_height() for bar in filled) == pytest.approx(1)
 
@@ -111,8 +111,8 @@ def test_roc_writes_the_area_in_the_legend():
 
 
 def test_colours_follow_roles():
-    colors = palette({"train": "train", "val": "inlier", "dog": "outlier", "ball": "outlier"})
-    assert colors["val"] == ROLES["inlier"]
+    colors = palette({"train": "train", "test": "inlier", "dog": "outlier", "ball": "outlier"})
+    assert colors["test"] == ROLES["inlier"]
     assert [colors["dog"], colors["ball"]] == list(OUTLIERS[:2])
     assert len({*ROLES.values(), *OUTLIERS}) == len(ROLES) + len(OUTLIERS)
 

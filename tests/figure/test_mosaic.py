@@ -22,7 +22,7 @@ from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.figure.style import palette
 
 RNG = np.random.default_rng(0)
-SETS = ["val", *(f"set {i}" for i in range(9))]
+SETS = ["test", *(f"set {i}" for i in range(9))]
 COLORS = palette({name: "outlier" if i else "inlier" for i, name in enumerate(SETS)})
 
 
@@ -51,20 +51,20 @@ FIGURES = {
         pictures(3), SETS[:3], maps(2, 3), maps(2, 3), ["level 1\ncoupling 1", "b"]
     ),
     "maps of one grey picture": lambda: plot_coupling_maps(
-        pictures(1, 1), ["val"], maps(1, 1, 0.0), maps(1, 1, 0.0), ["a"]
+        pictures(1, 1), ["test"], maps(1, 1, 0.0), maps(1, 1, 0.0), ["a"]
     ),
     "ranking": lambda: plot_ranking(pictures(6), SETS[:6], ranked(2), COLORS),
     "ranking of many": lambda: plot_ranking(pictures(6, 1, 28), SETS[:6], ranked(14), COLORS),
     "matrix": lambda: plot_matrix(MATRIX, [f"score {i}" for i in range(16)], "r"),
     "matrix with a gap": lambda: plot_matrix(np.array([[1, np.nan], [np.nan, 1]]), ["a", "b"], "r"),
-    "one cloud": lambda: plot_clouds([cloud(["val"])], COLORS),
+    "one cloud": lambda: plot_clouds([cloud(["test"])], COLORS),
     "clouds": lambda: plot_clouds([cloud(SETS, 1500) for _ in range(5)], COLORS),
     "a cloud of equal values": lambda: plot_clouds(
-        [Cloud({"val": np.ones(5)}, {"val": np.ones(5)}, "x", "y")], COLORS
+        [Cloud({"test": np.ones(5)}, {"test": np.ones(5)}, "x", "y")], COLORS
     ),
     "texture": lambda: plot_texture({n: DENSITY for n in SETS}, [cloud(SETS)] * 2, COLORS),
     "curves": lambda: plot_curves(
-        {"a": {"val": np.arange(5.0)}}, np.arange(5), COLORS, ("step", "nats")
+        {"a": {"test": np.arange(5.0)}}, np.arange(5), COLORS, ("step", "nats")
     ),
     "curves of many": lambda: plot_curves(
         {f"a long name of a score {i}": {n: np.array([0.1, np.nan, 1]) for n in SETS}

@@ -63,7 +63,7 @@ def test_a_coupling_shows_what_it_applies(case):
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     for coupling in couplings(flow):
         shape = flow_input(flow, coupling, x, context)
-        outputs, log_scale, shift = coupling.observe(shape, context_of(shape, context))
+        outputs, log_scale, shift = coupling.trace(shape, context_of(shape, context))
         expected, logabsdet = coupling(shape, context_of(shape, context))
         assert torch.equal(outputs, expected)
         torch.testing.assert_close(log_scale.flatten(1).sum(dim=1), logabsdet)

@@ -29,8 +29,8 @@ def step(log_prob, outliers=None, general=None, **rest) -> Step:
     """Return a step over images of 12 values, with general items of given log p beside it."""
     parts = {"x": torch.zeros(BATCH, 3, 2, 2)}
     base = {"parts": parts, "latents": {}, "logabsdet": torch.zeros(BATCH)}
-    beside = {} if general is None else {"general": lambda: general}
-    other = None if outliers is None else Step(**base, log_prob=outliers, beside=beside)
+    companions = {} if general is None else {"general": lambda: general}
+    other = None if outliers is None else Step(**base, log_prob=outliers, companions=companions)
     return Step(**{**base, "log_prob": log_prob, "outliers": other, **rest})
 
 
@@ -100,7 +100,7 @@ def test_other_classes_sums_over_wrong_ones():
         latents={"y": y},
         latent=Latent({"y": mixture}),
         targets={"y": labels},
-        beside={"general": lambda: general},
+        companions={"general": lambda: general},
     )
     expected = 0.0
     for i in range(BATCH):

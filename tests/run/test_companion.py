@@ -20,7 +20,7 @@ BARE = (*(key for key in TINY_IMAGES if not key.startswith("analysis.")), "analy
 @pytest.fixture(scope="module")
 def beside_run(image_run, photographs, tmp_path_factory):
     """A run that started from another, with that one beside it and its general set in the loss."""
-    folder = tmp_path_factory.mktemp("beside")
+    folder = tmp_path_factory.mktemp("companions")
     general = folder / "general"
     shutil.copytree(photographs / "train" / "cat", general / "thing")
     train(
@@ -43,7 +43,7 @@ def test_a_run_keeps_its_companions(beside_run, image_run, tmp_path):
     shutil.copytree(beside_run, moved)
     app = innflow.load(moved)
     x = torch.randint(256, (3, 3, 8, 8))
-    said = app.beside(x)["general"]
+    said = app.measure_companions(x)["general"]
     assert torch.allclose(said.log_prob, innflow.load(image_run).log_prob(x))
 
 
@@ -75,9 +75,9 @@ def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
     app = innflow.load(image_run)
     app.companions["general"] = innflow.load(image_run)
     noise = torch.Generator().manual_seed(0)
-    step = app.compared(app.see({"x": torch.randint(256, (3, 3, 8, 8))}, noise))
+    step = app.compared(app.compute_step({"x": torch.randint(256, (3, 3, 8, 8))}, noise))
     # The same weights and the same noise: the ratio is nothing but rounding.
-    said = step.beside["general"]()
+    said = step.companions["general"]()
     assert torch.allclose(said, step.log_prob, atol=1e-3)
     assert not said.requires_grad
 
@@ -138,4 +138,4 @@ def test_scores_of_a_ratio_are_in_the_table(beside_run, photographs, tmp_path, c
 def test_vectors_have_companions_too(vector_run, tmp_path):
     train(tmp_path / "run", *TINY_MOONS, f"companions.general={vector_run}", "analysis=none")
     app = innflow.load(tmp_path / "run")
-    assert app.beside(torch.zeros(2, 2))["general"].log_prob.shape == (2,)
+    assert app.companions(torch.zeros(2, 2))["general"].log_prob.shape == (2,)

@@ -19,7 +19,7 @@ from innflow.system import progress
 from innflow.system.ranks import drawn_together, shares
 
 MOONS = (
-    *("+experiment=moons", "data.n=620", "data.n_val=41", "data.batch_size=62", "analysis=none"),
+    *("+experiment=moons", "data.n=620", "data.n_test=41", "data.batch_size=62", "analysis=none"),
     *("model.depth=2", "model.hidden=[8]", "trainer.max_steps=6", "trainer.log_every_n_steps=1"),
     *("trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=3", "schedule=constant"),
     *("trainer.accelerator=cpu", "++trainer.enable_progress_bar=false"),
@@ -33,7 +33,7 @@ PICTURES = (
 ARM = (
     *("data=arm", "app=inverse", "partition=given_y", "latent=observed", "score=none"),
     *("analysis=none", "callbacks=posterior", "model.depth=1", "+model.subnet.dropout=0.0"),
-    *("data.n=300", "data.n_val=20", "data.batch_size=60", "data.cache_dir=null"),
+    *("data.n=300", "data.n_test=20", "data.batch_size=60", "data.cache_dir=null"),
     *("optimizer.lr=0.1", "schedule=constant", "callbacks.dropout.patience=1"),
     *("callbacks.dropout.margin=0.0", "callbacks.early_stopping.patience=3"),
     *("trainer.max_epochs=40", "trainer.check_val_every_n_epoch=1"),
@@ -249,6 +249,6 @@ def test_one_device_needs_no_other(tmp_path, alone):
 
 
 def test_a_set_of_one_item_is_on_every_rank():
-    data = Toy("moons", n=20, n_val=5, batch_size=4)
-    assert len(data.sets()["monitor"]) == 1
+    data = Toy("moons", n=20, n_test=5, batch_size=4)
+    assert len(data.sets()["val"]) == 1
     assert len(list(data.val_dataloader())) == 1

@@ -25,7 +25,7 @@ from innflow.run.checkpoint import assemble, load, read_checkpoint
 from innflow.run.folder import claim
 
 MOONS = (
-    *("+experiment=moons", "data.n=240", "data.n_val=20", "data.batch_size=20", "model.depth=1"),
+    *("+experiment=moons", "data.n=240", "data.n_test=20", "data.batch_size=20", "model.depth=1"),
     *("model.hidden=[4]", "analysis=none", "score=none", "trainer.enable_progress_bar=false"),
     *("trainer.max_steps=8", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1"),
     "callbacks.last.minutes=0",
@@ -44,7 +44,7 @@ def train_for_ever(run_dir: Path, ready: int) -> None:
     app = assemble(plain_config(), {"x": (2,)})
     app.config = plain_config()
     last = LastCheckpoint(str(run_dir / "checkpoints"), minutes=0)
-    data = Toy("moons", n=200, n_val=50, batch_size=64)
+    data = Toy("moons", n=200, n_test=50, batch_size=64)
     with claim(run_dir, resume=True):
         train_quietly(
             *(app, data),

@@ -152,7 +152,7 @@ def test_scores_csv_reads_back_whatever_the_names_are(tmp_path):
     found.items = {
         "path": np.array(names, dtype=object),
         "score": values,
-        "set": np.array(["val"] * 4, dtype=object),
+        "set": np.array(["test"] * 4, dtype=object),
     }
     save_findings({"scores": found}, tmp_path)
     path = tmp_path / "scores.csv"

@@ -47,7 +47,7 @@ COMMON = (
 )
 MOONS = (
     *COMMON,
-    *("+experiment=moons", "data.n=240", "data.n_val=20", "data.batch_size=20"),
+    *("+experiment=moons", "data.n=240", "data.n_test=20", "data.batch_size=20"),
     *("model.depth=1", "model.hidden=[4]"),
 )
 """11 steps an epoch."""
@@ -85,7 +85,7 @@ SCENARIOS = {
     ),
     "noise in the data": (
         *COMMON,
-        *("+experiment=dispersion_noise", "data.n=60", "data.n_val=10", "data.batch_size=10"),
+        *("+experiment=dispersion_noise", "data.n=60", "data.n_test=10", "data.batch_size=10"),
         *("data.cache_dir=null", "model.depth=1", "model.hidden=[4]", "trainer.max_time=null"),
         *("trainer.max_steps=14", "trainer.max_epochs=-1", "trainer.val_check_interval=4"),
         "trainer.check_val_every_n_epoch=null",

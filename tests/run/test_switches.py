@@ -14,7 +14,7 @@ import torch
 from innflow.run.checkpoint import read_checkpoint
 
 COMMAND = Path(sys.executable).parent / "innflow-train"
-TINY = ("+experiment=moons", "data.n=300", "data.n_val=40", "data.batch_size=64", "model.depth=2")
+TINY = ("+experiment=moons", "data.n=300", "data.n_test=40", "data.batch_size=64", "model.depth=2")
 TINY += ("model.hidden=[8]", "trainer.max_time=null", "trainer.max_steps=6", "analysis=none")
 TINY += ("trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false", "seed=3")
 

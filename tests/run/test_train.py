@@ -54,7 +54,7 @@ def scores(image_run) -> dict[str, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def halves() -> tuple[np.ndarray, np.ndarray]:
-    """Positions in val that p-values are calibrated on, and that scores are tested on."""
+    """Positions in test that p-values are calibrated on, and that scores are tested on."""
     order = np.random.default_rng(0).permutation(16)
     return np.sort(order[:8]), np.sort(order[8:])
 
@@ -120,7 +120,7 @@ def test_scores_csv_has_a_row_an_image(image_run, scores):
     rows = rows_of(image_run / "scores.csv")
     assert list(rows[0]) == ["path", "score", "p_value", "log_prob", *SCORES, *P_VALUES, "set"]
     sizes = {name: len(columns["score"]) for name, columns in scores.items()}
-    assert sizes == {"train": 38, "monitor": 2, "val": 16, "ball": 7, "dog": 9}
+    assert sizes == {"train": 38, "val": 2, "test": 16, "ball": 7, "dog": 9}
     paths = {row["path"] for row in rows}
     assert len(paths) == len(rows)
     assert {f"val/dog/{i}.png" for i in range(9)} <= paths
@@ -142,35 +142,37 @@ def test_scores_mean_what_their_names_say(scores, image_run):
 
 def test_bits_per_dim_are_the_means_of_scores_csv(image_run, scores):
     metrics = metrics_of(image_run)
-    for name, key in {"val": "test/bpd", "train": "train/bpd", "dog": "bpd/dog"}.items():
+    for name, key in {"test": "test/bpd", "train": "train/bpd", "dog": "bpd/dog"}.items():
         assert metrics[key] == pytest.approx(scores[name]["bits_per_dim"].mean(), rel=1e-5)
-    assert metrics["test/nll"] == pytest.approx(-scores["val"]["log_prob"].mean(), rel=1e-5)
+    assert metrics["test/nll"] == pytest.approx(-scores["test"]["log_prob"].mean(), rel=1e-5)
 
 
 def test_p_values_count_the_calibration_half(scores, halves):
     calibration, test = halves
-    val = scores["val"]
-    reference = val["score"][calibration]
+    test = scores["test"]
+    reference = test["score"][calibration]
 
     def p(score: float, others: np.ndarray) -> float:
         return (1 + (others >= score).sum()) / (len(others) + 1)
 
     for name, columns in scores.items():
         assert ((columns["p_value"] > 0) & (columns["p_value"] <= 1)).all()
-        if name != "val":
+        if name != "test":
             expected = [p(score, reference) for score in columns["score"]]
             np.testing.assert_allclose(columns["p_value"], expected)
-    np.testing.assert_allclose(val["p_value"][test], [p(s, reference) for s in val["score"][test]])
+    np.testing.assert_allclose(
+        test["p_value"][test], [p(s, reference) for s in test["score"][test]]
+    )
     for place, i in enumerate(calibration):
         others = np.delete(reference, place)
-        assert val["p_value"][i] == pytest.approx(p(val["score"][i], others))
+        assert test["p_value"][i] == pytest.approx(p(test["score"][i], others))
 
 
 @pytest.mark.parametrize("outliers", ["dog", "ball"])
 @pytest.mark.parametrize("score", SCORES)
 def test_every_ood_number_by_scikit_learn(score, outliers, image_run, scores, halves):
     metrics = metrics_of(image_run)
-    inlier, outlier = scores["val"][score][halves[1]], scores[outliers][score]
+    inlier, outlier = scores["test"][score][halves[1]], scores[outliers][score]
     values = np.concatenate([inlier, outlier])
     strange = np.repeat([0, 1], [len(inlier), len(outlier)])
     accepted, kept, _ = roc_curve(1 - strange, -values, drop_intermediate=False)
@@ -221,7 +223,7 @@ def test_a_resumed_run_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ActNorm, "initialise", noted)
     run_dir = tmp_path / "run"
-    short = ["+experiment=moons", "data.n=600", "data.n_val=40", "model.depth=2"]
+    short = ["+experiment=moons", "data.n=600", "data.n_test=40", "model.depth=2"]
     short += ["data.batch_size=60", "trainer.log_every_n_steps=1", "analysis=none"]
     train(run_dir, *short, "trainer.max_steps=3")
     assert len(initialised) == 2  # one for each of the two couplings

@@ -24,7 +24,7 @@ from .test_scores import measured
 def beside(items, **others):
     """Give items companions, each with terms (N, L)."""
     named = {name: Likelihoods(terms.sum(1), terms) for name, terms in others.items()}
-    return replace(items, beside=named)
+    return replace(items, companions=named)
 
 
 def test_a_scale_is_minus_its_contribution():

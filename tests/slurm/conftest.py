@@ -21,7 +21,7 @@ TRAIN = (sys.executable, "-c", "from innflow.command.main import train; train()"
 SMALL = (
     *("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1"),
     *("trainer.accelerator=cpu", "+experiment=moons", "model.depth=2", "model.hidden=[8]"),
-    *("data.n=600", "data.n_val=40", "data.batch_size=60", "analysis=none", "score=none"),
+    *("data.n=600", "data.n_test=40", "data.batch_size=60", "analysis=none", "score=none"),
     *("trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false"),
 )
 

@@ -40,7 +40,7 @@ def test_names_of_secrets(key):
     assert is_secret(key)
 
 
-@pytest.mark.parametrize("key", ["tokens", "key", "monitor", "PWD", "secretary", "x_keys", "seed"])
+@pytest.mark.parametrize("key", ["tokens", "key", "val", "PWD", "secretary", "x_keys", "seed"])
 def test_names_of_other_things(key):
     assert not is_secret(key)
 

@@ -14,7 +14,7 @@ import torch
 from tiny import train
 
 SMALL = (
-    *("+experiment=moons", "model.depth=2", "model.hidden=[8]", "data.n=600", "data.n_val=40"),
+    *("+experiment=moons", "model.depth=2", "model.hidden=[8]", "data.n=600", "data.n_test=40"),
     *("data.batch_size=60", "analysis=none", "score=none", "trainer.max_steps=40"),
     *(
         "trainer.accelerator=cpu",

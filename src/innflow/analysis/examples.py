@@ -29,11 +29,11 @@ class Examples(NamedTuple):
 
 
 def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Examples:
-    """Choose images of val and of the first outlier sets by the study's seed.
+    """Choose images of test and of the first outlier sets by the study's seed.
 
     Args:
         study: with images.
-        inliers: images of val.
+        inliers: images of test.
         outliers: images of each outlier set.
     """
     sets = study.outliers[:MOST_SETS]
@@ -42,7 +42,7 @@ def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Exampl
         note = f" Of {len(study.outliers)} outlier sets the first {len(sets)} are shown."
     names: list[str] = []
     chosen = []
-    for name, count in [("val", inliers), *((name, outliers) for name in sets)]:
+    for name, count in [("test", inliers), *((name, outliers) for name in sets)]:
         data = study.measure(name).data
         order = np.random.default_rng(study.seed).permutation(len(data))[:count]
         chosen.append(data[order])

@@ -130,14 +130,14 @@ class Items(Protocol):
 class Study:
     """A trained application, its sets and its scorer, with one cached pass over each set.
 
-    The inlier test set "val" is parted into two halves by the seed: p-values are calibrated on
+    The inlier test set "test" is parted into two halves by the seed: p-values are calibrated on
     one, and whatever judges a score looks at the other.
 
     Args:
         app: the trained application; its kind decides which analyses it can be given.
         data: the data module; analyses ask it for `augment`, an exact `log_prob`, or what it
             knows of an inverse problem.
-        sets: "train", "monitor" and "val", then the outlier sets.
+        sets: "train", "val" and "test", then the outlier sets.
         scorer: fitted, or to be fitted by `fit_scorer`; None where items are not scored.
         seed: of every choice that an analysis makes.
         train_limit: at most this many training items are measured, a fixed random choice.
@@ -187,20 +187,20 @@ class Study:
 
     @cached_property
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
-        count = len(self.sets["val"])
+        count = len(self.sets["test"])
         if count < 4:
-            raise InnflowError(f"set val: {count} items cannot be split to calibrate and to test")
+            raise InnflowError(f"set test: {count} items cannot be split to calibrate and to test")
         order = np.random.default_rng(self.seed).permutation(count)
         return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
 
     @property
     def calibration_index(self) -> np.ndarray:
-        """Positions in val that p-values are calibrated on."""
+        """Positions in test that p-values are calibrated on."""
         return self._halves[0]
 
     @property
     def test_index(self) -> np.ndarray:
-        """Positions in val that scores are tested on."""
+        """Positions in test that scores are tested on."""
         return self._halves[1]
 
     def index(self, name: str) -> np.ndarray:
@@ -226,9 +226,9 @@ class Study:
         return self._measured[name]
 
     def fit_scorer(self) -> None:
-        """Fit the scorer on train and calibrate it on the calibration half of val."""
+        """Fit the scorer on train and calibrate it on the calibration half of test."""
         self.require_scorer("scores").fit(
-            self.measure("train"), self.measure("val")[self.calibration_index]
+            self.measure("train"), self.measure("test")[self.calibration_index]
         )
 
     def encode(self, x: np.ndarray, description: str = "encode") -> np.ndarray:
@@ -308,14 +308,14 @@ class Study:
                 )
         data = items.parts["x"] if whole else items.__getitems__(torch.from_numpy(index))["x"]
         own = {key: values for key, values in rows.items() if "/" not in key}
-        beside = {
+        companions = {
             key.removesuffix("/log_prob"): Likelihoods(
                 values, rows[key.replace("/log_prob", "/terms")]
             )
             for key, values in rows.items()
             if key.endswith("/log_prob")
         }
-        return Measured(**own, data=data.numpy(), dims=self.dims, beside=beside)
+        return Measured(**own, data=data.numpy(), dims=self.dims, companions=companions)
 
     def _arrays(self, x: Tensor) -> dict[str, Tensor]:
         """Measure one batch; what companions say is under their names and a slash."""
@@ -325,8 +325,8 @@ class Study:
         classes = getattr(measured, "classes", None)
         if classes is not None:
             found["classes"] = classes
-        beside = getattr(self.app, "beside", None)
-        for name, other in ({} if beside is None else beside(x)).items():
+        measure = getattr(self.app, "measure_companions", None)
+        for name, other in ({} if measure is None else measure(x)).items():
             found |= {f"{name}/log_prob": other.log_prob, f"{name}/terms": other.terms}
         return found
 

@@ -19,19 +19,19 @@ MEASURES = {"step": ("step", 1.0), "minutes": ("time/seconds", 1 / 60)}
 
 @dataclass
 class Training:
-    """Draws the loss on train and on the monitor set over steps and minutes.
+    """Draws the loss on the training and the validation set over steps and minutes.
 
     Reads metrics.csv of the run folder: columns `step`, `time/seconds` where it is there, and
     `train/bpd`, `val/bpd` for images, `train/nll`, `val/nll` for vectors.
     """
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the curves; val in metrics.csv is the monitor set, held out of train."""
+        """Draw the learning curves of the training and the validation set."""
         if study.run_dir is None or not (study.run_dir / "metrics.csv").is_file():
             return Findings("Training", "The run left no metrics.csv: there is no learning curve.")
         columns = read_metrics(study.run_dir / "metrics.csv")
         quantity, unit = ("bpd", "bits/dim") if study.is_image else ("nll", "nats")
-        sources = {"train": f"train/{quantity}", "monitor": f"val/{quantity}"}
+        sources = {"train": f"train/{quantity}", "val": f"val/{quantity}"}
         curves = {name: columns[key] for name, key in sources.items() if key in columns}
         if not curves:
             raise InnflowError(
@@ -47,11 +47,11 @@ class Training:
             parts.append(f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})")
         steps = int(columns["step"][1].max())
         text = (
-            f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The monitor set is held out of the "
-            "training items and chooses the checkpoint; val is never looked at."
+            f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The validation set is not trained "
+            "on and chooses the checkpoint; the test set is not used."
         )
         if study.is_image:
-            text += " Training batches carry dequantization noise, the monitor set does not."
+            text += " Training batches carry dequantization noise, the validation set does not."
         plot = Plot(
             plot_learning_curves(panels, unit),
             "Learning curves. The axis leaves out the first, far higher values.",

@@ -16,7 +16,7 @@ from innflow.app.module import FlowModule
 from innflow.app.preprocess import Pixels, Units, Vectors
 from innflow.app.sharding import gathered
 from innflow.errors import InnflowError
-from innflow.flow.inspect import Seen, latent_layout, trace
+from innflow.flow.inspect import CouplingTrace, latent_layout, trace
 from innflow.latent.density import Normal
 from innflow.objective.base import Step
 from innflow.partition import PAD
@@ -102,14 +102,14 @@ class Unconditional(Application):
 
     @property
     def log_volume(self) -> float:
-        """Log of the factor by which `observe` shrinks volumes, in nats."""
+        """Log of the factor by which `preprocess` shrinks volumes, in nats."""
         return self.units.log_volume(self.dims)
 
-    def observe(
+    def preprocess(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
         """Take x to the flow's unit."""
-        return {"x": self.units.observe(batch["x"].to(self.parameter_dtype), noise)}
+        return {"x": self.units.preprocess(batch["x"].to(self.parameter_dtype), noise)}
 
     def check_data(self, data: Any) -> None:
         """Refuse to take numbers for grey levels: maps of features have the shape of images."""
@@ -121,14 +121,14 @@ class Unconditional(Application):
             )
 
     def _step(self, x: Tensor, noise: torch.Generator | None = None) -> Step:
-        return self(self.padded(self.observe({"x": self._take("x", x)}, noise), noise))
+        return self(self.padded(self.preprocess({"x": self._take("x", x)}, noise), noise))
 
     def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return log p(x), (B,) in nats.
 
         Args:
             x: data, (B, *shape).
-            noise_seed: seed of the noise that `observe` adds in training; none is added without.
+            noise_seed: seed of the noise that `preprocess` adds in training; none is added without.
         """
         with self._asked():
             noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
@@ -187,7 +187,7 @@ class Unconditional(Application):
             return self._measure(x).terms
 
     def _measure(self, x: Tensor) -> Measurement:
-        parts = self.padded(self.observe({"x": self._take("x", x)}, None), None)
+        parts = self.padded(self.preprocess({"x": self._take("x", x)}, None), None)
         scales = self.flow.terms(self.partition.join("left", parts))
         latent = torch.cat([z for z, _ in scales], dim=1)
         shares = self._shares(latent, [z.shape[1] for z, _ in scales])
@@ -202,17 +202,17 @@ class Unconditional(Application):
             latent=latent,
         )
 
-    def beside(self, x: Tensor) -> dict[str, Measurement]:
+    def measure_companions(self, x: Tensor) -> dict[str, Measurement]:
         """Return what each companion measures of the same data."""
         return {
             name: cast(Unconditional, companion).to(self.device).measure(x)
             for name, companion in self.companions.items()
         }
 
-    def trace(self, x: Tensor) -> list[Seen]:
+    def trace(self, x: Tensor) -> list[CouplingTrace]:
         """Return what every coupling does to data (B, *shape), in the layout of the data."""
         with self._asked():
-            parts = self.padded(self.observe({"x": self._take("x", x)}, None), None)
+            parts = self.padded(self.preprocess({"x": self._take("x", x)}, None), None)
             return list(trace(self.flow, self.partition.join("left", parts)))
 
     def latent_layout(self, z: Tensor) -> Tensor:
@@ -260,11 +260,13 @@ class Unconditional(Application):
             for name, value in batch._asdict().items()
             if value is not None
         }
-        beside = {
+        companions = {
             name: Likelihoods(other.log_prob.cpu().numpy(), other.terms.cpu().numpy())
-            for name, other in self.beside(x).items()
+            for name, other in self.measure_companions(x).items()
         }
-        return self.scorer(Measured(**arrays, data=x.cpu().numpy(), dims=self.dims, beside=beside))
+        return self.scorer(
+            Measured(**arrays, data=x.cpu().numpy(), dims=self.dims, companions=companions)
+        )
 
     def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
         if not isinstance(self.units, Pixels):

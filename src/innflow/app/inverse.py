@@ -13,7 +13,7 @@ from torch import Tensor
 
 from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
-from innflow.app.misspecification import Familiar
+from innflow.app.misspecification import MisspecificationTest
 from innflow.app.trials import orders, shuffle_trials
 from innflow.errors import InnflowError
 from innflow.latent.density import Observed
@@ -67,7 +67,7 @@ class Inverse(Application):
             )
         self.x_units = Unconstrained(self.shape[0], bounded)
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
-        self.familiar = Familiar()
+        self.familiar = MisspecificationTest()
         self.trials = trials
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
@@ -125,7 +125,7 @@ class Inverse(Application):
                 f"width of {DETERMINISTIC_WIDTH} of its standard deviation (latent.y.sigma)"
             )
 
-    def observe(
+    def preprocess(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
         """Take parameters to unconstrained coordinates, and the noise vector as it is."""
@@ -270,7 +270,7 @@ class Inverse(Application):
             if eps is None:
                 raise InnflowError("this flow takes the noise eps beside x: give eps")
             batch["eps"] = self._take("eps", eps)
-        return self(self.padded(self.observe(batch, None), None), {"y": self._data(y)})
+        return self(self.padded(self.preprocess(batch, None), None), {"y": self._data(y)})
 
     def _data(self, y: Tensor) -> Tensor:
         """Check data in their units, and return them in the flow's unit, (B, M)."""

@@ -1,4 +1,4 @@
-"""Familiar: is an observation like anything that was simulated?"""
+"""MisspecificationTest: is an observation like anything that was simulated?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 KNOWN, CALIBRATION, NEIGHBOUR = 4000, 1000, 5
 
 
-class Familiar(nn.Module):
+class MisspecificationTest(nn.Module):
     """A conformal p-value for data y: how often is a simulation at least this far from the others?
 
     The distance is that to the fifth nearest of 4,000 simulations; 1,000 others calibrate it, and

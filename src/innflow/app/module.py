@@ -37,7 +37,7 @@ class FlowModule(pl.LightningModule):
     """A flow, the names of its parts, their densities, and what is minimised.
 
     It trains; `Application` answers questions, and what differs between applications is how data
-    become left parts, `observe`, and what is known of the right, `targets`.
+    become left parts, `preprocess`, and what is known of the right, `targets`.
 
     Args:
         flow: the bijection.
@@ -111,7 +111,7 @@ class FlowModule(pl.LightningModule):
 
     @property
     def log_volume(self) -> float:
-        """Log of the factor by which `observe` shrinks volumes, in nats."""
+        """Log of the factor by which `preprocess` shrinks volumes, in nats."""
         return 0.0
 
     @property
@@ -120,7 +120,7 @@ class FlowModule(pl.LightningModule):
         return False
 
     @abstractmethod
-    def observe(
+    def preprocess(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
         """Return the left parts of a batch; with no noise source, the repeatable ones."""
@@ -178,10 +178,10 @@ class FlowModule(pl.LightningModule):
         source = torch.Generator().manual_seed(0) if noise is None else noise
         return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, source)}
 
-    def see(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
+    def compute_step(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
         """Take a batch of data from left to right."""
         with self.drawn_together(batch) if noise is not None else nullcontext():
-            parts = self.padded(self.observe(batch, noise), noise)
+            parts = self.padded(self.preprocess(batch, noise), noise)
             known = self.targets(batch, noise)
         return self(parts, known)
 
@@ -197,17 +197,17 @@ class FlowModule(pl.LightningModule):
             with torch.no_grad():
                 return other(step.parts).log_prob
 
-        beside = {name: partial(ask, other) for name, other in self.companions.items()}
-        return replace(step, beside=beside)
+        companions = {name: partial(ask, other) for name, other in self.companions.items()}
+        return replace(step, companions=companions)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Return the objective of one batch and log its terms."""
         done = progress(self.trainer, self.trainer.estimated_stepping_batches)
         self.latent.advance(done)
         noise = torch.default_generator
-        step = replace(self.compared(self.see(batch, noise)), progress=done)
+        step = replace(self.compared(self.compute_step(batch, noise)), progress=done)
         if GENERAL in batch:
-            outliers = self.see({**batch, "x": batch[GENERAL]}, noise)
+            outliers = self.compute_step({**batch, "x": batch[GENERAL]}, noise)
             step = replace(step, outliers=self.compared(outliers))
         loss, terms = self.objective(step, self.dims)
         size = len(step.log_prob)
@@ -219,12 +219,12 @@ class FlowModule(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Log the likelihood of held-out training data, without noise and in full precision."""
         with torch.autocast(self.device.type, enabled=False):
-            step = replace(self.see(batch, noise=None), training=False)
+            step = replace(self.compute_step(batch, noise=None), training=False)
             loss, _ = self.objective(step, self.dims)
         # Lightning takes the mean of these numbers over the ranks, as a whole number.
         size = len(step.log_prob) * self.trainer.world_size
         nll = -step.log_prob.mean()
-        values = {"val/nll": nll, "val/loss": loss, **self._likelihood("val", step)}
+        values = {"val/nll": nll, "val/loss": loss, **self._likelihood("test", step)}
         self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
 
     def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
@@ -249,7 +249,7 @@ class FlowModule(pl.LightningModule):
         noise = torch.default_generator
         with torch.autocast(self.device.type, enabled=False):
             with self.drawn_together(batch):
-                parts = self.padded(self.observe(batch, noise), noise)
+                parts = self.padded(self.preprocess(batch, noise), noise)
                 known = self.targets(batch, noise)
             context = self.partition.join_context(known)
             first = next(iter(self.partition.right))

@@ -16,7 +16,7 @@ LEVELS = 256
 class Units(Protocol):
     """Maps data to left parts; with a source of noise as in training, without it repeatably."""
 
-    def observe(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
+    def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
         """Return floating data in the flow's unit."""
 
     def restore(self, x: Tensor) -> Tensor:
@@ -26,13 +26,13 @@ class Units(Protocol):
         """Return restored samples as data are stored."""
 
     def log_volume(self, dims: int) -> float:
-        """Return the log of the factor by which `observe` shrinks volumes, in nats."""
+        """Return the log of the factor by which `preprocess` shrinks volumes, in nats."""
 
 
 class Vectors:
     """Vectors as they are."""
 
-    def observe(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
+    def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
         """Give x."""
         return x
 
@@ -66,7 +66,7 @@ class Pixels:
             raise InnflowError(f"app: levels={levels}: takes a whole number from 2 to {LEVELS}")
         self.levels = levels
 
-    def observe(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
+    def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
         """Dequantize: with uniform noise, or at the bin centres where there is no noise source."""
         return (x + self._within_bin(x, noise)) / self.levels - 0.5
 

@@ -203,7 +203,7 @@ def _register_launcher() -> None:
 
 
 def _run_job(cfg: DictConfig) -> float | None:
-    """Run one job; return what an adaptive sweep minimises: the best value of the monitor."""
+    """Run one job; return what an adaptive sweep minimises: the best checkpoint's value."""
     settings = HydraConfig.get()
     for handler in logging.getLogger().handlers:
         handler.addFilter(Redacting())

@@ -21,7 +21,7 @@ from innflow.system.ranks import (drawn_together, shares)
 
 
 class PartsDataModule(LightningDataModule):
-    """Serves the sets "train", "monitor", "val" and any outliers as batches keyed by part names.
+    """Serves the sets "train", "val", "test" and any outliers as batches keyed by part names.
 
     A subclass sets `shape` in its constructor and returns its sets from `load_sets`. One whose
     exact density is known also sets `log_prob`. One that knows the classes of its items gives
@@ -31,9 +31,9 @@ class PartsDataModule(LightningDataModule):
     Args:
         shape: Of the part x, known before any data are touched.
         batch_size: Over all ranks together: each takes its equal share.
-        holdout: Fraction of the training items kept out of training as the set "monitor".
+        holdout: Fraction of the training items kept out of training as the set "val".
         workers: Processes that read ahead; a batch is one gather, so 0 is mostly fastest.
-        seed: Of the split into train and monitor.
+        seed: Of the split into train and val.
     """
 
     drawn: bool = False
@@ -75,7 +75,7 @@ class PartsDataModule(LightningDataModule):
 
     @abstractmethod
     def load_sets(self) -> dict[str, PartsSet]:
-        """Return the sets by name: "train", "monitor", "val", then the outliers."""
+        """Return the sets by name: "train", "val", "test", then the outliers."""
 
     def load_general(self) -> PartsSet | None:
         """Return a more general set to tell the training items from; by default there is none."""
@@ -141,12 +141,12 @@ class PartsDataModule(LightningDataModule):
         return EpochLoader(served, order, **self._options())
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the monitor set, that is held out of the training items."""
-        return self._loader(self.sets()["monitor"])
+        """Return the val set, that is held out of the training items."""
+        return self._loader(self.sets()["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the inlier test set, on which nothing is ever chosen."""
-        return self._loader(self.sets()["val"])
+        return self._loader(self.sets()["test"])
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment the whole batch where it now lies, in training only."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-Role = Literal["train", "monitor", "inlier", "outlier"]
+Role = Literal["train", "val", "inlier", "outlier"]
 Batch = dict[str, Tensor]
 GENERAL = "general"
 """Part of training batches, beside x: items of a general set, as many, at random."""
@@ -20,7 +20,7 @@ class PartsSet(Dataset[Batch]):
     """A whole set as arrays keyed by part names, read a batch at a time.
 
     Args:
-        name: "train", "monitor", "val", or the name of an outlier set.
+        name: "train", "val", "test", or the name of an outlier set.
         role: What the set may be used for.
         whole: Arrays of equal first axis, perhaps memory-mapped, perhaps shared with other sets.
         names: One name per item of this set.

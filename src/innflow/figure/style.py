@@ -15,10 +15,10 @@ DPI = 150
 WIDTH = 7.0
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, and two of Tol's for more.
-ROLES = {"train": "#8C95A0", "monitor": "#56B4E9", "inlier": "#0072B2", "sample": "#009E73"}
+ROLES = {"train": "#8C95A0", "val": "#56B4E9", "inlier": "#0072B2", "sample": "#009E73"}
 OUTLIERS = ("#D55E00", "#E69F00", "#CC79A7", "#882255", "#999933", "#AA4499", "#661100", "#DDCC77")
 HEAT = "magma"
-CYCLE = (ROLES["inlier"], OUTLIERS[0], ROLES["sample"], OUTLIERS[2], OUTLIERS[1], ROLES["monitor"])
+CYCLE = (ROLES["inlier"], OUTLIERS[0], ROLES["sample"], OUTLIERS[2], OUTLIERS[1], ROLES["val"])
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -69,7 +69,7 @@ def new_figure(
 
 
 def palette(roles: Mapping[str, str]) -> dict[str, str]:
-    """Return a colour for each set by its role: train, monitor, inlier, sample or outlier."""
+    """Return a colour for each set by its role: train, val, inlier, sample or outlier."""
     outliers = [name for name, role in roles.items() if role == "outlier"]
     return {
         name: OUTLIERS[outliers.index(name) % len(OUTLIERS)] if role == "outlier" else ROLES[role]

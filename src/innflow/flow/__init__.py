@@ -6,7 +6,7 @@ from innflow.flow.builder.single import maps, masked, patches
 from innflow.flow.builder.tokens import tokens
 from innflow.flow.builder.vector import flat, vector
 from innflow.flow.coupling import Coupling, MaskedCoupling
-from innflow.flow.inspect import Seen, latent_layout, to_image_layout, trace
+from innflow.flow.inspect import CouplingTrace, latent_layout, to_image_layout, trace
 from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.conv import Autoencoder, ConvNet, GatedNet, ImageMLP, ResNet
@@ -26,6 +26,7 @@ __all__ = [
     "ConvNet",
     "Coupling",
     "CouplingFlow",
+    "CouplingTrace",
     "Flatten",
     "GatedNet",
     "ImageMLP",
@@ -38,7 +39,6 @@ __all__ = [
     "Permute",
     "Regression",
     "ResNet",
-    "Seen",
     "Spline",
     "Transformer",
     "dense",

@@ -32,24 +32,24 @@ class BaseCoupling(Transform):
     """What couplings share: parameters from what stays, used to change the rest."""
 
     @abstractmethod
-    def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+    def _parameters(self, inputs: Tensor, context: Tensor | None) -> Tensor:
         """Return what the network says, from inputs or outputs: it reads only what stays."""
 
     @abstractmethod
-    def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _transform(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Map inputs to outputs and logabsdet (B,), given parameters."""
 
     @abstractmethod
-    def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _invert(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Map outputs to inputs and the logabsdet (B,) of this direction, given parameters."""
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to outputs and logabsdet (B,)."""
-        return self._change(inputs, self._ask(inputs, context))
+        return self._transform(inputs, self._parameters(inputs, context))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo `forward`."""
-        return self._restore(inputs, self._ask(inputs, context))
+        return self._invert(inputs, self._parameters(inputs, context))
 
     def retrace(
         self, outputs: Tensor, context: Tensor | None = None
@@ -61,10 +61,10 @@ class BaseCoupling(Transform):
             inputs; outputs; logabsdet (B,).
         """
         seen = outputs.detach().requires_grad_()
-        parameters = self._ask(seen, context)
+        parameters = self._parameters(seen, context)
         with torch.no_grad():
-            inputs, _ = self._restore(outputs, parameters)
-        again, logabsdet = self._change(inputs.requires_grad_(), parameters)
+            inputs, _ = self._invert(outputs, parameters)
+        again, logabsdet = self._transform(inputs.requires_grad_(), parameters)
         return (inputs, seen), again, logabsdet
 
 
@@ -99,12 +99,12 @@ class Coupling(BaseCoupling):
         if isinstance(self.univariate, Spline) and isinstance(self.net, MLP):
             self.net.items_last = True
 
-    def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+    def _parameters(self, inputs: Tensor, context: Tensor | None) -> Tensor:
         fixed, _ = inputs.split(self.sizes, dim=1)
         parameters: Tensor = self.net(fixed, context)
         return parameters.to(inputs.dtype)
 
-    def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _transform(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         fixed, changed = inputs.split(self.sizes, dim=1)
         changed, logabsdet = self.change(changed, parameters)
         return torch.cat((fixed, changed), dim=1), logabsdet
@@ -117,17 +117,15 @@ class Coupling(BaseCoupling):
         changed, log_slope = self.univariate.forward(changed, parameters)
         return changed, sum_features(log_slope)
 
-    def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _invert(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         fixed, changed = outputs.split(self.sizes, dim=1)
         changed, log_slope = self.univariate.inverse(changed, parameters)
         return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
 
-    def observe(
-        self, inputs: Tensor, context: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def trace(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs, log s and t, each (B, F, ...), log s and t 0 where features stay."""
         fixed, changed = inputs.split(self.sizes, dim=1)
-        parameters = self._ask(inputs, context)
+        parameters = self._parameters(inputs, context)
         outputs, _ = self.univariate.forward(changed, parameters)
         log_scale, shift = self.univariate.log_scale_shift(changed, parameters)
         none = torch.zeros_like(fixed)
@@ -180,26 +178,24 @@ class MaskedCoupling(BaseCoupling):
     def _stays(self) -> Tensor:
         return self.mask if self.changes is None else ~self.changes
 
-    def _ask(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+    def _parameters(self, inputs: Tensor, context: Tensor | None) -> Tensor:
         parameters: Tensor = self.net(inputs * self.mask, context)
         return parameters.to(inputs.dtype)
 
-    def _change(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _transform(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         stays = self._stays()
         outputs, log_slope = self.univariate.forward(inputs, parameters)
         return inputs.where(stays, outputs), sum_features(log_slope * ~stays)
 
-    def _restore(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _invert(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         stays = self._stays()
         inputs, log_slope = self.univariate.inverse(outputs, parameters)
         return outputs.where(stays, inputs), sum_features(log_slope * ~stays)
 
-    def observe(
-        self, inputs: Tensor, context: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def trace(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs, log s and t, each (B, C, H, W), log s and t 0 where pixels stay."""
         stays = self._stays()
-        parameters = self._ask(inputs, context)
+        parameters = self._parameters(inputs, context)
         outputs, _ = self.univariate.forward(inputs, parameters)
         log_scale, shift = self.univariate.log_scale_shift(inputs, parameters)
         return inputs.where(stays, outputs), log_scale * ~stays, shift * ~stays

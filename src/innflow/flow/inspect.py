@@ -20,7 +20,7 @@ Undo = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Seen:
+class CouplingTrace:
     """One coupling at work, in the layout of the data: (B, C, H, W), or (B, D) for vectors.
 
     Args:
@@ -40,7 +40,9 @@ class Seen:
 
 
 @torch.no_grad()
-def trace(flow: CouplingFlow, inputs: Tensor, context: Tensor | None = None) -> Iterator[Seen]:
+def trace(
+    flow: CouplingFlow, inputs: Tensor, context: Tensor | None = None
+) -> Iterator[CouplingTrace]:
     """Run data (B, *shape) through a flow and yield what each coupling does, in order.
 
     Squeezes, splits, patches, tokens and, for images, permutations of dim 1 are undone, so that
@@ -61,7 +63,7 @@ def trace(flow: CouplingFlow, inputs: Tensor, context: Tensor | None = None) -> 
             except StopIteration as stop:
                 kept = stop.value
                 break
-            yield Seen(
+            yield CouplingTrace(
                 level,
                 index,
                 _above(flow, level, _undone(undo, log_scale), none),
@@ -152,7 +154,7 @@ def _walk(
         undo.append(transform.split)
         return transform.join(patches)
     if isinstance(transform, BaseCoupling):
-        seen = transform.observe(value, context)
+        seen = transform.trace(value, context)
         yield seen
         return seen[0]
     undo += _own(transform, image)

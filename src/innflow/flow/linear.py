@@ -11,7 +11,7 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.flow.actnorm import ActNorm
-from innflow.flow.network.base import heard
+from innflow.flow.network.base import has_hooks
 
 
 class LULinear(Transform):
@@ -78,7 +78,7 @@ def multiply(weight: Tensor, inputs: Tensor, bias: Tensor | None = None) -> Tens
 
 def goes_back(steps: Sequence[Any]) -> bool:
     """Say whether these are an ActNorm and an LULinear, with nobody listening."""
-    return tuple(map(type, steps)) == (ActNorm, LULinear) and not any(map(heard, steps))
+    return tuple(map(type, steps)) == (ActNorm, LULinear) and not any(map(has_hooks, steps))
 
 
 def take_back(

@@ -27,7 +27,7 @@ class Step:
         latent: the densities of the right parts.
         invert: maps right parts to left parts, with the same context.
         progress: of the training, in [0, 1].
-        beside: gives the log density of the same left by a companion of the application, (B,)
+        companions: gives the log density of the same left by a companion of the application, (B,)
             nats; it is only computed where a term asks.
         outliers: the same pass over as many items of a general set, where the data have one.
         training: whether the batch is one to learn from.
@@ -41,7 +41,7 @@ class Step:
     latent: Latent | None = None
     invert: Callable[[Parts], Parts] | None = None
     progress: float = 1.0
-    beside: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    companions: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
     outliers: Step | None = None
     training: bool = True
 

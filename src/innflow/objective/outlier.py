@@ -22,7 +22,7 @@ WEIGHT = 6000 / 3072
 TEMPERATURE = 1000 / 3072
 
 
-class Against:
+class CompanionRatioLoss:
     """What losses on the ratio r of the flow to a frozen general model share: softplus(r / T).
 
     Args:
@@ -41,13 +41,13 @@ class Against:
 
     def penalty(self, log_prob: Tensor, step: Step) -> Tensor:
         """Return softplus(r / T) of log p (B,) or (B, C) of the left of a step."""
-        _need_companion(self.against, step.beside)
-        general = step.beside[self.against]()
+        _need_companion(self.against, step.companions)
+        general = step.companions[self.against]()
         ratio = log_prob - general.reshape(-1, *(1,) * (log_prob.dim() - 1))
         return softplus(ratio / (_dims(step) * self.temperature))
 
 
-class Outlier(Against):
+class Outlier(CompanionRatioLoss):
     """How much more likely the flow finds general data than a general model does: softplus(r / T).
 
     r is log p(x) - log p_general(x) in nats per dimension, over general data x. The general model
@@ -66,7 +66,7 @@ class Outlier(Against):
         return self.penalty(outliers.log_prob, outliers).mean()
 
 
-class OtherClasses(Against):
+class OtherClasses(CompanionRatioLoss):
     """The same for the inliers under every class but their own: softplus(r / T) over wrong classes.
 
     With labels, a class is to find the items of the others no likelier than the general model does

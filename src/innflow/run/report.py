@@ -23,10 +23,10 @@ from innflow.figure.style import DPI
 
 # metric -> (label, unit), in the order in which a reader wants them.
 HEADLINES = {
-    "test/bpd": ("val", "bits/dim"),
+    "test/bpd": ("test", "bits/dim"),
     "train/bpd": ("train", "bits/dim"),
     "test/kl": ("KL(p || q)", "nats"),
-    "test/nll": ("val", "nats"),
+    "test/nll": ("test", "nats"),
     "test/integral": ("integral of the density", ""),
     "test/accuracy": ("accuracy", ""),
     "test/ece": ("expected calibration error", ""),

@@ -1,6 +1,6 @@
 """Anomaly scores over per-item arrays."""
 
-from innflow.score.base import Fixed, Likelihoods, Measured, Score
+from innflow.score.base import Likelihoods, Measured, Score, StatelessScore
 from innflow.score.batch import (
     Power,
     batch_p_value,
@@ -24,7 +24,6 @@ __all__ = [
     "Combined",
     "Complexity",
     "Composite",
-    "Fixed",
     "LatentDistance",
     "LatentNorm",
     "Likelihood",
@@ -39,6 +38,7 @@ __all__ = [
     "Scale",
     "Score",
     "Scorer",
+    "StatelessScore",
     "Typicality",
     "Waic",
     "batch_p_value",

@@ -37,7 +37,7 @@ class Measured:
         latent: (N, D) latent vectors, float32.
         data: (N, ...) the items themselves in data units.
         dims: number of dimensions of one item.
-        beside: what each companion of the application says of the items, by its name.
+        companions: what each companion of the application says of the items, by its name.
         classes: (N, C) log p(x | class) in nats, where the latent has classes.
     """
 
@@ -47,12 +47,12 @@ class Measured:
     latent: np.ndarray
     data: np.ndarray
     dims: int
-    beside: Mapping[str, Likelihoods] = field(default_factory=dict)
+    companions: Mapping[str, Likelihoods] = field(default_factory=dict)
     classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        arrays |= {f"{name} log_prob": other.log_prob for name, other in self.beside.items()}
+        arrays |= {f"{name} log_prob": other.log_prob for name, other in self.companions.items()}
         arrays |= {} if self.classes is None else {"classes": self.classes}
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
@@ -63,13 +63,13 @@ class Measured:
 
     def __getitem__(self, index: slice | np.ndarray) -> Measured:
         """Return the items of a slice, or of an array of positions or of booleans."""
-        beside = {
+        companions = {
             name: Likelihoods(other.log_prob[index], other.terms[index])
-            for name, other in self.beside.items()
+            for name, other in self.companions.items()
         }
         classes = None if self.classes is None else self.classes[index]
         chosen = {name: getattr(self, name)[index] for name in ARRAYS}
-        return replace(self, **chosen, beside=beside, classes=classes)
+        return replace(self, **chosen, companions=companions, classes=classes)
 
 
 class Score(Protocol):
@@ -88,7 +88,7 @@ class Score(Protocol):
         """Take back what `state` returned."""
 
 
-class Fixed:
+class StatelessScore:
     """A score that learns nothing: it is a function of what was measured of an item."""
 
     def fit(self, inliers: Measured) -> None:

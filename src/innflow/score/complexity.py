@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from innflow.errors import InnflowError
-from innflow.score.base import Fixed, Measured
+from innflow.score.base import Measured, StatelessScore
 
 CHUNK = 64
 LZMA_LEAST = 4096
@@ -66,7 +66,7 @@ CODECS: Mapping[str, Callable[[np.ndarray], bytes]] = {
 
 
 @dataclass
-class Complexity(Fixed):
+class Complexity(StatelessScore):
     """The input complexity score -log2 p(x) - L(x) in bits, where L is a compressed length.
 
     From Serrà et al., "Input Complexity and Out-of-distribution Detection with Likelihood-based

@@ -6,10 +6,10 @@ import numpy as np
 
 from innflow.errors import InnflowError
 from innflow.metric.likelihood import bits_per_dim
-from innflow.score.base import Fixed, Measured
+from innflow.score.base import Measured, StatelessScore
 
 
-class Likelihood(Fixed):
+class Likelihood(StatelessScore):
     """The negative log likelihood in nats."""
 
     def __call__(self, items: Measured) -> np.ndarray:
@@ -25,7 +25,7 @@ class BitsPerDim(Likelihood):
         return bits_per_dim(items.log_prob, items.dims)
 
 
-class NearestClass(Fixed):
+class NearestClass(StatelessScore):
     """Minus the log likelihood under the class that fits best, -max_c log p(x | c), in nats.
 
     `Likelihood` is the score of the mixture of all classes: log p(x) sums over them.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Fixed, Likelihoods, Measured
+from innflow.score.base import Likelihoods, Measured, StatelessScore
 from innflow.score.scale import contribution
 
 
 @dataclass
-class Ratio(Fixed):
+class Ratio(StatelessScore):
     """How much likelier another model finds an item: log p_other(x) - log p(x), in nats.
 
     What both models find likely cancels. Against a model of all kinds of images that is the
@@ -60,8 +60,8 @@ def companion(items: Measured, name: str, who: str) -> Likelihoods:
     Raises:
         InnflowError: naming the key that gives an application the companion.
     """
-    need_companion(items.beside, name, who)
-    return items.beside[name]
+    need_companion(items.companions, name, who)
+    return items.companions[name]
 
 
 def need_companion(companions: Container[str], name: str, who: str) -> None:

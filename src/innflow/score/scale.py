@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Fixed, Measured
+from innflow.score.base import Measured, StatelessScore
 
 ROWS = 1024
 
 
 @dataclass
-class Scale(Fixed):
+class Scale(StatelessScore):
     """Minus the contribution of one scale to the log likelihood, in nats.
 
     The deepest scale sees the content of an image more than its texture (Schirrmeister et al.,
@@ -51,7 +51,7 @@ def contribution(terms: np.ndarray, index: int, who: str) -> np.ndarray:
     return np.asarray(terms[:, index], dtype=np.float64)
 
 
-class LatentNorm(Fixed):
+class LatentNorm(StatelessScore):
     """Minus the log density of the latent vector under N(0, I), without the log-determinant."""
 
     def __call__(self, items: Measured) -> np.ndarray:
@@ -61,7 +61,7 @@ class LatentNorm(Fixed):
         return 0.5 * np.concatenate([*squares, np.zeros(0)]) + constant
 
 
-class LogDet(Fixed):
+class LogDet(StatelessScore):
     """Minus the log-determinant of the flow, without the density of the latent."""
 
     def __call__(self, items: Measured) -> np.ndarray:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Fixed, Measured
+from innflow.score.base import Measured, StatelessScore
 from innflow.score.ratio import companion, need_companion
 
 
 @dataclass
-class Waic(Fixed):
+class Waic(StatelessScore):
     """Minus the WAIC, Var_m[log p_m(x)] - E_m[log p_m(x)], over the model and its companions.
 
     From Choi et al., "WAIC, but Why? Generative Ensembles for Robust Anomaly Detection", 2018.
@@ -41,7 +41,7 @@ class Waic(Fixed):
         return log_probs.var(axis=0, ddof=1) - log_probs.mean(axis=0)
 
     def _log_probs(self, items: Measured) -> np.ndarray:
-        names = self._names(items.beside)
+        names = self._names(items.companions)
         others = [companion(items, name, "Waic").log_prob for name in names]
         return np.stack([items.log_prob, *others]).astype(np.float64)
 

@@ -30,7 +30,7 @@ def test_numbers_of_the_exact_classifier():
     """It keeps its promises, and there is nothing to mend."""
     study = clouds(MEANS, EVEN)
     metrics = Classification()(study).metrics
-    x, labels = (study.sets["val"].parts[key] for key in ("x", "label"))
+    x, labels = (study.sets["test"].parts[key] for key in ("x", "label"))
     p = study.app.classify(x).numpy()
     direct = compute_classification(p, labels.numpy())
     assert metrics["test/accuracy"] == pytest.approx(direct["accuracy"])
@@ -67,7 +67,7 @@ def test_a_temperature_cannot_mend_classes_of_unequal_volume():
 
 def test_a_width_is_what_the_mixture_itself_says_with_wider_classes():
     study = clouds(MEANS, UNEVEN)
-    mixture, x = study.app.mixture, study.sets["val"].parts["x"]
+    mixture, x = study.app.mixture, study.sets["test"].parts["x"]
     logits = (study.app.class_log_prob(x) + mixture.log_prior.detach()).numpy()
     offsets = (mixture.log_prior - mixture.log_scales.sum(dim=1)).detach().numpy()
     with torch.no_grad():

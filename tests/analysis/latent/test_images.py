@@ -67,7 +67,7 @@ def test_every_analysis_runs_without_a_warning(name, settings):
 
 def test_likelihood_is_over_all_of_val(study):
     metrics = Likelihood()(study).metrics
-    log_prob = study.app.log_prob(study.sets["val"].parts["x"]).numpy()
+    log_prob = study.app.log_prob(study.sets["test"].parts["x"]).numpy()
     assert metrics["test/bpd"] == pytest.approx(bits_per_dim(log_prob, 192).mean())
     assert metrics["test/nll"] == pytest.approx(-log_prob.mean())
     assert metrics["test/bpd"] < metrics["bpd/dog"] < metrics["bpd/ball"]
@@ -84,12 +84,12 @@ def test_scores_csv_has_its_columns_and_all_items(study, scored):
     assert {len(column) for column in items.values()} == {300 + 40 + 200 + 60 + 60}
     assert items["path"][0] == study.names("train")[0]
     sets, counts = np.unique(items["set"], return_counts=True)
-    assert dict(zip(sets, counts, strict=True))["val"] == 200
+    assert dict(zip(sets, counts, strict=True))["test"] == 200
 
 
 def test_outliers_are_judged_against_the_test_half_alone(study, scored):
-    val, dog = (study.scorer(study.measure(name)) for name in ("val", "dog"))
-    exact = auroc(val["typicality"][study.test_index], dog["typicality"])
+    test, dog = (study.scorer(study.measure(name)) for name in ("test", "dog"))
+    exact = auroc(test["typicality"][study.test_index], dog["typicality"])
     assert scored.metrics["ood/typicality/dog/auroc"] == exact
     means = [scored.metrics[f"ood/likelihood/{name}/auroc"] for name in ("dog", "ball")]
     assert scored.metrics["ood/likelihood/mean/auroc"] == pytest.approx(np.mean(means))
@@ -101,15 +101,15 @@ def test_outliers_are_judged_against_the_test_half_alone(study, scored):
 
 
 def test_p_values_of_the_calibration_half_leave_the_item_out(study, scored):
-    val = scored.items["set"] == "val"
-    score, p = scored.items["score"][val], scored.items["p_value"][val]
+    test = scored.items["set"] == "test"
+    score, p = scored.items["score"][test], scored.items["p_value"][test]
     half, rest = study.calibration_index, study.test_index
     np.testing.assert_array_equal(p[rest], p_values(score[half], score[rest]))
     first = half[0]
     np.testing.assert_allclose(p[first], p_values(score[half[1:]], score[[first]])[0])
     assert "leave one out" in scored.text
     for name in study.scorer.scores:
-        values, p = scored.items[name][val], scored.items[f"{name}_p"][val]
+        values, p = scored.items[name][test], scored.items[f"{name}_p"][test]
         np.testing.assert_array_equal(p[rest], p_values(values[half], values[rest]))
         np.testing.assert_allclose(p[first], p_values(values[half[1:]], values[[first]])[0])
 
@@ -150,7 +150,7 @@ def test_nearest_equals_brute_force():
 
 def test_val_images_that_are_in_train_are_counted():
     study = image_study()
-    study.sets["val"].parts["x"][:7] = study.sets["train"].parts["x"][50:57]
+    study.sets["test"].parts["x"][:7] = study.sets["train"].parts["x"][50:57]
     study._measured.clear()
     assert "7 of them are in train" in Samples(temperatures=(1.0,))(study).text
 

@@ -39,8 +39,8 @@ def study() -> Study:
     strange[:, :, ROWS, COLUMNS] += 4 * (1 + torch.arange(20)[:, None, None, None] / 20)
     sets = {
         "train": Items("train", "train", train),
-        "monitor": Items("monitor", "monitor", features(20, 1)),
-        "val": Items("val", "inlier", features(200, 2)),
+        "val": Items("val", "val", features(20, 1)),
+        "test": Items("test", "inlier", features(200, 2)),
         "patched": Items("patched", "outlier", strange),
     }
     return Study(LinearGaussian(train), Pictures(), sets, None)
@@ -64,22 +64,22 @@ def test_the_strange_patch_stands_out_where_it_is(study):
 
 def test_findings_have_the_numbers_of_each_set(study):
     findings = AnomalyMap()(study)
-    assert findings.metrics["map/val/mean"] == pytest.approx(3.0, rel=0.15)
+    assert findings.metrics["map/test/mean"] == pytest.approx(3.0, rel=0.15)
     patched = compute_maps(study.measure("patched").latent, SHAPE)
     assert findings.metrics["map/patched/mean"] == pytest.approx(patched.mean())
     assert findings.metrics["map/patched/peak"] == pytest.approx(patched.max(axis=(1, 2)).mean())
     assert findings.metrics["map/patched/peak"] > 4 * findings.metrics["map/val/peak"]
     (table,) = findings.tables
-    assert [row[0] for row in table.rows] == ["val", "patched"]
+    assert [row[0] for row in table.rows] == ["test", "patched"]
     assert "1% quantile" in findings.figures["anomaly_maps"].caption
 
 
 def test_typical_inliers_and_the_strangest_outliers_are_shown(study):
     AnomalyMap(shown=3)(study)
-    log_prob = {name: study.measure(name).log_prob for name in ("val", "patched")}
+    log_prob = {name: study.measure(name).log_prob for name in ("test", "patched")}
     assert study.data.asked["patched"] == list(np.argsort(log_prob["patched"])[:3])
-    distance = np.abs(log_prob["val"] - np.median(log_prob["val"]))
-    assert set(study.data.asked["val"]) == set(np.argsort(distance)[:3])
+    distance = np.abs(log_prob["test"] - np.median(log_prob["test"]))
+    assert set(study.data.asked["test"]) == set(np.argsort(distance)[:3])
 
 
 def test_heat_lies_over_the_patch_in_the_picture():

@@ -69,7 +69,7 @@ def test_every_objective_of_a_flow_rises(findings):
     }
     assert all(value > 0 for value in findings.metrics.values())
     (table,) = findings.tables
-    assert [row[0] for row in table.rows[::3]] == ["val", "dog", "ball", "noise"]
+    assert [row[0] for row in table.rows[::3]] == ["test", "dog", "ball", "noise"]
     for _, objective, *gains in table.rows:
         climbed = {"log p": 0, "scale 1 alone": 1, "scale 2 alone": 2}[objective]
         assert float(gains[climbed].replace(",", "")) > 0

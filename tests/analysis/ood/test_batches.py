@@ -15,7 +15,7 @@ SCORES = ("likelihood", "bits_per_dim", "latent_distance", "typicality")
 
 def vectors_with_outliers(shift: float = 3.0):
     study = plane_study()
-    shifted = study.sets["val"].parts["x"][:300] + torch.tensor([shift, -shift])
+    shifted = study.sets["test"].parts["x"][:300] + torch.tensor([shift, -shift])
     study.sets["far"] = Items("far", "outlier", shifted)
     return study
 
@@ -38,7 +38,7 @@ def test_power_grows_with_the_batch_and_inliers_keep_the_level():
     assert power == sorted(power)
     assert power[0] < 0.5 < 0.9 < power[-1]
     for size in (1, 2, 5, 10, 25):
-        # Two halves of val, drawn once, make it more or less than the level.
+        # Two halves of test, drawn once, make it more or less than the level.
         assert metrics[f"batches/likelihood/inliers/flagged_{size}"] < 0.12
 
 
@@ -73,7 +73,7 @@ def test_without_outliers_there_are_false_alarms_alone():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sizes": (1, 101)}, "test half of val has 100 items"),
+        ({"sizes": (1, 101)}, "test half of test has 100 items"),
         ({"sizes": ()}, "at least one size"),
         ({"sizes": (0,)}, "whole number"),
         ({"alpha": 1.0}, "between 0 and 1"),
@@ -92,8 +92,8 @@ def test_a_batch_that_takes_too_long_to_count_is_refused_before_training(refused
 
 def test_many_calibration_items_are_thinned():
     study = plane_study()
-    study.sets["val"] = Items("val", "inlier", study.data.draw(5000, 4))
-    study._measured.pop("val", None)
+    study.sets["test"] = Items("test", "inlier", study.data.draw(5000, 4))
+    study._measured.pop("test", None)
     vars(study).pop("_halves", None)
     findings = Batches(sizes=(1,), draws=50)(study)
     assert "2,000 calibration items" in findings.text
@@ -104,7 +104,7 @@ def test_each_half_of_val_has_its_use(monkeypatch):
     from innflow.analysis.ood import batches
 
     study = image_study(outliers=1)
-    score = study.scorer(study.measure("val"))["latent_distance"]
+    score = study.scorer(study.measure("test"))["latent_distance"]
     seen = []
 
     def keep(calibration, inliers, outliers, *settings):
@@ -127,7 +127,7 @@ def test_each_half_of_val_has_its_use(monkeypatch):
 
 def test_the_mean_likelihood_of_a_batch_is_tested_to_both_sides():
     study = plane_study()
-    x = study.sets["val"].parts["x"][:300]
+    x = study.sets["test"].parts["x"][:300]
     near = x.mean(dim=0).lerp(x, 0.2)  # too likely, every one of them
     study.sets["near"] = Items("near", "outlier", near)
     metrics = Batches(sizes=(1, 10), draws=300)(study).metrics

@@ -51,7 +51,7 @@ def test_vectors_and_applications_that_cannot_be_looked_into_are_refused(name, r
 
 
 def test_maps_have_the_shape_of_the_images(study):
-    seen = trace(study, study.measure("val").data[:5])
+    seen = trace(study, study.measure("test").data[:5])
     assert len(seen) == 4
     for one in seen:
         for part in (one.log_scale, one.shift, one.outputs):
@@ -105,7 +105,7 @@ def test_latents_of_noise_alone_have_a_mean_as_long_as_by_chance():
         return torch.randn(len(x), 192, generator=generator)
 
     study = flow_study()
-    study.measure("val"), study.measure("dog"), study.measure("ball")
+    study.measure("test"), study.measure("dog"), study.measure("ball")
     metrics = LatentImages(draws=40, items=20)(encoder(study, encode)).metrics
     assert metrics["latent_images/mean_norm/val"] == pytest.approx(1, abs=0.05)
     assert abs(metrics["latent_images/edges/val"]) < 0.1
@@ -116,7 +116,7 @@ def test_latents_that_ignore_the_noise_have_their_whole_length():
         return x.flatten(1).double()
 
     study = flow_study()
-    study.measure("val"), study.measure("dog"), study.measure("ball")
+    study.measure("test"), study.measure("dog"), study.measure("ball")
     metrics = LatentImages(draws=10, items=4)(encoder(study, encode)).metrics
     flat = study.measure("dog").data[:4].reshape(4, -1).astype(float)
     ratio = np.linalg.norm(flat, axis=1).mean() / np.sqrt(192 / 10)
@@ -125,7 +125,7 @@ def test_latents_that_ignore_the_noise_have_their_whole_length():
 
 def test_examples_are_chosen_by_the_seed_and_named(study):
     examples = choose_examples(study, inliers=2)
-    assert examples.names == ["val", "val", "dog", "ball"]
+    assert examples.names == ["test", "test", "dog", "ball"]
     assert examples.images.shape == (4, 3, SIZE, SIZE)
     again = choose_examples(flow_study(), inliers=2).images
     np.testing.assert_array_equal(examples.images, again)

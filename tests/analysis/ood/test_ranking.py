@@ -33,7 +33,9 @@ def test_scores_of_one_order_are_told_and_drawn_once(study):
     metrics = findings.metrics
     assert metrics["ranking/bits_per_dim/spearman_headline"] == pytest.approx(1)
     pooled = {
-        name: np.concatenate([study.scorer(study.measure(s))[name] for s in ("val", "dog", "ball")])
+        name: np.concatenate(
+            [study.scorer(study.measure(s))[name] for s in ("test", "dog", "ball")]
+        )
         for name in ("likelihood", "typicality")
     }
     exact = spearman(pooled["likelihood"], pooled["typicality"])
@@ -57,7 +59,7 @@ def test_the_ends_are_the_least_and_the_most_strange(study, monkeypatch):
     monkeypatch.setattr(ranking, "plot_ranking", keep)
     Ranking(shown=2)(study)
     low, high = seen["ends"]["likelihood\n(and bits per dim)"]
-    score = {s: study.scorer(study.measure(s))["likelihood"] for s in ("val", "dog", "ball")}
+    score = {s: study.scorer(study.measure(s))["likelihood"] for s in ("test", "dog", "ball")}
     top = max(score, key=lambda name: score[name].max())
     assert seen["sets"][high[-1]] == top
     strangest = study.measure(top).data[score[top].argmax()]
@@ -83,11 +85,11 @@ def with_companions(study, **functions):
     study.app.companions = dict.fromkeys(functions)
     for name in study.sets:
         items = study.measure(name)
-        beside = {
+        companions = {
             companion: Likelihoods(function(items.log_prob), function(items.terms))
             for companion, function in functions.items()
         }
-        study._measured[name] = replace(items, beside=beside)
+        study._measured[name] = replace(items, companions=companions)
     return study
 
 
@@ -95,7 +97,7 @@ def with_companions(study, **functions):
 def test_monotone_companions_agree_or_disagree_completely(make):
     study = with_companions(make(), same=lambda v: 2 * v + 1, opposite=lambda v: -(v**3))
     findings = Agreement()(study)
-    for name in ("val", *study.outliers):
+    for name in ("test", *study.outliers):
         for key in ("spearman", "scale_1", "scale_2"):
             assert findings.metrics[f"agreement/same/{name}/{key}"] == pytest.approx(1)
             assert findings.metrics[f"agreement/opposite/{name}/{key}"] == pytest.approx(-1)
@@ -109,7 +111,7 @@ def test_models_of_other_scales_are_compared_as_a_whole():
     study = with_companions(image_study(), flat=lambda v: v)
     for name, items in study._measured.items():
         whole = Likelihoods(items.log_prob, items.log_prob[:, None])
-        study._measured[name] = replace(items, beside={"flat": whole})
+        study._measured[name] = replace(items, companions={"flat": whole})
     findings = Agreement()(study)
     assert "flat has 1 scales and the model 2" in findings.text
     assert not [key for key in findings.metrics if "scale" in key]

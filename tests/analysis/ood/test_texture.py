@@ -57,7 +57,7 @@ def test_vectors_are_refused(analysis, refused):
 def test_a_likelihood_of_roughness_alone_is_found_out():
     study = study_of(lambda x: np.exp(-mean_absolute_difference(count_differences(x)) / 10))
     metrics = Texture()(study).metrics
-    for name in ("val", "dog", "ball", "pooled"):
+    for name in ("test", "dog", "ball", "pooled"):
         assert metrics[f"texture/size/spearman/{name}"] == pytest.approx(-1)
     assert metrics["texture/size/pearson/val"] < -0.95
 
@@ -67,7 +67,7 @@ def test_a_likelihood_of_the_training_differences_correlates_perfectly():
     usual = difference_density(count_differences(first.measure("train").data))
     study = study_of(lambda x: 3 * mean_log_density(count_differences(x), usual) - 5)
     metrics = Texture()(study).metrics
-    for name in ("val", "dog", "ball", "pooled"):
+    for name in ("test", "dog", "ball", "pooled"):
         assert metrics[f"texture/density/pearson/{name}"] == pytest.approx(1)
 
 
@@ -78,9 +78,9 @@ def test_a_walk_starts_at_the_image_itself():
     analysis = AmplitudePhase(pairs=5, steps=2)
     analysis(study)
     walks = torch.cat(seen).reshape(5, 2, 3, 8, 8)
-    val = study.measure("val").data
-    order = np.random.default_rng(study.seed).permutation(len(val))[:5]
-    np.testing.assert_array_equal(walks[:, 0].numpy(), val[order])
+    test = study.measure("test").data
+    order = np.random.default_rng(study.seed).permutation(len(test))[:5]
+    np.testing.assert_array_equal(walks[:, 0].numpy(), test[order])
     assert walks.dtype == torch.uint8
     assert not torch.equal(walks[:, 1], walks[:, 0])
 

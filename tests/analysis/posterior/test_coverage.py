@@ -74,8 +74,8 @@ def test_data_without_noise_get_the_width_of_training():
 
 def test_few_observations_are_refused_before_training():
     study = gaussian_study()
-    study.sets["val"].names = study.sets["val"].names[:10]
-    with pytest.raises(InnflowError, match="set val has 10 items, at least 20"):
+    study.sets["test"].names = study.sets["test"].names[:10]
+    with pytest.raises(InnflowError, match="set test has 10 items, at least 20"):
         Coverage().check(study)
     with pytest.raises(InnflowError, match=r"analysis\.coverage\.draws=3"):
         Coverage(draws=3).check(gaussian_study())

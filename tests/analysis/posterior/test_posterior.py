@@ -18,7 +18,7 @@ SMALL = {"observations": 2, "draws": 300, "err_observations": 4, "err_draws": 50
 # Two steps of everything on a problem whose forward model is random itself.
 TINY_MOONS = (
     *("data=two_moons", "app=inverse", "partition=given_y", "model=spline", "latent=observed"),
-    *("score=none", "analysis=posterior", "+debug=fdr", "data.n=400", "data.n_val=60"),
+    *("score=none", "analysis=posterior", "+debug=fdr", "data.n=400", "data.n_test=60"),
     *("analysis.posterior.observations=1", "analysis.posterior.draws=100"),
     *("analysis.posterior.err_observations=3", "analysis.posterior.err_draws=100"),
     *("analysis.coverage.observations=40", "analysis.coverage.draws=50", "model.depth=2"),
@@ -59,8 +59,8 @@ def test_an_exact_posterior_is_told_from_the_reference_by_nothing(exact):
 
 def test_nltp_is_the_mean_log_density_of_the_truth(exact):
     study = gaussian_study()
-    val = study.sets["val"].parts
-    direct = -study.app.log_prob(val["x"], val["y"]).double().mean()
+    test = study.sets["test"].parts
+    direct = -study.app.log_prob(test["x"], test["y"]).double().mean()
     assert exact.metrics["posterior/nltp"] == pytest.approx(float(direct), rel=1e-6)
 
 
@@ -130,7 +130,7 @@ def test_reference_draws_are_kept_in_the_run_folder(tmp_path, quick):
 
 def test_an_observation_that_the_reference_cannot_do_is_left_out(quick):
     study = gaussian_study()
-    draw, hard = study.data.reference, study.sets["val"].parts["y"][0].numpy()
+    draw, hard = study.data.reference, study.sets["test"].parts["y"][0].numpy()
 
     def reference(y, n, seed):
         if (y == hard).all():

@@ -26,7 +26,7 @@ def data(tree, tmp_path) -> Embeddings:
 def test_sets_are_those_of_the_images(data, tree, tmp_path):
     pictures = Images(tree, size=32, holdout=0.1, cache_dir=tmp_path / "cache").sets()
     sets = data.sets()
-    assert list(sets) == list(pictures) == ["train", "monitor", "val", "ball", "dog"]
+    assert list(sets) == list(pictures) == ["train", "val", "test", "ball", "dog"]
     for name, items in sets.items():
         assert items.names == pictures[name].names
         assert items.role == pictures[name].role
@@ -72,7 +72,7 @@ def test_a_run_takes_its_coordinates_to_new_pictures(data, tree, tmp_path):
     # On another root the sets follow the run, too.
     other = Embeddings(tree / "val/dog", size=32, cache_dir=tmp_path / "cache")
     other.load_state(state)
-    rows = torch.cat([other.sets()[name].parts["x"] for name in ("train", "monitor", "val")])
+    rows = torch.cat([other.sets()[name].parts["x"] for name in ("train", "val", "test")])
     assert not torch.allclose(other.sets()["train"].parts["x"].mean(dim=0), torch.zeros(1280))
     torch.testing.assert_close(rows.sum(dim=0), expected.sum(dim=0), atol=1e-3, rtol=1e-3)
 
@@ -115,9 +115,9 @@ def test_labels_stand_beside_features(tree, tmp_path):
         Image.new("RGB", (12, 10), (30 * i, 0, 0)).save(place)
     data = opened(tree, tmp_path / "cache", labels=True)
     assert data.classes == ["cat", "dog"]
-    val = data.sets()["val"]
-    wanted = [int(name.startswith("val/dog")) for name in val.names]
-    assert val.parts["label"].tolist() == wanted
+    test = data.sets()["test"]
+    wanted = [int(name.startswith("val/dog")) for name in test.names]
+    assert test.parts["label"].tolist() == wanted
     assert "label" not in data.sets()["ball"].parts
 
 

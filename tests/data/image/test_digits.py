@@ -8,7 +8,7 @@ from sklearn.svm import SVC
 
 from innflow.data.image.digits import (Digits, shift_images)
 
-LABELLED = ("train", "monitor", "val")
+LABELLED = ("train", "val", "test")
 
 
 def test_every_digit_is_in_one_set_as_sklearn_has_it():
@@ -31,24 +31,24 @@ def test_every_digit_is_in_one_set_as_sklearn_has_it():
 
 def test_a_third_of_each_class_is_tested_on_and_a_twentieth_monitored():
     sets = Digits().sets()
-    assert len(sets["val"]) == 599
+    assert len(sets["test"]) == 599
     counts = {name: sets[name].parts["label"].bincount() for name in LABELLED}
     total = sum(counts.values())
-    assert ((counts["val"] - total / 3).abs() < 1).all()
-    assert counts["monitor"].tolist() == [6] * 10
+    assert ((counts["test"] - total / 3).abs() < 1).all()
+    assert counts["val"].tolist() == [6] * 10
 
 
 def test_the_seed_moves_the_monitor_and_never_the_test_third():
     first, again, other = (Digits(seed=seed).sets() for seed in (1, 1, 2))
-    assert first["monitor"].names == again["monitor"].names
-    assert first["monitor"].names != other["monitor"].names
-    assert first["val"].names == other["val"].names
+    assert first["val"].names == again["val"].names
+    assert first["val"].names != other["val"].names
+    assert first["test"].names == other["test"].names
 
 
 def test_outliers_are_the_test_third_spoilt():
     data = Digits()
     sets = data.sets()
-    x = sets["val"].parts["x"].int()
+    x = sets["test"].parts["x"].int()
     for name in ("inverted", "scrambled"):
         assert sets[name].role == "outlier"
         assert list(sets[name].parts) == ["x"]
@@ -89,7 +89,7 @@ def test_paper_comes_in_and_ink_goes_out():
 
 def test_a_shift_of_zero_leaves_them():
     data = Digits(shift=0)
-    x = data.sets()["val"].parts["x"]
+    x = data.sets()["test"].parts["x"]
     assert torch.equal(data.augment(x), x)
     moved = Digits(shift=1).augment(x)
     assert moved.shape == x.shape
@@ -103,7 +103,7 @@ def test_a_support_vector_machine_reads_them():
         parts = sets[name].parts
         return parts["x"].flatten(1).double().numpy(), parts["label"].numpy()
 
-    assert SVC(gamma=1e-3).fit(*flat("train")).score(*flat("val")) > 0.98
+    assert SVC(gamma=1e-3).fit(*flat("train")).score(*flat("test")) > 0.98
 
 
 @pytest.mark.parametrize("shift", [-1, 0.5, True])

@@ -24,7 +24,7 @@ def folder_of_noise(folder, count, seed):
 
 def test_each_inlier_has_a_general_item_of_its_own():
     served = Beside(rows("train", "train", [1, 2, 3]), rows("g", "train", range(10, 200)))
-    order = Order(3, 2, (0, 1), seed=0, beside=190)
+    order = Order(3, 2, (0, 1), seed=0, companions=190)
     batches = []
     for order.epoch in range(4):
         batches += [served.__getitems__(pairs) for pairs in order]
@@ -41,12 +41,12 @@ def test_shared_items_are_counted_and_refused(refused):
     general = rows("folder", "train", [1, 2, 3])
     sets = {
         "train": rows("train", "train", [1]),  # may be shared: it is trained on anyway
-        "val": rows("val", "inlier", [4, 5]),
+        "test": rows("test", "inlier", [4, 5]),
         "dog": rows("dog", "outlier", [2, 3, 9]),
     }
     with refused("data.general=folder", "2 of dog", "remove them"):
         check_disjoint(general, sets, "folder")
-    check_disjoint(general, {"val": sets["val"]}, "folder")
+    check_disjoint(general, {"test": sets["test"]}, "folder")
 
 
 def test_images_bring_a_general_folder(tree, tmp_path, refused):
@@ -62,7 +62,7 @@ def test_images_bring_a_general_folder(tree, tmp_path, refused):
     assert not Images(tree, **options).has_general
     # one outlier of the test sets slips into the general folder
     for i in range(20):
-        shutil.copy(tree / "val" / "dog" / "0.png", other / "thing" / f"slipped{i}.png")
+        shutil.copy(tree / "test" / "dog" / "0.png", other / "thing" / f"slipped{i}.png")
     with refused("data.general", "of dog"):
         Images(tree, general=other, **options).setup()
 
@@ -96,7 +96,7 @@ def test_further_outliers_from_other_folders(tree, tmp_path, refused):
     assert all(name.startswith("test/") for name in sets["far"].names)
     # What a general model was trained on is not tested on.
     general = Images(tmp_path / "general", **options).sets()
-    assert sets["general"].names == general["val"].names
+    assert sets["general"].names == general["test"].names
     assert not set(sets["general"].names) & set(general["train"].names)
     with refused("data.outliers.dog", "already"):
         Images(tree, outliers={"dog": tmp_path / "flat"}, **options).sets()
@@ -107,7 +107,7 @@ def test_test_stands_in_for_a_missing_val(tmp_path):
     folder_of_noise(tmp_path / "tree" / "test" / "a", 3, 2)
     folder_of_noise(tmp_path / "tree" / "test" / "b", 2, 3)
     sets = Images(tmp_path / "tree", size=10, cache_dir=tmp_path / "cache").sets()
-    assert {name: len(items) for name, items in sets.items() if name in ("val", "b")} == {
-        "val": 3,
+    assert {name: len(items) for name, items in sets.items() if name in ("test", "b")} == {
+        "test": 3,
         "b": 2,
     }

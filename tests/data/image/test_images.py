@@ -26,11 +26,11 @@ def opened(root, cache, **options) -> Images:
 def test_layout_gives_roles_names_and_pixels(tree, tmp_path):
     sets = opened(tree, tmp_path / "cache", holdout=0.1).sets()
     roles = {name: (part.role, len(part)) for name, part in sets.items()}
-    assert list(roles) == ["train", "monitor", "val", "ball", "dog"]
+    assert list(roles) == ["train", "val", "test", "ball", "dog"]
     assert roles == {
         "train": ("train", 36),
-        "monitor": ("monitor", 4),
-        "val": ("inlier", 10),
+        "val": ("val", 4),
+        "test": ("inlier", 10),
         "ball": ("outlier", 5),
         "dog": ("outlier", 6),
     }
@@ -44,9 +44,9 @@ def test_layout_gives_roles_names_and_pixels(tree, tmp_path):
 def test_monitor_is_held_out_of_train_by_the_seed(tree, tmp_path):
     def monitor(seed):
         sets = opened(tree, tmp_path / "cache", holdout=0.2, seed=seed).sets()
-        assert not set(sets["train"].names) & set(sets["monitor"].names)
-        assert len(sets["train"]) + len(sets["monitor"]) == 40
-        return sets["monitor"].names
+        assert not set(sets["train"].names) & set(sets["val"].names)
+        assert len(sets["train"]) + len(sets["val"]) == 40
+        return sets["val"].names
 
     assert monitor(1) == monitor(1)
     assert monitor(1) != monitor(2)
@@ -56,7 +56,7 @@ def test_images_are_decoded_once(tree, tmp_path, monkeypatch):
     first = opened(tree, tmp_path / "cache")
     monkeypatch.setattr(images_module, "decode", lambda *_: pytest.fail("decoded again"))
     again = opened(tree, tmp_path / "cache")
-    assert torch.equal(again.sets()["val"].parts["x"], first.sets()["val"].parts["x"])
+    assert torch.equal(again.sets()["test"].parts["x"], first.sets()["test"].parts["x"])
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
@@ -80,18 +80,18 @@ def test_a_changed_root_is_decoded_again(tree, tmp_path, change):
 
 
 def test_a_truncated_cache_is_made_again(tree, tmp_path):
-    first = opened(tree, tmp_path / "cache").sets()["val"].parts["x"].clone()
+    first = opened(tree, tmp_path / "cache").sets()["test"].parts["x"].clone()
     (pixels,) = (tmp_path / "cache").glob("*.u8")
     with pixels.open("r+b") as file:
         file.truncate(100)
-    assert torch.equal(opened(tree, tmp_path / "cache").sets()["val"].parts["x"], first)
+    assert torch.equal(opened(tree, tmp_path / "cache").sets()["test"].parts["x"], first)
 
 
 def test_size_and_channels_are_part_of_the_cache(tree, tmp_path):
     for channels in (1, 3):
         data = Images(tree, size=6, channels=channels, cache_dir=tmp_path / "cache")
         assert data.shape == (channels, 6, 6)
-        assert data.sets()["val"].parts["x"].shape == (10, channels, 6, 6)
+        assert data.sets()["test"].parts["x"].shape == (10, channels, 6, 6)
 
 
 def test_hidden_files_and_other_kinds_are_ignored(tree, tmp_path):
@@ -101,14 +101,14 @@ def test_hidden_files_and_other_kinds_are_ignored(tree, tmp_path):
     (tree / "train/cat/notes.txt").write_text("x")
     (tree / "train/cat/Thumbs.db").write_bytes(b"x")
     data = opened(tree, tmp_path / "cache")
-    assert len(data.sets()["train"]) + len(data.sets()["monitor"]) == 40
+    assert len(data.sets()["train"]) + len(data.sets()["val"]) == 40
 
 
 def test_linked_folders_are_followed(tree, tmp_path):
     linked = tmp_path / "linked"
     (linked / "train").mkdir(parents=True)
     (linked / "train/cat").symlink_to(tree / "train/cat")
-    (linked / "val").symlink_to(tree / "val")
+    (linked / "test").symlink_to(tree / "test")
     assert len(opened(linked, tmp_path / "cache").sets()["dog"]) == 6
 
 
@@ -123,8 +123,8 @@ def test_damaged_files_are_named_counted_and_skipped(tree, tmp_path, caplog):
         assert "skipped 2 of 63 images" in caplog.text
         assert "train/cat/cut.png" in caplog.text
         assert "val/cat/text.jpg: not an image" in caplog.text
-        assert len(sets["val"]) == 10
-        assert "val/cat/text.jpg" not in sets["val"].names
+        assert len(sets["test"]) == 10
+        assert "val/cat/text.jpg" not in sets["test"].names
 
 
 def test_more_than_five_percent_stop_and_leave_nothing(tree, tmp_path):
@@ -140,11 +140,11 @@ def test_some_classes_only(tree, tmp_path):
         write_noise(tree / f"train/lion/{i}.png", i)
     write_noise(tree / "val/lion/0.png")
     both = opened(tree, tmp_path / "cache").sets()
-    assert len(both["train"]) + len(both["monitor"]) == 48
-    assert len(both["val"]) == 11
+    assert len(both["train"]) + len(both["val"]) == 48
+    assert len(both["test"]) == 11
     cats = opened(tree, tmp_path / "cache", inliers=["cat"]).sets()
-    assert len(cats["train"]) + len(cats["monitor"]) == 40
-    assert len(cats["val"]) == 10
+    assert len(cats["train"]) + len(cats["val"]) == 40
+    assert len(cats["test"]) == 10
     assert cats["lion"].role == "outlier"
     with pytest.raises(InnflowError, match=r"train/tiger.*cat, lion"):
         opened(tree, tmp_path / "cache", inliers=["tiger"])
@@ -155,19 +155,19 @@ def test_a_plain_folder_is_all_inliers(tree, tmp_path, caplog, source):
     with caplog.at_level(logging.INFO):
         sets = opened(tree / source, tmp_path / "cache").sets()
     total = len(list((tree / source).rglob("*.png")))
-    assert list(sets) == ["train", "monitor", "val"]
-    assert len(sets["val"]) == total // 10
+    assert list(sets) == ["train", "val", "test"]
+    assert len(sets["test"]) == total // 10
     assert sum(map(len, sets.values())) == total
     assert len({name for part in sets.values() for name in part.names}) == total
     assert f"{total // 10} of the training images are tested on" in caplog.text
 
 
 def test_without_val_a_tenth_of_train_is_tested_on(tree, tmp_path, caplog):
-    shutil.rmtree(tree / "val")
+    shutil.rmtree(tree / "test")
     write_noise(tree / "more/cat/0.png")
     with caplog.at_level(logging.INFO):
         sets = opened(tree, tmp_path / "cache").sets()
-    assert len(sets["val"]) == 4
+    assert len(sets["test"]) == 4
     assert "1 images outside train/ and val/ are not used" in caplog.text
 
 

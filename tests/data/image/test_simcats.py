@@ -11,7 +11,7 @@ from innflow.data.image.drawing.canvas import Canvas
 from innflow.data.image.drawing.scenes import background
 from innflow.errors import InnflowError
 
-FEW = {"n_train": 8, "n_val": 3, "n_outliers": 2}
+FEW = {"n_train": 8, "n_test": 3, "n_outliers": 2}
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -45,7 +45,7 @@ def test_sets(tmp_path):
     data = SimCats(size=16, cache_dir=tmp_path, holdout=0.2, **FEW)
     data.prepare_data()
     sizes = {name: len(part) for name, part in data.sets().items()}
-    assert sizes == {"train": 6, "monitor": 2, "val": 3, "beachball": 2, "dog": 2, "flower": 2}
+    assert sizes == {"train": 6, "val": 2, "test": 3, "beachball": 2, "dog": 2, "flower": 2}
     assert data.drawn
     assert data.shape == (3, 16, 16)
     assert data.sets()["dog"].names == ["val/dog/00000.png", "val/dog/00001.png"]
@@ -102,7 +102,7 @@ def test_a_root_means_photographs(tree, tmp_path):
         cats(None, inliers=["cat"])
 
 
-@pytest.mark.parametrize("name", ["n_train", "n_val", "n_outliers", "draw_size"])
+@pytest.mark.parametrize("name", ["n_train", "n_test", "n_outliers", "draw_size"])
 def test_counts_are_checked(name):
     with pytest.raises(InnflowError, match=f"{name}=0: give a whole number"):
         SimCats(**{name: 0})

@@ -33,7 +33,7 @@ def packed(tmp_path: Path) -> Path:
     for i in range(6):
         write_noise(tmp_path / f"tree/dogs/{i}.png", 200 + i)
     out = tmp_path / "packed"
-    for name, folder in (("train", "train"), ("val", "val"), ("dog", "dogs")):
+    for name, folder in (("train", "train"), ("test", "test"), ("dog", "dogs")):
         write_shards(tmp_path / "tree" / folder, out, PER_SHARD, name)
     return out
 
@@ -41,7 +41,7 @@ def packed(tmp_path: Path) -> Path:
 def opened(packed: Path, **options) -> Shards:
     usual = {
         "train": packed / "train-{000000..000005}.tar",
-        "val": packed / "val-*.tar",
+        "test": packed / "test-*.tar",
         "outliers": {"dog": packed / "dog-000000.tar"},
         "cache_dir": packed.parent / "cache",
         **{"size": 10, "batch_size": 4, "study_items": 8, "holdout": 0.5, "workers": 0},
@@ -67,7 +67,7 @@ def everything(packed: Path) -> Counter[bytes]:
 
 
 def without(counts: Counter[bytes], data: Shards) -> Counter[bytes]:
-    return counts - Counter(fingerprints([data.sets()["monitor"].parts]))
+    return counts - Counter(fingerprints([data.sets()["val"].parts]))
 
 
 def test_sets_that_are_studied_equal_those_of_the_folders(packed):
@@ -76,19 +76,19 @@ def test_sets_that_are_studied_equal_those_of_the_folders(packed):
     sets = data.sets()
     assert {name: (part.role, len(part)) for name, part in sets.items()} == {
         "train": ("train", 4),
-        "monitor": ("monitor", 4),
-        "val": ("inlier", 10),
+        "val": ("val", 4),
+        "test": ("inlier", 10),
         "dog": ("outlier", 6),
     }
     tree = Images(packed.parent / "tree/dogs", size=10, cache_dir=packed.parent / "plain")
     dogs = tree.open_cache(verify=False)
     assert Counter(fingerprints([sets["dog"].parts])) == Counter(fingerprints([{"x": dogs.images}]))
     assert all(name.startswith("train-000000/") for name in sets["train"].names)
-    assert not set(sets["train"].names) & set(sets["monitor"].names)
+    assert not set(sets["train"].names) & set(sets["val"].names)
     files = sorted(path.name for path in data.cache_dir.iterdir())
     again = opened(packed)
     again.prepare_data()
-    assert torch.equal(again.sets()["val"].parts["x"], sets["val"].parts["x"])
+    assert torch.equal(again.sets()["test"].parts["x"], sets["test"].parts["x"])
     assert sorted(path.name for path in data.cache_dir.iterdir()) == files
 
 
@@ -209,7 +209,7 @@ def test_other_readers_than_before_are_announced(packed, capsys):
 def test_labels(packed):
     data = opened(packed, label="cls", classes=["cat", "lion"])
     assert data.columns == {"label": ["cat", "lion"]}
-    for name in ("train", "monitor", "val"):
+    for name in ("train", "val", "test"):
         part = data.sets()[name]
         folders = [item.split("/")[1] for item in part.names]
         assert [data.classes[row] for row in part.parts["label"].tolist()] == folders
@@ -308,15 +308,15 @@ def test_patterns_that_name_nothing(packed, refused):
     with refused("data.train", "train-000006.tar does not exist (and 2 of 9 more)"):
         opened(packed, train=f"{packed}/train-{{000000..000008}}.tar").setup()
     with refused("data.val", "test-*.tar matches no file"):
-        opened(packed, val=f"{packed}/test-*.tar").setup()
+        opened(packed, test=f"{packed}/test-*.tar").setup()
     with refused("data.outliers.dog", "cannot read", "nowhere"):
         opened(packed, outliers={"dog": "/nowhere/dog.tar"}).setup()
-    with refused("data.val", "val-000000.tar is named twice"):
-        opened(packed, val=[packed / "val-*.tar", packed / "val-000000.tar"]).setup()
+    with refused("data.val", "test-000000.tar is named twice"):
+        opened(packed, test=[packed / "test-*.tar", packed / "test-000000.tar"]).setup()
     with refused("data.val is empty"):
-        opened(packed, val=None).setup()
+        opened(packed, test=None).setup()
     with refused("data.val", "train-000000.tar is in data.train too"):
-        opened(packed, val=f"{packed}/train-000000.tar").setup()
+        opened(packed, test=f"{packed}/train-000000.tar").setup()
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_patterns_that_name_nothing(packed, refused):
         ({"epoch_items": 0}, "data.epoch_items=0"),
         ({"buffer": 0}, "data.buffer=0"),
         ({"study_items": 1}, "data.study_items=1"),
-        ({"outliers": {"val": "x"}}, "data.outliers.val"),
+        ({"outliers": {"test": "x"}}, "data.outliers.val"),
     ],
 )
 def test_values_out_of_range(packed, options, says, refused):
@@ -387,9 +387,9 @@ def test_many_corrupt_images_end_training(packed, workers, refused):
 
 
 def test_a_corrupt_image_among_the_studied(packed, refused):
-    write_tar(packed / "val-000000.tar", {"1.png": b"no image"})
-    with refused("data.val", "val-000000/1: not an image"):
-        opened(packed, val=packed / "val-000000.tar").setup()
+    write_tar(packed / "test-000000.tar", {"1.png": b"no image"})
+    with refused("data.val", "test-000000/1: not an image"):
+        opened(packed, test=packed / "test-000000.tar").setup()
 
 
 def test_write_shards_packs_files_as_they_are(tmp_path):

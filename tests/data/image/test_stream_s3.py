@@ -21,12 +21,12 @@ URL = "s3://pictures/packed"
 def shards(bucket, tree) -> str:  # noqa: F811
     """The trees of cats and dogs, packed from the bucket into the bucket."""
     assert write_shards("s3://pictures/some/prefix/train", URL, 10) == ["cat"]
-    assert write_shards("s3://pictures/some/prefix/val/cat", URL, 10, "val") == []
+    assert write_shards("s3://pictures/some/prefix/val/cat", URL, 10, "test") == []
     return URL
 
 
 def opened(url: str, cache: Path, **options) -> Shards:
-    usual = {"train": f"{url}/train-{{000000..000003}}.tar", "val": f"{url}/val-*.tar"}
+    usual = {"train": f"{url}/train-{{000000..000003}}.tar", "test": f"{url}/val-*.tar"}
     usual |= {"size": 10, "batch_size": 5, "study_items": 4, "cache_dir": cache, "workers": 0}
     return Shards(**(usual | options))
 
@@ -35,7 +35,7 @@ def opened(url: str, cache: Path, **options) -> Shards:
 def test_a_bucket_streams_like_the_folder(shards, tree, tmp_path, workers):
     near = str(tmp_path / "near")
     write_shards(tree / "train", near, 10)
-    write_shards(tree / "val/cat", near, 10, "val")
+    write_shards(tree / "val/cat", near, 10, "test")
     ours, theirs = (
         list(opened(url, tmp_path / "cache", workers=workers).train_dataloader())
         for url in (shards, near)
@@ -45,10 +45,10 @@ def test_a_bucket_streams_like_the_folder(shards, tree, tmp_path, workers):
 
 
 def test_a_new_version_of_a_shard_is_decoded_again(shards, bucket, tree, tmp_path):  # noqa: F811
-    before = opened(shards, tmp_path / "cache").sets()["val"].parts["x"]
+    before = opened(shards, tmp_path / "cache").sets()["test"].parts["x"]
     write_noise(tree / "val/cat/0.png", 999)
-    write_shards(tree / "val/cat", shards, 10, "val")
-    after = opened(shards, tmp_path / "cache").sets()["val"].parts["x"]
+    write_shards(tree / "val/cat", shards, 10, "test")
+    after = opened(shards, tmp_path / "cache").sets()["test"].parts["x"]
     assert (before != after).flatten(1).any(1).sum() == 1
 
 
@@ -56,9 +56,9 @@ def test_what_is_not_there(shards, bucket, refused):  # noqa: F811
     with refused("data.train: s3://pictures/packed/train-000004.tar does not exist"):
         find_shards(f"{shards}/train-{{000003..000004}}.tar", "train")
     with refused("data.val: s3://pictures/none/val-*.tar matches no file"):
-        find_shards("s3://pictures/none/val-*.tar", "val")
+        find_shards("s3://pictures/none/val-*.tar", "test")
     with refused("data.val", "s3://nobucket"):
-        find_shards("s3://nobucket/val-*.tar", "val")
+        find_shards("s3://nobucket/val-*.tar", "test")
     (shard,) = find_shards(f"{shards}/train-000003.tar", "train")
     bucket.delete_object(Bucket="pictures", Key="packed/train-000003.tar")
     with refused("s3://pictures/packed/train-000003.tar does not exist any more"):

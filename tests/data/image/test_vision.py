@@ -95,16 +95,16 @@ def test_grey_set_with_a_grey_outlier(tmp_path):
     roles = {name: (part.role, len(part)) for name, part in sets.items()}
     assert roles == {
         "train": ("train", 36),
-        "monitor": ("monitor", 4),
-        "val": ("inlier", 10),
+        "val": ("val", 4),
+        "test": ("inlier", 10),
         "fashionmnist": ("outlier", 10),
     }
-    assert np.array_equal(sets["val"].parts["x"][:, 0], digits["test"])
+    assert np.array_equal(sets["test"].parts["x"][:, 0], digits["test"])
     assert np.array_equal(sets["fashionmnist"].parts["x"][:, 0], clothes["test"])
-    for name in ("train", "monitor"):
+    for name in ("train", "val"):
         rows = [int(item.removeprefix("train/")) for item in sets[name].names]
         assert np.array_equal(sets[name].parts["x"][:, 0], digits["train"][rows])
-    assert sets["val"].names[2] == "val/2"
+    assert sets["test"].names[2] == "val/2"
 
 
 def test_colour_set_with_outliers_of_other_size_and_kind(tmp_path, monkeypatch):
@@ -113,8 +113,8 @@ def test_colour_set_with_outliers_of_other_size_and_kind(tmp_path, monkeypatch):
     write_mnist(tmp_path)
     data = Vision("cifar10", tmp_path, outliers=["svhn", "mnist"], cache_dir=tmp_path / "cache")
     sets = data.sets()
-    assert np.array_equal(sets["val"].parts["x"], cifar["test"])
-    assert len(sets["train"]) + len(sets["monitor"]) == 25
+    assert np.array_equal(sets["test"].parts["x"], cifar["test"])
+    assert len(sets["train"]) + len(sets["val"]) == 25
     assert np.array_equal(sets["svhn"].parts["x"], svhn)
     grey = sets["mnist"].parts["x"]
     assert grey.shape == (10, 3, 32, 32)
@@ -125,7 +125,7 @@ def test_colour_becomes_grey(tmp_path, monkeypatch):
     cifar = write_cifar(tmp_path, monkeypatch)
     data = Vision("cifar10", tmp_path, size=32, channels=1, cache_dir=tmp_path / "cache")
     luma = np.tensordot([0.299, 0.587, 0.114], cifar["test"], axes=(0, 1))
-    assert np.abs(data.sets()["val"].parts["x"][:, 0].numpy() - luma).max() <= 1
+    assert np.abs(data.sets()["test"].parts["x"][:, 0].numpy() - luma).max() <= 1
 
 
 def test_converted_once(tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_converted_once(tmp_path, monkeypatch):
     options = {"size": 28, "channels": 1, "cache_dir": tmp_path / "cache"}
     Vision("mnist", tmp_path, **options).prepare_data()
     monkeypatch.setattr(vision, "load_torchvision", lambda *_: pytest.fail("opened again"))
-    assert len(Vision("mnist", tmp_path, **options).sets()["val"]) == 10
+    assert len(Vision("mnist", tmp_path, **options).sets()["test"]) == 10
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashionmnist", "cifar10", "celeba", "oxfordiiitpet"])

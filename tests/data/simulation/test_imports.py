@@ -25,7 +25,7 @@ def simulate(x):
 @pytest.fixture
 def own(monkeypatch, tmp_path):
     write_module(monkeypatch, tmp_path, SOURCE)
-    write_module(monkeypatch, tmp_path, "def twice(x): return 2 * x", "beside")
+    write_module(monkeypatch, tmp_path, "def twice(x): return 2 * x", "companions")
     return tmp_path
 
 

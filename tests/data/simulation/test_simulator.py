@@ -82,10 +82,10 @@ def test_shapes_names_and_support_are_known_before_anything_is_simulated(make):
 
 
 def test_sets_hold_parameters_data_and_their_noise(make):
-    data = make(noise="mymodule.NOISE", n_val=300)
+    data = make(noise="mymodule.NOISE", n_test=300)
     sets = data.sets()
     roles = {name: (part.role, len(part)) for name, part in sets.items()}
-    assert roles == {"train": ("train", 540), "monitor": ("monitor", 60), "val": ("inlier", 300)}
+    assert roles == {"train": ("train", 540), "val": ("val", 60), "test": ("inlier", 300)}
     names = [name for part in sets.values() for name in part.names]
     assert sorted(names) == sorted(
         [f"train/{i}" for i in range(600)] + [f"val/{i}" for i in range(300)]
@@ -169,9 +169,9 @@ def test_references_are_drawn_in_double_precision(make):
 
 
 def test_simulations_that_are_not_finite_are_left_out_and_announced(make, capsys):
-    data = make(forward="holes", n=3000, n_val=10)
+    data = make(forward="holes", n=3000, n_test=10)
     sets = data.sets()
-    count = len(sets["train"]) + len(sets["monitor"])
+    count = len(sets["train"]) + len(sets["val"])
     assert 2970 <= count < 3000
     said = f"{3000 - count} of 3,000 simulations are not finite (NaN or infinite) and are left out"
     assert said in capsys.readouterr().out
@@ -182,22 +182,22 @@ def test_simulations_that_are_not_finite_are_left_out_and_announced(make, capsys
 
 def test_a_cache_is_used_again_until_something_changes(make, tmp_path, capsys):
     cache = tmp_path / "cache"
-    first = make(noise=0.1, cache_dir=cache, n_val=20).sets()
+    first = make(noise=0.1, cache_dir=cache, n_test=20).sets()
     assert len(list(cache.glob("*.npz"))) == 2
     before = sum(calls())
     assert before > 600
-    again = make(noise=0.1, cache_dir=cache, n_val=20).sets()
+    again = make(noise=0.1, cache_dir=cache, n_test=20).sets()
     assert sum(calls()) - before < 50
     assert "600 simulations from " in capsys.readouterr().out
     for name in first:
         for part in ("x", "y", "eps"):
             assert torch.equal(first[name].parts[part], again[name].parts[part])
-    wider = make(noise=0.2, cache_dir=cache, n_val=20).sets()["val"].parts
+    wider = make(noise=0.2, cache_dir=cache, n_test=20).sets()["test"].parts
     assert len(list(cache.glob("*.npz"))) == 2  # noise is added to what the cache holds
-    assert torch.allclose(wider["y"] - 0.2 * wider["eps"], data_of(first["val"]), atol=1e-6)
+    assert torch.allclose(wider["y"] - 0.2 * wider["eps"], data_of(first["test"]), atol=1e-6)
     for change in ({"n": 601}, {"seed": 1}, {"forward": "holes"}, {"array": "torch", "n": 602}):
         count = len(list(cache.glob("*.npz")))
-        make(**({"cache_dir": cache, "n_val": 20} | change)).sets()
+        make(**({"cache_dir": cache, "n_test": 20} | change)).sets()
         assert len(list(cache.glob("*.npz"))) > count, change
 
 
@@ -214,7 +214,7 @@ def test_a_cache_notices_what_the_model_reads(make, monkeypatch, tmp_path):
     cache = tmp_path / "cache"
     for velocity in (2, 3):
         (tmp_path / "velocity.txt").write_text(str(velocity))
-        parts = make(forward="read", cache_dir=cache, n_val=5).sets()["train"].parts
+        parts = make(forward="read", cache_dir=cache, n_test=5).sets()["train"].parts
         assert torch.equal(parts["y"], velocity * parts["x"])
 
 
@@ -246,7 +246,7 @@ def test_names_and_support_can_be_given(make):
         ({"forward": "simulat"}, "data.forward=mymodule.simulat: module mymodule has no attribute"),
         ({"prior": "PARAMETERS"}, "a tuple has no method sample"),
         ({"n": 1}, "data.n=1: give a whole number of at least 2"),
-        ({"n_val": 0}, "data.n_val=0"),
+        ({"n_test": 0}, "data.n_test=0"),
         ({"processes": -1}, "data.processes=-1"),
         ({"array": "jax"}, "data.array=jax is not known: choose from auto, torch, numpy"),
     ],
@@ -277,10 +277,10 @@ NAMED = [
 def test_every_problem_of_innflow_is_this_data_module(name):
     options = yaml.safe_load((PROBLEMS / f"{name}.yaml").read_text())
     assert options.pop("_target_") == "innflow.data.Simulator"
-    options |= {"n": 600, "n_val": 5, "cache_dir": None, "seed": 0, "batch_size": 8}
+    options |= {"n": 600, "n_test": 5, "cache_dir": None, "seed": 0, "batch_size": 8}
     data = Simulator(**options)
     assert data.columns["x"][0] != "x0"
     assert data.columns["y"][0] != "y0"
-    val = data.sets()["val"].parts
-    draws = data.reference(val["y"][0], 50, seed=0)
+    test = data.sets()["test"].parts
+    draws = data.reference(test["y"][0], 50, seed=0)
     assert data.support.contains(torch.from_numpy(draws).float()).all()

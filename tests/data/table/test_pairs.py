@@ -23,7 +23,7 @@ def path(tmp_path):
 
 
 def test_sets_hold_every_pair_once(path):
-    data = Pairs(path, x=["speed", "depth"], y=["t2", "t0", "t1"], val=0.2, batch_size=8)
+    data = Pairs(path, x=["speed", "depth"], y=["t2", "t0", "t1"], test=0.2, batch_size=8)
     assert data.shapes == {"x": (2,), "y": (3,)}
     assert data.columns == {"x": ["speed", "depth"], "y": ["t2", "t0", "t1"]}
     assert data.support.low.tolist() == [-np.inf] * 2
@@ -31,8 +31,8 @@ def test_sets_hold_every_pair_once(path):
     sets = data.sets()
     assert {name: len(part) for name, part in sets.items()} == {
         "train": 43,
-        "monitor": 5,
-        "val": 12,
+        "val": 5,
+        "test": 12,
     }
     names = [name for part in sets.values() for name in part.names]
     assert sorted(names) == sorted(f"t.csv/{i}" for i in range(60))
@@ -56,7 +56,7 @@ def test_arrays_of_an_archive_and_columns_of_a_parquet(tmp_path):
     parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
     data = Pairs(tmp_path / "t.parquet", x="depth", y="t0")
     assert data.shapes == {"x": (1,), "y": (1,)}
-    assert len(data.sets()["val"]) == 6
+    assert len(data.sets()["test"]) == 6
 
 
 @pytest.mark.parametrize(

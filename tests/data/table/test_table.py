@@ -20,21 +20,21 @@ def write(path, values=VALUES, header="a,b,c"):
 
 
 def test_sets_hold_every_row_once(tmp_path):
-    data = Table(write(tmp_path / "t.csv"), holdout=0.1, val=0.2, seed=1)
+    data = Table(write(tmp_path / "t.csv"), holdout=0.1, test=0.2, seed=1)
     assert data.shape == (3,)
     sets = data.sets()
     assert {name: len(part) for name, part in sets.items()} == {
         "train": 43,
-        "monitor": 5,
-        "val": 12,
+        "val": 5,
+        "test": 12,
     }
     names = [name for part in sets.values() for name in part.names]
     assert sorted(names) == sorted(f"t.csv/{i}" for i in range(60))
     x = torch.cat([part.parts["x"] for part in sets.values()])
     order = [int(name.split("/")[1]) for name in names]
     assert np.array_equal(x.numpy(), VALUES[order].astype(np.float32))
-    other = Table(tmp_path / "t.csv", val=0.2, seed=2).sets()
-    assert other["val"].names != sets["val"].names
+    other = Table(tmp_path / "t.csv", test=0.2, seed=2).sets()
+    assert other["test"].names != sets["test"].names
 
 
 def test_columns_are_chosen_in_order_and_outliers_follow(tmp_path):
@@ -100,7 +100,7 @@ def test_settings_stop_in_the_constructor(tmp_path):
     with pytest.raises(InnflowError, match="each column once"):
         Table(path, columns=["a", "a"])
     with pytest.raises(InnflowError, match=r"data\.val=1"):
-        Table(path, val=1)
+        Table(path, test=1)
     with pytest.raises(InnflowError, match=r"nowhere\.csv is not there"):
         Table(tmp_path / "nowhere.csv")
     with pytest.raises(InnflowError, match=r"expected a file of the kind \.csv"):

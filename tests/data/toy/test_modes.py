@@ -13,20 +13,20 @@ COUNTS = {"all": [1] * 8, "some": [4, 2, 1, 1], "none": [8]}
 
 @pytest.mark.parametrize("labels", COUNTS)
 def test_sets(labels):
-    data = EightModes(labels, n=4000, n_val=2000, holdout=0.1)
+    data = EightModes(labels, n=4000, n_test=2000, holdout=0.1)
     assert data.shape == (2,)
     assert len(data.classes) == len(COUNTS[labels])
     sets = data.sets()
     sizes = {key: (part.role, len(part)) for key, part in sets.items()}
     assert sizes == {
         "train": ("train", 3600),
-        "monitor": ("monitor", 400),
-        "val": ("inlier", 2000),
+        "val": ("val", 400),
+        "test": ("inlier", 2000),
         "far": ("outlier", 2000),
     }
     names = [name for part in sets.values() for name in part.names]
     assert len(set(names)) == 8000
-    for name in ("train", "monitor", "val"):
+    for name in ("train", "val", "test"):
         x, label = (sets[name].parts[key] for key in ("x", "label"))
         assert (x.dtype, label.dtype) == (torch.float32, torch.int64)
         # The label is that of the mode that the point lies at.
@@ -83,9 +83,9 @@ def test_the_floor_is_the_entropy_by_quadrature(labels, value):
     entropies = -(log_p.exp() * log_p).sum(0) * step**2
     assert data.floor == pytest.approx(float(entropies @ torch.from_numpy(data.weights)), abs=1e-5)
     assert data.floor == pytest.approx(value, abs=5e-4)
-    data = EightModes(labels, n_val=40_000)
-    val = data.sets()["val"].parts
-    nll = -data.class_log_prob(val["x"]).gather(1, val["label"][:, None]).mean()
+    data = EightModes(labels, n_test=40_000)
+    test = data.sets()["test"].parts
+    nll = -data.class_log_prob(test["x"]).gather(1, test["label"][:, None]).mean()
     assert float(nll) == pytest.approx(data.floor, abs=0.02)
 
 
@@ -99,7 +99,7 @@ def test_draws_of_a_class_are_those_of_its_modes():
 
 
 def test_far_points_are_far_and_all_over_the_square():
-    data = EightModes(n_val=20_000)
+    data = EightModes(n_test=20_000)
     x = data.sets()["far"].parts
     assert list(x) == ["x"]
     distance = torch.cdist(x["x"].double(), torch.from_numpy(data.centres)).amin(1)
@@ -113,9 +113,9 @@ def test_far_points_are_far_and_all_over_the_square():
 
 def test_the_seed_decides():
     def points(seed):
-        return EightModes(n=100, n_val=50, seed=seed).sets()
+        return EightModes(n=100, n_test=50, seed=seed).sets()
 
-    for name in ("val", "far"):
+    for name in ("test", "far"):
         assert torch.equal(points(1)[name].parts["x"], points(1)[name].parts["x"])
         assert not torch.equal(points(1)[name].parts["x"], points(2)[name].parts["x"])
 
@@ -123,5 +123,5 @@ def test_the_seed_decides():
 def test_wrong_settings(refused):
     with refused("data.labels=most", "choose from all, some, none"):
         EightModes("most")
-    with refused("data.n_val=0"):
-        EightModes(n_val=0)
+    with refused("data.n_test=0"):
+        EightModes(n_test=0)

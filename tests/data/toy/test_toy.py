@@ -15,16 +15,16 @@ EXACT = ["eight_gaussians", "mixture"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sets(name):
-    data = Toy(name, n=500, n_val=100, holdout=0.1)
+    data = Toy(name, n=500, n_test=100, holdout=0.1)
     assert data.shape == (2,)
     sets = data.sets()
     sizes = {key: (part.role, len(part)) for key, part in sets.items()}
-    assert sizes == {"train": ("train", 450), "monitor": ("monitor", 50), "val": ("inlier", 100)}
+    assert sizes == {"train": ("train", 450), "val": ("val", 50), "test": ("inlier", 100)}
     points = torch.cat([part.parts["x"] for part in sets.values()])
     assert points.dtype == torch.float32
     assert len(points.unique(dim=0)) == 600
     assert points.abs().max() < 6
-    assert sets["val"].names[3] == "val/3"
+    assert sets["test"].names[3] == "val/3"
     assert next(iter(data.train_dataloader()))["x"].shape == (256, 2)
     assert hasattr(data, "log_prob") == (name in EXACT)
 
@@ -32,7 +32,7 @@ def test_sets(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_seed_decides(name):
     def points(seed):
-        return Toy(name, n=100, n_val=50, seed=seed).sets()["val"].parts["x"]
+        return Toy(name, n=100, n_test=50, seed=seed).sets()["test"].parts["x"]
 
     assert torch.equal(points(1), points(1))
     assert not torch.equal(points(1), points(2))
@@ -43,11 +43,11 @@ def distance(x: torch.Tensor, curve: np.ndarray) -> torch.Tensor:
 
 
 def test_moons_and_rings_lie_on_those_of_sklearn():
-    x = Toy("moons").sets()["val"].parts["x"]
+    x = Toy("moons").sets()["test"].parts["x"]
     far = distance(x, make_moons(4000)[0])
     assert far.max() < 0.3
     assert 0.02 < far.mean() < 0.06
-    x = Toy("rings").sets()["val"].parts["x"]
+    x = Toy("rings").sets()["test"].parts["x"]
     far = distance(x, 2 * make_circles(4000, factor=0.5)[0])
     assert far.max() < 0.5
     assert 0.03 < far.mean() < 0.09

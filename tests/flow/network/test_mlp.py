@@ -51,11 +51,11 @@ def test_items_last_keeps_the_precision_of_autocast():
 @pytest.mark.parametrize("listen", ["last layer", "layers"])
 def test_a_hook_is_called_with_items_last_too(listen):
     _, last = pair()
-    heard = []
+    has_hooks = []
     module = last.layers if listen == "layers" else last.layers[-1]
-    module.register_forward_hook(lambda *parts: heard.append(parts[2].shape))
+    module.register_forward_hook(lambda *parts: has_hooks.append(parts[2].shape))
     last(torch.randn(5, 3))
-    assert heard == [(5, 22)]
+    assert has_hooks == [(5, 22)]
 
 
 def test_a_spline_asks_for_items_last():

@@ -29,7 +29,7 @@ def test_every_token_reads_all_others():
 
 
 def test_is_pre_norm_attention_and_an_mlp_of_four_times_the_width():
-    """Against torch's own layer of the encoder with the same weights."""
+    """Compare with torch's own layer of the encoder with the same weights."""
     block = perturb(tiny(3, 2, size=(5,)).blocks[0]).double().eval()
     theirs = torch.nn.TransformerEncoderLayer(
         8, 2, 32, dropout=0.0, activation="gelu", batch_first=True, norm_first=True

@@ -46,9 +46,9 @@ class Way(NamedTuple):
     """A way to probabilities.
 
     Attributes:
-        probabilities: p(class | x) on val, (N, C).
+        probabilities: p(class | x) on test, (N, C).
         fitted: the temperature, or the factor on the class widths; 1 where nothing is fitted.
-        loss: log loss on the set "monitor", nats.
+        loss: log loss on the set "val", nats.
     """
 
     probabilities: np.ndarray
@@ -58,12 +58,12 @@ class Way(NamedTuple):
 
 @dataclass
 class Classification:
-    """Tests p(class | x) on val: right labels, log loss, and calibration in three ways.
+    """Tests p(class | x) on test: right labels, log loss, and calibration in three ways.
 
-    Probabilities are mended on the set "monitor", which training has not seen, and reported on
-    val: by temperature scaling, the baseline, and by the flow's own means, the width of its
+    Probabilities are mended on the set "val", which training has not seen, and reported on
+    test: by temperature scaling, the baseline, and by the flow's own means, the width of its
     classes and, for images, the mean over dequantization noise (`recalibration.py`). Of the own
-    ones the log loss on monitor chooses.
+    ones the log loss on val chooses.
 
     Attributes:
         noise_draws: draws of the dequantization noise of an image to average over.
@@ -83,7 +83,7 @@ class Classification:
         """Return `test/accuracy`, `test/class_nll`, `test/brier`, `test/ece` and the like."""
         self.check(study)
         names = require_classifier(study, "classification").classes
-        labels = labels_of(study, "val")
+        labels = labels_of(study, "test")
         ways, chosen = self._ways(study)
         values = {
             name: compute_classification(way.probabilities, labels, seed=study.seed)
@@ -107,13 +107,13 @@ class Classification:
                     f"own: {chosen}": reliability(mended, labels),
                 }
             ),
-            "Accuracy on val against confidence, in 15 bins of confidence; bars are exact 95% "
+            "Accuracy on test against confidence, in 15 bins of confidence; bars are exact 95% "
             "intervals. Probabilities that keep their promise lie on the dashed line; by chance "
             f"even they show an ECE of {floor:.3f} on {len(labels):,} items.",
         )
         findings.figures["confusion"] = Plot(
             plot_confusion(table, names),
-            f"What the {len(labels):,} items of val are called.",
+            f"What the {len(labels):,} items of test are called.",
         )
         if study.is_image:
             _add_mistakes(study, findings, plain, labels, names)
@@ -122,32 +122,32 @@ class Classification:
         return findings
 
     def _ways(self, study: Study) -> tuple[dict[str, Way], str]:
-        """Return every way by its name, and the name of the flow's own one that monitor chooses."""
+        """Return every way by its name, and the name of the flow's own one that val chooses."""
         mixture = require_classifier(study, "classification").mixture
         prior = mixture.log_prior.detach().cpu().double()
         volumes = (prior - mixture.log_scales.detach().cpu().double().sum(dim=1)).numpy()
-        labels = labels_of(study, "monitor")
-        monitor, val = (self._logits(study, name, prior.numpy()) for name in ("monitor", "val"))
-        temperature = fit_temperature(monitor[0], labels)
-        cooled = log_loss(monitor[:1] / temperature, volumes, 1.0, labels)
+        labels = labels_of(study, "val")
+        val, test = (self._logits(study, name, prior.numpy()) for name in ("val", "test"))
+        temperature = fit_temperature(val[0], labels)
+        cooled = log_loss(val[:1] / temperature, volumes, 1.0, labels)
         ways = {
             NONE: Way(
-                class_probabilities(val[:1], volumes, 1.0),
+                class_probabilities(test[:1], volumes, 1.0),
                 1.0,
-                log_loss(monitor[:1], volumes, 1.0, labels),
+                log_loss(val[:1], volumes, 1.0, labels),
             ),
-            TEMPERATURE: Way(apply_temperature(val[0], temperature), temperature, cooled),
+            TEMPERATURE: Way(apply_temperature(test[0], temperature), temperature, cooled),
         }
         own = {"class width": slice(0, 1)}
-        if len(monitor) > 1:
+        if len(val) > 1:
             noise = slice(1, None)
-            loss = log_loss(monitor[noise], volumes, 1.0, labels)
-            ways["noise"] = Way(class_probabilities(val[noise], volumes, 1.0), 1.0, loss)
+            loss = log_loss(val[noise], volumes, 1.0, labels)
+            ways["noise"] = Way(class_probabilities(test[noise], volumes, 1.0), 1.0, loss)
             own["class width and noise"] = noise
         for name, draws in own.items():
-            factor = fit_width(monitor[draws], volumes, labels)
-            loss = log_loss(monitor[draws], volumes, factor, labels)
-            ways[name] = Way(class_probabilities(val[draws], volumes, factor), factor, loss)
+            factor = fit_width(val[draws], volumes, labels)
+            loss = log_loss(val[draws], volumes, factor, labels)
+            ways[name] = Way(class_probabilities(test[draws], volumes, factor), factor, loss)
         mine = [name for name in ways if name not in (NONE, TEMPERATURE)]
         return ways, min(mine, key=lambda name: ways[name].loss)
 
@@ -178,13 +178,13 @@ def _metrics(values: dict[str, dict[str, float]], chosen: str) -> dict[str, floa
 
 def _text(study: Study, values: dict[str, dict[str, float]], chosen: str, floor: float) -> str:
     plain, scaled, own = values[NONE], values[TEMPERATURE], values[chosen]
-    monitor, val = len(study.sets["monitor"]), len(study.sets["val"])
+    val, test = len(study.sets["val"]), len(study.sets["test"])
     return (
-        f"Of {val:,} items of val {plain['accuracy']:.2%} get the right label (95% bootstrap "
+        f"Of {test:,} items of test {plain['accuracy']:.2%} get the right label (95% bootstrap "
         f"interval {plain['accuracy_low']:.2%} to {plain['accuracy_high']:.2%}); the log loss of "
         f"p(class | x) is {plain['nll']:.4f} nats and the expected calibration error (ECE) "
         f"{plain['ece']:.4f}.\n\n"
-        f"Fitted on the {monitor:,} items of monitor, which neither trained the flow nor test it: "
+        f"Fitted on the {val:,} items of val, which neither trained the flow nor test it: "
         f"temperature scaling of the logits gives a log loss of {scaled['nll']:.4f} and an ECE of "
         f"{scaled['ece']:.4f}; the flow's own way, {chosen}, {own['nll']:.4f} and "
         f"{own['ece']:.4f}, with {own['accuracy']:.2%} right. Probabilities that are exactly right "
@@ -200,8 +200,8 @@ def _way_table(ways: dict[str, Way], values: dict[str, dict[str, float]], chosen
         label = f"{name} (chosen)" if name == chosen else name
         cells = [f"{values[name][key]:.4f}" for key in NAMES]
         rows.append([label, f"{way.fitted:.3g}", f"{way.loss:.4f}", *cells])
-    columns = ["way", "fitted", "loss on monitor", "accuracy", "log loss", "Brier", "ECE", "MCE"]
-    return Table("Probabilities on val, mended on monitor", columns, rows)
+    columns = ["way", "fitted", "loss on val", "accuracy", "log loss", "Brier", "ECE", "MCE"]
+    return Table("Probabilities on test, mended on val", columns, rows)
 
 
 def _class_table(table: np.ndarray, names: list[str]) -> Table:
@@ -210,7 +210,7 @@ def _class_table(table: np.ndarray, names: list[str]) -> Table:
         own, right, called = table[label].sum(), table[label, label], table[:, label].sum()
         shares = [f"{right / total:.2%}" if total else "none" for total in (own, called)]
         rows.append([name, f"{own:,}", *shares])
-    return Table("Classes on val, as trained", ["class", "items", "recall", "precision"], rows)
+    return Table("Classes on test, as trained", ["class", "items", "recall", "precision"], rows)
 
 
 def _add_mistakes(
@@ -222,7 +222,7 @@ def _add_mistakes(
         return
     worst = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][: 2 * SHOWN]
     notes = [f"{names[labels[i]]}, called\n{names[called[i]]} ({p[i].max():.2f})" for i in worst]
-    images = study.picture(study.measure("val").data[worst])
+    images = study.picture(study.measure("test").data[worst])
     starts = range(0, len(worst), SHOWN)
     figure = plot_image_rows(
         [images[start : start + SHOWN] for start in starts],
@@ -231,13 +231,13 @@ def _add_mistakes(
     )
     findings.figures["mistakes"] = Plot(
         figure,
-        f"The surest of the {len(wrong):,} mistakes on val: true class, what it is called, and "
+        f"The surest of the {len(wrong):,} mistakes on test: true class, what it is called, and "
         "with what probability.",
     )
 
 
 def _add_regions(study: Study, findings: Findings, labels: np.ndarray, names: list[str]) -> None:
-    app, x = require_classifier(study, "classification"), study.measure("val").data
+    app, x = require_classifier(study, "classification"), study.measure("test").data
     extent = bounds(x)
     p = in_batches(app.classify, grid(extent, RESOLUTION), "classes on a grid", 4096)
     shown = slice(0, 2000)
@@ -245,5 +245,5 @@ def _add_regions(study: Study, findings: Findings, labels: np.ndarray, names: li
         p.reshape(RESOLUTION, RESOLUTION, -1), extent, x[shown], labels[shown], names
     )
     findings.figures["regions"] = Plot(
-        figure, "Who would be called what, also far from all data, and items of val."
+        figure, "Who would be called what, also far from all data, and items of test."
     )

@@ -57,7 +57,7 @@ class Classifier(Application, Protocol):
 
 def require_classifier(study: Study, analysis: str) -> Classifier:
     """Return the application, and refuse one without classes or data without labels."""
-    if not hasattr(study.app, "class_log_prob") or "label" not in study.sets["val"].parts:
+    if not hasattr(study.app, "class_log_prob") or "label" not in study.sets["test"].parts:
         raise InnflowError(
             f"analysis {analysis}: needs app=classification and data with labels: leave it out of "
             "the analysis group"

@@ -23,14 +23,14 @@ MOST = 20
 
 @dataclass
 class Counterfactual:
-    """Decodes class means, draws from each class, and moves val items into other classes.
+    """Decodes class means, draws from each class, and moves test items into other classes.
 
     A counterfactual keeps all of an item's latent vector but its class part, which goes to the
     same place relative to the other class.
 
     Attributes:
-        items: val items in the figure, moved into every class.
-        tested: val items moved into one other class each, to measure.
+        items: test items in the figure, moved into every class.
+        tested: test items moved into one other class each, to measure.
         temperature: of the draws from each class.
     """
 
@@ -50,7 +50,7 @@ class Counterfactual:
         """Return `counterfactual/reached` and `counterfactual/distance` with the figures."""
         self.check(study)
         classes = len(require_classifier(study, "counterfactual").classes)
-        x, labels = study.measure("val").data, labels_of(study, "val")
+        x, labels = study.measure("test").data, labels_of(study, "test")
         rng = np.random.default_rng(study.seed)
         chosen = rng.permutation(len(x))[: self.tested]
         target = (labels[chosen] + rng.integers(1, classes, len(chosen))) % classes
@@ -63,10 +63,10 @@ class Counterfactual:
         other = _distance(x[chosen], x[chosen][_partners(labels[chosen], rng)])
         unit = "grey levels (root mean square over pixels)" if study.is_image else "data units"
         text = (
-            f"{len(chosen):,} val items, each moved into one other class at random: the flow calls "
+            f"{len(chosen):,} test items, each moved into another class at random: the flow calls "
             f"{reached:.1%} of them by the class they were moved to"
             f"{', after rounding to whole grey levels' if study.is_image else ''}. They move by "
-            f"{np.median(distance):.3g} {unit} in the median; two val items of different classes "
+            f"{np.median(distance):.3g} {unit} in the median; two test items of different classes "
             f"are {np.median(other):.3g} apart."
         )
         metrics = {
@@ -88,7 +88,7 @@ class Counterfactual:
     def _draw_images(self, study: Study, findings: Findings, chosen: np.ndarray) -> None:
         app = require_classifier(study, "counterfactual")
         names = app.classes[:MOST]
-        x, labels = study.measure("val").data[chosen], labels_of(study, "val")[chosen]
+        x, labels = study.measure("test").data[chosen], labels_of(study, "test")[chosen]
         means = study.picture(app.class_means()[:MOST].cpu().numpy())
         findings.figures["class_means"] = Plot(
             plot_class_means(means, names),
@@ -122,11 +122,11 @@ class Counterfactual:
         moved: np.ndarray,
         target: np.ndarray,
     ) -> None:
-        app, x = require_classifier(study, "counterfactual"), study.measure("val").data
+        app, x = require_classifier(study, "counterfactual"), study.measure("test").data
         means = app.class_means().cpu().numpy()
         findings.figures["counterfactuals"] = Plot(
             plot_moves(x[chosen], moved, target, means, app.classes, x[:2000]),
-            f"{len(chosen)} val items (black), each with an arrow to what it would be in one other "
+            f"{len(chosen)} test items (black), each with an arrow to what it would be in another "
             "class. Stars: what the mean of each class decodes to.",
         )
 

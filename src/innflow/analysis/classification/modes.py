@@ -86,7 +86,7 @@ class Modes:
             f"{self.draws:,} draws from p(x | class) of each class reach {covered} of "
             f"{len(data.centres)} modes; {metrics['test/far_share']:.3%} of them are farther than "
             f"4 sigma from every centre of their class (0.034% of exact draws are).\n\n"
-            f"Over val the flow needs {gap:.4f} nats more than the exact density for x given its "
+            f"Over test the flow needs {gap:.4f} nats more than the exact density for x given its "
             f"class (standard error {error:.4f}; the difference is taken item by item); the mean "
             f"of -log p(x | class) is {nll:.4f}, {nll - data.floor:+.4f} from the entropy "
             f"{data.floor:.4f}.\n\n"
@@ -123,9 +123,9 @@ class Modes:
 
 
 def _gap(study: Study) -> tuple[float, float, float]:
-    """Return mean exact minus flow log p(x | class) over val, its error, and the flow's NLL."""
+    """Return mean exact minus flow log p(x | class) over test, its error, and the flow's NLL."""
     app = require_classifier(study, "modes")
-    x, labels = study.measure("val").data, labels_of(study, "val")
+    x, labels = study.measure("test").data, labels_of(study, "test")
     rows = np.arange(len(x))
     batches = torch.tensor(x).split(4096)
     flow = torch.cat([app.class_log_prob(batch).cpu() for batch in batches]).double().numpy()

@@ -34,31 +34,31 @@ class Density2d:
     def __call__(self, study: Study) -> Findings:
         """Return `test/integral` and `test/mmd` with the figures of the plane."""
         self.check(study)
-        train, val = study.measure("train"), study.measure("val")
+        train, test = study.measure("train"), study.measure("test")
         drawn = study.sample(self.samples).astype(np.float64)
-        extent = bounds(train.data, val.data, drawn)
+        extent = bounds(train.data, test.data, drawn)
         density = np.exp(grid_log_prob(study, extent, self.resolution))
         integral = float(density.sum() * cell(extent, self.resolution))
         limit = self.samples
-        discrepancy = mmd(drawn, val.data[:limit])
-        floor = mmd(train.data[:limit], val.data[:limit])
+        discrepancy = mmd(drawn, test.data[:limit])
+        floor = mmd(train.data[:limit], test.data[:limit])
         latent = np.random.default_rng(study.seed).standard_normal((limit, 2))
         decoded = study.decode(latent)
         straight = _grid_lines(self.lines)
         curved = study.decode(straight.reshape(-1, 2), "grid lines").reshape(straight.shape)
         figures = {
             "maps": Plot(
-                plot_maps(val.data[:limit], val.latent[:limit], latent, decoded),
+                plot_maps(test.data[:limit], test.latent[:limit], latent, decoded),
                 "Above, held-out data and their latent vectors; below, draws of the standard "
                 "normal and what the inverse makes of them. A point keeps the colour of its "
                 "direction in latent space; circles have radius 1, 2, 3.",
             ),
             "density": Plot(
-                plot_densities([("flow density", density)], extent, val.data[:limit]),
+                plot_densities([("flow density", density)], extent, test.data[:limit]),
                 "Density of the flow; contours hold 25, 68 and 95% of its mass.",
             ),
             "grid": Plot(
-                plot_deformed_grid(straight, curved, val.data[:limit]),
+                plot_deformed_grid(straight, curved, test.data[:limit]),
                 "Lines of the latent plane from -3 to 3, and the same lines through the inverse, "
                 "over held-out data in grey.",
             ),
@@ -67,7 +67,7 @@ class Density2d:
             f"Over {self.resolution} x {self.resolution} cells on [{extent[0]:.2f}, "
             f"{extent[1]:.2f}] x [{extent[2]:.2f}, {extent[3]:.2f}] the density of the flow "
             f"integrates to {integral:.4f}. The squared maximum mean discrepancy between "
-            f"{len(drawn):,} samples and {len(val.data[:limit]):,} held-out points is "
+            f"{len(drawn):,} samples and {len(test.data[:limit]):,} held-out points is "
             f"{discrepancy:.2e} (unbiased, so it may fall below zero); between training and "
             f"held-out points it is {floor:.2e}."
         )

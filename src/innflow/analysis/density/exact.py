@@ -16,7 +16,7 @@ from innflow.metric import kl_divergence
 
 @dataclass
 class Exact:
-    """Compares log densities point by point on val, where the data know their own.
+    """Compares log densities point by point on test, where the data know their own.
 
     Attributes:
         resolution: cells along each axis of the pictures of both densities.
@@ -36,14 +36,14 @@ class Exact:
         """Return KL(p || q) in nats as `test/kl`, with its standard error `test/kl_se`."""
         self.check(study)
         exact = study.data.log_prob
-        val = study.measure("val")
-        log_p = in_batches(exact, val.data, "exact log p").astype(np.float64)
-        log_q = val.log_prob.astype(np.float64)
+        test = study.measure("test")
+        log_p = in_batches(exact, test.data, "exact log p").astype(np.float64)
+        log_q = test.log_prob.astype(np.float64)
         kl, error = kl_divergence(log_p, log_q)
         gap = np.abs(log_p - log_q)
         correlation = float(np.corrcoef(log_p, log_q)[0, 1])
         text = (
-            f"KL(p || q) from the exact density p to the flow q, over {len(val):,} held-out draws "
+            f"KL(p || q) from the exact density p to the flow q, over {len(test):,} held-out draws "
             f"of p: {kl:.5f} nats, standard error {error:.5f}. Point by point the log densities "
             f"differ by {np.median(gap):.4f} in the median and {gap.max():.3f} at most; their "
             f"correlation is {correlation:.5f}. The mean exact negative log likelihood is "
@@ -52,11 +52,11 @@ class Exact:
         figures = {
             "pointwise": Plot(
                 plot_pointwise(log_p, log_q),
-                f"The exact log density against the flow's at {len(val):,} held-out points.",
+                f"The exact log density against the flow's at {len(test):,} held-out points.",
             )
         }
         if tuple(study.app.shape) == (2,):
-            extent = bounds(val.data)
+            extent = bounds(test.data)
             points = grid(extent, self.resolution)
             values = in_batches(exact, points, "exact density on a grid", 4096)
             truth = np.exp(values.astype(np.float64)).reshape(self.resolution, self.resolution)

@@ -13,10 +13,10 @@ from innflow.figure.sample import plot_image_rows
 
 @dataclass
 class RoundTrip:
-    """Encodes and decodes training and val items and compares.
+    """Encodes and decodes training and test items and compares.
 
     Attributes:
-        items: how many of each of train and val.
+        items: how many of each of train and test.
         shown: pictures in the figure.
     """
 
@@ -25,8 +25,8 @@ class RoundTrip:
 
     def __call__(self, study: Study) -> Findings:
         """Return the largest error as `roundtrip/max_error`, in data units."""
-        train, val = (study.measure(name).data[: self.items] for name in ("train", "val"))
-        originals = np.concatenate([train, val])
+        train, test = (study.measure(name).data[: self.items] for name in ("train", "test"))
+        originals = np.concatenate([train, test])
         regenerated = in_batches(
             lambda x: study.app.decode(study.app.encode(x)), originals, "round trip"
         )
@@ -34,7 +34,7 @@ class RoundTrip:
         largest = float(error.max())
         metrics = {"roundtrip/max_error": largest}
         text = (
-            f"{len(train):,} training and {len(val):,} val items through the flow and back: "
+            f"{len(train):,} training and {len(test):,} test items through the flow and back: "
             f"the largest error is {largest:.2g} in data units"
         )
         if not study.is_image:
@@ -51,7 +51,7 @@ class RoundTrip:
         second = slice(len(train), len(train) + self.shown)
         both = (originals, regenerated)
         rows = [study.picture(x[part]) for part in (first, second) for x in both]
-        labels = ["train\noriginal", "regenerated", "val\noriginal", "regenerated"]
+        labels = ["train\noriginal", "regenerated", "test\noriginal", "regenerated"]
         caption = (
             f"Originals above what the inverse makes of their latent vectors. Largest error over "
             f"{len(originals):,} images: {largest:.2g} grey levels."

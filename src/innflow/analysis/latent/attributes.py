@@ -30,14 +30,14 @@ def contrast(images: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Attributes:
-    """Walks from val images along differences of mean latents of groups of training images.
+    """Walks from test images along differences of mean latents of groups of training images.
 
     The groups need no labels: the third of the training images with the most of an attribute
     against the third with the least. Where the training images lie in several class folders,
     each folder against the rest is a direction too.
 
     Attributes:
-        images: val images to start from.
+        images: test images to start from.
         reach: length of the walk to each side, in differences of the group means.
         steps: pictures a walk.
     """
@@ -53,8 +53,8 @@ class Attributes:
     def __call__(self, study: Study) -> Findings:
         """Draw one figure a direction, and tabulate what the walk does to the attribute."""
         self.check(study)
-        train, val = study.measure("train"), study.measure("val")
-        starts = np.random.default_rng(study.seed + 1).permutation(len(val))[: self.images]
+        train, test = study.measure("train"), study.measure("test")
+        starts = np.random.default_rng(study.seed + 1).permutation(len(test))[: self.images]
         amounts = np.linspace(-self.reach, self.reach, self.steps)
         findings = Findings("Attribute directions", "")
         rows = []
@@ -69,7 +69,7 @@ class Attributes:
                     name,
                     f"{less.sum():,} / {more.sum():,}",
                     f"{values[less].mean():.1f} / {values[more].mean():.1f}",
-                    f"{value(val.data[starts]).mean():.1f}",
+                    f"{value(test.data[starts]).mean():.1f}",
                     f"{walked[0].mean():.1f} / {walked[1].mean():.1f}",
                 ]
             )
@@ -85,7 +85,7 @@ class Attributes:
         findings.text = (
             f"Directions are differences of the mean latents of groups among {len(train):,} "
             "training images: those in the upper and the lower third of an attribute, found "
-            f"without labels. The walks start at {len(starts)} val images and go "
+            f"without labels. The walks start at {len(starts)} test images and go "
             f"{self.reach:g} differences to each side."
         )
         return findings
@@ -112,16 +112,16 @@ class Attributes:
     ) -> np.ndarray:
         latent = study.measure("train").latent
         direction = latent[more].mean(axis=0) - latent[less].mean(axis=0)
-        walks = [z + amounts[:, None] * direction for z in study.measure("val").latent[starts]]
+        walks = [z + amounts[:, None] * direction for z in study.measure("test").latent[starts]]
         images = to_pixels(study.decode(np.concatenate(walks), name))
         figure = plot_image_rows(
             np.split(images, len(starts)),
             [""] * len(starts),
-            columns=[f"{amount:+.2g}" if amount else "val image" for amount in amounts.round(3)],
+            columns=[f"{amount:+.2g}" if amount else "test image" for amount in amounts.round(3)],
         )
         findings.figures[name] = Plot(
             figure,
-            f"{name.capitalize()}: each row walks from a val image (middle) towards less on the "
+            f"{name.capitalize()}: each row walks from a test image (middle) towards less on the "
             f"left and more on the right, in differences of the group means (length "
             f"{np.linalg.norm(direction):.1f}).",
         )

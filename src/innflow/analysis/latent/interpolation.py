@@ -13,10 +13,10 @@ from innflow.figure.sample import plot_image_rows
 
 @dataclass
 class Interpolation:
-    """Walks between pairs of val images, straight and along a great circle.
+    """Walks between pairs of test images, straight and along a great circle.
 
     Attributes:
-        pairs: of val images, chosen by the seed.
+        pairs: of test images, chosen by the seed.
         steps: pictures a walk, both ends included.
     """
 
@@ -30,7 +30,7 @@ class Interpolation:
     def __call__(self, study: Study) -> Findings:
         """Draw two rows a pair."""
         self.check(study)
-        latent = study.measure("val").latent
+        latent = study.measure("test").latent
         pairs = min(self.pairs, len(latent) // 2)
         chosen = np.random.default_rng(study.seed).permutation(len(latent))[: 2 * pairs]
         shares = np.linspace(0, 1, self.steps)
@@ -41,14 +41,14 @@ class Interpolation:
         norms = np.linalg.norm(latent[chosen], axis=1)
         middle = np.mean([np.linalg.norm(walk[self.steps // 2]) for walk in walks[::2]])
         text = (
-            f"{pairs} pairs of val images, {self.steps} steps each. A straight line runs nearer to "
-            f"the origin than images lie: the latent norm falls from {norms.mean():.1f} on average "
-            f"at the ends to {middle:.1f} half way, where {latent.shape[1] ** 0.5:.1f} is the norm "
-            "of a typical draw of the standard normal. The great circle keeps the norm."
+            f"{pairs} pairs of test images, {self.steps} steps each. A straight line runs nearer "
+            f"to the origin than images lie: the latent norm falls from {norms.mean():.1f} on "
+            f"average at the ends to {middle:.1f} half way, where {latent.shape[1] ** 0.5:.1f} is "
+            "the norm of a typical draw of the standard normal. The great circle keeps the norm."
         )
         plot = Plot(
             plot_image_rows(rows, ["linear", "spherical"] * pairs, block=2),
-            "From a val image on the left to another on the right. In each pair of rows the upper "
+            "From a test image on the left to another on the right. In each pair of rows the upper "
             "walk is linear, the lower spherical.",
         )
         return Findings("Interpolation", text, figures={"interpolation": plot})

@@ -29,7 +29,7 @@ class LatentCloud:
         samples: samples encoded and drawn with the sets.
         components: principal components that are rotated to spread the outliers.
         shown: pictures in a row of extremes.
-        images: val images that are copied, and `copies` augmented copies of each.
+        images: test images that are copied, and `copies` augmented copies of each.
         copies: augmented copies of each image.
     """
 
@@ -46,7 +46,7 @@ class LatentCloud:
         variance = total_variance(train)
         plane = principal_plane(pca, variance)
         latents = {"train": train, "samples": study.encode(study.sample(self.samples))}
-        latents |= {name: study.measure(name).latent for name in ("val", *study.outliers)}
+        latents |= {name: study.measure(name).latent for name in ("test", *study.outliers)}
         findings = Findings("Latent cloud", "")
         findings.figures["pca"] = Plot(
             plot_latent(_projected(plane, latents), study.colors, plane.labels),
@@ -64,12 +64,12 @@ class LatentCloud:
             f"{norms}."
         ]
         if study.outliers:
-            groups = [latents[name] for name in ("val", *study.outliers)]
+            groups = [latents[name] for name in ("test", *study.outliers)]
             rotated = spread_plane(pca, groups)
             findings.figures["spread"] = Plot(
                 plot_latent(_projected(rotated, latents), study.colors, rotated.labels),
                 f"The same cloud rotated within {pca.n_components_} principal components so that "
-                "val and the outlier sets spread most (Fisher's criterion). The rotation was "
+                "test and the outlier sets spread most (Fisher's criterion). The rotation was "
                 "chosen with the outliers: it is for looking only, and no score uses it.",
             )
         if study.is_image:
@@ -81,7 +81,7 @@ class LatentCloud:
     def _extremes(self, study: Study, findings: Findings) -> None:
         mean = study.measure("train").latent.mean(axis=0, dtype=np.float64)
         rows, labels, notes = [], [], []
-        for label, names in (("val", ["val"]), ("outliers", study.outliers)):
+        for label, names in (("test", ["test"]), ("outliers", study.outliers)):
             if not names:
                 continue
             distance = np.concatenate([_distance(study, name, mean) for name in names])
@@ -105,14 +105,14 @@ class LatentCloud:
         findings.figures["extremes"] = Plot(
             plot_image_rows(rows, labels, notes=notes, block=2),
             f"The {self.shown} images whose latents lie closest to the mean of the training "
-            f"latents and the {self.shown} that lie farthest, of val and of all outlier sets "
+            f"latents and the {self.shown} that lie farthest, of test and of all outlier sets "
             "together, with the distance.",
         )
 
     def _copies(self, study: Study, findings: Findings) -> str:
-        val = study.measure("val")
-        chosen = np.random.default_rng(study.seed + 2).permutation(len(val))[: self.images]
-        originals = torch.tensor(val.data[chosen])
+        test = study.measure("test")
+        chosen = np.random.default_rng(study.seed + 2).permutation(len(test))[: self.images]
+        originals = torch.tensor(test.data[chosen])
         augment = getattr(study.data, "augment", None)
         if augment is None:
             return "The data have no augmentation, so there are no copies to draw as clusters."
@@ -123,14 +123,14 @@ class LatentCloud:
             return "The augmentation is switched off, so there are no copies to draw as clusters."
         moved = in_batches(study.app.encode, copies.numpy(), "augmented copies")
         groups = moved.reshape(len(chosen), self.copies, -1)
-        base = val.latent[chosen]
+        base = test.latent[chosen]
         plane = centre_plane(list(groups))
         clusters = [plane(np.r_[z[None], group]) for z, group in zip(base, groups, strict=True)]
         findings.figures["copies"] = Plot(
             plot_clusters(
-                plane(study.measure("train").latent), clusters, val.data[chosen], plane.labels
+                plane(study.measure("train").latent), clusters, test.data[chosen], plane.labels
             ),
-            f"{self.copies} augmented copies of each of {len(chosen)} val images (stars), in the "
+            f"{self.copies} augmented copies of each of {len(chosen)} test images (stars), in the "
             "colour of the frame, over the training latents in grey. In this plane the centres of "
             "the clusters lie farthest apart.",
         )

@@ -43,7 +43,7 @@ class LatentImages:
         self.check(study)
         metrics: dict[str, float] = {}
         rows = []
-        for name in ("val", *study.outliers):
+        for name in ("test", *study.outliers):
             images = study.measure(name).data[: self.items]
             means = self._means(study, images, name)
             chance = np.sqrt(means.shape[1] / self.draws)

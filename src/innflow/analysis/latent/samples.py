@@ -55,9 +55,9 @@ class Samples:
     def _nearest(self, study: Study, findings: Findings) -> str:
         count = max(self.columns, 64)
         samples = to_pixels(study.sample(count, self.nearest_at))
-        val = study.measure("val").data[:BATCH]
+        test = study.measure("test").data[:BATCH]
         train = study.sets["train"]
-        distance, index = nearest(np.concatenate([samples, val]), train, "nearest images")
+        distance, index = nearest(np.concatenate([samples, test]), train, "nearest images")
         closest = train.__getitems__(torch.from_numpy(index[: self.columns]))["x"].numpy()
         ours, theirs = distance[:count], distance[count:]
         findings.figures["nearest"] = Plot(
@@ -74,7 +74,7 @@ class Samples:
         return (
             f"The median distance of {count} samples at T = {self.nearest_at:g} to the nearest of "
             f"all {len(train):,} training images is {np.median(ours):.1f} grey levels (root mean "
-            f"square), the smallest {ours.min():.1f}; for {len(theirs)} val images the median is "
+            f"square), the smallest {ours.min():.1f}; for {len(theirs)} test images the median is "
             f"{np.median(theirs):.1f}, and {copies} of them are in train as they are (below "
             f"{SAME:g}). Smooth pictures are near everything, so look at them too."
         )

@@ -32,15 +32,15 @@ class Temperature:
         study.require_images("temperature")
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the grid, and tabulate bits/dim and contrast beside those of val."""
+        """Draw the grid, and tabulate bits/dim and contrast beside those of test."""
         self.check(study)
         drawn = {t: to_pixels(study.sample(self.items, t)) for t in self.temperatures}
         table = []
         for t, images in drawn.items():
             log_prob = in_batches(study.app.log_prob, images, f"samples at T = {t:g}")
             table.append([f"{t:g}", *_cells(images, log_prob, study.dims)])
-        val = study.measure("val")
-        table.append(["val images", *_cells(val.data, val.log_prob, study.dims)])
+        test = study.measure("test")
+        table.append(["test images", *_cells(test.data, test.log_prob, study.dims)])
         grid = [
             np.stack([images[row] for images in drawn.values()])
             for row in range(min(self.rows, self.items))
@@ -50,8 +50,8 @@ class Temperature:
         )
         text = (
             f"{self.items} samples at each of {len(drawn)} temperatures, from the same noise, "
-            f"beside {len(val):,} val images. Contrast is the standard deviation within an image; "
-            "spread is that of a pixel over the images: samples as varied as val have its numbers."
+            f"and {len(test):,} test images. Contrast is the standard deviation within an image; "
+            "spread is that of a pixel over the images: samples as varied as test have its numbers."
         )
         columns = [
             "temperature",

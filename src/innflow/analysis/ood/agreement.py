@@ -27,14 +27,14 @@ class Agreement:
                 "Agreement of models",
                 "The run has no companions: companions.NAME=DIR names another run to compare with.",
             )
-        sets = ["val", *study.outliers]
+        sets = ["test", *study.outliers]
         measured = {name: study.measure(name) for name in sets}
         metrics: dict[str, float] = {}
         rows: list[list[str]] = []
         panels = []
         notes = []
-        scales = measured["val"].terms.shape[1]
-        for companion, other in measured["val"].beside.items():
+        scales = measured["test"].terms.shape[1]
+        for companion, other in measured["test"].companions.items():
             compared = scales if scales > 1 and other.terms.shape[1] == scales else 0
             if scales > 1 and not compared:
                 notes.append(
@@ -42,10 +42,10 @@ class Agreement:
                     "are compared as a whole only."
                 )
             for name, items in measured.items():
-                beside = items.beside[companion]
-                pairs = {"spearman": (items.log_prob, beside.log_prob)}
+                other = items.companions[companion]
+                pairs = {"spearman": (items.log_prob, other.log_prob)}
                 for scale in range(compared):
-                    one, two = items.terms[:, scale], beside.terms[:, scale]
+                    one, two = items.terms[:, scale], other.terms[:, scale]
                     pairs[f"scale_{scale + 1}"] = (one, two)
                 values = {key: spearman(*pair) for key, pair in pairs.items()}
                 metrics |= {
@@ -59,7 +59,10 @@ class Agreement:
             panels.append(
                 Cloud(
                     {name: items.log_prob for name, items in measured.items()},
-                    {name: items.beside[companion].log_prob for name, items in measured.items()},
+                    {
+                        name: items.companions[companion].log_prob
+                        for name, items in measured.items()
+                    },
                     "log p of the model, nats",
                     f"log p of {companion}, nats",
                     companion,

@@ -44,7 +44,7 @@ class AnomalyMap:
         channels, height, width = study.app.shape
         maps = {
             name: compute_maps(study.measure(name).latent, study.app.shape)
-            for name in ("val", *study.outliers)
+            for name in ("test", *study.outliers)
         }
         metrics: dict[str, float] = {}
         rows = []
@@ -53,26 +53,26 @@ class AnomalyMap:
             metrics |= {f"map/{name}/mean": mean, f"map/{name}/peak": peak}
             rows.append([name, f"{len(values):,}", f"{mean:.1f}", f"{peak:.1f}"])
         chosen = {name: self._choose(study, name) for name in maps}
-        limits = _limits(maps["val"], [maps[name][index] for name, index in chosen.items()])
+        limits = _limits(maps["test"], [maps[name][index] for name, index in chosen.items()])
         figure = plot_anomaly_maps(
             [study.data.picture(name, study.index(name)[index]) for name, index in chosen.items()],
             [maps[name][index] for name, index in chosen.items()],
-            [f"{name}\n{'typical' if name == 'val' else 'strangest'}" for name in chosen],
+            [f"{name}\n{'typical' if name == 'test' else 'strangest'}" for name in chosen],
             limits,
             "½ Σ z² over channels (nats)",
-            [(metrics["map/val/mean"], "mean of val")],
+            [(metrics["map/test/mean"], "mean of test")],
         )
         beyond = sum(int((maps[name][index] > limits[1]).sum()) for name, index in chosen.items())
         caption = (
             f"Pictures, each with what its positions ({height} x {width}) take from log p: half "
             f"the sum of squares of z over the {channels} channels, interpolated. Val: the "
             f"{self.shown} nearest to its median log p; outliers: the {self.shown} of each set "
-            "with the lowest log p. One scale of colours for all, from the 1% quantile of val to "
+            "with the lowest log p. One scale of colours for all, from the 1% quantile of test to "
             f"the 99% quantile of what is shown ({beyond} positions lie beyond and have its last "
-            f"colour); the mark is at the mean over all positions of val."
+            f"colour); the mark is at the mean over all positions of test."
         )
         text = (
-            f"Half the sum of squares of z at a position of val is {metrics['map/val/mean']:.1f} "
+            f"Half the sum of squares of z at a position of test is {metrics['map/test/mean']:.1f} "
             f"nats on average; a right flow gives {channels / 2:g} to inliers as it saw them in "
             "training, and less to inliers without the noise of training. The table has the mean "
             "over all positions, and the mean over items of their highest one."
@@ -89,7 +89,7 @@ class AnomalyMap:
     def _choose(self, study: Study, name: str) -> np.ndarray:
         """Return the positions of the inliers nearest to their median, or the least likely."""
         log_prob = study.measure(name).log_prob
-        if name == "val":
+        if name == "test":
             log_prob = np.abs(log_prob - np.median(log_prob))
         return np.argsort(log_prob, kind="stable")[: self.shown]
 

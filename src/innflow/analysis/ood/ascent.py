@@ -43,7 +43,7 @@ class Climb(NamedTuple):
 class Ascent:
     """Follows the gradient of log p, and of each scale's contribution alone, from a few images.
 
-    From an image of val, one of each of the first outlier sets, and faint noise on grey. After
+    From an image of test, one of each of the first outlier sets, and faint noise on grey. After
     Schirrmeister et al. (arXiv:2006.10848): what appears on the way is what a scale looks for.
 
     Attributes:
@@ -72,7 +72,7 @@ class Ascent:
         """Draw the trajectories; metrics are the gain in nats, mean over the starts."""
         self.check(study)
         starts, images = self._starts(study)
-        scales = study.measure("val").terms.shape[1]
+        scales = study.measure("test").terms.shape[1]
         objectives = ["log p"]
         weights = [np.ones(scales)]
         if scales > 1:
@@ -179,7 +179,7 @@ class Ascent:
         )
         return Plot(
             figure,
-            "Gradient ascent on the pixels from an image of val, of outlier sets, and from faint "
+            "Gradient ascent on the pixels from an image of test, of outlier sets, and from faint "
             "noise: on log p, and on the contribution of each scale to it alone (the last is the "
             "deepest). Below each image the gain in what its row climbs, in nats; on the right the "
             f"change from start to end, mid-grey 0, black and white {limit:.0f} grey levels.",

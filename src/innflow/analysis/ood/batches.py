@@ -20,7 +20,7 @@ MOST_CALIBRATION = 2000
 
 TYPICALITY = "typicality_of_the_mean"
 Shares = dict[str, dict[int, float]]
-"""Set -> size of a batch -> share of its batches that are flagged; "val" are the inliers."""
+"""Set -> size of a batch -> share of its batches that are flagged; "test" are the inliers."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Batches:
             )
         if max(self.sizes) > len(study.test_index):
             raise InnflowError(
-                f"analysis.batches.sizes={list(self.sizes)}: the test half of val has "
+                f"analysis.batches.sizes={list(self.sizes)}: the test half of test has "
                 f"{len(study.test_index)} items"
             )
         # Refuses what would take too long to count; the count is kept.
@@ -64,7 +64,7 @@ class Batches:
         """Tabulate and draw the shares of batches that are flagged."""
         self.check(study)
         scorer = study.require_scorer("batches")
-        columns = {name: scorer(study.measure(name)) for name in ("val", *study.outliers)}
+        columns = {name: scorer(study.measure(name)) for name in ("test", *study.outliers)}
         headline = scorer.headline
         names = [headline, *(name for name in scorer.scores if name != headline)]
         found = {
@@ -77,7 +77,7 @@ class Batches:
         findings = Findings("Batches", self._text(study, headline, found[headline]))
         for name, shares in found.items():
             for part, values in shares.items():
-                key = "inliers/flagged" if part == "val" else f"{part}/power"
+                key = "inliers/flagged" if part == "test" else f"{part}/power"
                 for size, share in values.items():
                     findings.metrics[f"batches/{name}/{key}_{size}"] = share
         labels = {name: _label(name) for name in columns}
@@ -98,36 +98,36 @@ class Batches:
             ),
             f"Share of {self.draws} random batches that each score's rank-sum test flags at level "
             f"{self.alpha:g} (dashed), by the size of the batch; typicality of the mean tests the "
-            "mean likelihood, to both sides. Those of val should be "
-            "flagged about as often as that; all share the two halves of val, so that chance makes "
-            "it more or less.",
+            "mean likelihood, to both sides. Those of test should be "
+            "flagged about as often as that; all share the two halves of test, so chance makes it "
+            "more or less.",
         )
         findings.tables.append(self._table(found, study))
         return findings
 
     def _typicality(self, study: Study) -> Shares:
-        nll = {name: -study.measure(name).log_prob for name in ("val", *study.outliers)}
+        nll = {name: -study.measure(name).log_prob for name in ("test", *study.outliers)}
         entropy = -float(study.measure("train").log_prob.mean(dtype=np.float64))
         return self._shares(study, nll, partial(typicality_power, entropy=entropy))
 
     def _shares(
         self, study: Study, scores: dict[str, np.ndarray], test: Callable[..., Power]
     ) -> Shares:
-        calibration = scores["val"][_calibration(study)]
-        inliers = scores["val"][study.test_index]
-        shares: Shares = {"val": {}, **{name: {} for name in study.outliers}}
+        calibration = scores["test"][_calibration(study)]
+        inliers = scores["test"][study.test_index]
+        shares: Shares = {"test": {}, **{name: {} for name in study.outliers}}
         for size in self.sizes:
             false = []
-            for name in study.outliers or ["val"]:
-                others = scores[name] if name != "val" else inliers
+            for name in study.outliers or ["test"]:
+                others = scores[name] if name != "test" else inliers
                 if len(others) < size:
                     continue
                 power = test(calibration, inliers, others, size, self.draws, self.alpha, study.seed)
                 false.append(power.inliers)
-                if name != "val":
+                if name != "test":
                     shares[name][size] = power.outliers
             if false:
-                shares["val"][size] = float(np.mean(false))
+                shares["test"][size] = float(np.mean(false))
         return shares
 
     def _text(self, study: Study, headline: str, shares: Shares) -> str:
@@ -141,12 +141,12 @@ class Batches:
         found = [
             f"{name} {values[at]:.1%}"
             for name, values in shares.items()
-            if name != "val" and at in values
+            if name != "test" and at in values
         ]
         if found:
             text += f"By {headline}, batches of {at} are flagged: {', '.join(found)}. "
-        if at in shares["val"]:
-            text += f"Batches of {at} held-out inliers are flagged in {shares['val'][at]:.1%}."
+        if at in shares["test"]:
+            text += f"Batches of {at} held-out inliers are flagged in {shares['test'][at]:.1%}."
         small = [name for name in study.outliers if len(study.sets[name]) < max(self.sizes)]
         if small:
             text += (
@@ -172,7 +172,7 @@ class Batches:
 
 
 def _calibration(study: Study) -> np.ndarray:
-    """Return the positions in val that batches are compared with."""
+    """Return the positions in test that batches are compared with."""
     half = study.calibration_index
     if len(half) <= MOST_CALIBRATION:
         return half
@@ -181,4 +181,4 @@ def _calibration(study: Study) -> np.ndarray:
 
 
 def _label(name: str) -> str:
-    return "val (inliers)" if name == "val" else name
+    return "test (inliers)" if name == "test" else name

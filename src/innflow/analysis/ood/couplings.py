@@ -38,9 +38,9 @@ class Couplings:
     def __call__(self, study: Study) -> Findings:
         """Draw the maps; `couplings/prediction/<set>` says how well networks predict a set."""
         self.check(study)
-        sets = ["val", *study.outliers]
+        sets = ["test", *study.outliers]
         seen = {name: trace(study, study.measure(name).data[: self.items]) for name in sets}
-        layers = coupling_names(seen["val"])
+        layers = coupling_names(seen["test"])
         logdet = {
             name: [float(one.log_scale.sum(axis=(1, 2, 3)).mean()) for one in found]
             for name, found in seen.items()
@@ -91,7 +91,7 @@ class Couplings:
         return Plot(
             figure,
             f"Log-scale log s and shift t of {len(rows)} of {len(seen)} couplings, first to last,"
-            f"{channels} in image layout, for an image of val and one of each outlier set. "
+            f"{channels} in image layout, for an image of test and one of each outlier set. "
             "A row has one colour scale for log s and one for t, whose ends are written at its "
             "left; white is 0, as where a coupling changes nothing (s = 1, t = 0). Grids come from "
             "squeezes, which make channels of neighbouring pixels." + examples.note,

@@ -36,7 +36,7 @@ class Layers:
         """Draw the outputs; `layers/neighbours/<set>` is how smooth the last of them are."""
         self.check(study)
         metrics, listed = {}, []
-        for name in ("val", *study.outliers):
+        for name in ("test", *study.outliers):
             images = study.measure(name).data[: self.items]
             before = neighbour_correlation(images)
             after = neighbour_correlation(trace(study, images)[-1].outputs)
@@ -60,7 +60,7 @@ class Layers:
             figure,
             f"Outputs of {len(rows)} of {len(seen)} couplings, first to last, in image layout: all "
             "features, changed or not, with those that have left the flow before. Mid-grey is 0; "
-            "each row has one scale for all images. Images of val and of outlier sets."
+            "each row has one scale for all images. Images of test and of outlier sets."
             + examples.note,
         )
         return Findings("Images layer by layer", text, metrics, {"layers": plot})

@@ -41,7 +41,7 @@ class Ranking:
         """Draw the ends of each order and the rank correlations of all."""
         self.check(study)
         scorer = study.require_scorer("ranking")
-        sets = ["val", *study.outliers]
+        sets = ["test", *study.outliers]
         columns = {name: scorer(study.measure(name)) for name in sets}
         headline = scorer.headline
         names = [headline, *(name for name in scorer.scores if name != headline)]
@@ -65,7 +65,7 @@ class Ranking:
         kept = list(titles)
         findings.figures["spearman"] = Plot(
             plot_matrix(matrix[np.ix_(kept, kept)], list(titles.values()), "Spearman correlation"),
-            f"Rank correlation of the scores over {len(scores):,} items of val and of the outlier "
+            f"Rank correlation of the scores over {len(scores):,} items of test and of the outlier "
             "sets: 1 where two scores put the items into one order.",
         )
         findings.tables.append(_table(names, matrix))
@@ -96,7 +96,7 @@ class Ranking:
         colors = {name: study.colors[name] for name in sets}
         return Plot(
             plot_ranking(study.picture(np.stack(data)), source[wanted].tolist(), ends, colors),
-            f"The {count} least and the {count} most strange of {len(scores):,} images of val and "
+            f"The {count} least and the {count} most strange of {len(scores):,} images of test and "
             "of the outlier sets by each score, in order from left to right; the frame has the "
             "colour of the set. Scores that give the same order are drawn once.",
         )
@@ -131,7 +131,7 @@ def _text(names: list[str], matrix: np.ndarray, chosen: list[int], items: int) -
         if np.isfinite(matrix[i, j])
     ]
     text = (
-        f"Over {items:,} items of val and of the outlier sets together, ranks are compared by "
+        f"Over {items:,} items of test and of the outlier sets together, ranks are compared by "
         "Spearman's correlation. "
     )
     if not pairs:

@@ -20,7 +20,7 @@ Columns = dict[str, np.ndarray]
 
 @dataclass
 class Scores:
-    """Runs the scorer on all sets and tests it on the half of val that it never saw.
+    """Runs the scorer on all sets and tests it on the half of test that it never saw.
 
     Attributes:
         resamples: of the bootstrap.
@@ -36,9 +36,9 @@ class Scores:
         """Score every set; the findings hold the columns of scores.csv."""
         scorer = study.require_scorer("scores")
         columns = {name: scorer(study.measure(name)) for name in study.sets}
-        notes = [self._leave_one_out(study, columns["val"])]
+        notes = [self._leave_one_out(study, columns["test"])]
         findings = Findings("Anomaly scores", "", items=_items(study, columns))
-        inliers = {key: values[study.test_index] for key, values in columns["val"].items()}
+        inliers = {key: values[study.test_index] for key, values in columns["test"].items()}
 
         p = inliers["p_value"]
         calibrated = len(scorer.calibration[scorer.headline])
@@ -69,13 +69,13 @@ class Scores:
                 0,
                 f"AUROC of the headline score {headline}: {listed}; mean over "
                 f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the test half "
-                f"of val; intervals are 95% percentile bootstrap of {self.resamples:,} "
+                f"of test; intervals are 95% percentile bootstrap of {self.resamples:,} "
                 "stratified resamples. AUROC and AUPR take outliers as positive; FPR95 is the "
                 "share of outliers accepted where 95% of the inliers are accepted.",
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(
-            plot_p_values(p, calibrated, study.colors["val"]),
+            plot_p_values(p, calibrated, study.colors["test"]),
             f"Conformal p-values of {len(p):,} held-out inliers that were not calibrated on. Even "
             "bars and a straight line mean that 5% of inliers are called strange at 5%; the "
             "grey band holds a bar in 95% of cases.",
@@ -84,10 +84,10 @@ class Scores:
         return findings
 
     @staticmethod
-    def _leave_one_out(study: Study, val: Columns) -> str:
+    def _leave_one_out(study: Study, test: Columns) -> str:
         """Replace the p-values of the calibration half by leave-one-out ones, and say so."""
         half = study.calibration_index
-        own = val["score"][half]
+        own = test["score"][half]
         scorer = study.require_scorer("scores")
         calibration = scorer.calibration[scorer.headline]
         same = len(calibration) == len(own) and np.allclose(
@@ -95,15 +95,15 @@ class Scores:
         )
         if not same:
             return "The p-values were calibrated on other items than these."
-        val["p_value"][half] = leave_one_out_p_values(own)
+        test["p_value"][half] = leave_one_out_p_values(own)
         for name in scorer.scores:
-            val[column(name)][half] = leave_one_out_p_values(val[name][half])
+            test[column(name)][half] = leave_one_out_p_values(test[name][half])
         return (
             f"The p-value is the chance that an inlier is at least this strange by "
             f"{scorer.headline}. It is calibrated on {len(half):,} held-out inliers, one "
-            "half of val, and never on training items, and so are the p-values of all other "
+            "half of test, and never on training items, and so are the p-values of all other "
             "scores, the columns that end in _p. In scores.csv the p-value of an item of "
-            "that half is against the others of it (leave one out); its set still reads val."
+            "that half is against the others of it (leave one out); its set still reads test."
         )
 
 
@@ -169,14 +169,17 @@ def _table(
 def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:
     titles = _titles(study, inliers, outliers)
     histograms = {
-        title: {"val": inliers[score], **{name: values[score] for name, values in outliers.items()}}
+        title: {
+            "test": inliers[score],
+            **{name: values[score] for name, values in outliers.items()},
+        }
         for score, title in titles.items()
     }
     curves = {
         title: (inliers[score], {name: values[score] for name, values in outliers.items()})
         for score, title in titles.items()
     }
-    scope = f"{len(inliers['score']):,} inliers of the test half of val"
+    scope = f"{len(inliers['score']):,} inliers of the test half of test"
     return {
         "histograms": Plot(
             plot_histograms(histograms, study.colors),

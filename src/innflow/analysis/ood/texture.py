@@ -40,7 +40,7 @@ class Texture:
     def __call__(self, study: Study) -> Findings:
         """Draw the histograms and the scatter, and tabulate the correlations by set."""
         self.check(study)
-        names = ["train", "val", *study.outliers]
+        names = ["train", "test", *study.outliers]
         counts = {name: count_differences(study.measure(name).data, study.levels) for name in names}
         usual = difference_density(counts["train"])
         shown = names[1:]
@@ -49,7 +49,7 @@ class Texture:
             "density": {name: mean_log_density(counts[name], usual) for name in shown},
             "size": {name: mean_absolute_difference(counts[name]) for name in shown},
         }
-        everything = ("val and outliers", np.concatenate)
+        everything = ("test and outliers", np.concatenate)
         metrics: dict[str, float] = {}
         rows = []
         for name in [*shown, *([everything[0]] if study.outliers else [])]:
@@ -100,6 +100,6 @@ class Texture:
 
 
 def _listed(rows: list[list[str]], column: int) -> str:
-    """Return the correlations over val and, where there are outliers, over everything."""
+    """Return the correlations over test and, where there are outliers, over everything."""
     chosen = [rows[0], *rows[-1:]] if len(rows) > 1 else rows
     return "; ".join(f"{row[0]} {row[column]} / {row[column + 1]}" for row in chosen)

@@ -40,7 +40,7 @@ STREAM = 20
 
 @dataclass
 class Coverage:
-    """Checks the calibration over the first observations of val, one true parameter each.
+    """Checks the calibration over the first observations of test, one true parameter each.
 
     Attributes:
         observations: how many.
@@ -55,19 +55,19 @@ class Coverage:
         study.require_posterior("coverage")
         require_whole("coverage.observations", self.observations, FEWEST)
         require_whole("coverage.draws", self.draws, 10)
-        available = len(study.sets["val"])
+        available = len(study.sets["test"])
         if available < FEWEST:
             raise InnflowError(
-                f"analysis coverage: set val has {available} items, at least {FEWEST} are needed: "
-                "raise data.n_val, or leave it out of the analysis group"
+                f"analysis coverage: set test has {available} items, at least {FEWEST} are needed: "
+                "raise data.n_test, or leave it out of the analysis group"
             )
 
     def __call__(self, study: Study) -> Findings:
         """Check; every metric begins with `posterior/`."""
         app = study.require_posterior("coverage")
-        val = study.sets["val"].parts
-        y = widen(study, val["y"][: self.observations])
-        truth = val["x"][: len(y)]
+        test = study.sets["test"].parts
+        y = widen(study, test["y"][: self.observations])
+        truth = test["x"][: len(y)]
         draws = self._draw(study, y)
         x, names = truth.numpy(), study.data.columns["x"]
         rng = np.random.default_rng([study.seed, STREAM])
@@ -103,7 +103,7 @@ class Coverage:
         failed = [check[0] for check in checks if check[3] == "FAIL"]
         verdict = f"FAILED: {', '.join(failed)}." if failed else "All checks pass."
         text = (
-            f"{verdict} The first {len(y):,} observations of val, {self.draws:,} draws at each; a "
+            f"{verdict} The first {len(y):,} observations of test, {self.draws:,} draws at each; a "
             f"check fails at p < {LEVEL}, and a calibrated posterior fails each that often.\n\n"
             f"Central intervals of single parameters miss their level by {np.median(error):.3f} in "
             f"the median over levels and parameters (worst parameter: "

@@ -84,7 +84,7 @@ def resimulate(study: Study, clouds: Mapping[int, np.ndarray]) -> dict[int, np.n
 
     Args:
         study: with data that have a forward model.
-        clouds: by position in val, in data units.
+        clouds: by position in test, in data units.
     """
     data: Any = study.data
     if clouds and is_stochastic(study):

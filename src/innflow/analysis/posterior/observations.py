@@ -44,12 +44,12 @@ JOBS = min(5, os.cpu_count() or 1)
 DRAWS, EXACT, EXACT_AGAIN, MANY, MANY_EXACT = range(10, 15)
 
 Clouds = Mapping[int, np.ndarray]
-"""Position in val -> draws (n, P)."""
+"""Position in test -> draws (n, P)."""
 
 
 @dataclass
 class Posterior:
-    """Looks at the first observations of val, on which nothing is trained or chosen.
+    """Looks at the first observations of test, on which nothing is trained or chosen.
 
     Attributes:
         observations: how many are compared by C2ST and by moments.
@@ -80,8 +80,8 @@ class Posterior:
 
     def __call__(self, study: Study) -> Findings:
         """Compare, resimulate and draw; every metric begins with `posterior/`."""
-        counts = self._counts(len(study.sets["val"]))
-        y = study.sets["val"].parts["y"]
+        counts = self._counts(len(study.sets["test"]))
+        y = study.sets["test"].parts["y"]
         drawn = {
             i: draw_posterior(study, y[i : i + 1], n, (DRAWS, i))[0]
             for i, n in track(counts.items(), "posterior draws", len(counts))
@@ -90,7 +90,7 @@ class Posterior:
         found, metrics = Numbers(), dict[str, float]()
         compared = min(self.observations, len(counts))
         notes = [
-            f"The first {len(counts)} observations of val, on which nothing was trained or chosen; "
+            f"The first {len(counts)} observations of test, not used to train or to choose; "
             f"{self.draws:,} draws at each of the first {compared}."
         ]
         if references.draws:
@@ -111,7 +111,7 @@ class Posterior:
             _judge_density(study, metrics),
             _judge_support(study, drawn, metrics),
         ]
-        names = {i: str(study.sets["val"].names[i]) for i in range(compared)}
+        names = {i: str(study.sets["test"].names[i]) for i in range(compared)}
         return Findings(
             "Posterior",
             "\n\n".join(note for note in notes if note),
@@ -121,7 +121,7 @@ class Posterior:
         )
 
     def _counts(self, available: int) -> dict[int, int]:
-        """Return the number of draws at each position of val."""
+        """Return the number of draws at each position of test."""
         rows = {i: self.draws for i in range(min(self.observations, available))}
         for i in range(min(self.err_observations, available)):
             rows[i] = max(self.err_draws, rows.get(i, 0))
@@ -155,7 +155,7 @@ class Posterior:
         self, study: Study, drawn: Clouds, references: References, found: Numbers
     ) -> None:
         """Find the errors of means and covariances, and what exact draws would give."""
-        y = study.sets["val"].parts["y"]
+        y = study.sets["test"].parts["y"]
         for i in [i for i in references.draws if i < self.observations]:
             own, exact = drawn[i][: self.draws], references.draws[i][: self.draws]
             if self.moment_draws:
@@ -190,7 +190,7 @@ class Posterior:
                     found.add("not_finite", i, float(1 - finite.mean()))
                     resimulated[i] = data[finite]
                 if finite.any():
-                    y = study.sets["val"].parts["y"][i].numpy()
+                    y = study.sets["test"].parts["y"][i].numpy()
                     found.add(key, i, compute_resimulation(data[finite], y))
         return resimulated
 
@@ -198,22 +198,22 @@ class Posterior:
         self, study: Study, drawn: Clouds, references: References, resimulated: Clouds
     ) -> dict[str, Plot]:
         figures = {}
-        val = study.sets["val"]
+        test = study.sets["test"]
         noise = getattr(study.data, "noise", None)
         sd = None if noise is None else noise.square().sum(dim=1).sqrt().numpy()
         for i in list(drawn)[: self.shown]:
             exact = references.draws.get(i)
-            beside = "" if exact is None else " Lines are those of the reference."
+            reference = "" if exact is None else " Lines are those of the reference."
             figures[f"observation_{i}"] = Plot(
-                _plot_draws(study, drawn[i], exact, val.parts["x"][i].numpy()),
-                f"{val.names[i]}: {len(drawn[i]):,} draws of the posterior with the true "
-                f"parameters.{beside}",
+                _plot_draws(study, drawn[i], exact, test.parts["x"][i].numpy()),
+                f"{test.names[i]}: {len(drawn[i]):,} draws of the posterior with the true "
+                f"parameters.{reference}",
             )
             if len(resimulated.get(i, ())):
-                y = val.parts["y"][i].numpy()
+                y = test.parts["y"][i].numpy()
                 figures[f"resimulation_{i}"] = Plot(
                     plot_resimulation(study.data.columns["y"], y, resimulated[i], sd),
-                    f"{val.names[i]}: what the forward model makes of {len(resimulated[i]):,} "
+                    f"{test.names[i]}: what the forward model makes of {len(resimulated[i]):,} "
                     "draws, against the observation.",
                 )
         return figures
@@ -243,12 +243,12 @@ def _judge_density(study: Study, metrics: dict[str, float]) -> str:
     app = study.require_posterior("posterior")
     if not has_density(app):
         return f"p(x | y) has no closed form with {app.partition}: there is no NLTP."
-    val = study.sets["val"].parts
-    nats = -log_posterior(study, val["x"], widen(study, val["y"]))
+    test = study.sets["test"].parts
+    nats = -log_posterior(study, test["x"], widen(study, test["y"]))
     metrics["posterior/nltp"] = nats.mean()
     return (
         f"NLTP, the mean of -log p(x | y) of the true parameters over all {len(nats):,} items of "
-        f"val: {nats.mean():.3f} nats, standard error {nats.std() / len(nats) ** 0.5:.3f}. It "
+        f"test: {nats.mean():.3f} nats, standard error {nats.std() / len(nats) ** 0.5:.3f}. It "
         "ranks posteriors without any reference; smaller is better."
     )
 

@@ -21,10 +21,10 @@ STREAM = 30
 
 @dataclass
 class Recovery:
-    """Checks z of val against N(0, I) and against y, and eps of one draw at each observation.
+    """Checks z of test against N(0, I) and against y, and eps of one draw at each observation.
 
     Attributes:
-        items: of val, the first ones.
+        items: of test, the first ones.
     """
 
     items: int = 2000
@@ -33,10 +33,10 @@ class Recovery:
         """Refuse an application without posterior, and too few items."""
         app = study.require_posterior("recovery")
         require_whole("recovery.items", self.items, FEWEST)
-        if len(study.sets["val"]) < FEWEST:
+        if len(study.sets["test"]) < FEWEST:
             raise InnflowError(
-                f"analysis recovery: set val has {len(study.sets['val'])} items, at least "
-                f"{FEWEST} are needed: raise data.n_val, or leave it out of the analysis group"
+                f"analysis recovery: set test has {len(study.sets['test'])} items, at least "
+                f"{FEWEST} are needed: raise data.n_test, or leave it out of the analysis group"
             )
         if "eps" in app.partition.left and getattr(study.data, "noise", None) is None:
             raise InnflowError(
@@ -47,7 +47,7 @@ class Recovery:
     def __call__(self, study: Study) -> Findings:
         """Return `latent/normal_p`, `latent/independence_p` and, with eps, `recovery/...`."""
         app = study.require_posterior("recovery")
-        parts = {name: part[: self.items] for name, part in study.sets["val"].parts.items()}
+        parts = {name: part[: self.items] for name, part in study.sets["test"].parts.items()}
         y = widen(study, parts["y"])
         eps = parts["eps"] if "eps" in app.partition.left else None
         z = app.encode(_spread(study, parts["x"]), y, eps).cpu().numpy()
@@ -60,7 +60,7 @@ class Recovery:
             "latent/independence": joint.correlation,
         }
         text = (
-            f"The latent z of {len(z):,} items of val: the largest Kolmogorov-Smirnov distance of "
+            f"The latent z of {len(z):,} items of test: the largest Kolmogorov-Smirnov distance of "
             f"one of its {z.shape[1]} dimensions from N(0, 1) is {normal.distances.max():.3f}, "
             f"p = {normal.p_value:.3g} after Holm's correction. Its squared distance correlation "
             f"with y is {joint.correlation:.4f}, p = {joint.p_value:.3g} by permutation. Small p: "

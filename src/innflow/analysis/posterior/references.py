@@ -29,8 +29,8 @@ class References:
     """Reference draws of several observations.
 
     Attributes:
-        draws: position in val -> (n, P) float32.
-        failed: position in val -> why the reference gave none.
+        draws: position in test -> (n, P) float32.
+        failed: position in test -> why the reference gave none.
     """
 
     draws: dict[int, np.ndarray]
@@ -51,11 +51,11 @@ class References:
 def load_references(
     study: Study, counts: Mapping[int, int], stream: int, keep: bool = True
 ) -> References:
-    """Return reference draws at observations of val, from the run folder where it has them.
+    """Return reference draws at observations of test, from the run folder where it has them.
 
     Args:
         study: with data that have a reference; without one there are no draws.
-        counts: position in val -> number of draws.
+        counts: position in test -> number of draws.
         stream: of random numbers; draws of two streams are independent.
         keep: in the run folder.
     """
@@ -80,7 +80,7 @@ def try_reference(study: Study) -> None:
     reference = getattr(study.data, "reference", None)
     if reference is None:
         return
-    observed = study.sets["val"].parts["y"][:TRIALS]
+    observed = study.sets["test"].parts["y"][:TRIALS]
     for position, y in enumerate(observed):
         try:
             reference(y.numpy(), 2, study.seed)
@@ -92,7 +92,7 @@ def try_reference(study: Study) -> None:
 
 
 def _draw(study: Study, position: int, n: int, stream: int) -> np.ndarray:
-    y = study.sets["val"].parts["y"][position].numpy()
+    y = study.sets["test"].parts["y"][position].numpy()
     return np.asarray(study.data.reference(y, n, make_seed(study, (stream, position))), np.float32)
 
 
@@ -128,6 +128,6 @@ def _key(study: Study, position: int, n: int, stream: int) -> str:
     noise = getattr(data, "noise", None)
     told = (n, make_seed(study, (stream, position)), getattr(data, "reference_path", None))
     digest = hashlib.sha256(repr(told).encode())
-    digest.update(study.sets["val"].parts["y"][position].numpy().tobytes())
+    digest.update(study.sets["test"].parts["y"][position].numpy().tobytes())
     digest.update(b"" if noise is None else noise.numpy().tobytes())
     return digest.hexdigest()[:20]

@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 class Numbers:
-    """Values of quantities by the position of their observation in val."""
+    """Values of quantities by the position of their observation in test."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[int, float]] = {}

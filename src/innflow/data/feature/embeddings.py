@@ -38,7 +38,7 @@ class Embeddings(PartsDataModule):
             thousand dimensions it keeps a flow from the directions in which they hardly differ
             (Rothfuss et al., arXiv:1907.08982).
         batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "monitor".
+        holdout: Fraction of the training images that becomes the set "val".
         inliers: Classes to train on; all in train by default.
         cache_dir: Where decoded images and features are kept.
         workers: Processes that read ahead.

@@ -19,16 +19,16 @@ class Digits(PartsDataModule):
     """Handwritten digits of 8x8 pixels and 17 grey levels, 0 (paper) to 16 (ink), and their class.
 
     A third of the 1,797 digits, the same share of each class and the same items for every seed, is
-    the set "val". The outliers are made of it: "inverted" swaps ink and paper, "scrambled" moves
+    the set "test". The outliers are made of it: "inverted" swaps ink and paper, "scrambled" moves
     all pixels by one fixed permutation, so that each pixel keeps a grey level that digits have.
 
     Args:
         batch_size: Over all ranks together.
-        holdout: Fraction of the training digits that becomes the set "monitor".
+        holdout: Fraction of the training digits that becomes the set "val".
         shift: In training, each digit moves by at most so many pixels, up or down and sideways;
             paper comes in from outside.
         workers: Processes that read ahead.
-        seed: Of the split into train and monitor.
+        seed: Of the split into train and val.
     """
 
     levels = 17
@@ -54,14 +54,14 @@ class Digits(PartsDataModule):
         bundled = load_digits()
         x = torch.from_numpy(bundled.images.astype(np.uint8))[:, None]
         labels = torch.from_numpy(bundled.target.astype(np.int64))
-        rest, val = split_stratified(labels, self.classes, _TEST_SHARE, _TEST_SEED, "digits")
+        rest, test = split_stratified(labels, self.classes, _TEST_SHARE, _TEST_SEED, "digits")
         kept, held = split_stratified(
             labels[rest], self.classes, self.holdout, self.seed, "training digits"
         )
         rows: list[tuple[str, Role, Tensor]] = [
             ("train", "train", rest[kept]),
-            ("monitor", "monitor", rest[held]),
-            ("val", "inlier", val),
+            ("val", "val", rest[held]),
+            ("test", "inlier", test),
         ]
         names = [f"digit/{i}" for i in range(len(x))]
         sets = {
@@ -72,11 +72,11 @@ class Digits(PartsDataModule):
         }
         order = torch.randperm(64, generator=torch.Generator().manual_seed(_TEST_SEED))
         strange = {
-            "inverted": self.levels - 1 - x[val],
-            "scrambled": x[val].flatten(1)[:, order].view_as(x[val]),
+            "inverted": self.levels - 1 - x[test],
+            "scrambled": x[test].flatten(1)[:, order].view_as(x[test]),
         }
         for name, images in strange.items():
-            origin = [f"{name}/{i}" for i in val.tolist()]
+            origin = [f"{name}/{i}" for i in test.tolist()]
             sets[name] = PartsSet(name, "outlier", {"x": images}, origin)
         return sets
 

@@ -46,7 +46,7 @@ def check_disjoint(general: PartsSet, sets: Mapping[str, PartsSet], where: str) 
 
     Args:
         general: the set in question.
-        sets: all sets by name; those of the roles train and monitor are not tested on.
+        sets: all sets by name; those of the roles train and val are not tested on.
         where: the general set comes from, for the error.
 
     Raises:

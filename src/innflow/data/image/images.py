@@ -38,7 +38,7 @@ DEFAULT_CACHE = "~/.cache/innflow"
 _TEST_SHARE = 0.1
 MAX_SIZE = 1024
 """Longest side that is taken: a typo with zeros too many must not fill the memory."""
-_LAYOUT = "expected ROOT/train/<class>/... and ROOT/val/<class>/..."
+_LAYOUT = "expected ROOT/train/<class>/... and ROOT/test/<class>/..."
 
 
 class ImageModule(PartsDataModule):
@@ -48,7 +48,7 @@ class ImageModule(PartsDataModule):
         size: Height and width in pixels.
         channels: 3 for colour, 1 for grey.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "monitor".
+        holdout: Fraction of the training images that becomes the set "val".
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
         workers: Processes that read ahead.
@@ -118,16 +118,16 @@ class ImageModule(PartsDataModule):
 
 
 class Images(ImageModule):
-    """Images of any kind in `train/<class>/...` and `val/<class>/...`, at any depth.
+    """Images in `train/<class>/...`, `val/<class>/...` and `test/<class>/...`, at any depth.
 
-    The classes in train are the inliers: their images in val are the set "val". Every other folder
-    in val is a set of outliers by its name. A root without these two folders is all inliers, of
-    which a tenth becomes the set "val".
-
-    `test/` stands in for a missing `val/`. Other folders or buckets can be sets of outliers too.
+    The classes in train are the inliers: their images in test are the set "test", those in val the
+    set "val". Every other folder in test is a set of outliers by its name. Where there is no
+    `test/`, `val/` is the test set, and a part of train becomes the set "val", as it does where
+    there is no `val/`. A root without such folders is all inliers, of which a tenth becomes the
+    set "test". Other folders or buckets can be sets of outliers too.
 
     With labels, the class folders of the inliers in alphabetical order are labels 0, 1 and so on.
-    Then a root without train and val may hold the class folders themselves, and every split takes
+    Then a root without train and test may hold the class folders themselves, and every split takes
     the same share of each class.
 
     Args:
@@ -135,7 +135,7 @@ class Images(ImageModule):
         size: Height and width in pixels: the shorter side is resized to it, the centre kept.
         channels: 3 for colour, 1 for grey.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "monitor".
+        holdout: Fraction of the training images that becomes the set "val", where no folder does.
         inliers: Classes to train on; all in train by default. Other classes in train are left out.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
@@ -215,7 +215,7 @@ class Images(ImageModule):
         other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
         cached = other.open_cache(verify=False)
         if any(_place(path)[0] == "train" for path in cached.names):
-            held = other.sets()["val"]
+            held = other.sets()["test"]
             return PartsSet(name, "outlier", held.parts, held.names)
         return PartsSet(name, "outlier", {"x": cached.images}, cached.names)
 
@@ -246,7 +246,7 @@ class Images(ImageModule):
         storage = open_storage(self.root)
         places, held = self._layout([entry.path for entry in storage.entries])
         splits = {split for split, _ in places}
-        if held in splits and "train" not in splits:
+        if splits & {"val", "test"} and "train" not in splits:
             raise InnflowError(f"{self.root} has {held}/ but no train/ with images: {_LAYOUT}")
         if self.labels:
             self._classes = self._name_classes(places, held)
@@ -259,22 +259,26 @@ class Images(ImageModule):
             )
         if "train" not in splits:
             return storage
+        inliers = set(self.inliers or classes)
         used = [
             entry
-            for entry, (split, _) in zip(storage.entries, places, strict=True)
-            if split in ("train", held)
+            for entry, (split, kind) in zip(storage.entries, places, strict=True)
+            if split in ("train", held) or (split == "val" and kind in inliers)
         ]
+        if held == "val" and held in splits:
+            log.info("%s: no test/, so val/ is the test set and a part of train/ is held out as "
+                     "the validation set", self.root)
         if len(used) < len(places):
             others = f"{len(places) - len(used):,}"
-            log.info("%s: %s images outside train/ and %s/ are not used", self.root, others, held)
+            log.info("%s: %s images are in none of the sets and not used", self.root, others)
         return replace(storage, entries=used)
 
     def _layout(self, paths: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
-        """Return the split and the class of every path, and the split to test on."""
+        """Return the split and the class of every path, and the folder that is tested on."""
         places = [_place(path) for path in paths]
         splits = {split for split, _ in places}
-        held = "test" if {"train", "test"} <= splits and "val" not in splits else "val"
-        if self.labels and not splits & {"train", held}:
+        held = "val" if "val" in splits and "test" not in splits else "test"
+        if self.labels and not splits & {"train", "val", "test"}:
             places = [("train", kind) for kind, _ in places]
         return places, held
 
@@ -318,23 +322,25 @@ class Images(ImageModule):
 
         inliers = set(self.inliers or (kind for split, kind in groups if split == "train"))
         outliers = sorted({kind for split, kind in groups if split == held} - inliers)
-        train, val = take("train", inliers), take(held, inliers)
+        train, test = take("train", inliers), take(held, inliers)
+        if not len(test):
+            train, test = self.split_rows(train, _TEST_SHARE, self.root, labels)
+            note = "%s: no inliers in %s/, so %s of the training images are tested on instead"
+            log.info(note, self.root, held, f"{len(test):,}")
+        val = torch.empty(0, dtype=torch.long) if held == "val" else take("val", inliers)
         if not len(val):
-            train, val = self.split_rows(train, _TEST_SHARE, self.root, labels)
-            note = "%s: no inliers in val/, so %s of the training images are tested on instead"
-            log.info(note, self.root, f"{len(val):,}")
-        train, monitor = self.split_rows(train, self.holdout, self.root, labels)
+            train, val = self.split_rows(train, self.holdout, self.root, labels)
 
         sets: dict[str, tuple[Role, Tensor]] = {
             "train": ("train", train),
-            "monitor": ("monitor", monitor),
-            "val": ("inlier", val),
+            "val": ("val", val),
+            "test": ("inlier", test),
         }
         for name in outliers:
             if name in sets or not name:
                 raise InnflowError(
                     f"{self.root}/{held}/{name}: outliers need a folder of their own, "
-                    "by another name than train, monitor or val"
+                    "by another name than train, val or test"
                 )
             sets[name] = ("outlier", take(held, [name]))
         return sets

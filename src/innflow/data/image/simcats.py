@@ -34,13 +34,13 @@ class SimCats(Images):
         size: Height and width in pixels of x.
         channels: 3 for colour, 1 for grey.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "monitor".
+        holdout: Fraction of the training images that becomes the set "val".
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where the drawings and the decoded images are kept.
         workers: Processes that read ahead.
         seed: Of the splits.
         n_train: Number of images to train on, of each inlier kind.
-        n_val: Number of images to test on, of each inlier kind.
+        n_test: Number of images to test on, of each inlier kind.
         n_outliers: Number of images of each other kind.
         draw_size: Height and width in pixels of the drawings.
         draw_seed: Of the drawings; they stay the same while `seed` changes.
@@ -61,7 +61,7 @@ class SimCats(Images):
         workers: int = 0,
         seed: int = 0,
         n_train: int = 1500,
-        n_val: int = 200,
+        n_test: int = 200,
         n_outliers: int = 100,
         draw_size: int = 64,
         draw_seed: int = 0,
@@ -75,8 +75,8 @@ class SimCats(Images):
         for subject in SUBJECTS:
             if subject in chosen:
                 self.counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
-                self.counts[f"val/{subject}"] = check_whole("n_val", n_val, 1)
-        outliers = [f"val/{subject}" for subject in SUBJECTS if subject not in chosen]
+                self.counts[f"test/{subject}"] = check_whole("n_test", n_test, 1)
+        outliers = [f"test/{subject}" for subject in SUBJECTS if subject not in chosen]
         self.counts |= dict.fromkeys(outliers, check_whole("n_outliers", n_outliers, 1))
         self.draw_size = check_whole("draw_size", draw_size, 8)
         self.draw_seed = check_whole("draw_seed", draw_seed, 0)
@@ -97,7 +97,7 @@ class SimCats(Images):
         if labels:
             # Known before anything is drawn.
             places = [(split, kind) for split, kind in (key.split("/") for key in self.counts)]
-            self._classes = self._name_classes(places, "val")
+            self._classes = self._name_classes(places, "test")
 
     def open_cache(self, verify: bool) -> Cached:
         """Draw the images unless they are there, and open them."""

@@ -31,11 +31,11 @@ class Shards(ImageModule):
 
     Training batches are streamed: nothing of the training shards is kept but the first
     `study_items` images, the set "train" that analyses look at, and what is held out of these as
-    the set "monitor". They, the set "val" and the outliers are decoded once into the cache.
+    the set "val". They, the set "test" and the outliers are decoded once into the cache.
 
     Args:
         train: Shards to train on, one pattern or several, with braces or wildcards.
-        val: Shards of the set "val".
+        test: Shards of the set "test".
         outliers: Name -> shards of a set of outliers.
         image: Extension of the images inside, such as jpg or input.png; null for any known one.
         label: Where the class is: `cls`, or `json.FIELD`; null without labels.
@@ -45,8 +45,8 @@ class Shards(ImageModule):
         batch_size: Over all ranks together.
         epoch_items: Items of an epoch over all ranks, of which whole batches are made; null for all
             by the file sizes.json beside the shards.
-        study_items: Number of training items that analyses and the set "monitor" are taken from.
-        holdout: Fraction of the study items that becomes the set "monitor"; training leaves it out.
+        study_items: Number of training items that analyses and the set "val" are taken from.
+        holdout: Fraction of the study items that becomes the set "val"; training leaves it out.
         buffer: Image files that a worker keeps in memory, to draw one at random.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
@@ -57,7 +57,7 @@ class Shards(ImageModule):
     def __init__(
         self,
         train: Patterns,
-        val: Patterns,
+        test: Patterns,
         outliers: Mapping[str, Patterns] | None = None,
         image: str | None = None,
         label: str | None = None,
@@ -75,9 +75,9 @@ class Shards(ImageModule):
         seed: int = 0,
     ) -> None:
         super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
-        self.patterns = {"train": train, "val": val}
+        self.patterns = {"train": train, "test": test}
         for name, patterns in (outliers or {}).items():
-            if name in ("train", "monitor", "val", "samples", ""):
+            if name in ("train", "val", "test", "samples", ""):
                 raise InnflowError(f"data.outliers.{name}: there is a set of this name already")
             self.patterns[name] = patterns
         if label is not None and label != "cls" and not label.startswith("json."):
@@ -97,11 +97,11 @@ class Shards(ImageModule):
 
     @cached_property
     def shards(self) -> dict[str, list[Shard]]:
-        """The shards of every set; the set "monitor" is a part of "train"."""
+        """The shards of every set; the set "val" is a part of "train"."""
         found: dict[str, list[Shard]] = {}
         owner: dict[str, str] = {}
         for name, patterns in self.patterns.items():
-            key = name if name in ("train", "val") else f"outliers.{name}"
+            key = name if name in ("train", "test") else f"outliers.{name}"
             found[name] = find_shards(patterns, key)
             for shard in found[name]:
                 other = owner.setdefault(shard.url, key)
@@ -124,7 +124,7 @@ class Shards(ImageModule):
                 named = zip(labels, cached.names, strict=True)
                 whole["label"] = torch.tensor([self.reading.number(*pair) for pair in named])
             if name != "train":
-                role: Role = "inlier" if name == "val" else "outlier"
+                role: Role = "inlier" if name == "test" else "outlier"
                 sets[name] = PartsSet(name, role, whole, cached.names)
                 continue
             kept, held = split_holdout(
@@ -132,7 +132,7 @@ class Shards(ImageModule):
             )
             parts: list[tuple[str, Role, torch.Tensor]] = [
                 ("train", "train", kept),
-                ("monitor", "monitor", held),
+                ("val", "val", held),
             ]
             for part, role, rows in parts:
                 sets[part] = PartsSet(part, role, whole, [cached.names[row] for row in rows], rows)
@@ -140,7 +140,7 @@ class Shards(ImageModule):
 
     def train_dataloader(self) -> StreamLoader:
         """Return the batches of this rank, streamed from its shards."""
-        held = frozenset(self.sets()["monitor"].names)
+        held = frozenset(self.sets()["val"].names)
         total = self._count(len(held)) if self.epoch_items is None else self.epoch_items
         batches = total // self.batch_size
         if not batches:
@@ -181,8 +181,8 @@ class Shards(ImageModule):
         reading = self._reading(name)
         facts = {**asdict(reading), "classes": None}  # their names change neither pixels nor text
         key = cache_key("shards", [asdict(shard) for shard in shards], limit, facts)
-        beside = self.cache_dir / f"{key}.labels.json"
-        cached = read_cache(self.cache_dir, key, verify) if beside.is_file() else None
+        path = self.cache_dir / f"{key}.labels.json"
+        cached = read_cache(self.cache_dir, key, verify) if path.is_file() else None
         if cached is None:
             known: dict[str, str | None] = {}
             found = islice(chain.from_iterable(map(reading.items, shards)), limit)
@@ -190,10 +190,10 @@ class Shards(ImageModule):
             # How many there are shows at the end, and so does whether too many are damaged.
             cached = write_cache(self.cache_dir, key, items, sys.maxsize, f"data.{name}")
             labels = [known[item] for item in cached.names]
-            partial = beside.with_suffix(f".{os.getpid()}.tmp")
+            partial = path.with_suffix(f".{os.getpid()}.tmp")
             partial.write_text(json.dumps(labels))
-            os.replace(partial, beside)
-        labels = json.loads(beside.read_text())
+            os.replace(partial, path)
+        labels = json.loads(path.read_text())
         if cached.skipped:
             total = len(cached.names) + len(cached.skipped)
             stop_if_too_many(cached.skipped, total, f"data.{name}")
@@ -202,7 +202,7 @@ class Shards(ImageModule):
 
     def _reading(self, name: str) -> Reading:
         """Return how a set is read: outliers have no labels."""
-        return self.reading if name in ("train", "val") else replace(self.reading, label=None)
+        return self.reading if name in ("train", "test") else replace(self.reading, label=None)
 
     def _decode(
         self, items: Iterable[Item], labels: dict[str, str | None]

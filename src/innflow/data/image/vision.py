@@ -86,7 +86,7 @@ _KNOWN = {
 
 
 class Vision(ImageModule):
-    """A well-known image set: its test split is the set "val", those of others are outliers.
+    """A well-known image set: its test split is the set "test", those of others are outliers.
 
     Args:
         name: mnist, fashionmnist, cifar10, svhn, celeba or oxfordiiitpet.
@@ -94,13 +94,13 @@ class Vision(ImageModule):
         size: Height and width in pixels; images of another size are resized, the centre kept.
         channels: 3 for colour, 1 for grey; grey sets become colour and the other way round.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "monitor".
+        holdout: Fraction of the training images that becomes the set "val".
         outliers: Names of the sets whose test splits are outliers.
         download: Whether to fetch what is not there.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where converted images are kept.
         workers: Processes that read ahead.
-        seed: Of the split into train and monitor.
+        seed: Of the split into train and val.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
         general: Folder or bucket of more general images, to tell the training images from.
     """
@@ -147,7 +147,7 @@ class Vision(ImageModule):
         for key, (name, split) in self._splits().items():
             cached = self._open(name, split)
             wholes[key] = {"x": cached.images}
-            if self.classes and key in ("train", "val"):
+            if self.classes and key in ("train", "test"):
                 wholes[key]["label"] = torch.tensor([_label(item) for item in cached.names])
         total = len(wholes["train"]["x"])
         kept, held = self.split_rows(
@@ -156,19 +156,19 @@ class Vision(ImageModule):
         sets = {}
         shares: list[tuple[str, Role, Tensor]] = [
             ("train", "train", kept),
-            ("monitor", "monitor", held),
+            ("val", "val", held),
         ]
         for key, role, rows in shares:
             names = [f"train/{row}" for row in rows.tolist()]
             sets[key] = PartsSet(key, role, wholes["train"], names, rows)
-        for key in ("val", *self.outliers):
+        for key in ("test", *self.outliers):
             names = [f"{key}/{row}" for row in range(len(wholes[key]["x"]))]
-            kind: Role = "inlier" if key == "val" else "outlier"
+            kind: Role = "inlier" if key == "test" else "outlier"
             sets[key] = PartsSet(key, kind, wholes[key], names)
         return sets
 
     def _splits(self) -> dict[str, tuple[str, str]]:
-        inliers = {"train": (self.title, "train"), "val": (self.title, "test")}
+        inliers = {"train": (self.title, "train"), "test": (self.title, "test")}
         return inliers | {name: (name, "test") for name in self.outliers}
 
     def _open(self, name: str, split: str, verify: bool = False) -> Cached:

@@ -51,15 +51,15 @@ class Simulator(PartsDataModule):
         noise: S: a standard deviation, one for each observable, a lower-triangular factor (M, M),
             or the import path of one; null where the forward model has noise of its own, or none.
         reference: Import path of a function (y, n, rng, noise) that draws (n, P) from p(x | y).
-        n: Number of simulations to train on, those of the set "monitor" among them.
-        n_val: Number of simulations to test on.
+        n: Number of simulations to train on, those of the set "val" among them.
+        n_test: Number of simulations to test on.
         parameters: Names of the parameters; by default PARAMETERS of the forward model's module
             where it has as many, else x0, x1, ...
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
             says, and any real number where it says nothing.
         batch_size: Over all ranks together.
-        holdout: Fraction of the simulations that becomes the set "monitor".
+        holdout: Fraction of the simulations that becomes the set "val".
         workers: Processes that read ahead.
         processes: Worker processes that simulate, at most; 0 or 1 for this process alone, all
             cores by default. None are started where they would not pay.
@@ -75,7 +75,7 @@ class Simulator(PartsDataModule):
         noise: Noise | None = None,
         reference: str | None = None,
         n: int = 10_000,
-        n_val: int = 1_000,
+        n_test: int = 1_000,
         parameters: list[str] | None = None,
         observables: list[str] | None = None,
         support: list[list[float | None]] | None = None,
@@ -93,7 +93,7 @@ class Simulator(PartsDataModule):
         self._model = ForwardModel(forward, self._trial, array)
         super().__init__((self._prior.dims,), batch_size, holdout, workers, seed)
         self.n = check_whole("n", n, 2)
-        self.n_val = check_whole("n_val", n_val, 1)
+        self.n_test = check_whole("n_test", n_test, 1)
         self.processes = None if processes is None else check_whole("processes", processes, 0)
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._factor = noise_factor(noise, self._model.dims)
@@ -171,21 +171,21 @@ class Simulator(PartsDataModule):
             InnflowError: The forward model fails, a parameter lies outside the support, or is the
                 same in all simulations.
         """
-        train, val = self._parts(self.n, _TRAIN), self._parts(self.n_val, _VAL)
+        train, test = self._parts(self.n, _TRAIN), self._parts(self.n_test, _VAL)
         check_varied(train["x"], self._columns["x"], "all draws from the prior")
         count = len(train["x"])
         kept, held = split_holdout(count, self.holdout, self.seed, f"data.n={self.n}")
         sets: list[tuple[str, Role, Batch, Tensor]] = [
             ("train", "train", train, kept),
-            ("monitor", "monitor", train, held),
-            ("val", "inlier", val, torch.arange(len(val["x"]))),
+            ("val", "val", train, held),
+            ("test", "inlier", test, torch.arange(len(test["x"]))),
         ]
         return {
             name: PartsSet(
                 name,
                 role,
                 parts,
-                [f"{'val' if parts is val else 'train'}/{i}" for i in rows.tolist()],
+                [f"{'test' if parts is test else 'train'}/{i}" for i in rows.tolist()],
                 rows,
             )
             for name, role, parts, rows in sets

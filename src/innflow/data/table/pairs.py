@@ -27,8 +27,8 @@ class Pairs(PartsDataModule):
         y: Columns that hold the data. An array (N, D) of an .npz gives D of them, named a0, a1 ...
         support: [low, high] of each parameter, null for an open end; any real number by default.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training rows that becomes the set "monitor".
-        val: Fraction of all rows that becomes the set "val".
+        holdout: Fraction of the training rows that becomes the set "val".
+        test: Fraction of all rows that becomes the set "test".
         workers: Processes that read ahead.
         seed: Of the splits.
     """
@@ -47,12 +47,12 @@ class Pairs(PartsDataModule):
         support: list[list[float | None]] | None = None,
         batch_size: int = 128,
         holdout: float = 0.1,
-        val: float = 0.1,
+        test: float = 0.1,
         workers: int = 0,
         seed: int = 0,
     ) -> None:
         self.path = Path(path).expanduser()
-        self.val = check_fraction("val", val)
+        self.test = check_fraction("test", test)
         widths = column_widths(self.path)
         self.chosen = {"x": _listed("x", x, widths), "y": _listed("y", y, widths)}
         both = [column for column in self.chosen["x"] if column in self.chosen["y"]]
@@ -86,12 +86,12 @@ class Pairs(PartsDataModule):
         check_varied(whole["x"], self._columns["x"], f"all rows of {self.path}")
         self.support.check(whole["x"], self._columns["x"])
         count, of = len(whole["x"]), f"{self.path}, rows"
-        rest, val = split_holdout(count, self.val, self.seed, of)
+        rest, test = split_holdout(count, self.test, self.seed, of)
         kept, held = split_holdout(len(rest), self.holdout, self.seed, of)
         rows: list[tuple[str, Role, torch.Tensor]] = [
             ("train", "train", rest[kept]),
-            ("monitor", "monitor", rest[held]),
-            ("val", "inlier", val),
+            ("val", "val", rest[held]),
+            ("test", "inlier", test),
         ]
         return {
             name: PartsSet(

@@ -38,8 +38,8 @@ class Table(PartsDataModule):
             .parquet file.
         columns: Columns to use, in this order; all but the label by default.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training rows that becomes the set "monitor".
-        val: Fraction of all rows that becomes the set "val".
+        holdout: Fraction of the training rows that becomes the set "val".
+        test: Fraction of all rows that becomes the set "test".
         outliers: Another such file, whose rows are the set "outliers".
         workers: Processes that read ahead.
         seed: Of the splits, which take the same share of each class if there are labels.
@@ -53,13 +53,13 @@ class Table(PartsDataModule):
         columns: Sequence[str] | None = None,
         batch_size: int = 256,
         holdout: float = 0.05,
-        val: float = 0.1,
+        test: float = 0.1,
         outliers: str | os.PathLike[str] | None = None,
         workers: int = 0,
         seed: int = 0,
         label: str | None = None,
     ) -> None:
-        self.val = check_fraction("val", val)
+        self.test = check_fraction("test", test)
         self.path = _existing(path)
         self.outliers = None if outliers is None else _existing(outliers)
         self.label = label
@@ -88,12 +88,12 @@ class Table(PartsDataModule):
             known = {name: label for label, name in enumerate(self.classes)}
             found = read_labels(self.path, self.label)
             whole["label"] = torch.tensor([known[name] for name in found])
-        rest, val = self._split(torch.arange(len(x)), self.val, whole.get("label"))
+        rest, test = self._split(torch.arange(len(x)), self.test, whole.get("label"))
         kept, held = self._split(rest, self.holdout, whole.get("label"))
         rows: list[tuple[str, Role, Tensor]] = [
             ("train", "train", kept),
-            ("monitor", "monitor", held),
-            ("val", "inlier", val),
+            ("val", "val", held),
+            ("test", "inlier", test),
         ]
         sets = {
             name: PartsSet(name, role, whole, [names[i] for i in index.tolist()], index)

@@ -112,10 +112,10 @@ class Toy(PartsDataModule):
 
     Args:
         name: moons, rings, checkerboard, eight_gaussians or mixture.
-        n: Number of points to train on, those of the set "monitor" among them.
-        n_val: Number of points to test on.
+        n: Number of points to train on, those of the set "val" among them.
+        n_test: Number of points to test on.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training points that becomes the set "monitor".
+        holdout: Fraction of the training points that becomes the set "val".
         workers: Processes that read ahead.
         seed: Of the points and of the split.
     """
@@ -126,7 +126,7 @@ class Toy(PartsDataModule):
         self,
         name: str,
         n: int = 20_000,
-        n_val: int = 5_000,
+        n_test: int = 5_000,
         batch_size: int = 256,
         holdout: float = 0.05,
         workers: int = 0,
@@ -135,20 +135,20 @@ class Toy(PartsDataModule):
         super().__init__((2,), batch_size, holdout, workers, seed)
         self.cloud = check_choice("name", name, tuple(_CLOUDS))
         self.n = check_whole("n", n, 2)
-        self.n_val = check_whole("n_val", n_val, 1)
+        self.n_test = check_whole("n_test", n_test, 1)
         if self.cloud in _DENSITIES:
             self.log_prob = _DENSITIES[self.cloud].log_prob
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the points, in single precision."""
-        train, val = (
+        train, test = (
             torch.from_numpy(_CLOUDS[self.cloud](n, np.random.default_rng([self.seed, stream])))
-            for stream, n in enumerate((self.n, self.n_val))
+            for stream, n in enumerate((self.n, self.n_test))
         )
         kept, held = split_holdout(self.n, self.holdout, self.seed, f"data.n={self.n}")
         sets: list[tuple[str, Role, Tensor, list[str]]] = [
             ("train", "train", train[kept], [f"train/{i}" for i in kept.tolist()]),
-            ("monitor", "monitor", train[held], [f"train/{i}" for i in held.tolist()]),
-            ("val", "inlier", val, [f"val/{i}" for i in range(self.n_val)]),
+            ("val", "val", train[held], [f"train/{i}" for i in held.tolist()]),
+            ("test", "inlier", test, [f"test/{i}" for i in range(self.n_test)]),
         ]
         return {name: PartsSet(name, role, {"x": x.float()}, ids) for name, role, x, ids in sets}

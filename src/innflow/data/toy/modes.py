@@ -52,10 +52,10 @@ class EightModes(PartsDataModule):
 
     Args:
         labels: all, some or none.
-        n: Number of points to train on, those of the set "monitor" among them.
-        n_val: Number of points to test on, and of the points of the set "far".
+        n: Number of points to train on, those of the set "val" among them.
+        n_test: Number of points to test on, and of the points of the set "far".
         batch_size: Over all ranks together.
-        holdout: Fraction of the training points that becomes the set "monitor".
+        holdout: Fraction of the training points that becomes the set "val".
         workers: Processes that read ahead.
         seed: Of the points and of the split.
 
@@ -73,7 +73,7 @@ class EightModes(PartsDataModule):
         self,
         labels: str = "all",
         n: int = 100_000,
-        n_val: int = 10_000,
+        n_test: int = 10_000,
         batch_size: int = 512,
         holdout: float = 0.05,
         workers: int = 0,
@@ -85,7 +85,7 @@ class EightModes(PartsDataModule):
         self.mode_labels = np.array(modes)
         self.weights = np.bincount(self.mode_labels) / len(modes)
         self.n = check_whole("n", n, 2)
-        self.n_val = check_whole("n_val", n_val, 1)
+        self.n_test = check_whole("n_test", n_test, 1)
 
     @property
     def floor(self) -> float:
@@ -117,16 +117,16 @@ class EightModes(PartsDataModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the points, in single precision, and the points far from all modes."""
-        train, val = (
+        train, test = (
             self._draw(n, np.random.default_rng([self.seed, stream]))
-            for stream, n in enumerate((self.n, self.n_val))
+            for stream, n in enumerate((self.n, self.n_test))
         )
         kept, held = split_holdout(self.n, self.holdout, self.seed, f"data.n={self.n}")
-        far = torch.from_numpy(_far(self.n_val, np.random.default_rng([self.seed, 2]))).float()
+        far = torch.from_numpy(_far(self.n_test, np.random.default_rng([self.seed, 2]))).float()
         inliers: list[tuple[str, Role, dict[str, Tensor], Tensor, str]] = [
             ("train", "train", train, kept, "train"),
-            ("monitor", "monitor", train, held, "train"),
-            ("val", "inlier", val, torch.arange(self.n_val), "val"),
+            ("val", "val", train, held, "train"),
+            ("test", "inlier", test, torch.arange(self.n_test), "test"),
         ]
         sets = {
             name: PartsSet(name, role, whole, [f"{source}/{i}" for i in rows.tolist()], rows)

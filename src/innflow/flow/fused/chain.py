@@ -15,7 +15,7 @@ from innflow.flow.coupling import Coupling
 from innflow.flow.fused import norm_dense
 from innflow.flow.fused.gradient import ScaleReorder, per_feature
 from innflow.flow.linear import LULinear, multiply
-from innflow.flow.network.base import heard
+from innflow.flow.network.base import has_hooks
 from innflow.flow.permute import Permute
 
 State = Tensor | tuple[Tensor, Tensor]
@@ -152,7 +152,7 @@ class Chain(CompositeTransform):
     def _segments(self) -> list[tuple[Fused | None, Sequence[Any]]]:
         """Return the steps in order, those that can be done at once together."""
         steps: list[Any] = list(self._transforms)
-        kinds = tuple(None if heard(step) else type(step) for step in steps)
+        kinds = tuple(None if has_hooks(step) else type(step) for step in steps)
         found: list[tuple[Fused | None, Sequence[Any]]] = []
         start = 0
         while start < len(steps):

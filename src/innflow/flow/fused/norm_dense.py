@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling
 from innflow.flow.fused.gradient import AffineCoupling, ScaleReorder
-from innflow.flow.network.base import heard
+from innflow.flow.network.base import has_hooks
 from innflow.flow.network.mlp import MLP
 from innflow.flow.permute import Permute
 from innflow.flow.univariate import Affine
@@ -38,10 +38,10 @@ def fits(coupling: Coupling, inputs: Tensor, context: Tensor | None) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and not torch.is_autocast_enabled(inputs.device.type)
-        and not heard(net)
-        and not heard(net.layers)
+        and not has_hooks(net)
+        and not has_hooks(net.layers)
         and all(
-            type(layer) in (nn.Linear, nn.SiLU) and not heard(layer)
+            type(layer) in (nn.Linear, nn.SiLU) and not has_hooks(layer)
             for layer in net.layers._modules.values()
         )
     )
@@ -52,7 +52,7 @@ def goes_back(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> b
     return (
         tuple(map(type, steps)) == (ActNorm, Permute, Coupling)
         and inputs.dim() == 2
-        and not any(map(heard, steps))
+        and not any(map(has_hooks, steps))
         and fits(steps[2], inputs, context)
     )
 

@@ -54,7 +54,7 @@ def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[
     return partial(subnet, size=tuple(size))
 
 
-def heard(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Say whether someone listens to the calls of a module, which then has to be called."""
     return bool(
         module._forward_hooks

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 from innflow.flow.network.base import (
-    heard,
+    has_hooks,
     need_context,
     zero,
 )
@@ -55,7 +55,12 @@ class MLP(nn.Module):
         need_context(context, self.context, "mlp")
         inputs = x if context is None else torch.cat((x, context), dim=1)
         *hidden, last = self.layers
-        if not self.items_last or type(last) is not nn.Linear or heard(last) or heard(self.layers):
+        if (
+            not self.items_last
+            or type(last) is not nn.Linear
+            or has_hooks(last)
+            or has_hooks(self.layers)
+        ):
             return self.layers(inputs)
         for layer in hidden:
             inputs = layer(inputs)
