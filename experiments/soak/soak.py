@@ -2,8 +2,8 @@
 
     python experiments/soak/soak.py 30 OUT
 
-Every round does the same work. Writes soak.csv (a row for each round), soak.png and soak.json (trends)
-to OUT. Exit code 1 means that a resource grew.
+Every round does the same work. OUT gets soak.csv (a row for each round), soak.png and soak.json
+(trends). Exit code 1 means that a resource grew.
 """
 
 from __future__ import annotations
