@@ -1,4 +1,4 @@
-# CUDA runtime, innflow from its own wheel, no root. docs/containers.md says how to build and run it.
+# CUDA runtime and innflow from a wheel, without root. See docs/containers.md for building and running.
 FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04 AS base
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv \
@@ -6,7 +6,7 @@ RUN apt-get update \
  && python3 -m venv /opt/innflow
 ENV PATH=/opt/innflow/bin:$PATH
 COPY constraints.txt /opt/innflow/
-# Also for what pip installs to build a wheel with.
+# The constraints also apply to the build dependencies of wheels.
 ENV PIP_CONSTRAINT=/opt/innflow/constraints.txt \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -22,7 +22,7 @@ FROM base AS runtime
 ARG EXTRAS=embeddings,parquet,stream,tensorboard
 COPY --from=wheel /dist /tmp/dist
 RUN pip install "$(echo /tmp/dist/innflow-*.whl)[$EXTRAS]"
-# Any user may be chosen, that of the host above all: so there is a name, a home and places to write.
+# The container may run as any user, usually that of the host: hence a user name, a home and folders writable by all.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin flow \
  && install -d -m 1777 /data /cache /runs
 ENV USER=flow \
@@ -35,11 +35,11 @@ USER 10001
 WORKDIR /runs
 VOLUME ["/data", "/cache", "/runs"]
 
-# For AWS Batch: one job of an array picks its own of a sweep's runs.
+# For AWS Batch: each job of an array runs one run of a sweep.
 FROM runtime AS batch
 COPY container/batch/job.py /opt/innflow/job.py
 ENTRYPOINT ["python", "/opt/innflow/job.py"]
 
-# The last stage is what `docker build .` makes.
+# `docker build .` builds the last stage.
 FROM runtime AS train
 ENTRYPOINT ["innflow-train"]

@@ -1,4 +1,4 @@
-# make demo: from nothing to a trained flow and its report.  make test: from nothing to a tested tree.
+# make demo: install, train a flow, write its report.  make test: install and test.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo   install, train a flow on drawn cats (4 minutes), write a report"
 	@echo "make test   install, check style and types, run the tests"
-	@echo "make bench  install the peers, measure speed and memory beside them (idle machine, half an hour)"
-	@echo "make clean  remove the environment and what was built"
+	@echo "make bench  install the peers, measure speed and memory of all (idle machine, half an hour)"
+	@echo "make clean  remove the environment and build files"
 
 $(VENV)/.user: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,1 +1,1 @@
-"""Speed and memory beside nflows, normflows, FrEIA and zuko: `python -m benchmarks`."""
+"""Speed and memory of innflow, nflows, normflows, FrEIA and zuko: `python -m benchmarks`."""

@@ -1,13 +1,13 @@
-"""Measure and write the tables.
+"""Measure speed and memory and write benchmarks/results.md.
 
     python -m benchmarks [threads=2] [rounds=20] [only=affine,spline,...] [out=benchmarks]
                          [allocator=keeps]
 
 Groups, in the order of the tables: affine, spline, spline_large, glow, precision, sampling, memory,
-augment, startup. `benchmarks.quality` is a command of its own, because it takes half an hour.
-Everyone runs with innflow.system.allocator, as every run of innflow does; allocator=default
-leaves glibc as it is. Only an idle machine gives ratios that mean something. What is written after
-each table is whole.
+augment, startup. `benchmarks.quality` is a separate command, because it takes half an hour.
+All libraries run with innflow.system.allocator, as every run of innflow does; allocator=default
+leaves glibc as it is. Ratios are reliable on an idle machine only. The files are written after
+each table.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ DEFAULTS = {
     "out": "benchmarks",
     "allocator": "keeps",
 }
-ABOUT = """A number in bold is the median over the rounds, with the quartiles beside it.
-In a round everyone runs once, in an order that rotates; a ratio is formed within the round.
-Last layers of all coupling networks are drawn with seed 0, data with seed 1."""
+ABOUT = """Numbers in bold are medians over the rounds, with the quartiles in brackets.
+In each round every library runs once, in an order that rotates; ratios are formed within a round.
+The last layers of all coupling networks are drawn with seed 0, the data with seed 1."""
 
 
 def read(words: Sequence[str]) -> dict[str, str]:
-    """Return the settings of a command line of key=value.
+    """Parse the key=value words of the command line into settings.
 
     Raises:
-        InnflowError: if there is no such setting.
+        InnflowError: if a key is unknown.
     """
     given = dict(word.partition("=")[::2] for word in words)
     unknown = sorted(set(given) - set(DEFAULTS))
@@ -54,13 +54,13 @@ def read(words: Sequence[str]) -> dict[str, str]:
 
 
 def augment(rounds: int) -> Table:
-    """Return batches per second of augmentation, ours against torchvision's."""
+    """Measure batches per second of augmentation with innflow and with torchvision."""
     rates = augmentation.measure(rounds=rounds)
     theirs = list(rates.values())[-1]
     table = Table(
         "Augmentation, batches of 64 images of 64 x 64",
         "Flip, zoom, shear and rotation of a batch in memory.",
-        ["", "batches per second", "times torchvision"],
+        ["", "batches per second", "times as fast as torchvision"],
     )
     for name, values in rates.items():
         factor = spread([one / other for one, other in zip(values, theirs, strict=True)])
@@ -69,7 +69,7 @@ def augment(rounds: int) -> Table:
 
 
 def plan(rounds: int, least: float, threads: int) -> Iterator[tuple[str, Callable[[], Table]]]:
-    """Yield group and measurement, in order."""
+    """Yield the group and the measurement of each table, in order."""
     for work in WORKS:
         yield work.group, partial(measure.training, work, rounds, least)
     yield "glow", partial(measure.training, GLOW, rounds, least)
@@ -82,12 +82,14 @@ def plan(rounds: int, least: float, threads: int) -> Iterator[tuple[str, Callabl
 
 
 def main(words: Sequence[str]) -> None:
-    """Measure what is asked for; write after every table."""
+    """Run the selected measurements and write the results after every table."""
     settings = read(words)
     threads, rounds = int(settings["threads"]), int(settings["rounds"])
     torch.set_num_threads(threads)
     if settings["allocator"] == "keeps" and not keep_freed_memory():
-        raise InnflowError("benchmarks: allocator=keeps: not here; allocator=default goes without")
+        raise InnflowError(
+            "benchmarks: allocator=keeps is not supported by this C library: use allocator=default"
+        )
     measurements = list(plan(rounds, float(settings["least"]), threads))
     groups = list(dict.fromkeys(group for group, _ in measurements))
     wanted = settings["only"].split(",") if settings["only"] else groups
@@ -102,7 +104,7 @@ def main(words: Sequence[str]) -> None:
         if group in wanted:
             tables.append(take())
             print(tables[-1].markdown(), flush=True)
-            write(out, ABOUT, machine, settings, tables)
+            write(out, "Speed and memory", ABOUT, machine, settings, tables)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Augmented batches per second: the whole batch at once, beside torchvision image by image.
+"""Batches per second of augmentation: innflow on whole batches, torchvision image by image.
 
     python benchmarks/augment.py [batch=64] [size=64] [rounds=21]
 
-Both mirror half of the images and zoom, shear and rotate each by its own random amount, bilinear:
-innflow on a tensor uint8, where it lies; torchvision on PIL images, as the workers of an ordinary
-loader do, up to the batch as a tensor. They are timed in turn, `rounds` times over.
+Both mirror half of the images and zoom, shear and rotate each by its own random amount, with
+bilinear interpolation: innflow on a uint8 tensor, torchvision on PIL images, as the workers of an
+ordinary loader do, including the conversion to a batch. They are timed in turn in every round.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def smooth_images(count: int, size: int) -> Tensor:
 
 
 def per_image() -> Callable[[Image.Image], Tensor]:
-    """Return torchvision's transforms of one PIL image, of the same amounts."""
+    """Return torchvision's transforms of one PIL image, with the same amounts."""
     zoom, shear = AMOUNTS["zoom"], AMOUNTS["shear"]
     return v2.Compose(
         [
@@ -53,7 +53,7 @@ def per_image() -> Callable[[Image.Image], Tensor]:
 
 
 def seconds(function: Callable[[], Tensor], repeats: int) -> float:
-    """Return the mean time of a call."""
+    """Return the mean seconds of a call."""
     start = time.perf_counter()
     for _ in range(repeats):
         function()
@@ -61,7 +61,7 @@ def seconds(function: Callable[[], Tensor], repeats: int) -> float:
 
 
 def measure(batch: int = 64, size: int = 64, rounds: int = 21) -> dict[str, list[float]]:
-    """Return the batches per second of each way, round by round."""
+    """Return the batches per second of innflow and of torchvision in every round."""
     images = smooth_images(batch, size)
     pictures = [Image.fromarray(np.asarray(image.permute(1, 2, 0))) for image in images]
     ours, theirs = build_augment(NAMES), per_image()
@@ -73,13 +73,13 @@ def measure(batch: int = 64, size: int = 64, rounds: int = 21) -> dict[str, list
     for turn in range(rounds + 1):
         for way, function in ways.items():
             rate = 1 / seconds(function, 5)
-            if turn:  # the first turn warms up
+            if turn:  # the first turn is a warm-up
                 rates[way].append(rate)
     return rates
 
 
 def main() -> None:
-    """Measure; print the table, then the same as JSON."""
+    """Measure, print the table, and print the same numbers as JSON."""
     settings = {key: int(value) for key, value in (word.split("=", 1) for word in sys.argv[1:])}
     rates = measure(**settings)
     medians = {way: statistics.median(values) for way, values in rates.items()}

@@ -1,9 +1,9 @@
-"""Images per second of feature extraction, step by step from the naive loop to ours.
+"""Images per second of feature extraction, for each optimisation added to a naive loop.
 
     python benchmarks/features.py ROOT [size=128] [network=NAME] [images=512] [rounds=3]
 
-Every way is timed in turn, `rounds` times over, so that other load on the machine meets all alike.
-The table, in markdown, has the fastest round of each and how far it is from the naive loop.
+All variants are timed in turn in every round, so that other load on the machine affects all of
+them. The markdown table has the fastest round of each and its largest difference to the naive loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 32
 
 
 def loop(network: Pretrained, images: Tensor, batch: int, memory: torch.memory_format) -> Tensor:
-    """Return the features of images, one batch after the other on all threads."""
+    """Return the features of images (N, C, H, W), one batch after the other on all threads."""
     mean, std = network.mean[:, None, None], network.std[:, None, None]
     rows = []
     for some in images.split(batch):
@@ -45,7 +45,7 @@ def opened(name: str, size: int, fold: bool, memory: torch.memory_format) -> Pre
 
 
 def library(name: str, size: int) -> Pretrained:
-    """Return a network as its library makes it: padding by copies, where the library does so."""
+    """Return a network as its library builds it, which may pad by copying."""
     network = opened(name, size, False, torch.contiguous_format)
     if name == LITE0:
         from efficientnet_lite_pytorch import EfficientNet
@@ -58,7 +58,7 @@ def library(name: str, size: int) -> Pretrained:
 
 
 def ways(name: str, size: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return what is compared, each step with all that came before."""
+    """Return the variants to compare, each with the optimisations of those before it."""
     plain, last = torch.contiguous_format, torch.channels_last
     naive, padded = library(name, size), opened(name, size, False, plain)
     folded, laid = opened(name, size, True, plain), opened(name, size, True, last)
@@ -91,7 +91,7 @@ def main() -> None:
                 seconds = time.perf_counter() - start
                 reference = features if reference is None else reference
                 worst[way] = float((features - reference).abs().max())
-                if turn:  # the first turn warms up
+                if turn:  # the first turn is a warm-up
                     times[way].append(seconds)
     first = min(next(iter(times.values())))
     print(

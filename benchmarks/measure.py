@@ -1,4 +1,4 @@
-"""Training steps, log-prob and sampling of every contender, as tables."""
+"""Tables of the time of training steps, log_prob and sampling of each library."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ PREPARE: dict[str, ours.Prepare] = {
     BF16_COMPILED: lambda flow: ours.Autocast(ours.compiled(flow)),
     REVERSIBLE: ours.reversible,
 }
-"""Our own contenders: what is done to the flow before it is measured."""
+"""Variants of innflow: a function applied to the flow before it is measured."""
 
 COMPILERS = ("g++", "clang++", "c++")
-"""Programs of which torch.compile needs one."""
+"""C++ compilers; torch.compile needs one of them."""
 IMAGES = 1000
-"""Images that are drawn, and whose log-prob is taken."""
+"""Number of images that are sampled, and whose log_prob is computed."""
 
 
 def build(name: str, work: Work, nets: Sequence[nn.Module]) -> nn.Module:
-    """Return the flow of a contender, with copies of these coupling networks."""
+    """Build the flow of a contender with copies of the given coupling networks."""
     if name in PREPARE:
         return ours.build(work, nets, PREPARE[name])
     return peers.BUILD[name](work, nets)
 
 
 def batch(work: Work, items: int | None = None) -> Tensor:
-    """Return standard normal data."""
+    """Return standard normal data (items, *shape), with a fixed seed."""
     torch.manual_seed(1)
     return torch.randn(items or work.batch, *work.shape)
 
 
 def nll(flow: nn.Module, x: Tensor) -> Tensor:
-    """Return the negative log-likelihood, less the constant of the normal, the batch's mean."""
+    """Return the mean negative log-likelihood without the normalising constant of the normal."""
     z, logabsdet = flow(x)
     return (0.5 * z.square().flatten(1).sum(dim=1) - logabsdet).mean()
 
 
 def step_of(flow: nn.Module, x: Tensor) -> Callable[[], None]:
-    """Return a training step without its optimizer: forward, loss and backward."""
+    """Return a training step without an optimizer: forward pass, loss and backward pass."""
     parameters = [weight for weight in flow.parameters() if weight.requires_grad]
 
     def step() -> None:
@@ -73,7 +73,7 @@ def step_of(flow: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def bare_step(bare: ours.Bare) -> Callable[[], None]:
-    """Return the same for the networks alone."""
+    """Return a training step of the coupling networks alone."""
     parameters = list(bare.parameters())
 
     def step() -> None:
@@ -85,7 +85,7 @@ def bare_step(bare: ours.Bare) -> Callable[[], None]:
 
 
 def steps(work: Work, seed: int = 0) -> dict[str, Callable[[], None]]:
-    """Return the training step of every contender of a work."""
+    """Return the training step of every contender."""
     nets, x = ours.networks(work, seed), batch(work)
     bare = {BARE: ours.Bare, BARE_BF16: ours.BareBF16}
     calls = {}
@@ -98,27 +98,28 @@ def steps(work: Work, seed: int = 0) -> dict[str, Callable[[], None]]:
 
 
 def possible(work: Work) -> tuple[Work, list[str]]:
-    """Return a work with those who can take part here, and a line on those who cannot.
+    """Return the work without contenders that cannot run here, and a note on each of them.
 
     Raises:
         InnflowError: if a peer is not installed.
     """
     peers.need(work.contenders)
-    torch.compiler.reset()  # few flows may be compiled before torch runs the next as it is
+    torch.compiler.reset()  # torch compiles a limited number of flows and runs further ones eagerly
     if any(map(shutil.which, COMPILERS)):
         return work, []
     names = tuple(name for name in work.contenders if name not in (COMPILED, BF16_COMPILED))
-    notes = [f"compiled flows left out: none of {', '.join(COMPILERS)} is here"]
+    notes = [f"compiled flows left out: none of {', '.join(COMPILERS)} is installed"]
     return replace(work, contenders=names), notes
 
 
 def training(work: Work, rounds: int, least: float) -> Table:
-    """Time the training step of every contender, against the networks and against nflows."""
+    """Time the training step of every contender, relative to the bare networks and to nflows."""
     work, notes = possible(work)
     times = interleave(steps(work), rounds, least)
     table = Table(
         str(work),
-        "Forward and backward of one batch, fp32 unless named otherwise, without an optimizer.",
+        "Forward and backward pass of one batch without an optimizer, in fp32 unless named "
+        "otherwise.",
         ["", "ms", "times the bare networks", "times as fast as nflows"],
         notes=notes,
     )
@@ -136,7 +137,7 @@ def training(work: Work, rounds: int, least: float) -> Table:
 
 
 def sampling(work: Work, rounds: int, least: float, images: int = IMAGES) -> Table:
-    """Time samples against log-probs of as many images, for everyone who has both."""
+    """Time sampling and log_prob of the same number of images, for every flow."""
     work, notes = possible(work)
     names = [name for name in work.contenders if name not in (BARE, BARE_BF16)]
     nets, first = ours.networks(work), batch(work)
@@ -145,7 +146,7 @@ def sampling(work: Work, rounds: int, least: float, images: int = IMAGES) -> Tab
     for name in names:
         flow: Any = build(name, work, nets)
         with torch.no_grad():
-            flow(first)  # in training mode: the ActNorms of peers start from it
+            flow(first)  # in training mode, in which the ActNorms of peers initialise themselves
             flow.eval()
             latents = [flow(x)[0] for x in pieces]
         calls[f"{name}, log-prob"] = partial(_all, flow, pieces)

@@ -1,8 +1,8 @@
-"""Memory of a training step from few to many couplings, ordinary and reversible.
+"""Peak memory of a training step as a function of depth, ordinary and reversible.
 
-Counted, not sampled: torch's profiler reports every allocation and release of torch's own
-allocator. What is still there after the step are the gradients of the weights; the peak of all the
-rest is what depth costs beyond weights and gradients. The same numbers come out on every run.
+torch's profiler reports every allocation and release of torch's own allocator, so the numbers are
+exact and the same in every run. Memory that remains after the step (the gradients of the weights)
+is left out; the peak of the rest is what depth costs in addition to weights and gradients.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from benchmarks.table import Table
 from benchmarks.timing import interleave, ratios, spread
 from benchmarks.work import OURS, REVERSIBLE, Work
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its own start and stop on stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it prints its own start and stop to stderr
 
 DEPTHS = (8, 64)
 
 
 def allocations(call: Callable[[], object]) -> list[tuple[int, int]]:
-    """Return what a call allocates (+) and releases (-), in order: address and bytes."""
+    """Return the allocations (+) and releases (-) of a call in order, as (address, bytes)."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     results: Any = profiler.profiler.kineto_results
@@ -43,7 +43,7 @@ def allocations(call: Callable[[], object]) -> list[tuple[int, int]]:
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Return the most bytes that a call holds at once, of those that it also gives back."""
+    """Return the peak of the bytes that a call both allocates and releases."""
     changes = allocations(call)
     open_at: dict[int, int] = {}
     passing: set[int] = set()
@@ -60,7 +60,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 
 def step(name: str, work: Work, nets: Sequence[nn.Module]) -> Callable[[], None]:
-    """Return the training step of a contender, warmed up and with no gradients held."""
+    """Return the training step of a contender, warmed up and without gradients."""
     flow = build(name, work, nets)
     take = step_of(flow, batch(work))
     take()
@@ -69,12 +69,12 @@ def step(name: str, work: Work, nets: Sequence[nn.Module]) -> Callable[[], None]
 
 
 def memory(work: Work, rounds: int, least: float, depths: tuple[int, int] = DEPTHS) -> Table:
-    """Count the peak of a step at two depths, and time the reversible step beside the ordinary."""
+    """Measure the peak memory of a step at two depths and the time of the reversible step."""
     few, many = depths
     table = Table(
         f"Memory: {replace(work, depth=few)}, and with {many}",
-        "The peak of a training step beyond weights and gradients, counted by torch's profiler; "
-        "and the time of the reversible step against the ordinary one.",
+        "Peak memory of a training step without weights and gradients, counted by torch's "
+        "profiler, and the time of the reversible step relative to the ordinary one.",
         ["", f"MB at {few}", f"MB at {many}", "grows", f"time at {few}", f"time at {many}"],
     )
     names = work.contenders

@@ -1,4 +1,4 @@
-"""The coupling networks alone, and our own flows, plain and prepared in several ways."""
+"""The coupling networks alone, and the flows of innflow: plain, compiled, in bf16, reversible."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks.work import BINS, TAIL, Work
 from innflow.flow import MLP, ConvNet, CouplingFlow, Spline
 
 Prepare = Callable[[CouplingFlow], nn.Module]
-"""Makes ready what is measured: compiles, lowers the precision, or nothing."""
+"""Prepares a flow for the measurement, for example compiles it."""
 
 
 def networks(work: Work, seed: int = 0) -> list[nn.Module]:
-    """Return the coupling networks of a work, for every contender to copy.
+    """Return the coupling networks of a work, which every contender copies.
 
-    Their last layers start at small random values: at 0 a flow would be the identity, and some
-    gradients exact zeros.
+    Their last layers start at small random values: with zeros the flow would be the identity and
+    some gradients would be exactly 0.
     """
     torch.manual_seed(seed)
     made: list[nn.Module] = []
@@ -37,23 +37,23 @@ def networks(work: Work, seed: int = 0) -> list[nn.Module]:
 
 
 def hand_out(nets: Sequence[nn.Module]) -> Callable[..., nn.Module]:
-    """Return a maker of coupling networks that gives copies of these, in order."""
+    """Return a constructor of coupling networks that returns copies of these, in order."""
     supply = iter(nets)
 
     def subnet(inputs: int, outputs: int, **_: Any) -> nn.Module:
         net = copy.deepcopy(next(supply))
         sizes = [weight.shape for weight in net.parameters()]
         if (sizes[0][1], sizes[-1][0]) != (inputs, outputs):
-            raise ValueError(f"a network from {inputs} to {outputs} was asked for, not {sizes}")
+            raise ValueError(f"no network from {inputs} to {outputs}: the next one has {sizes}")
         return net
 
     return subnet
 
 
 class Bare(nn.Module):
-    """The coupling networks side by side, each on an input of its own: the practical limit.
+    """The coupling networks alone, each with its own input: a lower bound of the time of a flow.
 
-    Every input wants its gradient, as in a flow, where it leads on to the layers before.
+    Gradients of the inputs are computed too, as a flow needs them for the layers before.
     """
 
     def __init__(self, work: Work, nets: Sequence[nn.Module]) -> None:
@@ -69,43 +69,43 @@ class Bare(nn.Module):
             self.gradients = [torch.ones_like(output) for output in self()]
 
     def forward(self) -> list[Tensor]:
-        """Return the output of every network."""
+        """Return the outputs of all networks."""
         return [net(h) for net, h in zip(self.nets, self.inputs, strict=True)]
 
     def step(self) -> None:
-        """Take the gradients of all parameters and inputs."""
+        """Compute the gradients of all parameters and inputs."""
         torch.autograd.backward(self(), self.gradients)
 
 
 class BareBF16(Bare):
-    """The same under autocast."""
+    """The coupling networks alone under bf16 autocast."""
 
     def forward(self) -> list[Tensor]:
-        """Return the output of every network."""
+        """Return the outputs of all networks."""
         with torch.autocast("cpu", torch.bfloat16):
             return super().forward()
 
 
 class Autocast(nn.Module):
-    """A flow whose coupling networks run in bfloat16; the rest of ours stays in fp32 by itself."""
+    """A flow under bf16 autocast; innflow keeps everything but coupling networks in fp32."""
 
     def __init__(self, flow: Any) -> None:
         super().__init__()
         self.flow = flow
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to the latent and logabsdet."""
+        """Map data (B, *shape) to the latent and logabsdet (B,)."""
         with torch.autocast("cpu", torch.bfloat16):
             return self.flow(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a latent to data and logabsdet."""
+        """Map a latent to data (B, *shape) and logabsdet (B,)."""
         with torch.autocast("cpu", torch.bfloat16):
             return self.flow.inverse(z)
 
 
 def plain(flow: CouplingFlow) -> nn.Module:
-    """Leave a flow as it is."""
+    """Return the flow unchanged."""
     return flow
 
 
@@ -116,13 +116,13 @@ def compiled(flow: CouplingFlow) -> nn.Module:
 
 
 def reversible(flow: CouplingFlow) -> nn.Module:
-    """Let a flow keep no activations."""
+    """Train a flow without stored activations."""
     flow.reversible = True
     return flow
 
 
 def build(work: Work, nets: Sequence[nn.Module], prepare: Prepare = plain) -> nn.Module:
-    """Return our flow for a work: ActNorm, permutation or 1x1 convolution, coupling."""
+    """Build the flow of innflow for a work: ActNorm, permutation or 1x1 convolution, coupling."""
     coupling: Any = Spline(BINS, TAIL) if work.coupling == "spline" else work.coupling
     subnet = hand_out(nets)
     if work.is_image:

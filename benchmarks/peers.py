@@ -1,8 +1,8 @@
 """The same flows in nflows, normflows, FrEIA and zuko, each from its own layers.
 
-All get copies of the same coupling networks, the same number of couplings on halves, a permutation
-before each (an invertible 1x1 convolution for images) and an ActNorm; what differs is said where
-it does. Each becomes a module with our directions: `forward` takes data to the latent.
+All use copies of the same coupling networks, the same number of couplings on halves, a permutation
+before each (an invertible 1x1 convolution for images) and an ActNorm; the docstrings name what
+differs. Each flow is wrapped so that `forward` maps data to the latent, as in innflow.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PACKAGES = {
     FREIA_ALL: "FrEIA",
     ZUKO: "zuko",
 }
-"""Contender -> the package that it comes from."""
+"""The package of each contender."""
 
 
 def need(names: Sequence[str]) -> None:
-    """Raise unless the packages of these contenders are installed.
+    """Check that the packages of these contenders are installed.
 
     Raises:
-        InnflowError: with the packages that are missing and the command that installs them.
+        InnflowError: if not, with the missing packages and the command that installs them.
     """
     missing = []
     for package in dict.fromkeys(PACKAGES[name] for name in names if name in PACKAGES):
@@ -49,7 +49,7 @@ def need(names: Sequence[str]) -> None:
 
 
 class _Nflows(nn.Module):
-    """Transforms of nflows; their loop is the one of its CompositeTransform."""
+    """Transforms of nflows in its CompositeTransform."""
 
     def __init__(self, steps: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -58,16 +58,16 @@ class _Nflows(nn.Module):
         self.transform: Any = CompositeTransform(steps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to the latent and logabsdet."""
+        """Map data (B, *shape) to the latent and logabsdet (B,)."""
         return self.transform(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a latent to data and logabsdet."""
+        """Map a latent to data (B, *shape) and logabsdet (B,)."""
         return self.transform.inverse(z)
 
 
 def nflows(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
-    """Build it from nflows: its affine scale is sigmoid(s + 2) + 0.001, never above 1.001."""
+    """Build the flow with nflows, whose affine scale is sigmoid(s + 2) + 0.001, at most 1.001."""
     from nflows import transforms as t
 
     features, subnet = work.shape[0], hand_out(nets)
@@ -84,13 +84,15 @@ def nflows(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
             coupling = t.PiecewiseRationalQuadraticCouplingTransform(
                 mask, subnet, num_bins=BINS, tails="linear", tail_bound=TAIL
             )
-            coupling.transform_net.hidden_features = work.hidden  # or it warns at every call
+            coupling.transform_net.hidden_features = (
+                work.hidden
+            )  # without it nflows warns in every call
         steps += [t.ActNorm(features), mix, coupling]
     return _Nflows(steps)
 
 
 class _Normflows(nn.Module):
-    """Flows of normflows, whose own direction is from the latent to data."""
+    """Flows of normflows, whose forward direction is from the latent to data."""
 
     def __init__(self, flows: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -99,21 +101,21 @@ class _Normflows(nn.Module):
         self.flow: Any = normflows.NormalizingFlow(None, list(flows)[::-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to the latent and logabsdet."""
+        """Map data (B, *shape) to the latent and logabsdet (B,)."""
         return self.flow.inverse_and_log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a latent to data and logabsdet."""
+        """Map a latent to data (B, *shape) and logabsdet (B,)."""
         return self.flow.forward_and_log_det(z)
 
 
 def normflows(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
-    """Build it from normflows: its affine log-scale is not bounded, for images a sigmoid is."""
+    """Build the flow with normflows: unbounded affine log-scale, a sigmoid scale for images."""
     import normflows as nf
     from normflows.flows.neural_spline.coupling import PiecewiseRationalQuadraticCoupling
 
     class Turned(nf.flows.Flow):
-        # CoupledRationalQuadraticSpline turns its coupling like this; it would bring its own nets.
+        # As CoupledRationalQuadraticSpline, which does not accept given networks.
         def __init__(self, coupling: Any) -> None:
             super().__init__()
             self.coupling = coupling
@@ -154,16 +156,16 @@ class _FrEIA(nn.Module):
         self.sequence = sequence
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to the latent and logabsdet."""
+        """Map data (B, *shape) to the latent and logabsdet (B,)."""
         return self.sequence(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a latent to data and logabsdet."""
+        """Map a latent to data (B, *shape) and logabsdet (B,)."""
         return self.sequence(z, rev=True)
 
 
 def freia(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
-    """Build it from FrEIA's small modules: ActNorm, PermuteRandom, one-sided affine coupling."""
+    """Build the flow with FrEIA's ActNorm, PermuteRandom and AffineCouplingOneSided."""
     from FrEIA.framework import SequenceINN
     from FrEIA.modules import ActNorm, AffineCouplingOneSided, PermuteRandom
 
@@ -176,10 +178,10 @@ def freia(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
 
 
 def freia_all(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
-    """Build it from FrEIA's AllInOneBlock, which its authors recommend.
+    """Build the flow with FrEIA's AllInOneBlock, which its authors recommend.
 
-    Its permutation is a product with a dense matrix. For images we take a rotation, its 1x1
-    convolution, which is fixed: no gradient of it is computed.
+    Its permutation is a product with a dense matrix. For images it is a fixed random rotation, a
+    1x1 convolution without gradient.
     """
     from FrEIA.framework import SequenceINN
     from FrEIA.modules import AllInOneBlock
@@ -191,25 +193,25 @@ def freia_all(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
 
 
 class _Zuko(nn.Module):
-    """A flow of zuko, which makes its transformation anew at every call."""
+    """A flow of zuko, which builds its transformation in every call."""
 
     def __init__(self, flow: Any) -> None:
         super().__init__()
         self.flow = flow
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to the latent and logabsdet."""
+        """Map data (B, *shape) to the latent and logabsdet (B,)."""
         return self.flow.transform().call_and_ladj(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a latent to data and logabsdet."""
+        """Map a latent to data (B, *shape) and logabsdet (B,)."""
         return self.flow.transform().inv.call_and_ladj(z)
 
 
 def zuko(work: Work, nets: Sequence[nn.Module]) -> nn.Module:
-    """Build zuko's NICE: alternating masks in place of permutations, and no ActNorm, so less work.
+    """Build the flow with zuko's NICE: alternating masks, no permutations and no ActNorm.
 
-    Its NSF is autoregressive; the splines here are NICE's couplings with NSF's transformation.
+    zuko's NSF is autoregressive; the splines here are NICE's couplings with NSF's transformation.
     """
     from zuko.flows import NICE
     from zuko.transforms import MonotonicRQSTransform
@@ -236,7 +238,7 @@ BUILD: dict[str, Build] = {
 
 
 def normflows_glow(shape: tuple[int, int, int], levels: int, depth: int, hidden: int) -> nn.Module:
-    """Return normflows' multi-scale Glow on images, as its own example builds it, without classes.
+    """Build normflows' multi-scale Glow on images as in its own example, without classes.
 
     Args:
         shape: (C, H, W).

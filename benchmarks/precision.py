@@ -1,4 +1,4 @@
-"""What bfloat16 in the coupling networks costs in bits per dim, on a flow that has learned."""
+"""Bits per dim of a trained flow with bf16 and with fp32 coupling networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = 256
 
 
 def smooth_images(count: int, work: Work, seed: int) -> Tensor:
-    """Return 8-bit images of coloured, smooth noise, dequantised and squeezed: (N, *shape)."""
+    """Return random smooth 8-bit images, dequantized and squeezed, (N, *shape)."""
     generator = torch.Generator().manual_seed(seed)
     channels, height, width = work.shape
     size = (2 * height, 2 * width)
@@ -32,14 +32,14 @@ def smooth_images(count: int, work: Work, seed: int) -> Tensor:
 
 @torch.no_grad()
 def bits_per_dim(flow: nn.Module, x: Tensor, work: Work) -> float:
-    """Return the mean bits per dim of dequantised images."""
+    """Return the mean bits per dim of dequantized images (N, *shape)."""
     total = sum(float(nll(flow, some)) * len(some) for some in x.split(work.batch))
     constant = 0.5 * work.dims * math.log(2 * math.pi) + work.dims * math.log(LEVELS)
     return (total / len(x) + constant) / (work.dims * math.log(2))
 
 
 def train(flow: nn.Module, x: Tensor, work: Work, count: int) -> None:
-    """Take steps of Adam on batches of x, in order."""
+    """Train for `count` steps of Adam on batches of x, in order."""
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3)
     for index in range(count):
         some = x[torch.arange(index * work.batch, (index + 1) * work.batch) % len(x)]
@@ -50,7 +50,7 @@ def train(flow: nn.Module, x: Tensor, work: Work, count: int) -> None:
 
 
 def precision(work: Work, count: int = 200, images: int = 512) -> Table:
-    """Train in fp32 and in bf16 from one start, and take the bits per dim of both ways."""
+    """Train in fp32 and in bf16 from the same weights and compare the bits per dim."""
     x, held_out = smooth_images(2048, work, seed=2), smooth_images(images, work, seed=3)
     flow = ours.build(work, ours.networks(work))
     flow.initialise(x[: work.batch])  # type: ignore[operator]
@@ -67,8 +67,8 @@ def precision(work: Work, count: int = 200, images: int = 512) -> Table:
     }
     return Table(
         f"Bits per dim with bf16 networks: {work}",
-        f"{count} steps of Adam on drawn images of smooth noise, from one start; {images:,} "
-        "held-out images.",
-        ["", "bits/dim", "less fp32"],
+        f"{count} steps of Adam on random smooth images, from the same initial weights; "
+        f"{images:,} test images.",
+        ["", "bits/dim", "difference to fp32"],
         [[name, f"{value:.4f}", f"{value - base:+.4f}"] for name, value in rows.items()],
     )

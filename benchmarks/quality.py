@@ -1,12 +1,13 @@
-"""Bits per dim after equal time: our Glow and normflows', one after the other on the same cores.
+"""Bits per dim after equal time of the Glow of innflow and the Glow of normflows.
 
     python -m benchmarks.quality ROOT [minutes=15] [threads=2] [size=32] [seed=0] [out=benchmarks]
 
-ROOT holds train/cat/... and val/cat/...; any further key=value goes to `innflow-train`, on top of
-`+experiment=cats_glow`. normflows' Glow is the one of its own example: 3 scales of 8 steps with 64
-channels, Adamax 1e-3, batches of 64. Both see the same training images with the same augmentation,
-and the same lines evaluate both in fp32 on all images of test. Our time includes validation, from
-which the best checkpoint is chosen; theirs is the last. Only on an idle machine is it a comparison.
+ROOT holds train/cat/... and test/cat/... (or val/cat/...); any further key=value is an override of
+`innflow-train +experiment=cats_glow`. The Glow of normflows is that of its own example: 3 scales of
+8 steps with 64 channels, Adamax 1e-3, batch size 64. Both train one after the other on the same
+cores, on the same images with the same augmentation, and the same code evaluates both in fp32 on
+the whole test set. The time of innflow includes validation, which chooses its best checkpoint; for
+normflows the last weights are evaluated. The comparison is fair on an idle machine only.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ DEFAULTS = {"minutes": "15", "threads": "2", "size": "32", "seed": "0", "out": "
 BATCH = 64
 DRAWS = 8
 LogProb = Callable[[Tensor], Tensor]
-"""Maps pixels (B, C, H, W), real numbers from 0 to 256, to their log density in nats."""
+"""Maps pixels (B, C, H, W), real numbers from 0 to 256, to log densities (B,) in nats."""
 
 
 @torch.no_grad()
 def evaluate(log_prob: LogProb, images: Tensor, draws: int = DRAWS) -> dict[str, float]:
-    """Return bits per dim at the bin centres, and with uniform noise, the mean over draws.
+    """Return bits per dim at the bin centres and with uniform noise, averaged over draws.
 
     Args:
-        log_prob: the density.
+        log_prob: Maps pixels to log densities.
         images: (N, C, H, W), uint8.
-        draws: of the noise, the same for every density.
+        draws: Number of noise draws; the noise has a fixed seed.
     """
     scale = math.log(2) * images[0].numel()
 
@@ -60,7 +61,7 @@ def evaluate(log_prob: LogProb, images: Tensor, draws: int = DRAWS) -> dict[str,
 
 
 def density_of_ours(flow: nn.Module) -> LogProb:
-    """Return the density of a flow on (pixels / 256 - 1/2) whose latent is standard normal."""
+    """Return the log density of a flow of innflow on pixels / 256 - 1/2, standard normal base."""
 
     def log_prob(pixels: Tensor) -> Tensor:
         z, logabsdet = flow(pixels / 256 - 0.5)
@@ -71,14 +72,14 @@ def density_of_ours(flow: nn.Module) -> LogProb:
 
 
 def density_of_normflows(flow: Any) -> LogProb:
-    """Return the density of normflows' flow on pixels / 256."""
+    """Return the log density of a flow of normflows on pixels / 256."""
     return lambda pixels: flow.log_prob(pixels / 256, None) - pixels[0].numel() * math.log(256)
 
 
 def train_ours(
     root: str, folder: Path, settings: dict[str, str], extra: Sequence[str]
 ) -> tuple[Any, int]:
-    """Train with the command that users have; return the best application and the steps taken."""
+    """Train with `innflow-train`; return the best application and the number of steps."""
     seconds = round(60 * float(settings["minutes"]))
     clock = f"{seconds // 86400:02d}:{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}"
     words = (
@@ -92,7 +93,7 @@ def train_ours(
 
 
 def train_normflows(data: Any, minutes: float, seed: int) -> tuple[nn.Module, int]:
-    """Train normflows' Glow as its example does; return it and the steps taken."""
+    """Train the Glow of normflows as its example does; return it and the number of steps."""
     torch.manual_seed(seed)
     flow: Any = peers.normflows_glow(data.shape, levels=3, depth=8, hidden=64)
     optimizer = torch.optim.Adamax(flow.parameters(), lr=1e-3, weight_decay=1e-5)
@@ -102,7 +103,7 @@ def train_normflows(data: Any, minutes: float, seed: int) -> tuple[nn.Module, in
             x = data.augment(items["x"])
             loss = flow.forward_kld((x + torch.rand(x.shape)) / 256)
             optimizer.zero_grad()
-            if torch.isfinite(loss):  # the example passes over such a batch, too
+            if torch.isfinite(loss):  # the example skips such a batch, too
                 loss.backward()
                 optimizer.step()
             steps += 1
@@ -112,9 +113,9 @@ def train_normflows(data: Any, minutes: float, seed: int) -> tuple[nn.Module, in
 
 
 def main(words: Sequence[str]) -> None:
-    """Train both, evaluate both, write the table."""
+    """Train and evaluate both flows and write the table."""
     if not words or "=" in words[0]:
-        raise InnflowError("quality: the folder of the images is needed first")
+        raise InnflowError("quality: the first argument must be the folder of the images")
     root = words[0] if "://" in words[0] else str(Path(words[0]).absolute())
     given = dict(word.partition("=")[::2] for word in words[1:])
     settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
@@ -124,7 +125,8 @@ def main(words: Sequence[str]) -> None:
     table = Table(
         f"Quality after {settings['minutes']} minutes: cats of {settings['size']} x "
         f"{settings['size']}",
-        f"Bits per dim of all images of test, in fp32; uniform noise is the mean of {DRAWS} draws.",
+        "Bits per dim of all images of the test set, in fp32; uniform noise is the mean over "
+        f"{DRAWS} draws.",
         ["", "bin centres", "uniform noise", "steps", "parameters"],
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +147,8 @@ def main(words: Sequence[str]) -> None:
     machine = describe(int(settings["threads"]), ("innflow", NORMFLOWS))
     out = Path(settings.pop("out")) / "quality"
     shown = settings | dict(word.partition("=")[::2] for word in extra)
-    write(out, "Trained one after the other, for the same time.", machine, shown, [table])
+    about = "Both models are trained one after the other, for the same time."
+    write(out, "Bits per dim after equal time", about, machine, shown, [table])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Seconds until a command answers and until training takes its first step, in real processes."""
+"""Seconds until `--help` is printed and until the first training step, in real processes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from innflow.errors import InnflowError
 
 ROOT = Path(__file__).resolve().parent.parent
 DONE = 77
-"""Exit code of a process that ends after its first step."""
+"""Exit code of a process that ends after its first training step."""
 
 
 class FirstStep(pl.Callback):
-    """End the process once the first training step is done, as nothing else ends it."""
+    """End the process after the first training step, with an exit code of its own."""
 
     def on_train_batch_end(
         self,
@@ -33,7 +33,7 @@ class FirstStep(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Leave at once: what a process does on its way out is not measured."""
+        """End at once, so that the shutdown of the process is not measured."""
         os._exit(DONE)
 
 
@@ -68,7 +68,7 @@ MOONS = (
 
 
 def startup(rounds: int, threads: int) -> Table:
-    """Time both, each a process of its own; the rounds of the warm-up fill the disk's cache."""
+    """Time both commands in separate processes; warm-up rounds fill the cache of the disk."""
     calls = {
         "`innflow-train --help`": partial(run, HELP, 0, threads),
         "`innflow-train +experiment=moons` to its first training step": partial(
@@ -78,7 +78,7 @@ def startup(rounds: int, threads: int) -> Table:
     times = interleave(calls, rounds, least=0.0)
     return Table(
         "Start-up",
-        "Wall seconds of whole processes.",
+        "Wall-clock seconds of whole processes.",
         ["", "seconds"],
         [[name, spread(seconds)] for name, seconds in times.items()],
     )

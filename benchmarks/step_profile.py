@@ -1,8 +1,8 @@
-"""Where the time of one training step goes, and the page docs/profile.md.
+"""Shares of the time of one training step; writes docs/profile.md.
 
     python -m benchmarks.step_profile [threads=2] [steps=30] [out=docs]
 
-Forward, loss, backward and fused Adam of vector flows, a spline flow and a Glow, without trainer.
+Forward pass, loss, backward pass and fused Adam of four flows, without a trainer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from innflow.system.allocator import keep_freed_memory
 DEFAULTS = {"threads": "2", "steps": "30", "out": "docs"}
 UPDATE = "update"
 FAMILIES = {
-    "products and convolutions": ("mm", "convolution", "linear", "onednn", "mkldnn"),
-    "activations of the networks": ("silu", "relu", "threshold"),
+    "matrix products and convolutions": ("mm", "convolution", "linear", "onednn", "mkldnn"),
+    "activation functions": ("silu", "relu", "threshold"),
     "softmax and sums": ("softmax", "sum", "cumsum", "mean", "norm"),
-    "moving data": (
+    "copies and indexing": (
         "copy",
         "cat",
         "index",
@@ -37,20 +37,20 @@ FAMILIES = {
         "fill",
         "zero",
     ),
-    "arithmetic, element by element": (
+    "element-wise arithmetic": (
         *("mul", "add", "sub", "div", "exp", "log", "tanh", "where", "clamp", "sqrt", "pow"),
         *("square", "neg", "sigmoid", "softplus", "ge", "le", "lt", "gt", "eq", "bitwise", "rsub"),
     ),
 }
-ABOUT = """Shares of the time that torch's profiler finds in the operations of a step. It makes
-small operations look slower than they are. What is neither an operation nor the update of the
-weights is Python and autograd's bookkeeping. Flows on two dimensions are bound by the number of
-operations and not by their size: there compiling pays. Large flows are products and convolutions:
-there bfloat16 pays."""
+ABOUT = """Shares of the time of a step, from torch's profiler, which makes small operations
+look slower than they are. "Python and autograd" is the time outside of operations and the update of
+the weights. The time of flows on two dimensions depends on the number of operations, not on their
+size, and compiling helps. The time of large flows is spent in matrix products and convolutions, and
+bfloat16 helps."""
 
 
 def family(name: str) -> str:
-    """Return the family of an operation by its name."""
+    """Return the kind of an operation from its name."""
     short = name.removeprefix("aten::")
     for title, words in FAMILIES.items():
         if any(
@@ -58,11 +58,11 @@ def family(name: str) -> str:
             for word in words
         ):
             return title
-    return "all else"
+    return "other operations"
 
 
 def shares(work: Work, steps: int) -> dict[str, float]:
-    """Return family -> share of the time of a step, and the step's milliseconds."""
+    """Return each kind's share of the time of a step, and the milliseconds of the step."""
     torch.manual_seed(0)
     flow = build(work, networks(work))
     x = torch.randn(work.batch, *work.shape)
@@ -101,7 +101,7 @@ def shares(work: Work, steps: int) -> dict[str, float]:
 
 
 def main(words: list[str]) -> None:
-    """Measure and write the page."""
+    """Profile the four flows and write the page."""
     given = dict(word.partition("=")[::2] for word in words)
     unknown = sorted(set(given) - set(DEFAULTS))
     if unknown:
@@ -123,7 +123,8 @@ def main(words: list[str]) -> None:
     out = Path(settings.pop("out"))
     write(
         out / "profile",
-        "Made by `python -m benchmarks.step_profile`.",
+        "Time of a training step",
+        "Written by `python -m benchmarks.step_profile`.",
         describe(threads, ()),
         settings,
         [table],

@@ -1,4 +1,4 @@
-"""Tables of measured numbers, as markdown and as json."""
+"""Tables of measured numbers, written as markdown and JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from benchmarks.timing import Spread
 
 Cell = str | float | int | Spread | None
-"""Text, a number, a number with its quartiles, or nothing: not measured."""
+"""Text, a number, a median with quartiles, or None where nothing was measured."""
 
 
 @dataclass
@@ -24,11 +24,11 @@ class Table:
     """One table of the results.
 
     Attributes:
-        title: what was measured, on which shapes.
-        about: how to read it.
-        columns: names, the first that of the rows.
-        rows: cells by column.
-        notes: a line each, on what was left out and why.
+        title: What was measured, on which shapes.
+        about: How to read the table.
+        columns: Names of the columns, the first for the names of the rows.
+        rows: Cells, one for each column.
+        notes: Lines below the table, for example on what was left out and why.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """Render it."""
+        """Return the table as markdown."""
         lines = [f"## {self.title}", "", self.about, ""]
         if self.rows:
             lines += [_line(self.columns), "|" + "---|" * len(self.columns)]
@@ -47,7 +47,7 @@ class Table:
         return "\n".join(lines)
 
     def plain(self) -> dict[str, Any]:
-        """Return it for json, a spread as a map."""
+        """Return the table as plain values for JSON, a spread as a dict."""
         cells = [
             [cell._asdict() if isinstance(cell, Spread) else cell for cell in row]
             for row in self.rows
@@ -70,12 +70,14 @@ def _text(cell: Cell) -> str:
 def _number(value: float) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    digits = max(0, 3 - len(f"{abs(value):.0f}".lstrip("0")))  # three that count, from 0.01 on
+    digits = max(
+        0, 3 - len(f"{abs(value):.0f}".lstrip("0"))
+    )  # three significant digits, from 0.01 on
     return f"{value:.{digits}f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1e}"
 
 
 def describe(threads: int, packages: Sequence[str]) -> dict[str, str]:
-    """Return what a reader must know of the machine, without its name, and versions."""
+    """Return the processor, cores and threads of this machine, and versions of packages."""
     kind = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
     return {
         "machine": f"{kind}, {os.cpu_count()} cores, {threads} threads",
@@ -86,24 +88,26 @@ def describe(threads: int, packages: Sequence[str]) -> dict[str, str]:
 
 def write(
     path: Path,
+    title: str,
     about: str,
     machine: Mapping[str, str],
     settings: Mapping[str, str],
     tables: Sequence[Table],
 ) -> None:
-    """Write a file of markdown and one of json.
+    """Write tables to a markdown file and a JSON file.
 
     Args:
-        path: of both, without the suffix.
-        about: how to read the tables.
-        machine: see `describe`.
-        settings: of the run; paths and what is empty are left out.
-        tables: in order.
+        path: Of both files, without suffix.
+        title: Heading of the page.
+        about: How to read the tables.
+        machine: As returned by `describe`.
+        settings: Of the measurement; paths and empty values are left out.
+        tables: The tables in order.
     """
     shown = {name: value for name, value in settings.items() if value and "/" not in value}
     facts = "; ".join(f"{name} {value}" for name, value in machine.items())
     asked = ", ".join(f"{name}={value}" for name, value in shown.items())
-    head = f"# Measured\n\n{about}\n\nSettings: {asked}.\nOn {facts}.\n\n"
+    head = f"# {title}\n\n{about}\n\nSettings: {asked}.\nOn {facts}.\n\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".md").write_text(head + "\n".join(table.markdown() for table in tables))
     plain = {

@@ -1,4 +1,4 @@
-"""Interleaved timing: what is compared runs in turn, and ratios are formed within a round."""
+"""Interleaved timing: all calls run in turn, and ratios are formed within a round."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 Times = dict[str, list[float]]
-"""Name -> seconds of one call, one number a round."""
+"""Name -> seconds of one call in every round."""
 
 WARM_UP = 3
-"""Calls before the first round: allocators, ActNorm, compilers."""
+"""Calls before the first round, for allocators, ActNorm and compilers."""
 
 
 class Spread(NamedTuple):
-    """The median of the rounds and the quartiles around it."""
+    """The median over the rounds and the quartiles."""
 
     median: float
     low: float
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the median and the quartiles of a number per round."""
+    """Return the median and the quartiles of one number per round."""
     low, median, high = np.percentile(values, (25, 50, 75))
     return Spread(float(median), float(low), float(high))
 
@@ -39,14 +39,14 @@ def interleave(
 ) -> Times:
     """Time every call once a round, in an order that rotates by one from round to round.
 
-    Whatever else the machine does then meets all alike: what drifts slowly cancels in a ratio
-    within the round, and no call always follows the same one.
+    Other load on the machine then affects all calls: slow drift cancels in a ratio within the
+    round, and no call always follows the same one.
 
     Args:
-        calls: name -> what is timed.
-        rounds: number of rounds.
-        least: seconds that a measurement should take; shorter calls are repeated within it.
-        clock: a monotonic clock in seconds.
+        calls: Name -> call to be timed.
+        rounds: Number of rounds.
+        least: Seconds of one measurement at least; shorter calls are repeated.
+        clock: A monotonic clock in seconds.
     """
     repeats = {}
     for name, call in calls.items():
@@ -58,10 +58,10 @@ def interleave(
     names = list(calls)
     times: Times = {name: [] for name in names}
     gc.collect()
-    gc.freeze()  # what is here already stays: collections between the rounds pass over it
+    gc.freeze()  # existing objects are skipped by the collections between rounds
     for turn in range(rounds):
         gc.collect()
-        gc.disable()  # a collection would be charged to whoever happens to run
+        gc.disable()  # else a collection would count for the call that runs at the time
         try:
             first = turn % len(names)
             for name in names[first:] + names[:first]:
@@ -76,5 +76,5 @@ def interleave(
 
 
 def ratios(times: Times, name: str, base: str) -> list[float]:
-    """Return how many times as long as `base` a call took, round by round."""
+    """Return the time of a call divided by that of `base`, for every round."""
     return [one / other for one, other in zip(times[name], times[base], strict=True)]

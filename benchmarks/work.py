@@ -1,4 +1,4 @@
-"""The pieces of work that are compared: shapes, sizes, and who takes part."""
+"""The workloads: shapes, sizes, and the contenders of each."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ BINS, TAIL = 8, 5.0
 
 @dataclass(frozen=True)
 class Work:
-    """One flow on one batch, the same for everyone.
+    """One flow and one batch, the same for all contenders.
 
     Attributes:
-        group: what `only=` calls it.
-        coupling: what is done to the half that changes.
-        shape: of one item, (D,) or (C, H, W).
-        batch: items in a batch.
-        hidden: width of the two hidden layers of a coupling network, or its channels.
-        contenders: names of who takes part.
-        depth: number of couplings.
+        group: Name of the group in `only=`.
+        coupling: Kind of coupling.
+        shape: Shape of one item, (D,) or (C, H, W).
+        batch: Items in a batch.
+        hidden: Width of the two hidden layers of a coupling network, or its channels.
+        contenders: Names of the contenders.
+        depth: Number of couplings.
     """
 
     group: str
@@ -46,7 +46,7 @@ class Work:
 
     @property
     def is_image(self) -> bool:
-        """Whether items are images, and the flow is a Glow."""
+        """Whether items are images and the flow is a Glow."""
         return len(self.shape) == 3
 
     @property
@@ -56,12 +56,12 @@ class Work:
 
     @property
     def head(self) -> tuple[int, int]:
-        """Numbers that a coupling network takes in and gives, as features or channels."""
+        """Input and output features (or channels) of a coupling network."""
         changed = self.shape[0] // 2
         return self.shape[0] - changed, changed * (2 if self.coupling == "affine" else 3 * BINS - 1)
 
     def __str__(self) -> str:
-        """Say all of it."""
+        """Return the title of the table."""
         if self.is_image:
             what = f"Glow, images of {'x'.join(map(str, self.shape))}"
         else:
@@ -75,9 +75,9 @@ _VECTORS = (BARE, OURS, COMPILED, NFLOWS, NORMFLOWS)
 WORKS = (
     Work("affine", "affine", (2,), 256, 64, (*_VECTORS, FREIA, FREIA_ALL, ZUKO)),
     Work("affine", "affine", (3072,), 64, 512, (*_VECTORS, FREIA, FREIA_ALL, ZUKO)),
-    # AllInOne keeps its permutations as dense matrices, here 9.7 GB of them.
+    # AllInOne stores its permutations as dense matrices, which would take 9.7 GB here.
     Work("affine", "affine", (12288,), 64, 512, (*_VECTORS, FREIA, ZUKO)),
-    # FrEIA 0.2, the newest on the package index, has no splines.
+    # FrEIA 0.2, the newest release, has no splines.
     Work("spline", "spline", (2,), 256, 64, (*_VECTORS, ZUKO)),
     Work("spline", "spline", (16,), 256, 64, (*_VECTORS, ZUKO)),
     Work("spline", "spline", (256,), 256, 64, (*_VECTORS, ZUKO)),

@@ -1,7 +1,7 @@
 #!/bin/bash
 # One run in the Apptainer image on a cluster:  sbatch container/slurm.sh +experiment=cats_ood data.root=DIR
-# The image is innflow.sif in the current folder, or INNFLOW_IMAGE. A job that is put back into the queue goes on
-# with its run: Slurm keeps its number.
+# The image is innflow.sif in the current folder, or INNFLOW_IMAGE. A requeued job resumes its run, because its job id,
+# and with it the folder of the run, stays the same.
 #SBATCH --job-name=innflow
 #SBATCH --gpus=1
 #SBATCH --cpus-per-task=8

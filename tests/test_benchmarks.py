@@ -1,4 +1,4 @@
-"""The benchmarks: everyone does the same work, and numbers are formed as the tables say."""
+"""The benchmarks: all contenders do the same work, and tables and ratios are computed correctly."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_nflows_is_among_the_peers_that_are_tested():
 
 
 @pytest.mark.parametrize(("kind", "name"), FLOWS)
-def test_a_contender_is_a_bijection_with_its_log_det(kind, name):
+def test_contender_is_a_bijection_with_its_log_det(kind, name):
     work = SMALL[kind]
     flow = measure.build(name, work, ours.networks(work))
     x = measure.batch(work)
@@ -74,7 +74,7 @@ def test_a_contender_is_a_bijection_with_its_log_det(kind, name):
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_a_step_gives_every_weight_of_everyone_a_gradient(kind):
+def test_step_gives_every_weight_of_every_contender_a_gradient(kind):
     names = tuple(
         name
         for name in SMALL[kind].contenders
@@ -101,7 +101,7 @@ def test_a_step_gives_every_weight_of_everyone_a_gradient(kind):
                 assert weight.grad.isfinite().all(), (name, key)
 
 
-def test_everyone_computes_with_the_same_networks():
+def test_all_contenders_use_copies_of_the_same_networks():
     work = SMALL["spline"]
     first, second = ours.networks(work)
     subnet = ours.hand_out([first, second])
@@ -113,7 +113,7 @@ def test_everyone_computes_with_the_same_networks():
         subnet(3, work.head[1])
 
 
-def test_a_compiled_flow_is_compiled_in_both_directions(monkeypatch):
+def test_compiled_flow_is_compiled_in_both_directions(monkeypatch):
     taken = []
     monkeypatch.setattr(torch, "compile", lambda call, *_, **__: taken.append(call) or call)
     work = SMALL["affine"]
@@ -147,7 +147,7 @@ def test_ratios_are_formed_within_a_round():
     assert timing.spread([4.0, 1.0, 2.0, 3.0, 5.0]) == Spread(3.0, 2.0, 4.0)
 
 
-def test_a_missing_peer_is_one_line_that_says_how_to_install_it(monkeypatch, refused):
+def test_missing_peer_is_one_line_with_the_command_that_installs_it(monkeypatch, refused):
     for package in ("normflows", "zuko"):
         monkeypatch.setitem(sys.modules, package, None)
     with refused("zuko, normflows not installed", "pip install 'innflow[bench]'"):
@@ -164,7 +164,7 @@ def test_unknown_settings_are_refused(refused):
         command.main(["only=aline"])
 
 
-def test_a_table_renders_and_survives_json(tmp_path):
+def test_table_is_written_as_markdown_and_json(tmp_path):
     table = Table("Work", "How to read it.", ["", "ms", "ratio", "grows", "count"])
     table.rows.append(["one", Spread(12.345, 11.0, 14.0), 0.0123, None, 12345])
     table.notes.append("zuko left out: no images")
@@ -173,14 +173,16 @@ def test_a_table_renders_and_survives_json(tmp_path):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6}
     assert text.endswith("- zuko left out: no images\n")
-    write(tmp_path / "new" / "r", "About.", {"torch": "2"}, {"a": "1", "b": "/x", "c": ""}, [table])
+    settings = {"a": "1", "b": "/x", "c": ""}
+    write(tmp_path / "new" / "r", "Title", "About.", {"torch": "2"}, settings, [table])
+    assert (tmp_path / "new" / "r.md").read_text().startswith("# Title\n\nAbout.\n")
     assert "Settings: a=1.\nOn torch 2.\n" in (tmp_path / "new" / "r.md").read_text()
     plain = json.loads((tmp_path / "new" / "r.json").read_text())
     assert plain["settings"] == {"a": "1"}
     assert plain["tables"][0]["rows"][0][1] == {"median": 12.345, "low": 11.0, "high": 14.0}
 
 
-def test_the_command_writes_what_it_has_after_every_table(tmp_path, monkeypatch):
+def test_results_are_written_after_every_table(tmp_path, monkeypatch):
     work = replace(SMALL["affine"], contenders=(BARE, OURS, NFLOWS))
 
     def plan(rounds, least, threads):
@@ -207,14 +209,14 @@ def test_compiled_flows_need_a_compiler(monkeypatch):
     assert "g++" in notes[0]
 
 
-def test_sampling_is_measured_against_the_log_prob_of_as_many():
+def test_sampling_is_measured_relative_to_log_prob_of_the_same_number():
     work = replace(SMALL["glow"], contenders=(BARE, OURS, NFLOWS))
     table = measure.sampling(work, rounds=2, least=0.0, images=6)
     assert [row[0] for row in table.rows] == [OURS, NFLOWS]
     assert table.rows[1][4] == Spread(1.0, 1.0, 1.0)
 
 
-def test_the_peak_is_exact_and_leaves_out_what_stays():
+def test_peak_is_exact_and_leaves_out_memory_that_remains():
     kept = []
 
     def call():
@@ -228,7 +230,7 @@ def test_the_peak_is_exact_and_leaves_out_what_stays():
     assert memory.peak_bytes(call) == 4 * 1500
 
 
-def test_memory_grows_with_depth_unless_activations_are_dropped():
+def test_memory_grows_with_depth_unless_activations_are_recomputed():
     names = (OURS, REVERSIBLE, NFLOWS)
     work = Work("memory", "affine", (8,), 256, 8, names)
     table = memory.memory(work, rounds=1, least=0.0, depths=(2, 8))
@@ -240,7 +242,7 @@ def test_memory_grows_with_depth_unless_activations_are_dropped():
     assert table.rows[1][5].median > 0
 
 
-def test_augmentation_is_measured_against_torchvision(monkeypatch):
+def test_augmentation_is_measured_relative_to_torchvision(monkeypatch):
     rates = {"whole": [20.0, 30.0], "image by image": [10.0, 3.0]}
     monkeypatch.setattr(command.augmentation, "measure", lambda rounds: rates)
     rows = command.augment(2).rows
@@ -261,7 +263,7 @@ def test_bits_per_dim_in_both_precisions():
     assert bits == pytest.approx(8 + 0.5 * math.log2(2 * math.pi), abs=1e-5)
 
 
-def test_quality_is_in_bits_of_the_8_bit_image():
+def test_quality_is_in_bits_per_dim_of_the_8_bit_image():
     images = torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8)
     uniform = quality.evaluate(lambda pixels: -48 * math.log(256) * torch.ones(len(pixels)), images)
     assert uniform == pytest.approx({"bin centres": 8.0, "uniform noise": 8.0})
@@ -282,6 +284,6 @@ def test_the_first_training_step_ends_the_process(monkeypatch):
     assert codes == [startup.DONE]
 
 
-def test_a_process_that_fails_says_so(refused):
+def test_failed_process_is_reported(refused):
     with refused("exit code 2", "nonsense"):
         startup.run(("innflow-train", "nonsense=1"), 0, threads=1)

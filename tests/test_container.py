@@ -1,4 +1,4 @@
-"""What can be checked of images without an engine, and AWS Batch on a real server on loopback."""
+"""Container files, checked without a container engine, and AWS Batch on a server on loopback."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ STAGES = {rest.split()[-1]: rest.split()[0] for rest in of("FROM")}
 
 
 def lineage(stage: str) -> list[str]:
-    """Return a stage and those that it is made from, the first of them first."""
+    """Return a stage after the stages that it is built from, the first one first."""
     parent = STAGES[stage]
     return [*(lineage(parent) if parent in STAGES else []), stage]
 
 
 def in_stage(stage: str, word: str) -> list[str]:
-    """Return the arguments of one instruction in a stage and in those that it is made from."""
+    """Return the arguments of one instruction in a stage and in the stages it is built from."""
     own = [(s, rest) for s, w, rest in instructions() if w == word]
     return [rest for known in lineage(stage) for s, rest in own if s == known]
 
@@ -67,7 +67,7 @@ def environment(stage: str) -> dict[str, str]:
 
 
 def ignored(path: str) -> bool:
-    """Return whether .dockerignore keeps a path out: the last rule that fits counts."""
+    """Return whether .dockerignore excludes a path: the last rule that matches counts."""
     parts, out = path.split("/"), False
     for rule in (ROOT / ".dockerignore").read_text().splitlines():
         rule = rule.strip()
@@ -91,7 +91,7 @@ def copied() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("source", list(copied()))
-def test_what_the_dockerfile_copies_is_there_and_not_ignored(source):
+def test_sources_of_the_dockerfile_exist_and_are_not_ignored(source):
     assert (ROOT / source).exists()
     assert not ignored(source)
     for path in [p for p in (ROOT / source).rglob("*.py") if "__pycache__" not in p.parts][:50]:
@@ -106,7 +106,7 @@ def test_what_the_dockerfile_copies_is_there_and_not_ignored(source):
         *("src/innflow.egg-info/PKG-INFO", "container/batch/submit.py", ".aws/credentials"),
     ],
 )
-def test_nothing_else_goes_into_an_image(path):
+def test_other_files_are_not_copied_into_an_image(path):
     assert ignored(path)
 
 
@@ -125,7 +125,7 @@ def test_base_images_are_pinned_to_the_cuda_of_torch():
 
 
 @pytest.mark.slow
-def test_the_wheel_comes_from_what_is_copied_and_has_all_it_needs(tmp_path):
+def test_wheel_is_built_from_the_copied_files_and_is_complete(tmp_path):
     for source in in_stage("wheel", "COPY"):
         for name in shlex.split(source)[:-1]:
             if (ROOT / name).is_dir():
@@ -146,11 +146,11 @@ def test_the_wheel_comes_from_what_is_copied_and_has_all_it_needs(tmp_path):
         names = set(archive.namelist())
         (points,) = [name for name in names if name.endswith("entry_points.txt")]
         scripts = archive.read(points).decode()
-    assert {"innflow/cli.py", "innflow/conf/train.yaml"} <= names
+    assert {"innflow/command/main.py", "innflow/conf/train.yaml"} <= names
     assert all(f"{name} = " in scripts for name in PROJECT["scripts"])
 
 
-def test_runs_as_nobody_in_particular_and_starts_a_command():
+def test_images_run_without_root_and_start_a_command():
     for stage, entry in (("train", ["innflow-train"]), ("batch", None)):
         users = in_stage(stage, "USER")
         assert users
@@ -165,7 +165,7 @@ def test_runs_as_nobody_in_particular_and_starts_a_command():
     assert [stage for stage, word, _ in instructions() if word == "FROM"][-1] == "train"
 
 
-def test_data_caches_and_runs_are_volumes_that_anyone_may_write_to():
+def test_data_caches_and_runs_are_volumes_writable_by_any_user():
     volumes = json.loads(in_stage("train", "VOLUME")[0])
     made = " ".join(in_stage("train", "RUN"))
     match = re.search(r"install -d -m 1777 ([^&]+)", made)
@@ -194,12 +194,12 @@ def test_versions_and_extras_are_those_of_the_project():
 
 
 @pytest.mark.parametrize("line", of("RUN"))
-def test_every_line_is_shell(line):
+def test_every_run_line_is_valid_shell(line):
     check_shell(line)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "container").rglob("*.sh")), ids=str)
-def test_every_script_is_shell(path):
+def test_every_script_is_valid_shell(path):
     check_shell(path.read_text())
     assert os.access(path, os.X_OK)
 
@@ -209,7 +209,7 @@ def check_shell(text: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_compose_names_what_is_there():
+def test_compose_refers_to_existing_stages_and_commands():
     assert COMPOSE["services"].keys() == {"train", "score"}
     for service in COMPOSE["services"].values():
         assert (ROOT / service["build"]["context"] / "Dockerfile").is_file()
@@ -246,7 +246,7 @@ def section(name: str) -> str:
     return match[1]
 
 
-def test_the_apptainer_image_is_made_of_the_same():
+def test_apptainer_image_has_the_same_sources():
     text = read("container/innflow.def")
     assert f"From: {STAGES['base']}\n" in text
     sources = [line.split()[0] for line in section("files").strip().splitlines()]
@@ -259,7 +259,7 @@ def test_the_apptainer_image_is_made_of_the_same():
         check_shell(section(name))
 
 
-def test_the_cluster_script_goes_on_with_a_run(tmp_path):
+def test_cluster_script_resumes_a_run(tmp_path):
     (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
@@ -278,14 +278,14 @@ def test_the_cluster_script_goes_on_with_a_run(tmp_path):
 SWEEP = ["+experiment=moons", "model.depth=4,8", "seed=1,2,3", "data.noise=[0.1,0.2]"]
 
 
-def test_a_sweep_is_taken_apart_as_hydra_does():
+def test_sweep_is_expanded_as_by_hydra():
     runs = job.expand(SWEEP)
     assert len(runs) == 6
     assert runs[4] == ["+experiment=moons", "model.depth=8", "seed=2", "data.noise=[0.1,0.2]"]
     assert job.expand(["seed=1"]) == [["seed=1"]]
 
 
-def test_a_container_takes_its_own_run_and_goes_on_with_it(tmp_path):
+def test_container_runs_and_resumes_its_own_run_of_the_sweep(tmp_path):
     (tmp_path / "innflow-train").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (tmp_path / "innflow-train").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "AWS_BATCH_JOB_ID": "a:4"}
@@ -304,7 +304,7 @@ def test_a_container_takes_its_own_run_and_goes_on_with_it(tmp_path):
 
 @pytest.fixture
 def batch(monkeypatch):
-    """A queue of AWS Batch on a server on loopback, and its client."""
+    """Start a queue of AWS Batch on a server on loopback and yield a client for it."""
     monkeypatch.setitem(default_user_config, "batch", {"use_docker": False})
     with serving() as server:
         lead_to(server, monkeypatch)
@@ -326,7 +326,7 @@ def batch(monkeypatch):
 IMAGE, SECRET = "1.dkr.ecr.us-east-1.amazonaws.com/innflow:0.1.0", "arn:aws:secretsmanager:x:1:y"
 
 
-def test_a_sweep_on_batch_is_one_array(batch, capsys):
+def test_sweep_on_batch_is_one_array_job(batch, capsys):
     def say(*arguments: str) -> str:
         submit.main(arguments)
         return capsys.readouterr().out.strip()
@@ -366,7 +366,7 @@ def test_a_sweep_on_batch_is_one_array(batch, capsys):
         ),
     ],
 )
-def test_what_batch_does_not_take_is_one_line(arguments, says, batch):
+def test_errors_of_batch_are_one_line(arguments, says, batch):
     if arguments[0] == "submit" and "a/b" not in arguments:
         submit.register(batch, submit.fill(IMAGE, "fs-1"))
     with pytest.raises(SystemExit) as caught:
@@ -377,7 +377,7 @@ def test_what_batch_does_not_take_is_one_line(arguments, says, batch):
     assert "hush" not in line
 
 
-def test_the_definition_retries_what_was_taken_away_and_keeps_no_secret():
+def test_job_definition_retries_lost_machines_and_holds_no_secret():
     text = (BATCH / "job-definition.json").read_text()
     definition = json.loads(text)
     assert definition["containerProperties"]["secrets"] == []
@@ -388,7 +388,7 @@ def test_the_definition_retries_what_was_taken_away_and_keeps_no_secret():
     assert names == {"WANDB_MODE", "INNFLOW_DATA", "INNFLOW_CACHE"}
 
 
-def test_what_the_page_says_exists():
+def test_files_and_targets_on_the_page_exist():
     page = (ROOT / "docs/containers.md").read_text()
     for path in re.findall(r"container/[\w./-]+\w", page):
         assert (ROOT / path).exists(), path

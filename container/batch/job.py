@@ -1,4 +1,4 @@
-"""What a container of AWS Batch runs: one run, or its own of a sweep's runs."""
+"""Entry point of a container on AWS Batch: one run, or one run of a sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTPUTS = "outputs"
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of every run of a sweep, in the order of `innflow-train -m`."""
+    """Return the overrides of each run of a sweep, in the order of `innflow-train -m`."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return BasicSweeper.split_arguments(parsed, None)[0]
 
@@ -22,12 +22,12 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
 def command(overrides: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """Return the command of this container.
 
-    A run lies in outputs/<name>/<number of the run>. Batch starts a container again whose machine
-    was taken away: then it goes on where its run was.
+    The folder of a run is outputs/<name>/<number of the run>. Batch restarts a container whose
+    machine was reclaimed; the run is then resumed.
 
     Args:
-        overrides: of the whole sweep.
-        environment: of the container, as AWS Batch sets it.
+        overrides: Overrides of the whole sweep.
+        environment: Environment variables of the container, as set by AWS Batch.
     """
     runs = expand(overrides)
     number = int(environment.get("AWS_BATCH_JOB_ARRAY_INDEX", "0"))

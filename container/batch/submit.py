@@ -1,10 +1,10 @@
-"""AWS Batch from the command line: register the job definition, submit runs, ask after them.
+"""AWS Batch from the command line: register the job definition, submit and describe jobs.
 
 python container/batch/submit.py register --image IMAGE --filesystem fs-ID [--secret NAME=ARN ...]
 python container/batch/submit.py submit --queue QUEUE --name NAME +experiment=moons seed=1,2,3
 python container/batch/submit.py describe JOB
 
-Region and credentials are those of boto3: a profile, a role or the environment.
+Region and credentials are taken from boto3: a profile, a role or environment variables.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from job import expand
 
 DEFINITION = Path(__file__).with_name("job-definition.json")
 LARGEST = 10_000
-"""Jobs that AWS Batch takes in one array."""
+"""Largest number of jobs in an array of AWS Batch."""
 
 
 def fill(image: str, filesystem: str, secrets: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the job definition with its blanks filled in.
+    """Return the job definition with its placeholders replaced.
 
     Args:
-        image: with its tag, of the Dockerfile's target `batch`.
-        filesystem: id of the EFS file system that holds data and outputs.
-        secrets: NAME=ARN of a secret or parameter, which the container gets as a variable.
+        image: Name and tag of an image of the Dockerfile's target `batch`.
+        filesystem: Id of the EFS file system that holds data and outputs.
+        secrets: NAME=ARN of secrets or parameters, passed to the container as variables.
     """
     text = DEFINITION.read_text(encoding="utf-8")
     for blank, value in (("$image", image), ("$filesystem", filesystem)):
@@ -41,7 +41,9 @@ def fill(image: str, filesystem: str, secrets: Sequence[str] = ()) -> dict[str, 
     pairs = [secret.partition("=") for secret in secrets]
     for name, _, arn in pairs:
         if not arn.startswith("arn:"):
-            raise SystemExit(f"submit.py: --secret {name}=...: takes the ARN of a secret, never it")
+            raise SystemExit(
+                f"submit.py: --secret {name}=...: takes the ARN of a secret, not its value"
+            )
     definition["containerProperties"]["secrets"] = [
         {"name": name, "valueFrom": arn} for name, _, arn in pairs
     ]
@@ -49,25 +51,27 @@ def fill(image: str, filesystem: str, secrets: Sequence[str] = ()) -> dict[str, 
 
 
 def register(client: Any, definition: dict[str, Any]) -> str:
-    """Register the definition and return its ARN, with its revision."""
+    """Register the job definition and return its ARN, with the revision."""
     return client.register_job_definition(**definition)["jobDefinitionArn"]
 
 
 def submit(client: Any, queue: str, name: str, overrides: Sequence[str], definition: str) -> str:
-    """Submit one run, or all runs of a sweep as one array; return the id of the job.
+    """Submit one run, or all runs of a sweep as one array job; return the job id.
 
     Args:
-        client: of boto3, for batch.
-        queue: name or ARN of the queue.
-        name: of the job and of the folder of its runs.
-        overrides: as for `innflow-train -m`.
-        definition: name or ARN of the job definition.
+        client: A boto3 client for batch.
+        queue: Name or ARN of the queue.
+        name: Name of the job and of the folder of its runs.
+        overrides: As for `innflow-train -m`.
+        definition: Name or ARN of the job definition.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,127}", name):
         raise SystemExit(f"submit.py: --name {name}: takes letters, digits, - and _")
     runs = len(expand(overrides))
     if runs > LARGEST:
-        raise SystemExit(f"submit.py: {runs:,} runs; an array takes {LARGEST:,}: split the sweep")
+        raise SystemExit(
+            f"submit.py: {runs:,} runs, but an array job takes at most {LARGEST:,}: split the sweep"
+        )
     array = {"arrayProperties": {"size": runs}} if runs > 1 else {}
     answer = client.submit_job(
         jobName=name,
@@ -83,7 +87,7 @@ def submit(client: Any, queue: str, name: str, overrides: Sequence[str], definit
 
 
 def describe(client: Any, job: str) -> dict[str, Any]:
-    """Return the status of a job, why it has it, and how many of its array are where."""
+    """Return the status of a job, its reason, and the number of array jobs in each status."""
     found = client.describe_jobs(jobs=[job])["jobs"]
     if not found:
         raise SystemExit(f"submit.py: {job}: no such job in this region")
@@ -93,7 +97,7 @@ def describe(client: Any, job: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do what the command line says, and write the answer to stdout."""
+    """Run the command line and write the answer to stdout."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""Does anything grow? Small runs, evaluations and scorings back to back in one process.
+"""Resource use over many small runs, evaluations and scorings in one process.
 
     python experiments/soak/soak.py 30 OUT
 
-Every round does the same work. OUT gets soak.csv (a row a round), soak.png and soak.json (trends).
-Exit code 1 says that something did.
+Every round does the same work. OUT gets soak.csv (a row for each round), soak.png and soak.json
+(trends). Exit code 1 means that a resource grew.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ QUANTITIES = {
     "shared": "files in shared memory",
 }
 LEAST_ROUNDS = 9
-"""Rounds before a trend over two thirds of them is judged."""
+"""Number of rounds from which on trends are tested."""
 LEAST_GROWTH = {"rss_mib": 0.01}
-"""Share of the level below which a rise over the time looked at is none; counts: half of one."""
+"""Smallest increase that counts as growth, relative to the level; for counts it is 0.5."""
 EVERY = 5
-"""Rounds from one round with real commands in processes of their own to the next."""
+"""Every so many rounds commands also run in processes of their own."""
 
 SMALL = ("+debug=fdr", "model.depth=1")
 VECTORS = (
@@ -67,11 +67,11 @@ ARM = (
 
 
 def measure(temporary: Path, before: frozenset[str]) -> dict[str, float]:
-    """Return what this process holds, after everything that can be given back has been.
+    """Return the resources of this process after garbage collection and trimming of the heap.
 
     Args:
-        temporary: the folder of temporary files.
-        before: files of shared memory that were there at the start.
+        temporary: Folder of temporary files.
+        before: Files of shared memory at the start.
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
@@ -95,9 +95,9 @@ def shared_memory() -> frozenset[str]:
 
 
 def draw_photographs(root: Path) -> None:
-    """Write noise of more or less contrast: cats to train on, other cats and dogs to test on."""
+    """Write noise images: training cats, test cats, and test dogs of lower contrast."""
     rng = np.random.default_rng(0)
-    for name, count, dark in (("train/cat", 40, 0), ("val/cat", 16, 0), ("val/dog", 9, 90)):
+    for name, count, dark in (("train/cat", 40, 0), ("test/cat", 16, 0), ("test/dog", 9, 90)):
         (root / name).mkdir(parents=True)
         for i in range(count):
             pixels = rng.integers(dark, 256, (8, 8, 3), dtype=np.uint8)
@@ -105,19 +105,19 @@ def draw_photographs(root: Path) -> None:
 
 
 def train(folder: Path, *overrides: str) -> None:
-    """Do what innflow-train does."""
+    """Train as innflow-train does."""
     cfg = compose_config("train", [*overrides, f"run_dir={folder}"])
     run(to_plain(cfg), folder, list(overrides))
 
 
 def ask(command: Callable[..., None], name: str, *arguments: str, more: Sequence[str] = ()) -> None:
-    """Do what a command on a finished run does."""
+    """Run the function of a command on a finished run."""
     cfg = compose_config(f"command/{name}", [f"command.{argument}" for argument in arguments])
     command(to_plain(cfg["command"]), list(more))
 
 
 def work(folder: Path, photographs: Path, number: int) -> None:
-    """Do one round, in this process and, now and then, in others, and remove what it left."""
+    """Do one round in this process, every few rounds also in others, and remove its files."""
     folder.mkdir()
     try:
         images, vectors, arm = folder / "images", folder / "vectors", folder / "arm"
@@ -128,19 +128,19 @@ def work(folder: Path, photographs: Path, number: int) -> None:
         ask(commands.evaluate, "eval", f"run={images}", f"out={folder / 'eval'}", more=few)
         ask(commands.sample, "sample", f"run={vectors}", "n=50", f"out={folder / 'sample'}")
         table = f"out={folder / 'scores.csv'}"
-        ask(commands.score, "score", f"run={images}", f"input={photographs}/val", table)
+        ask(commands.score, "score", f"run={images}", f"input={photographs}/test", table)
         (folder / "y.csv").write_text("y0,y1\n1,0\n")
         asked = (f"run={arm}", f"y={folder / 'y.csv'}", "n=50", f"out={folder / 'posterior'}")
         ask(posterior.posterior, "posterior", *asked)
         if number % EVERY == 0:
             call("innflow-train", *VECTORS, f"run_dir={folder / 'other'}")
-            call("innflow-score", f"run={images}", f"input={photographs}/val", table)
+            call("innflow-score", f"run={images}", f"input={photographs}/test", table)
     finally:
         shutil.rmtree(folder)
 
 
 def call(command: str, *arguments: str) -> None:
-    """Run a real command in a process of its own."""
+    """Run a command in a process of its own."""
     line = [str(Path(sys.executable).with_name(command)), *arguments]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
 
@@ -148,20 +148,20 @@ def call(command: str, *arguments: str) -> None:
 def soak(
     out: Path, minutes: float, rounds: int | None, do: Callable[[Path, Path, int], None] = work
 ) -> list[dict[str, float]]:
-    """Do rounds until the time is over, and write a row of soak.csv after each.
+    """Do rounds until the time is over and write a row of soak.csv after each.
 
     Args:
-        out: a new folder.
-        minutes: after which no round begins.
-        rounds: at most; as many as the time allows by default.
-        do: one round, given a folder to use, the photographs and its number.
+        out: A new folder.
+        minutes: No round begins after this time.
+        rounds: Largest number of rounds; by default as many as the time allows.
+        do: Function of one round: a folder to use, the photographs, the number of the round.
     """
     out.mkdir(parents=True)
     temporary = out / "tmp"
     temporary.mkdir()
     os.environ["TMPDIR"] = str(temporary)
     os.environ["INNFLOW_CACHE"] = str(out / "cache")
-    tempfile.tempdir = None  # or Python keeps to the folder that it has found before
+    tempfile.tempdir = None  # else Python uses the folder that it has cached
     register_resolvers()
     draw_photographs(out / "photographs")
     before, started = shared_memory(), time.monotonic()
@@ -181,10 +181,10 @@ def soak(
 
 
 def judge(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
-    """Return the trend of every quantity over the last two thirds, and whether it is growth.
+    """Return the trend of every quantity over the last two thirds of the rounds.
 
-    The slope is the median of those of all pairs of rounds (Theil and Sen), with its 95% interval.
-    Growth is a slope surely above 0 that, over the time looked at, comes to more than nothing.
+    The slope is the Theil-Sen estimate (the median over all pairs of rounds) with its 95% interval.
+    A quantity grew if the interval is above 0 and the increase exceeds `LEAST_GROWTH`.
     """
     last = rows[len(rows) // 3 :]
     verdict = {}
@@ -200,7 +200,7 @@ def judge(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
 
 
 def draw(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw every quantity over the rounds."""
+    """Draw each quantity as a function of the round."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(2, 3).flat, QUANTITIES.items(), strict=True):
         values = [row[name] for row in rows]
@@ -208,26 +208,26 @@ def draw(rows: Sequence[Mapping[str, float]]) -> Figure:
         axes.axvspan(rows[len(rows) // 3]["round"], rows[-1]["round"], color="0.95", zorder=0)
         room = max(0.05 * max(values), 1.0)
         axes.set(title=label, ylim=(max(min(values) - room, 0), max(values) + room))
-    figure.supxlabel("round (grey: judged)")
+    figure.supxlabel("round (grey: used for the trend)")
     return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Soak, write what was found, and return the exit code."""
+    """Run the rounds, write the results, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("minutes", type=float)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--rounds", type=int, help="at most so many")
+    parser.add_argument("--rounds", type=int, help="largest number of rounds")
     asked = parser.parse_args(arguments)
     out = asked.out.absolute()
     if out.exists():
-        parser.error(f"{asked.out}: is there already, takes a new folder")
+        parser.error(f"{asked.out}: exists already, give a new folder")
     rows = soak(out, asked.minutes, asked.rounds)
     draw(rows).savefig(out / "soak.png", dpi=150)
     if len(rows) < LEAST_ROUNDS:
-        sys.stdout.write(f"{len(rows)} rounds: too few to judge, takes {LEAST_ROUNDS}\n")
+        sys.stdout.write(f"{len(rows)} rounds: too few for trends, which need {LEAST_ROUNDS}\n")
         return 0
     verdict = judge(rows)
     (out / "soak.json").write_text(json.dumps({"rounds": len(rows), **verdict}, indent=1) + "\n")

@@ -131,7 +131,7 @@ def test_two_rounds(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "2 rounds: too few to judge" in done.stdout
+    assert "2 rounds: too few for trends" in done.stdout
     with (out / "soak.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["round"] for row in rows] == ["0", "1"]
