@@ -178,7 +178,7 @@ def test_build_keeps_the_order_of_the_right_side():
         ({"x": "date"}, {"z": 2}, ("partition.left.x=date",)),
         ({"x": 4}, {"z": "all"}, ("partition.right.z=all", "data or rest")),
         ({"x": 4}, {"y": "rest", "z": "rest"}, ("only one part can be rest", "y", "z")),
-        ({"x": 4}, {"y": 4, "z": "rest"}, ("left x 4, right y 4", "nothing is left over for z")),
+        ({"x": 4}, {"y": 4, "z": "rest"}, ("left x 4, right y 4", "no dimension remains for z")),
     ],
 )
 def test_build_refuses_in_one_line(left, right, fragments, refused):

@@ -261,7 +261,7 @@ def test_a_partition_without_a_class_part_is_refused(refused):
 
 
 def test_a_class_part_without_one_density_a_class_is_refused(refused):
-    with refused("the part y needs one density a class", "latent=class_mixture"):
+    with refused("the part y needs one density for each class", "latent=class_mixture"):
         Classification(
             flow.vector(2, depth=1, hidden=(8,)),
             Partition({"x": (2,)}, {"y": (2,)}),

@@ -126,7 +126,7 @@ def test_without_a_noise_source_it_is_the_bin_centre(app):
     left = app.preprocess({"x": x}, None)["x"]
     assert left[0].unique().tolist() == [0.5 / 256 - 0.5]
     assert left[1].unique().tolist() == [255.5 / 256 - 0.5]
-    assert torch.equal(app.units.restore(left), x.float())
+    assert torch.equal(app.preprocessing.postprocess(left), x.float())
 
 
 def test_samples_are_8_bit_images(app):

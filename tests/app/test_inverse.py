@@ -222,7 +222,7 @@ def test_questions_that_a_partition_cannot_answer_are_refused(refused):
         build("x_eps_yz").log_prob(torch.zeros(1, 2), torch.zeros(1, 1))
     with refused("no eps"):
         build("given_y").posterior_noise(torch.zeros(1), 2)
-    with refused("learns no way forward"):
+    with refused("no forward map is learned"):
         build("given_y").predict(torch.zeros(1, 2))
     with refused("n=0"):
         build("given_y").posterior(torch.zeros(1), 0)

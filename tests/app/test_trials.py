@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from innflow.app import Inverse
-from innflow.app.trials import MOST, orders, shuffle_trials
+from innflow.app.trials import MAX_ORDERS, shuffle_trials, trial_orders
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
 from innflow.flow import vector
@@ -110,10 +110,10 @@ def test_draws_are_of_that_density(app):
 
 
 def test_many_trials_take_some_orders():
-    assert len(orders(3)) == 6
-    assert len(orders(4)) == MOST
-    assert orders(6).shape == (MOST, 6)
-    assert torch.equal(orders(6), orders(6))
+    assert len(trial_orders(3)) == 6
+    assert len(trial_orders(4)) == MAX_ORDERS
+    assert trial_orders(6).shape == (MAX_ORDERS, 6)
+    assert torch.equal(trial_orders(6), trial_orders(6))
 
 
 def test_what_has_no_such_trials_is_refused(refused):

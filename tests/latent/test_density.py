@@ -85,9 +85,9 @@ def test_an_empty_batch_has_no_log_prob(latent):
 
 
 def test_a_part_without_a_density_is_refused(latent, refused):
-    latent.check({"y": (2,), "z": (4,), "pad": (1,)})
+    latent.build({"y": (2,), "z": (4,), "pad": (1,)})
     with refused("right part w has no density", "y, z, pad"):
-        latent.check({"w": (2,), "z": (4,)})
+        latent.build({"w": (2,), "z": (4,)})
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])

@@ -136,5 +136,5 @@ def test_what_makes_no_sense_is_refused(refused):
         CrossEntropy()(bare)
     with refused("needs y"):
         Fit()(bare)
-    with refused("way back"):
+    with refused("inverse of the flow"):
         InputMMD()(bare)

@@ -37,6 +37,8 @@ class PartsDataModule(LightningDataModule):
     """
 
     drawn: bool = False
+    deterministic: bool = False
+    """Whether the data are those of a forward model without noise."""
     levels: int = 256
     """Number of grey levels of x, where x is an image: its pixels are 0 to levels - 1."""
 
