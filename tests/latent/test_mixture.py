@@ -62,7 +62,7 @@ def test_draws_without_a_label_follow_the_prior(mixture):
     )
 
 
-def test_a_generator_decides_on_the_draws(mixture):
+def test_a_generator_makes_samples_reproducible(mixture):
     like = torch.empty(5, FEATURES, dtype=torch.float64)
     first, second = (mixture.sample(like, 1.0, torch.Generator().manual_seed(3)) for _ in range(2))
     other = mixture.sample(like, 1.0, torch.Generator().manual_seed(4))
@@ -122,7 +122,7 @@ def test_one_hot_needs_a_feature_for_each_class(refused):
 
 
 @pytest.mark.parametrize("wrong", [{"classes": 0}, {"separation": 0.0}, {"sigma": -1.0}])
-def test_settings_without_meaning_are_refused(wrong, refused):
+def test_invalid_settings_are_refused(wrong, refused):
     with refused("latent: classes=", "takes at least one class"):
         ClassMixture(**{"classes": 3, **wrong})
 

@@ -23,6 +23,8 @@ def compile_flow(flow: CouplingFlow, device: torch.device) -> None:
         torch.compile(lambda x: x.exp() + salt)(torch.zeros(2, device=device))
     except BackendCompilerFailed as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-        announce(f"compile=true: no compiler works here ({reason[:200]}); training continues without")
+        announce(
+            f"compile=true: no compiler works here ({reason[:200]}); training continues without"
+        )
         return
     flow.compile()

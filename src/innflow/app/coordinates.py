@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,6 @@ Bounded = Literal["probit", "logit"]
 EDGE = 1e-6
 # Data columns with deviations above this, in standard deviations, are compressed by asinh.
 HEAVY = 8.0
-
-
-class Support(Protocol):
-    """Support of a prior, (P,) each; implemented in `innflow.data`."""
-
-    @property
-    def low(self) -> Tensor: ...  # noqa: D102
-    @property
-    def high(self) -> Tensor: ...  # noqa: D102
-    @property
-    def discrete(self) -> Tensor: ...  # noqa: D102
 
 
 class Unconstrained(nn.Module):
@@ -64,22 +53,30 @@ class Unconstrained(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
-    def fit(self, x: Tensor, support: Support) -> None:
-        """Fit support, mean and standard deviation to training parameters (N, P).
+    def fit(self, x: Tensor, low: Tensor, high: Tensor, discrete: Tensor) -> None:
+        """Set the support and fit mean and standard deviation.
+
+        Args:
+            x: training parameters, (N, P).
+            low: lower ends of the support, (P,); -inf where unbounded.
+            high: upper ends of the support, (P,); inf where unbounded.
+            discrete: which parameters are integers, (P,).
 
         Raises:
             InnflowError: if a parameter is constant.
         """
-        self.low.copy_(support.low)
-        self.high.copy_(support.high)
-        self.discrete.copy_(support.discrete)
+        self.low.copy_(low)
+        self.high.copy_(high)
+        self.discrete.copy_(discrete)
         generator = torch.Generator().manual_seed(0)
         raw, _ = self._unconstrain(self._dequantize(x, generator))
         self.mean.copy_(raw.mean(dim=0))
         self.scale.copy_(raw.std(dim=0))
         if not bool((self.scale > 0).all()):
             columns = (self.scale <= 0).nonzero().flatten().tolist()
-            raise InnflowError(f"parameters {columns} (from 0) are the same in every simulation: vary them")
+            raise InnflowError(
+                f"parameters {columns} (from 0) are the same in every simulation: vary them"
+            )
 
     def forward(self, x: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return coordinates (B, P) and the log-determinant (B,) of parameters (B, P)."""

@@ -105,7 +105,8 @@ class Inverse(Application):
     def fit_units(self, data: Any) -> None:
         """Fit coordinates, misspecification test and standard deviation of y to a data module."""
         parts = data.sets()["train"].parts
-        self.x_units.fit(parts["x"], data.support)
+        support = data.support
+        self.x_units.fit(parts["x"], support.low, support.high, support.discrete)
         if self.trials == 1:
             self.y_units.fit(parts["y"])
         else:  # all trials share one standardisation, as they are shuffled
@@ -124,8 +125,8 @@ class Inverse(Application):
         observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
         if deterministic:
             announce(
-                "the forward model has no noise, so p(x | y) has no density: training adds noise of "
-                f"{DETERMINISTIC_WIDTH} standard deviations to y (latent.y.sigma)"
+                "the forward model has no noise, so p(x | y) has no density: training adds noise "
+                f"of {DETERMINISTIC_WIDTH} standard deviations to y (latent.y.sigma)"
             )
 
     def preprocess(
@@ -140,7 +141,7 @@ class Inverse(Application):
     def targets(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Return the standardised data with noise of the current width, fixed without a generator."""
+        """Return the standardised data with noise of `width`, fixed without a generator."""
         y = self.y_units(batch["y"].to(self.parameter_dtype))
         if self.trials > 1 and noise is not None:
             y = shuffle_trials(y, self.trials, noise)
@@ -179,7 +180,9 @@ class Inverse(Application):
             InnflowError: if the partition has no eps, and as `posterior`.
         """
         if "eps" not in self.partition.left:
-            raise InnflowError(f"posterior_noise: there is no eps in {self.partition}: partition=x_eps_yz has it")
+            raise InnflowError(
+                f"posterior_noise: there is no eps in {self.partition}: partition=x_eps_yz has it"
+            )
         return self._posterior(torch.as_tensor(y), n, seed)["eps"]
 
     def _posterior(self, y: Tensor, n: int, seed: int | None) -> dict[str, Tensor]:
@@ -198,8 +201,8 @@ class Inverse(Application):
         bad = int((~torch.cat(list(drawn.values()), dim=1).isfinite()).any(dim=1).sum())
         if bad:
             raise InnflowError(
-                f"posterior: {bad} of {len(rows)} samples are not finite: the data are too far from "
-                "every simulation"
+                f"posterior: {bad} of {len(rows)} samples are not finite: the data are too far "
+                "from every simulation"
             )
         return {
             name: values.reshape(*y.shape[:-1], n, values.shape[1])
@@ -272,7 +275,9 @@ class Inverse(Application):
         batch = {"x": self._validated("x", x)}
         if "eps" in self.partition.left:
             if eps is None:
-                raise InnflowError(f"the partition {self.partition} has the data noise eps: give eps")
+                raise InnflowError(
+                    f"the partition {self.partition} has the data noise eps: give eps"
+                )
             batch["eps"] = self._validated("eps", eps)
         return self(self.pad(self.preprocess(batch, None), None), {"y": self._standardize(y)})
 
