@@ -184,10 +184,11 @@ def test_units_and_familiarity_survive_a_checkpoint(fit):
 
 
 def test_a_simulator_without_noise_gets_a_width_and_an_announcement(fit, capsys):
-    data = Sum(2000)
-    data.deterministic = True
+    class Noiseless(Sum):
+        deterministic = True
+
     app = build("given_y")
-    fit(app, data, max_steps=1)
+    fit(app, Noiseless(2000), max_steps=1)
     assert app.eval().width == 0.01
     assert "no noise" in capsys.readouterr().out
     noisy = build("given_y")

@@ -37,8 +37,6 @@ class PartsDataModule(LightningDataModule):
     """
 
     drawn: bool = False
-    deterministic: bool = False
-    """Whether the data are those of a forward model without noise."""
     levels: int = 256
     """Number of grey levels of x, where x is an image: its pixels are 0 to levels - 1."""
 
@@ -95,6 +93,11 @@ class PartsDataModule(LightningDataModule):
         if self._general is not None:
             check_disjoint(self._general, sets, self._general.name)
         self._sets = sets
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the data come from a forward model without noise."""
+        return False
 
     @property
     def has_general(self) -> bool:

@@ -16,7 +16,7 @@ from innflow.errors import InnflowError
 class Density(nn.Module):
     """Base class of the density of one right part, values (B, N).
 
-    A density of one's own needs `log_prob` and `sample`; `build` and `advance` do nothing by default.
+    A subclass implements `log_prob` and `sample`; `build` and `advance` do nothing by default.
 
     Example:
         >>> class Laplace(Density):

@@ -6,7 +6,7 @@ data module checks that the general set and the test sets are disjoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import cast
 
 import torch
@@ -165,9 +165,6 @@ class Negative(GeneralTerm):
         return torch.where(above, log_prob, 0.0).sum() / above.sum().clamp(min=1)
 
 
-Terms = dict[str, Callable[[Step], Tensor]]
-
-
 def outlier_exposure(
     weight: float = WEIGHT,
     temperature: float = TEMPERATURE,
@@ -186,12 +183,14 @@ def outlier_exposure(
         >>> outlier_exposure(weight=2.0)
         Objective(1 nll + 2 outlier)
     """
-    terms: Terms = {
-        "nll": nll,
-        "outlier": Outlier(temperature, against),
-        "other_classes": OtherClasses(temperature, against),
-    }
-    return Objective(terms, {"nll": 1.0, "outlier": weight, "other_classes": other_classes})
+    return Objective(
+        {
+            "nll": nll,
+            "outlier": Outlier(temperature, against),
+            "other_classes": OtherClasses(temperature, against),
+        },
+        {"outlier": weight, "other_classes": other_classes},
+    )
 
 
 def margin(weight: float = 1.0, margin: float = 1.0) -> Objective:
@@ -201,8 +200,7 @@ def margin(weight: float = 1.0, margin: float = 1.0) -> Objective:
         >>> margin(weight=0.5)
         Objective(1 nll + 0.5 margin)
     """
-    terms: Terms = {"nll": nll, "margin": Margin(margin)}
-    return Objective(terms, {"nll": 1.0, "margin": weight})
+    return Objective({"nll": nll, "margin": Margin(margin)}, {"margin": weight})
 
 
 def negative(weight: float = 1.0, floor: float = -100_000 / 3072) -> Objective:
@@ -212,8 +210,8 @@ def negative(weight: float = 1.0, floor: float = -100_000 / 3072) -> Objective:
         >>> negative()
         Objective(0.5 nll + 0.5 negative)
     """
-    terms: Terms = {"nll": nll, "negative": Negative(floor)}
-    return Objective(terms, {"nll": 0.5, "negative": weight / 2})
+    weights = {"nll": 0.5, "negative": weight / 2}
+    return Objective({"nll": nll, "negative": Negative(floor)}, weights)
 
 
 def _positive(name: str, value: float) -> float:
