@@ -65,7 +65,7 @@ def test_a_single_part_is_not_copied():
     assert partition.join("left", {"x": x}) is x
 
 
-def test_parts_stand_in_the_order_of_their_names():
+def test_parts_are_joined_in_the_order_of_the_partition():
     partition = Partition({"x": (2,), "eps": (1,)}, {"y": (1,), "z": (2,)})
     parts = {"eps": torch.full((1, 1), 3.0), "x": torch.tensor([[1.0, 2.0]])}
     assert partition.join("left", parts).tolist() == [[1, 2, 3]]
@@ -101,7 +101,7 @@ def test_an_empty_batch_splits_too():
     assert parts["y"].shape == (0, 2, 2)
 
 
-def test_is_frozen_and_keeps_no_hold_on_what_it_was_made_of():
+def test_is_frozen_and_copies_its_arguments():
     left = {"x": [4]}
     partition = Partition(left, {"z": (4,)})
     left["x"] = [9]
@@ -116,7 +116,7 @@ def test_sides_are_described_in_one_readable_line():
     assert Partition.describe(left, right) == line
 
 
-def test_it_says_what_stands_where():
+def test_str():
     partition = Partition({"x": (3, 2, 2)}, {"y": (2,), "z": (10,)})
     assert str(partition) == "left 12 = x 3x2x2, right 12 = y 2 + z 10"
 
@@ -136,7 +136,7 @@ def test_it_says_what_stands_where():
         ({"x": (4,)}, {}, ("each side needs at least one part",)),
     ],
 )
-def test_what_cannot_be_a_partition_is_refused(left, right, fragments, refused):
+def test_invalid_partitions_are_refused(left, right, fragments, refused):
     with refused(*fragments):
         Partition(left, right)
 
@@ -178,7 +178,7 @@ def test_build_keeps_the_order_of_the_right_side():
         ({"x": "date"}, {"z": 2}, ("partition.left.x=date",)),
         ({"x": 4}, {"z": "all"}, ("partition.right.z=all", "data or rest")),
         ({"x": 4}, {"y": "rest", "z": "rest"}, ("only one part can be rest", "y", "z")),
-        ({"x": 4}, {"y": 4, "z": "rest"}, ("left x 4, right y 4", "nothing is left over for z")),
+        ({"x": 4}, {"y": 4, "z": "rest"}, ("left x 4, right y 4", "no dimension remains for z")),
     ],
 )
 def test_build_refuses_in_one_line(left, right, fragments, refused):

@@ -31,7 +31,7 @@ def build(
 
 
 def identity(features: int) -> CouplingFlow:
-    """Return a flow of one ActNorm, which does nothing until it has seen data."""
+    """Return a flow of one ActNorm, the identity until it is initialised."""
     return CouplingFlow((features,), [ActNorm(features)], [(features,)])
 
 
@@ -42,7 +42,7 @@ def vectors() -> Classification:
 
 
 def images() -> Classification:
-    """Return one whose class part reaches over both scales: 16 of 48 features leave last."""
+    """Return an application whose class part is on both scales; the deepest has 16 features."""
     app = build(flow.image((3, 4, 4), levels=2, depth=2, hidden=4), y=20)
     perturb(app)
     return app
@@ -107,13 +107,13 @@ def test_measured_terms_sum_to_the_density_of_any_class(app):
     assert torch.equal(measured.latent, app.encode(x))
 
 
-def test_in_its_own_class_an_item_is_itself(app):
+def test_a_counterfactual_of_the_own_class_is_the_item_itself(app):
     x, label = items(app), torch.tensor([0, 1, 2, 0, 1, 2])
     atol = 0.02 if x.dtype == torch.uint8 else 1e-4
     torch.testing.assert_close(app.counterfactual(x, label, label), x.float(), rtol=0, atol=atol)
 
 
-def test_a_counterfactual_moves_the_class_part_alone_and_comes_back(app):
+def test_a_counterfactual_changes_the_class_part_only_and_is_invertible(app):
     x = items(app)
     moved = app.counterfactual(x, 0, 2)
     before, after = (app.partition.split("right", app.encode(v)) for v in (x, moved))
@@ -125,7 +125,7 @@ def test_a_counterfactual_moves_the_class_part_alone_and_comes_back(app):
     torch.testing.assert_close(app.counterfactual(moved, 2, 0), x.float(), rtol=0, atol=atol)
 
 
-def test_class_means_encode_to_the_means_with_the_rest_at_zero(app):
+def test_class_means_encode_to_the_means_and_zero_z(app):
     means = app.class_means()
     assert means.shape == (CLASSES, *app.shape)
     parts = app.partition.split("right", app.encode(means))
@@ -133,7 +133,7 @@ def test_class_means_encode_to_the_means_with_the_rest_at_zero(app):
     assert parts["z"].abs().max() < 1e-3
 
 
-def test_draws_of_a_class_lie_in_it():
+def test_samples_of_a_class_have_its_latent_distribution():
     app = vectors()
     labels = torch.arange(600) % CLASSES
     y = app.partition.split("right", app.encode(app.sample(600, seed=0, label=labels)))["y"]
@@ -200,7 +200,7 @@ class TwoClouds(PartsDataModule):
         }
 
 
-def test_training_separates_the_classes_and_logs_how_many_it_gets_right(fit):
+def test_training_separates_the_classes_and_logs_the_accuracy(fit):
     app = build(
         flow.vector(2, depth=1, hidden=(8,)),
         y=2,
@@ -261,7 +261,7 @@ def test_a_partition_without_a_class_part_is_refused(refused):
 
 
 def test_a_class_part_without_one_density_a_class_is_refused(refused):
-    with refused("the part y needs one density a class", "latent=class_mixture"):
+    with refused("the part y needs one density for each class", "latent=class_mixture"):
         Classification(
             flow.vector(2, depth=1, hidden=(8,)),
             Partition({"x": (2,)}, {"y": (2,)}),

@@ -58,7 +58,7 @@ def test_measured_terms_sum_to_log_prob(app):
     assert torch.equal(measured.logabsdet, app.flow(x)[1])
 
 
-def test_answers_repeat_to_the_last_bit(app):
+def test_measurements_are_reproducible_bit_by_bit(app):
     x = torch.randn(20, 3)
     first = app.measure(x)
     torch.manual_seed(99)
@@ -67,7 +67,7 @@ def test_answers_repeat_to_the_last_bit(app):
     assert torch.equal(app.log_prob(x), app.log_prob(x))
 
 
-def test_answers_come_without_gradient_and_leave_the_mode_alone(app):
+def test_inference_has_no_gradient_and_keeps_the_mode(app):
     app.train()
     x = torch.randn(4, 3, requires_grad=True)
     assert not app.log_prob(x).requires_grad
@@ -78,7 +78,7 @@ def test_answers_come_without_gradient_and_leave_the_mode_alone(app):
     assert not app.training
 
 
-def test_answers_are_in_full_precision_whatever_surrounds_them(app):
+def test_inference_is_in_full_precision_inside_autocast(app):
     x = torch.randn(4, 3)
     exact = app.measure(x)
     with torch.autocast("cpu", torch.bfloat16):
@@ -87,13 +87,13 @@ def test_answers_are_in_full_precision_whatever_surrounds_them(app):
     assert {value.dtype for value in exact if value is not None} == {torch.float32}
 
 
-def test_data_of_another_type_are_taken(app):
+def test_data_of_another_type_are_converted(app):
     x = torch.randint(-3, 3, (5, 3))
     assert torch.equal(app.log_prob(x), app.log_prob(x.float()))
     assert app.log_prob(x.double()).dtype == torch.float32
 
 
-def test_a_seeded_sample_repeats_and_leaves_the_global_generator_alone(app):
+def test_a_seeded_sample_is_reproducible_and_keeps_the_global_generator(app):
     before = torch.get_rng_state()
     first = app.sample(5, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
@@ -124,7 +124,7 @@ def test_temperature_zero_gives_the_mean(app):
 
 
 @pytest.mark.parametrize(("n", "temperature"), [(0, 1.0), (-1, 1.0), (2, -0.5)])
-def test_a_sample_that_makes_no_sense_is_refused(app, n, temperature, refused):
+def test_invalid_sample_arguments_are_refused(app, n, temperature, refused):
     with refused(f"n={n}", f"temperature={temperature}"):
         app.sample(n, temperature)
 
@@ -141,7 +141,7 @@ def test_latents_of_another_shape_are_refused(app, refused):
         app.decode(torch.zeros(2, 4))
 
 
-def test_parts_must_fit_the_flow_and_the_question(refused):
+def test_partition_and_latent_must_fit_flow_and_application(refused):
     net = flow.vector(4, depth=1, hidden=(4,))
     with refused("built for (4,)", "(5,)", "left 5 = x 5"):
         Density(net, Partition({"x": (5,)}, {"z": (5,)}))
@@ -152,7 +152,7 @@ def test_parts_must_fit_the_flow_and_the_question(refused):
         Density(net, partition, Latent({"y": Normal(), "z": StandardNormal()}))
 
 
-def test_what_it_is_can_be_read(app):
+def test_repr(app):
     text = repr(app)
     assert text.splitlines()[0] == "Density: left 3 = x 3, right 3 = z 3"
     assert "CouplingFlow(3 <-> 3, 3 couplings" in text

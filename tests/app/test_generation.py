@@ -46,7 +46,7 @@ def test_untrained_it_is_the_normal_density_of_the_bin_centres(untrained):
 
 
 def test_bits_per_dim_of_uniform_noise_under_the_identity():
-    """An image of all 256 values once has the average over them: ln 256 and a normal's share."""
+    """An image of all 256 values: log 256 plus the mean negative log density of a normal."""
     app = Generation(flow.flat((1, 16, 16), depth=2, hidden=(8,)))
     x = torch.randperm(256).view(1, 1, 16, 16).to(torch.uint8)
     bits = -app.log_prob(x).item() / (256 * math.log(2))
@@ -55,7 +55,7 @@ def test_bits_per_dim_of_uniform_noise_under_the_identity():
 
 
 def test_probabilities_of_all_8_bit_images_sum_to_one():
-    """With two pixels all of them can be asked."""
+    """Two pixels have few enough values to sum over all of them."""
     app = Generation(flow.flat((1, 1, 2), depth=2, hidden=(8,)))
     perturb(app)
     with torch.no_grad():  # onto the unit square, where the pixels are
@@ -92,7 +92,7 @@ def test_decode_undoes_encode_in_pixels(app):
     assert torch.equal(back.round().to(torch.uint8), x)
 
 
-def test_answers_repeat_to_the_last_bit(app):
+def test_measurements_are_reproducible_bit_by_bit(app):
     x = images()
     first = app.measure(x)
     torch.randn(5)
@@ -126,7 +126,7 @@ def test_without_a_noise_source_it_is_the_bin_centre(app):
     left = app.preprocess({"x": x}, None)["x"]
     assert left[0].unique().tolist() == [0.5 / 256 - 0.5]
     assert left[1].unique().tolist() == [255.5 / 256 - 0.5]
-    assert torch.equal(app.units.restore(left), x.float())
+    assert torch.equal(app.preprocessing.postprocess(left), x.float())
 
 
 def test_samples_are_8_bit_images(app):

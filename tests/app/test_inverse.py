@@ -1,4 +1,4 @@
-"""Inverse: posteriors in the user's units, three ways to train, against exact answers."""
+"""Inverse: posteriors in data units of three ways of training, compared with exact ones."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def build(way: str, sigma: float | None = None, **options) -> Inverse:
 
 
 @pytest.mark.parametrize("way", ["given_y", "x_eps_yz"])
-def test_a_linear_gaussian_posterior_is_found_at_once(way, fit):
+def test_a_linear_gaussian_posterior_is_exact_after_initialisation(way, fit):
     app = build(way)
     fit(app, Sum(), max_steps=1)
     for y in (2.0, 5.0):
@@ -126,7 +126,7 @@ def test_log_prob_integrates_to_one_on_a_bounded_support(fit):
 
 
 @pytest.mark.parametrize("way", PARTITIONS)
-def test_shapes_of_posteriors_and_that_a_seed_repeats_them(way, fit):
+def test_shapes_of_posteriors_and_their_seeds(way, fit):
     app = build(way)
     fit(app, Sum(2000), max_steps=1)
     one = app.posterior(torch.tensor([1.0]), 5, seed=3)
@@ -137,7 +137,7 @@ def test_shapes_of_posteriors_and_that_a_seed_repeats_them(way, fit):
     assert torch.equal(one, app.posterior([1.0], 5, seed=3))
 
 
-def test_the_noise_of_a_draw_explains_the_data(fit):
+def test_posterior_noise_and_parameters_reproduce_the_data(fit):
     app = build("x_eps_yz")
     fit(app, Sum(), max_steps=1)
     y = torch.tensor([2.0])
@@ -145,7 +145,7 @@ def test_the_noise_of_a_draw_explains_the_data(fit):
     assert (x.sum(dim=1) + NOISE * eps[:, 0] - 2.0).abs().mean() < 0.1
 
 
-def test_the_loss_of_ml_is_the_formula():
+def test_the_maximum_likelihood_loss_is_the_formula():
     app = build("x_yz", sigma=0.1)
     batch = {"x": torch.randn(6, 2), "y": torch.randn(6, 1)}
     app.eval()
@@ -183,11 +183,12 @@ def test_units_and_familiarity_survive_a_checkpoint(fit):
     assert other.width == app.width
 
 
-def test_a_simulator_without_noise_gets_a_width_and_says_so(fit, capsys):
-    data = Sum(2000)
-    data.deterministic = True
+def test_a_simulator_without_noise_gets_a_width_and_an_announcement(fit, capsys):
+    class Noiseless(Sum):
+        deterministic = True
+
     app = build("given_y")
-    fit(app, data, max_steps=1)
+    fit(app, Noiseless(2000), max_steps=1)
     assert app.eval().width == 0.01
     assert "no noise" in capsys.readouterr().out
     noisy = build("given_y")
@@ -217,12 +218,12 @@ def test_bad_data_are_refused(y, fragments, refused):
         build("given_y").posterior(y, 3)
 
 
-def test_questions_that_a_partition_cannot_answer_are_refused(refused):
+def test_methods_that_a_partition_does_not_support_are_refused(refused):
     with refused("no closed form"):
         build("x_eps_yz").log_prob(torch.zeros(1, 2), torch.zeros(1, 1))
     with refused("no eps"):
         build("given_y").posterior_noise(torch.zeros(1), 2)
-    with refused("learns no way forward"):
+    with refused("no forward map is learned"):
         build("given_y").predict(torch.zeros(1, 2))
     with refused("n=0"):
         build("given_y").posterior(torch.zeros(1), 0)

@@ -57,7 +57,7 @@ def adam(lr: float):
 
 @pytest.mark.parametrize("coupling", ["affine", "spline"])
 def test_training_reaches_the_entropy_of_a_gaussian(coupling, fit):
-    """-log_prob cannot get below it, and a flow of this family can reach it."""
+    """The entropy is the lower bound of the mean of -log_prob, and this flow can attain it."""
     covariance = torch.tensor([[1.0, 1.6, 0.0], [1.6, 4.0, 0.3], [0.0, 0.3, 0.25]])
     target = MultivariateNormal(torch.tensor([3.0, -2.0, 0.5]), covariance)
     app = Density(
@@ -90,7 +90,7 @@ def test_training_on_images_beats_the_untrained_flow(fit):
     assert logged["train/bpd"] == pytest.approx(logged["train/nll"] / (16 * math.log(2)), rel=1e-5)
 
 
-def test_held_out_data_are_judged_at_the_bin_centres(fit):
+def test_validation_dequantizes_to_bin_centres(fit):
     data = Drawn(torch.randint(0, 256, (64, 1, 4, 4), dtype=torch.uint8), batch_size=32)
     app = Generation(flow.image((1, 4, 4), levels=1, depth=1, hidden=4))
     trainer = fit(app, data, max_steps=2)
@@ -110,7 +110,7 @@ def test_every_term_is_logged_under_its_name(fit):
     assert logged["train/loss"] == pytest.approx(2 * logged["train/nll"] / 2, rel=1e-5)
 
 
-def test_the_first_step_sees_standardised_data(fit):
+def test_the_first_step_has_standardised_latents(fit):
     """ActNorms are initialised from a batch before the first step, wherever the data lie."""
     app = Density(flow.vector(3, depth=3, hidden=(4,)), optimizer=adam(0.0))
     data = Drawn(1000 + 50 * torch.randn(512, 3), batch_size=512)
@@ -170,7 +170,7 @@ def test_the_learning_rate_follows_the_time(fit):
     assert watch.rates[-1] < 0.05
 
 
-def test_under_bf16_the_likelihood_that_chooses_the_checkpoint_is_exact(fit):
+def test_the_validation_likelihood_is_in_full_precision_under_bf16(fit):
     app = Density(flow.vector(3, depth=2, hidden=(16,)), optimizer=adam(1e-2))
     data = Drawn(torch.randn(64, 3), 32)
     trainer = fit(app, data, max_steps=4, precision="bf16-mixed")
@@ -178,7 +178,7 @@ def test_under_bf16_the_likelihood_that_chooses_the_checkpoint_is_exact(fit):
     assert trainer.callback_metrics["val/nll"].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_layers_start_from_what_training_sees(fit):
+def test_layers_are_initialised_from_augmented_data(fit):
     class Noisy(Toy):
         def augment(self, x):
             return x + 10 * torch.randn_like(x)

@@ -1,4 +1,4 @@
-"""Trials in no order: shuffled in training, and a posterior that does not know their order."""
+"""Exchangeable trials: shuffled in training, posteriors averaged over their orders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from innflow.app import Inverse
-from innflow.app.trials import MOST, orders, shuffle_trials
+from innflow.app.trials import MAX_ORDERS, shuffle_trials, trial_orders
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
 from innflow.flow import vector
@@ -20,7 +20,7 @@ TRIALS = 3
 
 
 class Trials(PartsDataModule):
-    """x ~ N(0, 1) in two dimensions, seen three times with noise: y (B, 6)."""
+    """x ~ N(0, 1) in two dimensions, observed three times with noise: y (B, 6)."""
 
     support = Support(torch.full((2,), -torch.inf), torch.full((2,), torch.inf), torch.zeros(2) > 0)
 
@@ -96,7 +96,7 @@ def test_the_density_is_the_mean_over_all_orders(app):
     torch.testing.assert_close(found, app.log_prob(x, apart[:, [2, 0, 1]].flatten(1)))
 
 
-def test_draws_are_of_that_density(app):
+def test_samples_have_that_density(app):
     """Integrals over a grid against the share of draws in each of its cells."""
     y = torch.randn(2 * TRIALS)
     draws = app.posterior(y, 40_000, seed=0)
@@ -109,14 +109,14 @@ def test_draws_are_of_that_density(app):
     assert (found / len(draws) - expected).abs().sum() < 0.12
 
 
-def test_many_trials_take_some_orders():
-    assert len(orders(3)) == 6
-    assert len(orders(4)) == MOST
-    assert orders(6).shape == (MOST, 6)
-    assert torch.equal(orders(6), orders(6))
+def test_many_trials_have_random_orders():
+    assert len(trial_orders(3)) == 6
+    assert len(trial_orders(4)) == MAX_ORDERS
+    assert trial_orders(6).shape == (MAX_ORDERS, 6)
+    assert torch.equal(trial_orders(6), trial_orders(6))
 
 
-def test_what_has_no_such_trials_is_refused(refused):
+def test_an_invalid_number_of_trials_is_refused(refused):
     with refused("app.trials=4", "6 columns"):
         build(trials=4)
     with refused("app.trials=0"):

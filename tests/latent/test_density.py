@@ -39,7 +39,7 @@ def test_samples_at_temperature_zero_are_the_mean():
     assert torch.equal(drawn, torch.zeros(3, 2))
 
 
-def test_a_generator_decides_on_the_samples():
+def test_a_generator_makes_samples_reproducible():
     density, like = StandardNormal(), torch.empty(4, 2, dtype=torch.float64)
     first, second = (
         density.sample(like, generator=torch.Generator().manual_seed(3)) for _ in range(2)
@@ -85,9 +85,9 @@ def test_an_empty_batch_has_no_log_prob(latent):
 
 
 def test_a_part_without_a_density_is_refused(latent, refused):
-    latent.check({"y": (2,), "z": (4,), "pad": (1,)})
+    latent.build({"y": (2,), "z": (4,), "pad": (1,)})
     with refused("right part w has no density", "y, z, pad"):
-        latent.check({"w": (2,), "z": (4,)})
+        latent.build({"w": (2,), "z": (4,)})
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])
@@ -118,7 +118,7 @@ def test_the_width_of_observed_is_annealed_in_training_alone():
     assert density.eval().width == 0.01
 
 
-def test_observed_wants_a_width_and_a_target(refused):
+def test_observed_needs_a_width_and_a_target(refused):
     with refused("latent.y.sigma"):
         _ = Observed().width
     with refused("target"):

@@ -8,7 +8,7 @@ from torch import distributions
 
 from innflow import Latent
 from innflow.latent.density import StandardNormal
-from innflow.latent.mixture import ClassMixture, OneHot, spread
+from innflow.latent.mixture import ClassMixture, OneHot, spread_means
 
 CLASSES, FEATURES = 3, 2
 
@@ -62,7 +62,7 @@ def test_draws_without_a_label_follow_the_prior(mixture):
     )
 
 
-def test_a_generator_decides_on_the_draws(mixture):
+def test_a_generator_makes_samples_reproducible(mixture):
     like = torch.empty(5, FEATURES, dtype=torch.float64)
     first, second = (mixture.sample(like, 1.0, torch.Generator().manual_seed(3)) for _ in range(2))
     other = mixture.sample(like, 1.0, torch.Generator().manual_seed(4))
@@ -95,7 +95,7 @@ def test_the_prior_is_uniform_unless_it_is_learned():
 
 @pytest.mark.parametrize(("classes", "features"), [(5, 1), (8, 2), (3, 3), (10, 16), (10, 4)])
 def test_means_start_at_the_separation_from_their_nearest_neighbours(classes, features):
-    distance = torch.pdist(spread(classes, features, 5.0))
+    distance = torch.pdist(spread_means(classes, features, 5.0))
     assert float(distance.min()) == pytest.approx(5.0, rel=1e-5)
     if features >= classes:  # all equally far apart
         assert float(distance.max()) == pytest.approx(5.0, rel=1e-5)
@@ -122,13 +122,13 @@ def test_one_hot_needs_a_feature_for_each_class(refused):
 
 
 @pytest.mark.parametrize("wrong", [{"classes": 0}, {"separation": 0.0}, {"sigma": -1.0}])
-def test_settings_without_meaning_are_refused(wrong, refused):
+def test_invalid_settings_are_refused(wrong, refused):
     with refused("latent: classes=", "takes at least one class"):
         ClassMixture(**{"classes": 3, **wrong})
 
 
 def test_a_latent_builds_it_for_the_size_of_its_part():
     latent = Latent({"z": StandardNormal(), "y": ClassMixture(CLASSES)})
-    latent.check({"z": (4,), "y": (6,)})
+    latent.build({"z": (4,), "y": (6,)})
     assert latent["y"].means.shape == (CLASSES, 6)
     assert sum(p.numel() for p in latent.parameters()) == 2 * 6 * CLASSES + CLASSES

@@ -1,4 +1,4 @@
-"""Losses on a general set, against their formulas and published constants."""
+"""Losses on a general set: formulas and published constants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH, DIMS = 4, 12
 
 
 def step(log_prob, outliers=None, general=None, **rest) -> Step:
-    """Return a step over images of 12 values, with general items of given log p beside it."""
+    """Return a step over images of 12 values, with general items of a given log p."""
     parts = {"x": torch.zeros(BATCH, 3, 2, 2)}
     base = {"parts": parts, "latents": {}, "logabsdet": torch.zeros(BATCH)}
     companions = {} if general is None else {"general": lambda: general}
@@ -42,7 +42,7 @@ def test_outlier_is_the_published_loss_with_its_temperature_per_dimension():
     assert torch.allclose(loss, expected)
 
 
-def test_outlier_pulls_with_three_nats_a_nat_at_a_gap_of_zero():
+def test_gradient_of_the_outlier_loss_at_equal_likelihoods():
     p_in = torch.zeros(BATCH, requires_grad=True)
     objective = outlier_exposure()
     loss, terms = objective(step(torch.zeros(BATCH), p_in, torch.zeros(BATCH)), DIMS)
@@ -53,7 +53,7 @@ def test_outlier_pulls_with_three_nats_a_nat_at_a_gap_of_zero():
     assert math.isclose(WEIGHT / TEMPERATURE, 6.0)
 
 
-def test_margin_moves_the_general_items_alone():
+def test_margin_has_a_gradient_to_the_general_items_only():
     p_in = torch.tensor([0.0, 0.0, 0.0, 0.0], requires_grad=True)
     p_out = torch.tensor([-30.0, -6.0, -12.0, 5.0], requires_grad=True)
     loss = Margin(1.0)(step(p_in, p_out))
@@ -79,7 +79,7 @@ def test_negative_is_zero_where_all_are_below_the_floor():
     assert not p_out.grad.any()
 
 
-def test_the_halves_of_negative_training():
+def test_negative_weighs_both_likelihoods_by_a_half():
     value, _ = negative()(step(torch.full((BATCH,), -24.0), torch.full((BATCH,), -12.0)), DIMS)
     assert math.isclose(value.item(), (24 - 12) / 2 / DIMS, rel_tol=1e-6)
 
@@ -115,14 +115,14 @@ def test_other_classes_sums_over_wrong_ones():
     ("term", "lacks"),
     [(Outlier(), "data.general=DIR"), (Margin(), "data.general"), (Negative(), "data.general")],
 )
-def test_a_general_set_is_asked_for(refused, term, lacks):
+def test_a_missing_general_set_is_refused(refused, term, lacks):
     with refused(lacks):
         term.check({"general": None}, False)
     with refused(lacks):
         term(step(torch.zeros(BATCH)))
 
 
-def test_a_companion_is_asked_for(refused):
+def test_a_missing_companion_is_refused(refused):
     with refused("companions.tiny=DIR"):
         Outlier(against="tiny").check({"general": None}, True)
     with refused("companions.general=DIR"):

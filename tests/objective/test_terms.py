@@ -1,4 +1,4 @@
-"""Loss terms of classification and inverse problems, against slow loops and closed forms."""
+"""Loss terms of classification and inverse problems: loops and closed forms."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_fit_sums_over_features_and_counts_the_padding():
     assert torch.allclose(Fit()(padded), error.mean() + 0.5)
 
 
-def test_the_latent_mmd_leaves_y_hat_alone():
+def test_the_latent_mmd_has_no_gradient_to_y_hat():
     step = inverse_step()
     LatentMMD()(step).backward()
     assert step.latents["y"].grad is None
@@ -124,7 +124,7 @@ def test_the_bidirectional_objective_is_not_divided_by_dims():
     )
 
 
-def test_what_makes_no_sense_is_refused(refused):
+def test_invalid_settings_and_inputs_are_refused(refused):
     with refused("beta=-1"):
         information_bottleneck(-1)
     with refused("label_smoothing=1"):
@@ -136,5 +136,5 @@ def test_what_makes_no_sense_is_refused(refused):
         CrossEntropy()(bare)
     with refused("needs y"):
         Fit()(bare)
-    with refused("way back"):
+    with refused("inverse of the flow"):
         InputMMD()(bare)

@@ -75,7 +75,7 @@ def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
     app = innflow.load(image_run)
     app.companions["general"] = innflow.load(image_run)
     noise = torch.Generator().manual_seed(0)
-    step = app.compared(app.compute_step({"x": torch.randint(256, (3, 3, 8, 8))}, noise))
+    step = app.compute_step({"x": torch.randint(256, (3, 3, 8, 8))}, noise)
     # The same weights and the same noise: the ratio is nothing but rounding.
     said = step.companions["general"]()
     assert torch.allclose(said, step.log_prob, atol=1e-3)
@@ -138,4 +138,4 @@ def test_scores_of_a_ratio_are_in_the_table(beside_run, photographs, tmp_path, c
 def test_vectors_have_companions_too(vector_run, tmp_path):
     train(tmp_path / "run", *TINY_MOONS, f"companions.general={vector_run}", "analysis=none")
     app = innflow.load(tmp_path / "run")
-    assert app.companions(torch.zeros(2, 2))["general"].log_prob.shape == (2,)
+    assert app.measure_companions(torch.zeros(2, 2))["general"].log_prob.shape == (2,)

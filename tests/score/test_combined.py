@@ -16,7 +16,7 @@ def fitted(**values):
 def shares(score, **values):
     """Weights of the standardised scores."""
     spreads = [np.subtract(*np.quantile(v, [0.75, 0.25])) / 1.3489795 for v in values.values()]
-    return score.weights * spreads
+    return score.weights_ * spreads
 
 
 def draw(n=2000, seed=0, correlation=0.0):
@@ -30,7 +30,7 @@ def test_two_equally_informative_scores_weigh_the_same():
     values = {"a": 7 + 100 * a, "b": -3 + 0.01 * b}
     score = fitted(**values)
     np.testing.assert_allclose(shares(score, **values), 0.5, atol=0.05)
-    np.testing.assert_allclose(score.center, [7, -3], atol=5)
+    np.testing.assert_allclose(score.center_, [7, -3], atol=5)
     # A shift of one standard deviation in each moves the sum by one.
     moved = {"a": values["a"] + 100, "b": values["b"] + 0.01}
     np.testing.assert_allclose(score(moved) - score(values), 1.0, atol=0.05)
@@ -45,7 +45,7 @@ def test_a_duplicate_adds_nothing():
     np.testing.assert_allclose(fitted(**triple)(triple), fitted(**pair)(pair), atol=0.2)
 
 
-def test_pure_noise_does_not_break_it():
+def test_a_score_of_pure_noise_costs_little():
     a, b = draw(correlation=0.3)
     noise = np.random.default_rng(9).normal(size=2000)
     values = {"a": a, "b": b, "noise": noise}
@@ -67,7 +67,7 @@ def test_a_score_that_others_outweigh_is_left_out_not_subtracted():
     assert np.linalg.solve(np.cov(standardised), np.ones(3))[2] < 0
     np.testing.assert_allclose(shares(fitted(**values), **values), [0.5, 0.5, 0], atol=0.05)
     score = fitted(**values)
-    assert score.weights[2] == 0
+    assert score.weights_[2] == 0
     endless = {**values, "sum": np.full(2000, np.inf)}  # 0 times infinity is no number
     np.testing.assert_array_equal(score(endless), score(values))
 
@@ -91,7 +91,7 @@ def test_the_weights_are_the_most_powerful_of_all_that_are_not_negative():
     assert power(weights) == pytest.approx(best, rel=2e-3)
 
 
-def test_the_state_carries_all_and_infinity_stays():
+def test_state_is_complete_and_infinity_is_kept():
     a, b = draw()
     score, other = fitted(a=a, b=b), Combined(["a", "b"])
     other.load_state(score.state())

@@ -82,15 +82,15 @@ def test_whole_grey_levels_of_any_type_are_the_same():
 def test_pixels_that_are_no_grey_levels_are_refused(wrong):
     data = images(3).astype(np.float64)
     data[2, 0, 0, 0] = wrong
-    with pytest.raises(InnflowError, match="not whole grey levels"):
+    with pytest.raises(InnflowError, match="not integer grey levels"):
         Complexity()(of(data))
 
 
-def test_what_is_no_picture_is_refused_in_one_line():
+def test_items_that_are_no_images_are_refused_in_one_line():
     score = Complexity()
-    for ask in (score.fit, score):
+    for call in (score.fit, score):
         with pytest.raises(InnflowError, match=r"takes images, items have shape \(6,\)") as caught:
-            ask(measured())
+            call(measured())
         assert "\n" not in str(caught.value)
     with pytest.raises(InnflowError, match="2 channels"):
         score(of(images(3, 2)))
@@ -100,8 +100,8 @@ def test_what_is_no_picture_is_refused_in_one_line():
     assert code_lengths(images(1)[:0], "png").shape == (0,)
 
 
-def test_an_image_too_simple_for_its_likelihood_is_strange():
-    """Equally likely images: the one that a compressor finds simpler is stranger."""
+def test_of_equally_likely_images_the_simpler_has_the_higher_score():
+    """The image that compresses better has the higher score."""
     data = np.concatenate([images(1, noise=0), images(1, noise=40)])
     scores = Complexity()(replace(of(data), log_prob=np.full(2, -500.0)))
     assert scores[0] > scores[1]

@@ -5,7 +5,7 @@ from innflow.errors import InnflowError
 from innflow.score import leave_one_out_p_values, p_values
 
 
-def test_p_values_count_calibration_items_at_least_as_strange():
+def test_p_values_count_calibration_scores_at_least_as_high():
     calibration = np.array([1.0, 2.0, 2.0, 3.0])
     scores = np.array([0.0, 2.0, 2.5, 3.0, 4.0])
     np.testing.assert_allclose(p_values(calibration, scores) * 5, [5, 4, 2, 2, 1])
@@ -33,7 +33,7 @@ def test_p_values_are_super_uniform(level, ties):
         assert rate == pytest.approx(np.floor(level * 20 + 1e-9) / 20, abs=3 * error)
 
 
-def test_nan_and_nothing_are_refused():
+def test_nan_and_empty_scores_are_refused():
     with pytest.raises(InnflowError, match="NaN"):
         p_values(np.array([1.0, np.nan]), np.array([1.0]))
     with pytest.raises(InnflowError, match="1 scores are NaN"):

@@ -29,7 +29,7 @@ def test_neighbours_are_the_mean_of_the_k_nearest():
 
 
 @pytest.mark.parametrize("dims", [4, 40])
-def test_neighbours_equal_brute_force_on_pictures(dims):
+def test_neighbours_equal_brute_force_on_images(dims):
     rng = np.random.default_rng(0)
     train, items = (rng.integers(0, 256, (n, 1, 2, dims)).astype(np.uint8) for n in (90, 30))
     score = NearestNeighbours(k=4)
@@ -40,7 +40,7 @@ def test_neighbours_equal_brute_force_on_pictures(dims):
     np.testing.assert_allclose(score(of(items)), exact, rtol=1e-5)
 
 
-def test_normalised_neighbours_see_the_direction_alone():
+def test_normalised_neighbours_depend_on_the_direction_only():
     score = NearestNeighbours(k=1, normalise=True)
     score.fit(of([[2.0, 0.0], [0.0, 5.0]]))
     found = score(of([[7.0, 0.0], [0.1, 0.1], [0.0, 0.0]]))
@@ -58,7 +58,7 @@ def test_mahalanobis_is_the_distance_by_the_inverse_covariance():
     np.testing.assert_allclose(score(of(items)), exact, rtol=1e-2)
 
 
-def test_few_components_see_nothing_beside_them():
+def test_directions_outside_the_components_do_not_count():
     rng = np.random.default_rng(2)
     train = rng.normal(size=(100, 3)) * [9, 5, 0.01]
     score = Mahalanobis(components=2)
@@ -83,7 +83,7 @@ def test_constant_columns_add_nothing():
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_far_items_are_stranger_and_the_state_carries_all(make):
+def test_far_items_have_higher_scores_and_the_state_is_complete(make):
     score, other = make(), make()
     # About the origin lie all directions, far from it nearly one: the other way round.
     inside, outside = (4.0, 0.0) if getattr(score, "normalise", False) else (0.0, 4.0)
@@ -106,7 +106,7 @@ def test_unfitted_and_of_other_dimensions_are_refused(make):
         score(measured(dims=4))
 
 
-def test_settings_that_cannot_be_are_refused(monkeypatch):
+def test_invalid_settings_are_refused(monkeypatch):
     with pytest.raises(InnflowError, match="k=0: takes at least 1"):
         NearestNeighbours(k=0)
     with pytest.raises(InnflowError, match="k=5, but 4 training items"):

@@ -1,4 +1,4 @@
-"""Scores that are read off what was measured: parts of the likelihood, other models, classes."""
+"""Scores without a fit: parts of the likelihood, likelihood ratios, classes."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from innflow.score import (
 from .test_scores import measured
 
 
-def beside(items, **others):
+def with_companions(items, **others):
     """Give items companions, each with terms (N, L)."""
     named = {name: Likelihoods(terms.sum(1), terms) for name, terms in others.items()}
     return replace(items, companions=named)
@@ -54,41 +54,41 @@ def test_latent_norm_and_log_det_are_the_two_halves_of_the_likelihood():
 def test_the_ratio_is_between_two_models_whole_or_of_one_scale():
     items = measured()
     general = measured(seed=5).terms
-    both = beside(items, general=general)
+    both = with_companions(items, general=general)
     np.testing.assert_allclose(Ratio()(both), general.sum(1) - items.log_prob)
     np.testing.assert_allclose(Ratio(scale=-1)(both), general[:, 1] - items.terms[:, 1])
     np.testing.assert_allclose(
         Ratio(scale=0)(both) + Ratio(scale=1)(both), Ratio()(both), atol=1e-12
     )
-    background = beside(items, background=general)
+    background = with_companions(items, background=general)
     np.testing.assert_array_equal(Ratio("background")(background), Ratio()(both))
 
 
-@pytest.mark.parametrize(("ask", "nothing"), [("check", ()), ("__call__", measured())])
-def test_a_missing_companion_is_named_with_its_key(ask, nothing):
+@pytest.mark.parametrize(("method", "argument"), [("check", ()), ("__call__", measured())])
+def test_a_missing_companion_is_named_with_its_key(method, argument):
     with pytest.raises(InnflowError, match=r"takes companions\.general=DIR") as caught:
-        getattr(Ratio(), ask)(nothing)
+        getattr(Ratio(), method)(argument)
     assert "\n" not in str(caught.value)
     with pytest.raises(InnflowError, match=r"companions\.second=DIR"):
-        getattr(Waic(["second"]), ask)(nothing)
+        getattr(Waic(["second"]), method)(argument)
     with pytest.raises(InnflowError, match=r"no companions: takes companions\.NAME=DIR"):
-        getattr(Waic(), ask)(nothing)
+        getattr(Waic(), method)(argument)
 
 
 def test_a_ratio_of_scales_needs_the_same_scales():
     items = measured()
-    other = beside(items, general=np.zeros((50, 3)))
+    other = with_companions(items, general=np.zeros((50, 3)))
     Ratio()(other)
     with pytest.raises(InnflowError, match=r"has 2 scales, its companion general has 3.*=DIR"):
         Ratio(scale=-1)(other)
     with pytest.raises(InnflowError, match=r"Ratio\(scale=2\): the flow has 2 scales"):
-        Ratio(scale=2)(beside(items, general=items.terms))
+        Ratio(scale=2)(with_companions(items, general=items.terms))
 
 
 def test_waic_is_variance_less_mean_over_the_ensemble():
     items = measured(2)
     items = replace(items, log_prob=np.array([-1.0, -4.0]))
-    ensemble = beside(items, a=np.array([[-1.0], [-2.0]]), b=np.array([[-1.0], [-6.0]]))
+    ensemble = with_companions(items, a=np.array([[-1.0], [-2.0]]), b=np.array([[-1.0], [-6.0]]))
     # Means -1 and -4; squares about them 0, and (0 + 4 + 4) / 2.
     np.testing.assert_allclose(Waic()(ensemble), [1.0, 4.0 + 4.0])
     np.testing.assert_array_equal(Waic(["a", "b"])(ensemble), Waic()(ensemble))

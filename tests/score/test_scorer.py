@@ -72,7 +72,7 @@ def test_saved_and_loaded_scores_are_equal_to_the_bit(fitted, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scorer.npz"]
 
 
-def test_a_scorer_that_was_never_fitted_says_so(tmp_path):
+def test_a_scorer_that_was_never_fitted_is_refused(tmp_path):
     with pytest.raises(InnflowError, match="never fitted"):
         make()(measured())
     with pytest.raises(InnflowError, match="never fitted"):
@@ -140,7 +140,7 @@ def test_a_file_of_other_settings_is_refused(tmp_path):
     scorer.fit(measured(50), measured(20, seed=1))
     scorer.save(path)
     Scorer({"scale": Scale(0)}, "scale").load(path)
-    with pytest.raises(InnflowError, match=r"holds .*index=0.* asked for .*index=-1"):
+    with pytest.raises(InnflowError, match=r"holds .*index=0.* expected .*index=-1"):
         Scorer({"scale": Scale(-1)}, "scale").load(path)
 
 
@@ -187,7 +187,7 @@ def test_infinite_scores_are_kept_counted_and_announced(fitted, caplog):
     assert not caplog.messages
 
 
-def test_companions_that_scores_need_are_missed_before_training(refused):
+def test_missing_companions_are_refused_before_training(refused):
     scores = {"a": Ratio(), "b": Ratio("background", -1), "c": Waic(["general", "second"])}
     scorer = Scorer(scores, "a")
     scorer.check(("general", "background", "second"))
@@ -209,7 +209,7 @@ def test_a_composite_is_made_of_the_values_of_its_parts():
     assert list(result)[3:6] == ["both", "likelihood", "near"]
     parts = {name: result[name] for name in ("likelihood", "near")}
     np.testing.assert_array_equal(result["both"], scorer.scores["both"](parts))
-    assert (scorer.scores["both"].weights > 0).all()
+    assert (scorer.scores["both"].weights_ > 0).all()
 
 
 def test_a_composite_is_fitted_on_items_that_are_new_to_its_parts():
@@ -225,10 +225,10 @@ def test_a_composite_is_fitted_on_items_that_are_new_to_its_parts():
         near[1 - start :: 2] = half(train[1 - start :: 2])
     expected = Combined(["likelihood", "near"])
     expected.fit({"likelihood": -train.log_prob, "near": near})
-    np.testing.assert_allclose(scorer.scores["both"].weights, expected.weights)
-    np.testing.assert_allclose(scorer.scores["both"].center, expected.center)
+    np.testing.assert_allclose(scorer.scores["both"].weights_, expected.weights_)
+    np.testing.assert_allclose(scorer.scores["both"].center_, expected.center_)
     # Afterwards the parts know the whole training set.
-    np.testing.assert_array_equal(scorer.scores["near"].train, train.data)
+    np.testing.assert_array_equal(scorer.scores["near"].train_, train.data)
 
 
 def test_p_values_of_a_composite_are_valid():

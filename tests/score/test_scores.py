@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from innflow.errors import InnflowError
-from innflow.score import BitsPerDim, LatentDistance, Likelihood, Measured, Typicality
+from innflow.score import (
+    BitsPerDim,
+    LatentDistance,
+    Likelihood,
+    Measured,
+    Score,
+    Scorer,
+    Typicality,
+)
 
 
 def measured(n=50, seed=0, shift=0.0, dims=6):
@@ -64,8 +72,40 @@ def test_a_score_that_learns_must_be_fitted(kind):
 
 
 @pytest.mark.parametrize("kind", [Likelihood, BitsPerDim, LatentDistance, Typicality])
-def test_state_carries_all_that_was_learned(kind):
+def test_state_is_complete(kind):
     score, other = kind(), kind()
     score.fit(measured(100, shift=1.0))
     other.load_state(score.state())
     np.testing.assert_array_equal(score(measured()), other(measured()))
+
+
+class Shifted(Score):
+    """A score of one's own: only `fit` and `__call__`."""
+
+    def fit(self, inliers):
+        self.mean_ = inliers.latent.mean(axis=0)
+        self.scale_ = inliers.latent.std(dtype=np.float64)
+
+    def __call__(self, items):
+        self.check_fitted()
+        return np.abs(items.latent - self.mean_).mean(axis=1) / self.scale_
+
+
+def test_a_score_of_ones_own_is_saved_and_loaded(tmp_path):
+    scorer, loaded = (Scorer({"own": Shifted()}, "own") for _ in range(2))
+    with pytest.raises(InnflowError, match="Shifted: fit it on training inliers first"):
+        scorer.scores["own"](measured())
+    scorer.fit(measured(100, shift=2.0), measured(39, seed=1))
+    scorer.save(tmp_path / "scorer.npz")
+    loaded.load(tmp_path / "scorer.npz")
+    items = measured(20, seed=2)
+    assert set(loaded.scores["own"].state()) == {"mean_", "scale_"}
+    for name, values in scorer(items).items():
+        np.testing.assert_array_equal(loaded(items)[name], values)
+
+
+def test_an_object_that_is_no_score_is_refused():
+    with pytest.raises(
+        InnflowError, match=r"score own: must be a subclass of innflow\.score\.Score"
+    ):
+        Scorer({"own": lambda items: items.log_prob}, "own")

@@ -1,4 +1,4 @@
-"""Applications: one flow, another partition, another question."""
+"""Applications of a flow, which differ in the partition: density, classes, posteriors."""
 
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification

@@ -1,4 +1,4 @@
-"""What every application answers: density, latents, samples, scores; data units in and out."""
+"""Inference with a trained flow: density, latents, samples and anomaly scores in data units."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from innflow.app.module import FlowModule
-from innflow.app.preprocess import Pixels, Units, Vectors
-from innflow.app.sharding import gathered
+from innflow.app.preprocess import Dequantization, Preprocessing
+from innflow.app.sharding import gathered_parameters
 from innflow.errors import InnflowError
 from innflow.flow.inspect import CouplingTrace, latent_layout, trace
 from innflow.latent.density import Normal
@@ -42,39 +42,39 @@ class Measurement(NamedTuple):
 
 
 class Application(FlowModule):
-    """A trained flow that can be asked; what `innflow.load` returns.
+    """Base class of applications, whose instances `innflow.load` returns.
 
-    Every question takes and gives data units, on any device, and is answered in evaluation mode,
-    without gradients and in the flow's own precision.
+    Inference methods take and return data units, on any device, and run in evaluation mode,
+    without gradients and in the precision of the flow.
+
+    Attributes:
+        scorer: fitted anomaly scores of the run; None for a bare checkpoint.
     """
 
     scorer: Scorer | None = None
-    """The run's fitted scores."""
 
     def check_data(self, data: Any) -> None:
-        """Refuse a data module that the application cannot be trained on; by default none."""
+        """Raise if the application cannot be trained on a data module; accepts all by default."""
 
     def check_objective(self, data: Any) -> None:
-        """Refuse loss terms that ask for more than the data and the companions give."""
-        general = getattr(data, "has_general", False)
-        for name, term in self.objective.terms.items():
-            check = getattr(term, "check", None)
-            if self.objective.weights[name] and check is not None:
-                check(self.companions, general)
+        """Raise if a loss term needs a general set or a companion that the run does not have."""
+        for term in self.objective.used.values():
+            term.check(self.companions, data.has_general)
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
-        """Answer without gradients, in evaluation mode and in full precision."""
+    def _inference(self) -> Iterator[None]:
+        """Run the block in evaluation mode, without gradients and in full precision."""
         training = self.training
         self.eval()
         try:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False), gathered(self):
+            autocast = torch.autocast(self.device.type, enabled=False)
+            with torch.no_grad(), autocast, gathered_parameters(self):
                 yield
         finally:
             self.train(training)
 
-    def _take(self, name: str, values: Tensor) -> Tensor:
-        """Check the shape of one part of a batch and send it to the flow's device."""
+    def _validated(self, name: str, values: Tensor) -> Tensor:
+        """Return one part of a batch on the device of the flow; raise if its shape is wrong."""
         shape = tuple(self.shapes.get(name, self.shape if name == "x" else values.shape[1:]))
         if tuple(values.shape[1:]) != shape:
             raise InnflowError(
@@ -85,74 +85,83 @@ class Application(FlowModule):
 
 
 class Unconditional(Application):
-    """Questions about x alone.
-
-        app = innflow.load(run)
-        app.log_prob(x), app.sample(64), app.encode(x), app.decode(z), app.score(x)
+    """Application whose data are x alone: `log_prob`, `encode`, `decode`, `sample`, `score`.
 
     Args:
         args: as for `FlowModule`.
-        units: how data become the flow's coordinates; vectors as they are by default.
+        preprocessing: maps data to the units of the flow; the identity by default.
         kwargs: as for `FlowModule`.
+
+    Example:
+        >>> from innflow import flow
+        >>> app = Unconditional(flow.vector(2, depth=2, hidden=(8,)))
+        >>> x = app.sample(5, temperature=0.7, seed=0)
+        >>> torch.allclose(app.decode(app.encode(x)), x, atol=1e-5)
+        True
     """
 
-    def __init__(self, *args: Any, units: Units | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, preprocessing: Preprocessing | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.units = units or Vectors()
+        self.preprocessing = preprocessing or Preprocessing()
 
     @property
     def log_volume(self) -> float:
-        """Log of the factor by which `preprocess` shrinks volumes, in nats."""
-        return self.units.log_volume(self.dims)
+        """Log, in nats, of the factor by which `preprocess` shrinks volumes."""
+        return self.preprocessing.log_volume(self.dims)
 
     def preprocess(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Take x to the flow's unit."""
-        return {"x": self.units.preprocess(batch["x"].to(self.parameter_dtype), noise)}
+        """Return x in the units of the flow."""
+        return {"x": self.preprocessing.preprocess(batch["x"].to(self.parameter_dtype), noise)}
 
     def check_data(self, data: Any) -> None:
-        """Refuse to take numbers for grey levels: maps of features have the shape of images."""
+        """Raise if the data of an application on images are not integer grey levels."""
         kind = data.sets()["train"].__getitems__([0])["x"].dtype
-        if isinstance(self.units, Pixels) and kind != torch.uint8:
+        if isinstance(self.preprocessing, Dequantization) and kind != torch.uint8:
             raise InnflowError(
-                f"{type(self).__name__}: takes images of whole grey levels, the data are {kind} "
-                f"of shape {self.shape}: app=density takes any numbers"
+                f"{type(self).__name__}: takes images of integer grey levels, the data are "
+                f"{kind} of shape {self.shape}: app=density takes any numbers"
             )
 
-    def _step(self, x: Tensor, noise: torch.Generator | None = None) -> Step:
-        return self(self.padded(self.preprocess({"x": self._take("x", x)}, noise), noise))
+    def _left(self, x: Tensor, noise_seed: int | None = None) -> dict[str, Tensor]:
+        """Return the left parts, padding included, of data (B, *shape)."""
+        noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
+        return self.pad(self.preprocess({"x": self._validated("x", x)}, noise), noise)
 
     def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return log p(x), (B,) in nats.
 
         Args:
             x: data, (B, *shape).
-            noise_seed: seed of the noise that `preprocess` adds in training; none is added without.
+            noise_seed: seed of noise as in training; None for no noise.
         """
-        with self._asked():
-            noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
-            return self._step(x, noise).log_prob
+        with self._inference():
+            return self(self._left(x, noise_seed)).log_prob
 
     def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return the latents (B, N) of data (B, *shape); `noise_seed` as for `log_prob`."""
-        with self._asked():
-            noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
-            return self.partition.join("right", self._step(x, noise).latents)
+        with self._inference():
+            return self.partition.join("right", self(self._left(x, noise_seed)).latents)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the data (B, *shape) of latents (B, N)."""
-        with self._asked():
+        """Return the data (B, *shape) of latents (B, N), images as floating grey levels."""
+        with self._inference():
             joined, _ = self.flow.inverse(z.to(self.device, self.parameter_dtype))
-            return self.units.restore(self.partition.split("left", joined)["x"])
+            return self.preprocessing.postprocess(self.partition.split("left", joined)["x"])
 
     def sample(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
         """Draw n items, (n, *shape) in data units; images as uint8.
 
         Args:
-            n: how many.
-            temperature: factor on the width of the latent; below 1 for more typical items.
-            seed: of the draw; torch's global generator without.
+            n: number of samples.
+            temperature: factor on the standard deviation of the latents.
+            seed: of the samples; torch's global generator where None.
+
+        Raises:
+            InnflowError: if n < 1 or temperature < 0.
         """
         return self._draw(n, temperature, seed, {})
 
@@ -168,26 +177,26 @@ class Unconditional(Application):
             n, self.partition.features, dtype=self.parameter_dtype, device=self.device
         )
         like = self.partition.split("right", empty)
-        with self._asked():
+        with self._inference():
             drawn = self.latent.sample(like, temperature, generator, targets)
-        return self.units.finish(self.decode(self.partition.join("right", drawn)))
+        return self.preprocessing.quantize(self.decode(self.partition.join("right", drawn)))
 
     def measure(self, x: Tensor) -> Measurement:
-        """Return what anomaly scores are made of, in one pass."""
-        with self._asked():
+        """Return the inputs of anomaly scores of data (B, *shape), in one pass."""
+        with self._inference():
             return self._measure(x)
 
     def measure_graph(self, x: Tensor) -> Tensor:
-        """Return the share of each scale in log p(x), (B, L) in nats, with gradients to x.
+        """Return the contribution of each scale to log p(x), (B, L) in nats, differentiable in x.
 
         Args:
-            x: floats in data units, (B, *shape).
+            x: floating data, (B, *shape).
         """
-        with self._asked(), torch.enable_grad():
+        with self._inference(), torch.enable_grad():
             return self._measure(x).terms
 
     def _measure(self, x: Tensor) -> Measurement:
-        parts = self.padded(self.preprocess({"x": self._take("x", x)}, None), None)
+        parts = self._left(x)
         scales = self.flow.terms(self.partition.join("left", parts))
         latent = torch.cat([z for z, _ in scales], dim=1)
         shares = self._shares(latent, [z.shape[1] for z, _ in scales])
@@ -203,27 +212,26 @@ class Unconditional(Application):
         )
 
     def measure_companions(self, x: Tensor) -> dict[str, Measurement]:
-        """Return what each companion measures of the same data."""
+        """Return the measurement of data (B, *shape) by each companion, by its name."""
         return {
             name: cast(Unconditional, companion).to(self.device).measure(x)
             for name, companion in self.companions.items()
         }
 
     def trace(self, x: Tensor) -> list[CouplingTrace]:
-        """Return what every coupling does to data (B, *shape), in the layout of the data."""
-        with self._asked():
-            parts = self.padded(self.preprocess({"x": self._take("x", x)}, None), None)
-            return list(trace(self.flow, self.partition.join("left", parts)))
+        """Return inputs and outputs of every coupling for data (B, *shape), in their layout."""
+        with self._inference():
+            return list(trace(self.flow, self.partition.join("left", self._left(x))))
 
     def latent_layout(self, z: Tensor) -> Tensor:
-        """Return latents (B, N) in the layout of the data, by undoing squeezes and splits alone."""
+        """Return latents (B, N) in the layout of the data, undoing squeezes and splits only."""
         return latent_layout(self.flow, z)
 
     def _shares(self, latent: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Return what the latents of each scale add to log p(x), (B, L).
+        """Return the log density of the latents of each scale, data volume included, (B, L).
 
-        A part that lies across scales is divided where its features are independent of each
-        other, and otherwise belongs to the deepest scale that it reaches.
+        A part across several scales is split where its features are independent; otherwise it
+        counts for its deepest scale.
         """
         share = self.log_volume / self.partition.features
         shares = [latent.new_full((len(latent),), -share * size) for size in sizes]
@@ -244,10 +252,12 @@ class Unconditional(Application):
         return torch.stack(shares, dim=1)
 
     def score(self, x: Tensor) -> dict[str, np.ndarray]:
-        """Return `score` (higher is stranger), `p_value`, and every score of the run by name.
+        """Return the anomaly scores of data (B, *shape), each (B,), higher for less usual items.
+
+        The entries are `score` and `p_value` of the headline score, and all scores by name.
 
         Raises:
-            InnflowError: if the application comes without fitted scores, from a bare checkpoint.
+            InnflowError: if there are no fitted scores, as in a bare checkpoint.
         """
         if self.scorer is None:
             raise InnflowError(
@@ -268,7 +278,8 @@ class Unconditional(Application):
             Measured(**arrays, data=x.cpu().numpy(), dims=self.dims, companions=companions)
         )
 
-    def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
-        if not isinstance(self.units, Pixels):
+    def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
+        """Return the bits per dim of images."""
+        if not isinstance(self.preprocessing, Dequantization):
             return {}
         return {f"{stage}/bpd": -step.log_prob.mean() / (self.dims * math.log(2))}

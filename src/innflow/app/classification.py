@@ -1,4 +1,4 @@
-"""Classification: data to a class part and a latent; labels by Bayes' rule. Applications 3, 4."""
+"""Generative classification of images and vectors by Bayes' rule (applications 3 and 4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from innflow.app.application import Measurement, Unconditional
-from innflow.app.preprocess import LEVELS, Pixels, Vectors
+from innflow.app.preprocess import LEVELS, Dequantization, Preprocessing
 from innflow.errors import InnflowError
 from innflow.latent.mixture import ClassMixture
 from innflow.objective.base import Step
@@ -18,32 +18,43 @@ from innflow.objective.base import Step
 class Classification(Unconditional):
     """Exact class-conditional likelihoods of images or vectors; [x] <-> [y, z].
 
-    The right part y has one density a class, the rest of the latent is the same for all, so
-    p(class | x) is exact. The likelihood of training is that of x alone, log p(x) = log sum_c
-    p(c) p(x | c); labels enter through the objective's cross-entropy.
-
-        app.classify(x), app.class_log_prob(x), app.class_means(), app.counterfactual(x, 0, 1)
+    Only the density of the right part y depends on the class, so p(class | x) is exact. The
+    likelihood in training is that of x, p(x) = sum_c p(c) p(x | c); labels enter through the
+    cross-entropy of the objective.
 
     Args:
         args: as for `FlowModule`.
         levels: number of grey levels of images; vectors have none.
         kwargs: as for `FlowModule`.
+
+    Raises:
+        InnflowError: if the partition has no part y, or y has no density for each class.
+
+    Example:
+        >>> from innflow import Latent, Partition, flow
+        >>> from innflow.latent import StandardNormal
+        >>> latent = Latent({"z": StandardNormal(), "y": ClassMixture(classes=4)})
+        >>> partition = Partition({"x": (5,)}, {"z": (3,), "y": (2,)})
+        >>> app = Classification(flow.vector(5, depth=2, hidden=(8,)), partition, latent)
+        >>> app.classify(torch.randn(6, 5)).shape
+        torch.Size([6, 4])
     """
 
     def __init__(self, *args: Any, levels: int = LEVELS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.units = Pixels(levels) if len(self.shape) == 3 else Vectors()
+        images = len(self.shape) == 3
+        self.preprocessing = Dequantization(levels) if images else Preprocessing()
         if "y" not in self.partition.right or set(self.partition.left) - {"x", "pad"}:
             raise InnflowError(f"Classification: takes x <-> y, z, not {self.partition}")
         if not isinstance(self.latent["y"], ClassMixture):
             raise InnflowError(
-                "Classification: the part y needs one density a class: latent=class_mixture or "
-                "latent=one_hot"
+                "Classification: the part y needs one density for each class: "
+                "latent=class_mixture or latent=one_hot"
             )
 
     @property
     def mixture(self) -> ClassMixture:
-        """The densities of the classes."""
+        """Density of the class part y."""
         return cast(ClassMixture, self.latent["y"])
 
     @property
@@ -53,13 +64,9 @@ class Classification(Unconditional):
         return names or [str(label) for label in range(self.mixture.classes)]
 
     def check_data(self, data: Any) -> None:
-        """Refuse data without labels, or with another number of classes.
-
-        Raises:
-            InnflowError: saying which key to change.
-        """
+        """Raise if the data have no labels or another number of classes."""
         super().check_data(data)
-        names = list(getattr(data, "classes", None) or [])
+        names = list(data.classes)
         if not names or "label" not in data.sets()["train"].parts:
             raise InnflowError(
                 "Classification: the data have no labels: data.labels=true, or another data set"
@@ -73,11 +80,13 @@ class Classification(Unconditional):
     def targets(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Give the labels."""
+        """Return the labels (B,) as target of y."""
         return {"y": batch["label"]}
 
-    def likelihood(self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """Return log p of right parts, (B,) in nats, of whatever class."""
+    def latent_log_prob(
+        self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return log p of right parts, (B,) in nats, summed over the classes."""
         return self.latent.log_prob(latents)
 
     def class_log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
@@ -85,11 +94,10 @@ class Classification(Unconditional):
 
         Args:
             x: data, (B, *shape).
-            noise_seed: seed of the noise that training adds to images; none is added without.
+            noise_seed: seed of noise as in training; None for no noise.
         """
-        with self._asked():
-            noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
-            step = self._step(x, noise)
+        with self._inference():
+            step = self(self._left(x, noise_seed))
             y = step.latents["y"]
             rest = step.log_prob - self.mixture.log_prob(y)
             return rest[:, None] + self.mixture.class_log_prob(y)
@@ -116,39 +124,39 @@ class Classification(Unconditional):
         """Draw n items, (n, *shape) in data units; images as uint8.
 
         Args:
-            n: how many.
-            temperature: factor on the width of the latent.
-            seed: of the draw; torch's global generator without.
-            label: of the class to draw from, one or (n,); from the class prior without.
+            n: number of samples.
+            temperature: factor on the standard deviation of the latents.
+            seed: of the samples; torch's global generator where None.
+            label: class of the samples, one or (n,); drawn from the class prior where None.
         """
         if label is None:
             return self._draw(n, temperature, seed, {})
         labels = torch.as_tensor(label).expand(n)
-        return self._draw(n, temperature, seed, {"y": self._labels(labels)})
+        return self._draw(n, temperature, seed, {"y": self._validated_labels(labels)})
 
     def class_means(self) -> Tensor:
-        """Return what the mean of each class decodes to, (C, *shape) in data units."""
+        """Return the decoded mean of each class, (C, *shape) in data units; z is 0."""
         means = self.mixture.means.detach()
         empty = means.new_zeros(len(means), self.partition.features)
         parts = self.partition.split("right", empty)
         return self.decode(self.partition.join("right", {**parts, "y": means}))
 
     def counterfactual(self, x: Tensor, label: int | Tensor, target: int | Tensor) -> Tensor:
-        """Return x as it would be in another class: same z, same place within the class.
+        """Return x moved to another class: same z, same standardised y within the class.
 
         Args:
             x: data, (B, *shape).
             label: the class of x, one or (B,).
-            target: the class to go to, one or (B,).
+            target: the class to move to, one or (B,).
         """
-        with self._asked():
-            parts = dict(self._step(x).latents)
-            given = self._labels(torch.as_tensor(label).expand(len(x)))
-            wanted = self._labels(torch.as_tensor(target).expand(len(x)))
-            parts["y"] = self.mixture.transfer(parts["y"], given, wanted)
+        with self._inference():
+            parts = dict(self(self._left(x)).latents)
+            labels = self._validated_labels(torch.as_tensor(label).expand(len(x)))
+            targets = self._validated_labels(torch.as_tensor(target).expand(len(x)))
+            parts["y"] = self.mixture.transfer(parts["y"], labels, targets)
         return self.decode(self.partition.join("right", parts))
 
-    def _labels(self, labels: Tensor) -> Tensor:
+    def _validated_labels(self, labels: Tensor) -> Tensor:
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
             raise InnflowError(
                 f"Classification: labels go from 0 to {len(self.classes) - 1}, got "
@@ -156,8 +164,9 @@ class Classification(Unconditional):
             )
         return labels.to(self.device)
 
-    def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
+    def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
+        """Return the accuracy of the most probable class, and the bits per dim of images."""
         y = step.latents["y"]
         chosen = (self.mixture.class_log_prob(y) + self.mixture.log_prior).argmax(dim=1)
         accuracy = (chosen == step.targets["y"]).float().mean()
-        return {**super()._likelihood(stage, step), f"{stage}/accuracy": accuracy}
+        return {**super().step_metrics(stage, step), f"{stage}/accuracy": accuracy}

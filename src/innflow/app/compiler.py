@@ -1,4 +1,4 @@
-"""Compilation of a flow, where there is something to compile it with."""
+"""Compilation of a flow with torch.compile, where a compiler works."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from innflow.flow import CouplingFlow
 from innflow.system.progress import announce
 
 
-def compile_or_say(flow: CouplingFlow, device: torch.device) -> None:
-    """Compile a flow in place, or say in one line why it goes on without.
+def compile_flow(flow: CouplingFlow, device: torch.device) -> None:
+    """Compile a flow in place, or announce why it stays uncompiled.
 
-    One small function is compiled first: whether a compiler is there, and works, shows only then.
+    A small function is compiled first, as only that shows whether a compiler works.
     """
     from torch._dynamo.exc import BackendCompilerFailed  # takes a second
 
-    # A number that no cache has seen: a kernel that lies there says nothing about the compiler.
+    # A new number makes a new kernel: one from the cache would need no compiler.
     salt = secrets.randbelow(2**20)
     try:
         torch.compile(lambda x: x.exp() + salt)(torch.zeros(2, device=device))
     except BackendCompilerFailed as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         announce(
-            f"compile=true: no compiler works here ({reason[:200]}); training goes on without one"
+            f"compile=true: no compiler works here ({reason[:200]}); training continues without"
         )
         return
     flow.compile()

@@ -1,9 +1,9 @@
-"""Coordinates: parameters and data in units in which a flow can work, fitted to the simulations."""
+"""Coordinates of inverse problems: unconstrained parameters and standardised data."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,34 +12,28 @@ from torch.special import ndtr, ndtri
 from innflow.errors import InnflowError
 
 Bounded = Literal["probit", "logit"]
-# Parameters this close to the ends of their interval, as a share of it, count as this far inside:
-# a probit or a logit is finite there, and nothing smaller is left in single precision.
+# Smallest distance from the ends of an interval, as a share of it: keeps probit and logit finite
+# and is about the resolution of single precision.
 EDGE = 1e-6
-# Data columns with values farther out than this, in standard deviations, are compressed.
+# Data columns with deviations above this, in standard deviations, are compressed by asinh.
 HEAVY = 8.0
 
 
-class Support(Protocol):
-    """Where parameters may lie, (P,) each; `innflow.data` has the real one."""
-
-    @property
-    def low(self) -> Tensor: ...  # noqa: D102
-    @property
-    def high(self) -> Tensor: ...  # noqa: D102
-    @property
-    def discrete(self) -> Tensor: ...  # noqa: D102
-
-
 class Unconstrained(nn.Module):
-    """Parameters x (B, P) on the whole real line, with mean 0 and width 1.
+    """Bijection of parameters x (B, P) to the real line, standardised to mean 0 and variance 1.
 
-    An interval goes through the probit (or logit), a half-line through the logarithm; whole
-    numbers are dequantized with uniform noise first. The way back ends inside the support,
-    whatever the flow gives.
+    Intervals are mapped by the probit (or logit), half-lines by the logarithm; integers are
+    dequantized with uniform noise first. The inverse always lies in the support.
 
     Args:
         features: P.
-        bounded: map of an interval. The probit makes a uniform prior standard normal.
+        bounded: map of an interval; the probit maps a uniform prior to a standard normal.
+
+    Example:
+        >>> coordinates = Unconstrained(2)
+        >>> u, log_volume = coordinates(torch.ones(3, 2), noise=None)
+        >>> torch.equal(coordinates.inverse(u), torch.ones(3, 2))
+        True
     """
 
     low: Tensor
@@ -51,7 +45,7 @@ class Unconstrained(nn.Module):
     def __init__(self, features: int, bounded: Bounded = "probit") -> None:
         super().__init__()
         if bounded not in ("probit", "logit"):
-            raise InnflowError(f"app: bounded={bounded!r} is unknown: takes probit or logit")
+            raise InnflowError(f"app: bounded={bounded!r}: takes probit or logit")
         self.bounded = bounded
         self.register_buffer("low", torch.full((features,), -torch.inf))
         self.register_buffer("high", torch.full((features,), torch.inf))
@@ -59,28 +53,40 @@ class Unconstrained(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
-    def fit(self, x: Tensor, support: Support) -> None:
-        """Take the support over, and mean and width from the training parameters (N, P)."""
-        self.low.copy_(support.low)
-        self.high.copy_(support.high)
-        self.discrete.copy_(support.discrete)
+    def fit(self, x: Tensor, low: Tensor, high: Tensor, discrete: Tensor) -> None:
+        """Set the support and fit mean and standard deviation.
+
+        Args:
+            x: training parameters, (N, P).
+            low: lower ends of the support, (P,); -inf where unbounded.
+            high: upper ends of the support, (P,); inf where unbounded.
+            discrete: which parameters are integers, (P,).
+
+        Raises:
+            InnflowError: if a parameter is constant.
+        """
+        self.low.copy_(low)
+        self.high.copy_(high)
+        self.discrete.copy_(discrete)
         generator = torch.Generator().manual_seed(0)
-        raw, _ = self._open(self._dequantize(x, generator))
+        raw, _ = self._unconstrain(self._dequantize(x, generator))
         self.mean.copy_(raw.mean(dim=0))
         self.scale.copy_(raw.std(dim=0))
         if not bool((self.scale > 0).all()):
             columns = (self.scale <= 0).nonzero().flatten().tolist()
-            raise InnflowError(f"parameters {columns} (from 0) are the same in every simulation")
+            raise InnflowError(
+                f"parameters {columns} (from 0) are the same in every simulation: vary them"
+            )
 
     def forward(self, x: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Return coordinates (B, P) and the log volume factor (B,) of parameters in data units."""
-        raw, log_slope = self._open(self._dequantize(x, noise))
+        """Return coordinates (B, P) and the log-determinant (B,) of parameters (B, P)."""
+        raw, log_slope = self._unconstrain(self._dequantize(x, noise))
         return (raw - self.mean) / self.scale, (log_slope - self.scale.log()).sum(dim=1)
 
     def inverse(self, u: Tensor) -> Tensor:
-        """Return parameters (..., P) in data units, inside the support."""
+        """Return parameters (..., P) in data units, in the support, of coordinates (..., P)."""
         raw = (u * self.scale + self.mean).double()
-        low, high = self._edges()
+        low, high = self._bounds()
         share = ndtr(raw) if self.bounded == "probit" else raw.sigmoid()
         inside = torch.where(low.isfinite(), low, 0.0), torch.where(high.isfinite(), high, 0.0)
         interval = inside[0] + (inside[1] - inside[0]) * share
@@ -90,8 +96,8 @@ class Unconstrained(nn.Module):
         x = torch.where(self.discrete, x.floor(), x).to(u.dtype)
         return torch.minimum(torch.maximum(x, self.low), self.high)
 
-    def _edges(self) -> tuple[Tensor, Tensor]:
-        """Return the ends of the support; a whole number k owns the bin from k to k + 1."""
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        """Return the ends of the support, where an integer k stands for the bin [k, k + 1)."""
         return self.low.double(), self.high.double() + self.discrete
 
     def _dequantize(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
@@ -102,9 +108,9 @@ class Unconstrained(nn.Module):
             within = torch.rand(x.shape, generator=noise).to(x)
         return x + within * self.discrete
 
-    def _open(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x (B, P) on the real line and the log slope of every value, (B, P)."""
-        low, high = self._edges()
+    def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x (B, P) on the real line and the log derivative of every value, (B, P)."""
+        low, high = self._bounds()
         value = x.double()
         below, above = low.isfinite(), high.isfinite()
         gap = torch.where(below, value - low, torch.where(above, high - value, 1.0))
@@ -124,10 +130,19 @@ class Unconstrained(nn.Module):
 
 
 class Standardized(nn.Module):
-    """Data y (B, M) with mean 0 and width 1; heavy-tailed columns go through asinh first.
+    """Standardisation of data y (B, M) to mean 0 and variance 1, after asinh where heavy-tailed.
 
-    A column is heavy-tailed if a simulation lies more than 8 standard deviations out: a network
-    that sees such values has no resolution left for the others.
+    A column is heavy-tailed if a simulation deviates by more than 8 standard deviations; such
+    values would leave a network no resolution for the others.
+
+    Args:
+        features: M.
+
+    Example:
+        >>> y_units = Standardized(1)
+        >>> y_units.fit(torch.tensor([[1.0], [2.0], [3.0]]))
+        >>> y_units(torch.tensor([[3.0]]))
+        tensor([[1.]])
     """
 
     centre: Tensor
@@ -145,7 +160,7 @@ class Standardized(nn.Module):
         self.register_buffer("scale", torch.ones(features))
 
     def fit(self, y: Tensor) -> None:
-        """Take everything from the training data (N, M); a constant column keeps its unit."""
+        """Fit to training data (N, M); the scale of a constant column is 1."""
         wide = y.double()
         deviation = wide - wide.mean(dim=0)
         spread = deviation.std(dim=0)
@@ -163,7 +178,7 @@ class Standardized(nn.Module):
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Return y (..., M) in the flow's unit."""
+        """Return standardised data (..., M)."""
         return (self._raw(y) - self.mean) / self.scale
 
     def _raw(self, y: Tensor) -> Tensor:

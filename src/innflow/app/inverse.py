@@ -1,4 +1,4 @@
-"""Inverse: parameters to data and a latent, and posteriors by the way back. Applications 5 to 7."""
+"""Bayesian inverse problems: posteriors of parameters given data (applications 5 to 7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.misspecification import MisspecificationTest
-from innflow.app.trials import orders, shuffle_trials
+from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
 from innflow.latent.density import Observed
 from innflow.objective.base import Step
@@ -23,36 +23,44 @@ from innflow.system.progress import announce
 log = logging.getLogger(__name__)
 
 ROWS = 10_000
-"""Posterior draws that go through the flow at a time."""
-START_ROWS = 20_000
-"""Simulations from which data-dependent layers take their starting values."""
+"""Posterior samples that go through the flow at a time."""
+INITIAL_ROWS = 20_000
+"""Simulations from which data-dependent layers are initialised."""
 DETERMINISTIC_WIDTH = 0.01
-"""Width of y, in its standard deviations, where a simulator has no noise of its own."""
+"""Standard deviation of y, in those of the data, where the forward model has no noise."""
 
 
 class Inverse(Application):
     """The posterior p(x | y) of parameters x given data y.
 
-    Three ways to train, one by its partition and two by their objective:
+    There are three ways of training:
 
-    - conditional, [x] <-> [z] given y: y is the context of every coupling. Minimises
-      -log p(x | y), which is all that is needed; no forward map is learned. Data of any size.
-    - ml, [x] <-> [y, z] or [x, eps] <-> [y, z]: maximum likelihood with a width s on y, that is
-      |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The way forward is a surrogate of the simulator.
-      With the data noise eps among the inputs the map is exact, and eps is recovered with x.
-    - mmd, the same partitions: see `innflow.objective.bidirectional`.
+    - conditional, [x] <-> [z] with y as context of every coupling: minimises -log p(x | y). No
+      forward map is learned.
+    - maximum likelihood, [x] <-> [y, z] or [x, eps] <-> [y, z]: with a standard deviation s of y,
+      minimises |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The forward pass is a surrogate of the
+      simulator; with the data noise eps on the left it is exact, and eps is inferred with x.
+    - MMD, with the same partitions: see `innflow.objective.bidirectional`.
 
-    Parameters are taken to unconstrained coordinates and back, data are standardised, whole
-    numbers dequantized and short sides padded here, so that x and y are in the user's units
-    everywhere and posterior samples lie in the prior's support.
+    Parameters x and data y are in the user's units everywhere: parameters are mapped to
+    unconstrained coordinates, and posterior samples lie in the support of the prior.
 
     Args:
         args: as for `FlowModule`.
         bounded: map of an interval to the real line: probit or logit.
-        trials: number of independent trials under the same parameters that stand in y one after the
-            other. Their order says nothing: training shuffles it, and the posterior is the mean of
-            those of all orders.
+        trials: number of exchangeable trials under the same parameters, concatenated in y. Training
+            shuffles them, and the posterior is averaged over their orders.
         kwargs: as for `FlowModule`.
+
+    Raises:
+        InnflowError: if the partition is not one of these, or y is not that many trials.
+
+    Example:
+        >>> from innflow import Partition, flow
+        >>> partition = Partition({"x": (2,)}, {"z": (2,)}, context={"y": (3,)})
+        >>> app = Inverse(flow.vector(2, depth=2, hidden=(8,), context=3), partition)
+        >>> app.posterior(torch.zeros(3), n=100, seed=0).shape
+        torch.Size([100, 2])
     """
 
     def __init__(
@@ -62,17 +70,17 @@ class Inverse(Application):
         right, context = self.partition.right, self.partition.context
         if "x" not in self.partition.left or ("y" in right) == ("y" in context):
             raise InnflowError(
-                "Inverse: takes x <-> z given y, x <-> y, z or x, eps <-> y, z, not "
+                "Inverse: takes x <-> z with y as context, x <-> y, z or x, eps <-> y, z, not "
                 f"{self.partition}"
             )
         self.x_units = Unconstrained(self.shape[0], bounded)
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
-        self.familiar = MisspecificationTest()
+        self.misspecification = MisspecificationTest()
         self.trials = trials
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
             raise InnflowError(
-                f"app.trials={trials}: the {columns} columns of y are not so many of equal length"
+                f"app.trials={trials}: the {columns} columns of y are no multiple of that"
             )
         if trials > 1 and not self.conditional:
             raise InnflowError(
@@ -81,54 +89,50 @@ class Inverse(Application):
 
     @property
     def conditional(self) -> bool:
-        """Whether y is context, and not a part of the right."""
+        """Whether y is context."""
         return "y" in self.partition.context
 
     @property
     def width(self) -> float:
-        """Width of y now, in its standard deviations."""
+        """Current standard deviation of y, in those of the data; 0 for none."""
         return cast(Observed, self.latent["y"]).width if "y" in self.latent else 0.0
 
-    @property
-    def aligned(self) -> bool:
-        """Whether the first right part is y."""
-        return next(iter(self.partition.right)) == "y"
-
     def setup(self, stage: str) -> None:
-        """Fit the units to the training simulations, once."""
-        if stage == "fit" and not len(self.familiar.distances):
+        """Fit the coordinates to the training simulations, unless a checkpoint has them."""
+        if stage == "fit" and not self.misspecification.fitted:
             self.fit_units(cast(Any, self.trainer).datamodule)
 
     def fit_units(self, data: Any) -> None:
-        """Take support, centre and width of the parameters and of the data from a data module."""
+        """Fit coordinates, misspecification test and standard deviation of y to a data module."""
         parts = data.sets()["train"].parts
-        self.x_units.fit(parts["x"], data.support)
+        support = data.support
+        self.x_units.fit(parts["x"], support.low, support.high, support.discrete)
         if self.trials == 1:
             self.y_units.fit(parts["y"])
-        else:  # one unit for all trials, or shuffled ones would not fit theirs
-            each = Standardized(len(self.y_units.mean) // self.trials)
-            each.fit(parts["y"].reshape(-1, len(each.mean)))
-            known = {name: value.repeat(self.trials) for name, value in each.state_dict().items()}
-            self.y_units.load_state_dict(known)
+        else:  # all trials share one standardisation, as they are shuffled
+            trial = Standardized(len(self.y_units.mean) // self.trials)
+            trial.fit(parts["y"].reshape(-1, len(trial.mean)))
+            state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
+            self.y_units.load_state_dict(state)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
-        self.familiar.fit(self.y_units(parts["y"][order[:ROWS]]))
-        self._settle_width(bool(getattr(data, "deterministic", False)))
+        self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]))
+        self._set_default_width(data.deterministic)
 
-    def _settle_width(self, deterministic: bool) -> None:
+    def _set_default_width(self, deterministic: bool) -> None:
         observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
         if observed is None or observed.sigma is not None:
             return
         observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
         if deterministic:
             announce(
-                "the forward model has no noise, so p(x | y) has no density: training gives y a "
-                f"width of {DETERMINISTIC_WIDTH} of its standard deviation (latent.y.sigma)"
+                "the forward model has no noise, so p(x | y) has no density: training adds noise "
+                f"of {DETERMINISTIC_WIDTH} standard deviations to y (latent.y.sigma)"
             )
 
     def preprocess(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Take parameters to unconstrained coordinates, and the noise vector as it is."""
+        """Return the parameters in unconstrained coordinates, and the data noise unchanged."""
         x, _ = self.x_units(batch["x"].to(self.parameter_dtype), noise)
         if "eps" not in self.partition.left:
             return {"x": x}
@@ -137,7 +141,7 @@ class Inverse(Application):
     def targets(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Standardise the data and give them their width, with the same noise without a source."""
+        """Return the standardised data with noise of `width`, fixed without a generator."""
         y = self.y_units(batch["y"].to(self.parameter_dtype))
         if self.trials > 1 and noise is not None:
             y = shuffle_trials(y, self.trials, noise)
@@ -146,57 +150,59 @@ class Inverse(Application):
             y = y + self.width * torch.randn(y.shape, generator=source, dtype=y.dtype).to(y)
         return {"y": y}
 
-    def first_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return as many simulations as a regression needs, from several batches."""
+    def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return several batches, enough simulations for a linear regression."""
         batches: list[dict[str, Tensor]] = []
         for batch in loader:
             batches.append(batch)
-            if len(batches) * len(batch["x"]) * self.trainer.world_size >= START_ROWS:
+            if len(batches) * len(batch["x"]) * self.trainer.world_size >= INITIAL_ROWS:
                 break
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     def posterior(self, y: ArrayLike, n: int = 1000, seed: int | None = None) -> Tensor:
-        """Draw from p(x | y), (n, P) for y (M,) or (B, n, P) for y (B, M), in data units.
+        """Sample p(x | y) in data units, (n, P) for y (M,) or (B, n, P) for y (B, M).
 
         Args:
-            y: observed data, in data units; a tensor, an array or a list.
-            n: draws for each observation.
-            seed: of the draw; torch's global generator without.
+            y: observed data in data units; a tensor, an array or a list.
+            n: number of samples for each observation.
+            seed: of the samples; torch's global generator where None.
 
         Raises:
-            InnflowError: if y has another number of columns or values that are not finite, or a
-                draw is not finite.
+            InnflowError: if n < 1, y has another number of columns, or a value of y or a sample
+                is not finite.
         """
         return self._posterior(torch.as_tensor(y), n, seed)["x"]
 
     def posterior_noise(self, y: ArrayLike, n: int = 1000, seed: int | None = None) -> Tensor:
-        """Return the noise eps of the same draws as `posterior`, (n, M) or (B, n, M).
+        """Return the data noise eps of the samples of `posterior`, (n, M) or (B, n, M).
 
         Raises:
-            InnflowError: where the partition has no noise; and as `posterior`.
+            InnflowError: if the partition has no eps, and as `posterior`.
         """
         if "eps" not in self.partition.left:
-            raise InnflowError(f"posterior_noise: there is no eps in {self.partition}")
+            raise InnflowError(
+                f"posterior_noise: there is no eps in {self.partition}: partition=x_eps_yz has it"
+            )
         return self._posterior(torch.as_tensor(y), n, seed)["eps"]
 
     def _posterior(self, y: Tensor, n: int, seed: int | None) -> dict[str, Tensor]:
         if n < 1:
             raise InnflowError(f"posterior: n={n}: takes at least 1")
-        observed = self._data(y)
+        observed = self._standardize(y)
         generator = torch.default_generator
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
         rows = observed.repeat_interleave(n, dim=0)
         if self.trials > 1:
             rows = shuffle_trials(rows, self.trials, generator)
-        with self._asked():
+        with self._inference():
             pieces = [self._draw(piece, generator) for piece in rows.split(ROWS)]
         drawn = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
         bad = int((~torch.cat(list(drawn.values()), dim=1).isfinite()).any(dim=1).sum())
         if bad:
             raise InnflowError(
-                f"posterior: {bad} of {len(rows)} draws are not finite; the data lie too far from "
-                "anything simulated"
+                f"posterior: {bad} of {len(rows)} samples are not finite: the data are too far "
+                "from every simulation"
             )
         return {
             name: values.reshape(*y.shape[:-1], n, values.shape[1])
@@ -204,85 +210,89 @@ class Inverse(Application):
         }
 
     def _draw(self, y: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw one set of left parts for each row of data in the flow's unit."""
+        """Draw the left parts for each row of standardised data (B, M)."""
         empty = y.new_empty(len(y), self.partition.features)
-        given = {"y": y}
+        targets = {"y": y}
         parts = self.latent.sample(
-            self.partition.split("right", empty), generator=generator, targets=given
+            self.partition.split("right", empty), generator=generator, targets=targets
         )
-        context = self.partition.join_context(given)
+        context = self.partition.join_context(targets)
         joined, _ = self.flow.inverse(self.partition.join("right", parts), context)
         left = self.partition.split("left", joined)
         return {**left, "x": self.x_units.inverse(left["x"])}
 
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(x | y), (B,) nats in the units of x; of the bin for whole numbers.
+        """Return log p(x | y) of x (B, P) and y (B, M), (B,) in nats, in data units.
+
+        Of an integer parameter it is the log probability.
 
         Raises:
-            InnflowError: where the partition has noise or padding beside x: the density of x alone
-                is then an integral.
+            InnflowError: if x is not the only left part, as p(x | y) is an integral then.
         """
         if set(self.partition.left) != {"x"}:
             raise InnflowError(
                 f"log_prob: p(x | y) has no closed form with {self.partition}: "
-                "partition=given_y has one"
+                "use partition=given_y"
             )
-        with self._asked():
-            data = {"x": self._take("x", x), "y": self._data(y)}
-            coordinates, volume = self.x_units(data["x"].to(self.parameter_dtype), None)
-            if self.trials == 1:
-                return self({"x": coordinates}, {"y": data["y"]}).log_prob + volume
-            apart = data["y"].unflatten(1, (self.trials, -1))
-            found = [
-                self({"x": coordinates}, {"y": apart[:, order].flatten(1)}).log_prob
-                for order in orders(self.trials)
+        with self._inference():
+            values = self._validated("x", x).to(self.parameter_dtype)
+            coordinates, volume = self.x_units(values, None)
+            trials = self._standardize(y).unflatten(1, (self.trials, -1))
+            log_probs = [
+                self({"x": coordinates}, {"y": trials[:, order].flatten(1)}).log_prob
+                for order in trial_orders(self.trials)
             ]
-            return torch.stack(found).logsumexp(dim=0) - math.log(len(found)) + volume
+            return torch.stack(log_probs).logsumexp(dim=0) - math.log(len(log_probs)) + volume
 
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
-        """Return z (B, K) of parameters and data; `eps` where the partition has it."""
-        with self._asked():
-            return self._pass(x, y, eps).latents["z"]
+        """Return z (B, K) of x (B, P), y (B, M) and, if the partition has it, eps (B, M)."""
+        with self._inference():
+            return self._step(x, y, eps).latents["z"]
 
     def predict(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
-        """Return y_hat (B, M) in standard deviations of y: the surrogate of the simulator."""
+        """Return the predicted data y_hat (B, M), standardised, of parameters x (B, P).
+
+        Raises:
+            InnflowError: if y is context, as no forward map is learned then.
+        """
         if self.conditional:
             raise InnflowError(
-                "predict: a conditional flow learns no way forward; partition=x_yz does"
+                "predict: with y as context no forward map is learned: use partition=x_yz"
             )
-        with self._asked():
+        with self._inference():
             blank = self.y_units.mean.expand(len(x), -1)
-            return self._pass(x, blank, eps).latents["y"]
-
-    @property
-    def least_familiarity(self) -> float:
-        """Smallest p-value that `familiarity` can give."""
-        return 1 / (1 + len(self.familiar.distances))
+            return self._step(x, blank, eps).latents["y"]
 
     def familiarity(self, y: Tensor) -> Tensor:
-        """Return p-values (B,) of data (M,) or (B, M): small is unlike anything simulated."""
-        with self._asked():
-            return self.familiar(self._data(y))
+        """Return p-values (B,) of data (M,) or (B, M), small where no simulation is similar.
 
-    def _pass(self, x: Tensor, y: Tensor, eps: Tensor | None) -> Step:
-        batch = {"x": self._take("x", x)}
+        See `MisspecificationTest`.
+        """
+        with self._inference():
+            return self.misspecification(self._standardize(y))
+
+    def _step(self, x: Tensor, y: Tensor, eps: Tensor | None) -> Step:
+        batch = {"x": self._validated("x", x)}
         if "eps" in self.partition.left:
             if eps is None:
-                raise InnflowError("this flow takes the noise eps beside x: give eps")
-            batch["eps"] = self._take("eps", eps)
-        return self(self.padded(self.preprocess(batch, None), None), {"y": self._data(y)})
+                raise InnflowError(
+                    f"the partition {self.partition} has the data noise eps: give eps"
+                )
+            batch["eps"] = self._validated("eps", eps)
+        return self(self.pad(self.preprocess(batch, None), None), {"y": self._standardize(y)})
 
-    def _data(self, y: Tensor) -> Tensor:
-        """Check data in their units, and return them in the flow's unit, (B, M)."""
+    def _standardize(self, y: Tensor) -> Tensor:
+        """Return data (M,) or (B, M) standardised, (B, M); raise if they are not valid."""
         columns = len(self.y_units.mean)
         if y.dim() not in (1, 2) or y.shape[-1] != columns:
             raise InnflowError(f"y has shape {tuple(y.shape)}, takes {columns} columns")
         if not bool(y.isfinite().all()):
-            raise InnflowError("y has values that are missing or not finite")
+            raise InnflowError("y has values that are missing or not finite: give finite numbers")
         rows = y.reshape(-1, columns).to(self.device, self.parameter_dtype)
         return self.y_units(rows)
 
-    def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
+    def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
+        """Return the mean squared error of the predicted data, where y is a right part."""
         if self.conditional:
             return {}
         error = (step.latents["y"] - step.targets["y"]).square().mean()

@@ -1,4 +1,4 @@
-"""MisspecificationTest: is an observation like anything that was simulated?"""
+"""Test of model misspecification: conformal p-values of observed data under the simulator."""
 
 from __future__ import annotations
 
@@ -7,45 +7,61 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-KNOWN, CALIBRATION, NEIGHBOUR = 4000, 1000, 5
+REFERENCE, CALIBRATION, NEIGHBOUR = 4000, 1000, 5
 
 
 class MisspecificationTest(nn.Module):
-    """A conformal p-value for data y: how often is a simulation at least this far from the others?
+    """Conformal p-values of data y, small where no simulation is similar.
 
-    The distance is that to the fifth nearest of 4,000 simulations; 1,000 others calibrate it, and
-    of fewer than 8,000 one half is for each. A posterior for data that no parameters produce is an
-    extrapolation, whatever it looks like.
+    The score is the distance to the fifth nearest of 4,000 reference simulations, calibrated by
+    those of 1,000 others (of fewer than 8,000, half are the reference). Where the p-value is small,
+    the posterior is an extrapolation.
+
+    Example:
+        >>> test = MisspecificationTest()
+        >>> test.fit(torch.randn(5000, 3))
+        >>> bool(test(torch.full((1, 3), 9.0)) < 0.01)
+        True
     """
 
-    known: Tensor
+    reference: Tensor
     distances: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.known = torch.empty(0, 0)
+        self.reference = torch.empty(0, 0)
         self.distances = torch.empty(0)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit` was called or a checkpoint was loaded."""
+        return len(self.distances) > 0
+
+    @property
+    def smallest_p_value(self) -> float:
+        """Smallest possible p-value, 1 / (1 + number of calibration simulations)."""
+        return 1 / (1 + len(self.distances))
+
     def fit(self, y: Tensor) -> None:
-        """Take simulated data (N, M) in the flow's unit, in random order."""
-        split = min(KNOWN, max(len(y) // 2, 1))
-        self.known = y[:split].clone()
+        """Fit on standardised simulated data (N, M) in random order."""
+        split = min(REFERENCE, max(len(y) // 2, 1))
+        self.reference = y[:split].clone()
         self.distances = self._distance(y[split : split + CALIBRATION]).sort().values
 
     def forward(self, y: Tensor) -> Tensor:
-        """Return p-values (B,) of data (B, M): small is unlike anything simulated."""
-        distance = self._distance(y.to(self.known))
+        """Return the p-values (B,) of standardised data (B, M)."""
+        distance = self._distance(y.to(self.reference))
         nearer = torch.searchsorted(self.distances, distance)
         return (1 + len(self.distances) - nearer).float() / (1 + len(self.distances))
 
     def _distance(self, y: Tensor) -> Tensor:
-        neighbour = min(NEIGHBOUR, len(self.known))
-        return torch.cdist(y, self.known).kthvalue(neighbour, dim=1).values
+        neighbour = min(NEIGHBOUR, len(self.reference))
+        return torch.cdist(y, self.reference).kthvalue(neighbour, dim=1).values
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """Return what was fitted; its size depends on the number of simulations."""
-        return {"known": self.known, "distances": self.distances}
+        """Return the fitted tensors, whose sizes depend on the number of simulations."""
+        return {"reference": self.reference, "distances": self.distances}
 
     def set_extra_state(self, state: Any) -> None:
-        """Take what a checkpoint has."""
-        self.known, self.distances = state["known"], state["distances"]
+        """Restore the fitted tensors from a checkpoint."""
+        self.reference, self.distances = state["reference"], state["distances"]

@@ -1,4 +1,4 @@
-"""FlowModule, the one LightningModule: the pass from left to right and the training around it."""
+"""FlowModule: the LightningModule that trains a flow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from innflow.app.compiler import compile_or_say
+from innflow.app.compiler import compile_flow
 from innflow.app.schedule import Schedule, constant, progress
-from innflow.app.sharding import divide_again
+from innflow.app.sharding import scatter_parameters
 from innflow.errors import InnflowError
 from innflow.flow import CouplingFlow
 from innflow.latent.density import Latent, StandardNormal
@@ -26,29 +26,45 @@ from innflow.objective.base import Objective, Step
 from innflow.partition import PAD, Partition
 from innflow.system.ranks import drawn_together
 
-OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 GENERAL = "general"
-"""Part of a training batch: items of a general set, to be told from the inliers."""
+"""Part of a training batch: items of the general set."""
 FORMAT = 1
-"""Version of what innflow adds to a checkpoint."""
+"""Version of the entry `innflow` of a checkpoint."""
 
 
 class FlowModule(pl.LightningModule):
-    """A flow, the names of its parts, their densities, and what is minimised.
+    """LightningModule of a flow: preprocessing, loss, optimizer and contents of checkpoints.
 
-    It trains; `Application` answers questions, and what differs between applications is how data
-    become left parts, `preprocess`, and what is known of the right, `targets`.
+    A subclass implements `preprocess` and, where the batch gives values of right parts or of the
+    context, `targets`. `Application` adds inference.
 
     Args:
         flow: the bijection.
         partition: names and shapes of the parts; [x] <-> [z] by default.
-        latent: a density for each right part; standard normal z by default.
-        objective: terms and weights; maximum likelihood by default.
+        latent: density of the right side; standard normal z by default.
+        objective: terms and weights of the loss; maximum likelihood by default.
         optimizer: called with the parameters.
-        schedule: factor on the learning rate over the progress of the run.
+        schedule: factor on the learning rate as a function of the training progress.
 
     Attributes:
-        compiled: train with a compiled flow, where a compiler is found.
+        compiled: train with a compiled flow, where a compiler works.
+        config: config of the run, stored in checkpoints, like `shapes` and `columns`.
+        shapes: part name -> shape in the data set.
+        columns: part name -> names of the features of vectors; `label` -> names of the classes.
+        companions: name -> frozen flow with which the model is compared; not in the state dict.
+
+    Raises:
+        InnflowError: if flow, partition and latent do not fit together.
+
+    Example:
+        >>> from innflow import flow
+        >>> class Vectors(FlowModule):
+        ...     def preprocess(self, batch, noise):
+        ...         return {"x": batch["x"]}
+        >>> app = Vectors(flow.vector(2, depth=2, hidden=(8,)))
+        >>> app.compute_step({"x": torch.zeros(5, 2)}, noise=None).log_prob.shape
+        torch.Size([5])
     """
 
     def __init__(
@@ -57,7 +73,7 @@ class FlowModule(pl.LightningModule):
         partition: Partition | None = None,
         latent: Latent | None = None,
         objective: Objective | None = None,
-        optimizer: OptimizerMaker = torch.optim.Adam,
+        optimizer: OptimizerFactory = torch.optim.Adam,
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
@@ -65,20 +81,19 @@ class FlowModule(pl.LightningModule):
         self.partition = partition or Partition({"x": flow.shape}, {"z": (flow.features,)})
         if self.partition.shape != flow.shape:
             raise InnflowError(
-                f"the flow is built for {flow.shape}, the partition's left has the shape "
+                f"the flow is built for {flow.shape}, the left of the partition has the shape "
                 f"{self.partition.shape}: {self.partition}"
             )
         self.latent = latent or Latent({"z": StandardNormal()})
-        self.latent.check(self.partition.right)
+        self.latent.build(self.partition.right)
         self.objective = objective or Objective()
         self.compiled = False
         self.make_optimizer = optimizer
         self.schedule = schedule or constant()
-        # Filled by whoever assembles the application; they go into its checkpoints.
         self.config: dict[str, Any] = {}
         self.shapes: dict[str, list[int]] = {}
         self.columns: dict[str, list[str]] = {}
-        # Frozen, and no part of the state: a plain dict keeps them out of it.
+        # A plain dict, not a ModuleDict, keeps the companions out of the state dict.
         self.companions: dict[str, FlowModule] = {}
 
     @property
@@ -93,12 +108,12 @@ class FlowModule(pl.LightningModule):
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """Precision of the flow itself, whatever the coupling networks run in."""
+        """Precision of the flow; autocast in coupling networks does not change it."""
         return next(self.flow.parameters()).dtype
 
     @property
     def lr(self) -> float:
-        """Learning rate at its highest; set it before training, or let a finder do so."""
+        """Peak learning rate; settable, as learning-rate finders need."""
         return float(self.make_optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"])
 
     @lr.setter
@@ -111,38 +126,63 @@ class FlowModule(pl.LightningModule):
 
     @property
     def log_volume(self) -> float:
-        """Log of the factor by which `preprocess` shrinks volumes, in nats."""
+        """Log, in nats, of the factor by which `preprocess` shrinks volumes."""
         return 0.0
-
-    @property
-    def aligned(self) -> bool:
-        """Whether the first right part has values as targets."""
-        return False
 
     @abstractmethod
     def preprocess(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Return the left parts of a batch; with no noise source, the repeatable ones."""
+        """Return the left parts of a batch in the units of the flow, without padding.
+
+        Args:
+            batch: tensors of the data set by part name, (B, ...).
+            noise: generator of the noise that training adds; None for none (evaluation).
+        """
 
     def targets(
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Return what a batch knows of the right parts and of the context."""
+        """Return the values that a batch gives of right and context parts; none by default."""
         return {}
+
+    def prepare_batch(
+        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the left parts, padding included, and the targets; arguments as `preprocess`."""
+        with self.drawn_together(batch) if noise is not None else nullcontext():
+            return self.pad(self.preprocess(batch, noise), noise), self.targets(batch, noise)
+
+    def pad(self, parts: Mapping[str, Tensor], noise: torch.Generator | None) -> dict[str, Tensor]:
+        """Add the padding of the left side, if it has one: small noise, fixed without a generator.
+
+        With padding of exact zeros, the flow could scale it without bound.
+        """
+        if PAD not in self.partition.left:
+            return dict(parts)
+        x = parts["x"]
+        empty = x.new_empty(len(x), *self.partition.left[PAD])
+        source = torch.Generator().manual_seed(0) if noise is None else noise
+        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, source)}
+
+    def drawn_together(self, batch: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
+        """Return a block in which noise for a batch of one rank is a part of that for all."""
+        ranks = 1 if self._trainer is None else self.trainer.world_size
+        return drawn_together(len(batch["x"]), self.global_rank, ranks)
 
     def forward(
         self, parts: Mapping[str, Tensor], targets: Mapping[str, Tensor] | None = None
     ) -> Step:
-        """Take left parts to the right and give their exact log-likelihood.
+        """Map left parts, padding included, to the right side and return their log-likelihood.
 
-        Where the left is padded, that is the evidence lower bound log p(x, pad) - log q(pad).
+        The log-likelihood is exact; with padding on the left it is the evidence lower bound
+        log p(x, pad) - log q(pad).
         """
         targets = targets or {}
         context = self.partition.join_context(targets)
         latent, logabsdet = self.flow(self.partition.join("left", parts), context)
         latents = self.partition.split("right", latent)
-        log_prob = self.likelihood(latents, targets) + logabsdet - self.log_volume
+        log_prob = self.latent_log_prob(latents, targets) + logabsdet - self.log_volume
         if PAD in self.partition.left:
             log_prob = log_prob - self.latent[PAD].log_prob(parts[PAD].flatten(1))
 
@@ -158,114 +198,55 @@ class FlowModule(pl.LightningModule):
             targets=targets,
             latent=self.latent,
             invert=invert,
+            companions={
+                name: partial(_frozen_log_prob, companion, parts)
+                for name, companion in self.companions.items()
+            },
         )
 
-    def likelihood(self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """Return log p of right parts, (B,) in nats, given what is known of them."""
+    def latent_log_prob(
+        self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return log p of right parts with these targets, (B,) in nats."""
         return self.latent.log_prob(latents, targets)
 
-    def padded(
-        self, parts: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
-        """Add the padding of the left, where there is one: small noise, the same without a source.
-
-        Padding of exact zeros would let the flow put any scale on it.
-        """
-        if PAD not in self.partition.left:
-            return dict(parts)
-        x = parts["x"]
-        empty = x.new_empty(len(x), *self.partition.left[PAD])
-        source = torch.Generator().manual_seed(0) if noise is None else noise
-        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, source)}
-
     def compute_step(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
-        """Take a batch of data from left to right."""
-        with self.drawn_together(batch) if noise is not None else nullcontext():
-            parts = self.padded(self.preprocess(batch, noise), noise)
-            known = self.targets(batch, noise)
-        return self(parts, known)
-
-    def drawn_together(self, batch: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
-        """Return a block in which noise for a batch of one rank is a part of that for all."""
-        ranks = 1 if self._trainer is None else self.trainer.world_size
-        return drawn_together(len(batch["x"]), self.global_rank, ranks)
-
-    def compared(self, step: Step) -> Step:
-        """Let terms ask the companions about the very same left parts, noise included."""
-
-        def ask(other: FlowModule) -> Tensor:
-            with torch.no_grad():
-                return other(step.parts).log_prob
-
-        companions = {name: partial(ask, other) for name, other in self.companions.items()}
-        return replace(step, companions=companions)
+        """Prepare a batch and run the flow on it; arguments as `preprocess`."""
+        return self(*self.prepare_batch(batch, noise))
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the objective of one batch and log its terms."""
+        """Return the loss of one batch and log it with its terms."""
         done = progress(self.trainer, self.trainer.estimated_stepping_batches)
         self.latent.advance(done)
         noise = torch.default_generator
-        step = replace(self.compared(self.compute_step(batch, noise)), progress=done)
+        step = replace(self.compute_step(batch, noise), progress=done)
         if GENERAL in batch:
-            outliers = self.compute_step({**batch, "x": batch[GENERAL]}, noise)
-            step = replace(step, outliers=self.compared(outliers))
+            general = self.compute_step({**batch, "x": batch[GENERAL]}, noise)
+            step = replace(step, outliers=general)
         loss, terms = self.objective(step, self.dims)
         size = len(step.log_prob)
         named = {f"train/{name}": value.detach() for name, value in terms.items()}
         self.log_dict({"train/loss": loss.detach(), **named}, batch_size=size)
-        self.log_dict(self._likelihood("train", step), prog_bar=True, batch_size=size)
+        self.log_dict(self.step_metrics("train", step), prog_bar=True, batch_size=size)
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Log the likelihood of held-out training data, without noise and in full precision."""
+        """Log loss and likelihood of a validation batch, without noise and in full precision."""
         with torch.autocast(self.device.type, enabled=False):
             step = replace(self.compute_step(batch, noise=None), training=False)
             loss, _ = self.objective(step, self.dims)
-        # Lightning takes the mean of these numbers over the ranks, as a whole number.
+        # Lightning averages over ranks with the batch size as weight, which must be an integer.
         size = len(step.log_prob) * self.trainer.world_size
         nll = -step.log_prob.mean()
-        values = {"val/nll": nll, "val/loss": loss, **self._likelihood("test", step)}
+        values = {"val/nll": nll, "val/loss": loss, **self.step_metrics("val", step)}
         self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
 
-    def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
-        """Return the likelihood in the unit that the data call for, to stand on the bar."""
+    def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
+        """Return further metrics of a step for the progress bar, named `stage/metric`."""
         return {}
 
-    def on_train_start(self) -> None:
-        """Let every ActNorm see one batch, unless a resumed run has brought its values."""
-        for companion in self.companions.values():
-            companion.to(self.device).eval().requires_grad_(False)
-        if self.trainer.global_step == 0:  # a resumed run must draw nothing here
-            self.initialise()
-            divide_again(self)
-        if self.compiled:
-            compile_or_say(self.flow, self.device)
-
-    def initialise(self) -> None:
-        """Show a first batch to the layers that take their starting values from data."""
-        loader: Any = self.trainer.train_dataloader
-        batch = self.trainer.strategy.batch_to_device(self.first_batch(loader))
-        self.latent.advance(0.0)
-        noise = torch.default_generator
-        with torch.autocast(self.device.type, enabled=False):
-            with self.drawn_together(batch):
-                parts = self.padded(self.preprocess(batch, noise), noise)
-                known = self.targets(batch, noise)
-            context = self.partition.join_context(known)
-            first = next(iter(self.partition.right))
-            aims = known.get(first) if self.aligned else None
-            self.flow.initialise(self.partition.join("left", parts), context, aims)
-
-    def on_train_end(self) -> None:
-        """Leave a flow that takes batches of any size without another compilation."""
-        self.flow.uncompile()
-
-    def first_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the data from which layers initialise themselves."""
-        return next(iter(loader))
-
     def configure_optimizers(self) -> Any:
-        """Make the optimizer and a schedule that follows the progress of the run."""
+        """Return the optimizer and a learning-rate schedule over the training progress."""
         optimizer = self.make_optimizer(self.parameters())
         steps = self.trainer.estimated_stepping_batches
         scheduler = LambdaLR(optimizer, lambda _: self.schedule(progress(self.trainer, steps)))
@@ -274,8 +255,39 @@ class FlowModule(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
         }
 
+    def on_train_start(self) -> None:
+        """Freeze the companions, initialise data-dependent layers in a new run, and compile."""
+        for companion in self.companions.values():
+            companion.to(self.device).eval().requires_grad_(False)
+        if self.trainer.global_step == 0:  # a resumed run must draw no random numbers here
+            self.initialise()
+            scatter_parameters(self)
+        if self.compiled:
+            compile_flow(self.flow, self.device)
+
+    def initialise(self) -> None:
+        """Initialise data-dependent layers, such as ActNorm, from training data."""
+        loader: Any = self.trainer.train_dataloader
+        batch = self.trainer.strategy.batch_to_device(self.initial_batch(loader))
+        self.latent.advance(0.0)
+        with torch.autocast(self.device.type, enabled=False):
+            parts, targets = self.prepare_batch(batch, torch.default_generator)
+            # Layers may regress on values of the first right part, but not on class labels.
+            first = targets.get(next(iter(self.partition.right)))
+            values = first if first is not None and first.is_floating_point() else None
+            context = self.partition.join_context(targets)
+            self.flow.initialise(self.partition.join("left", parts), context, values)
+
+    def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the batch from which `initialise` takes its values."""
+        return next(iter(loader))
+
+    def on_train_end(self) -> None:
+        """Undo the compilation, which would be repeated for every other batch size."""
+        self.flow.uncompile()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the config, so that a checkpoint needs no file besides itself."""
+        """Add the config, from which the application is built again when it is loaded."""
         checkpoint["innflow"] = {
             "format": FORMAT,
             "config": self.config,
@@ -284,8 +296,14 @@ class FlowModule(pl.LightningModule):
         }
 
     def __repr__(self) -> str:
-        """Say what the application is, in four lines."""
+        """Show the parts, the flow and the loss."""
         return (
             f"{type(self).__name__}: {self.partition}\n  {self.flow!r}\n"
             f"  minimises {self.objective.extra_repr()}"
         )
+
+
+@torch.no_grad()
+def _frozen_log_prob(companion: FlowModule, parts: Mapping[str, Tensor]) -> Tensor:
+    """Return the log density (B,) in nats of prepared left parts under a companion."""
+    return companion(parts).log_prob

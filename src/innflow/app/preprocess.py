@@ -1,9 +1,8 @@
-"""Units: how data become the flow's coordinates, and back."""
+"""Preprocessing: data units to the units of the flow, and back."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,52 +12,47 @@ from innflow.errors import InnflowError
 LEVELS = 256
 
 
-class Units(Protocol):
-    """Maps data to left parts; with a source of noise as in training, without it repeatably."""
+class Preprocessing:
+    """Identity preprocessing of vectors, and the base class of others.
+
+    Attributes:
+        levels: number of grey levels, where the data are images.
+    """
+
+    levels: int = LEVELS
 
     def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Return floating data in the flow's unit."""
+        """Return floating data (B, ...) in the units of the flow.
 
-    def restore(self, x: Tensor) -> Tensor:
-        """Return floats in the data's unit."""
-
-    def finish(self, x: Tensor) -> Tensor:
-        """Return restored samples as data are stored."""
-
-    def log_volume(self, dims: int) -> float:
-        """Return the log of the factor by which `preprocess` shrinks volumes, in nats."""
-
-
-class Vectors:
-    """Vectors as they are."""
-
-    def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Give x."""
+        Args:
+            x: data as floating numbers, (B, ...).
+            noise: generator of the noise that training adds; None for none (evaluation).
+        """
         return x
 
-    def restore(self, x: Tensor) -> Tensor:
-        """Give x."""
+    def postprocess(self, x: Tensor) -> Tensor:
+        """Return values of the flow in data units, as floating numbers."""
         return x
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Give x."""
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return samples in data units in the type in which data are stored."""
         return x
 
     def log_volume(self, dims: int) -> float:
-        """Give 0."""
+        """Return the log, in nats, of the factor by which `preprocess` shrinks volumes."""
         return 0.0
 
 
-class Pixels:
-    """Images of whole grey levels: a value v becomes (v + u) / levels - 1/2.
+class Dequantization(Preprocessing):
+    """Uniform dequantization of images: a grey level v becomes (v + u) / levels - 1/2.
 
-    In training u is uniform noise on [0, 1), which makes the likelihood a lower bound of the
-    discrete one (Theis et al., arXiv:1511.01844); in evaluation it is 1/2, the centre of the bin,
-    and numbers repeat to the last bit. The log volume makes `log_prob` the log probability of the
-    discrete image in nats, so that bits per dim are -log_prob / (D ln 2).
+    In training u is uniform on [0, 1), and the likelihood is a lower bound of that of the discrete
+    image (Theis et al., arXiv:1511.01844). In evaluation u is 1/2, the centre of the bin, which is
+    repeatable and no bound. The log volume makes `log_prob` the log probability of the discrete
+    image in nats; bits per dim are -log_prob / (D ln 2).
 
     Args:
-        levels: number of grey levels.
+        levels: number of grey levels, 2 to 256.
     """
 
     def __init__(self, levels: int = LEVELS) -> None:
@@ -67,7 +61,7 @@ class Pixels:
         self.levels = levels
 
     def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Dequantize: with uniform noise, or at the bin centres where there is no noise source."""
+        """Dequantize grey levels to [-1/2, 1/2)."""
         return (x + self._within_bin(x, noise)) / self.levels - 0.5
 
     def _within_bin(self, pixels: Tensor, noise: torch.Generator | None) -> Tensor | float:
@@ -77,14 +71,14 @@ class Pixels:
             return torch.rand_like(pixels)
         return torch.rand(pixels.shape, generator=noise).to(pixels)
 
-    def restore(self, x: Tensor) -> Tensor:
-        """Return pixels from 0 to levels - 1, neither rounded nor clipped; bin centres whole."""
+    def postprocess(self, x: Tensor) -> Tensor:
+        """Return grey levels, neither rounded nor clipped; bin centres become whole numbers."""
         return (x + 0.5) * self.levels - 0.5
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Round and clip to uint8."""
+    def quantize(self, x: Tensor) -> Tensor:
+        """Round and clip grey levels to uint8."""
         return x.round().clamp(0, self.levels - 1).to(torch.uint8)
 
     def log_volume(self, dims: int) -> float:
-        """Give D ln levels: a pixel's bin has this volume in the flow's coordinates."""
+        """Return D ln levels: the bin of a grey level has the width 1 / levels in the flow."""
         return dims * math.log(self.levels)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules over the progress of a run, whatever it is limited by."""
+"""Learning-rate schedules over the training progress, in steps or in time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ Schedule = Callable[[float], float]
 
 
 def constant(warmup: float = 0.0) -> Schedule:
-    """Return a schedule that rises over the warm-up share of the run and then stays at 1."""
+    """Return a schedule that rises linearly during the warm-up and then stays at 1.
+
+    Args:
+        warmup: share of the run in which the rate rises, in [0, 1).
+
+    Example:
+        >>> constant(warmup=0.5)(0.25), constant(warmup=0.5)(0.9)
+        (0.5, 1.0)
+    """
     return cosine(warmup=warmup, final=1.0)
 
 
@@ -26,6 +34,13 @@ def cosine(warmup: float = 0.02, final: float = 0.0) -> Schedule:
     Args:
         warmup: share of the run in which the rate rises, in [0, 1).
         final: factor at the end, in [0, 1].
+
+    Raises:
+        InnflowError: if an argument is out of range.
+
+    Example:
+        >>> [round(cosine(warmup=0.2)(share), 2) for share in (0.1, 0.2, 0.6, 1.0)]
+        [0.5, 1.0, 0.5, 0.0]
     """
     if not 0 <= warmup < 1 or not 0 <= final <= 1:
         raise InnflowError(
@@ -36,7 +51,7 @@ def cosine(warmup: float = 0.02, final: float = 0.0) -> Schedule:
 
 
 def _factor(progress: float, warmup: float, final: float) -> float:
-    # Not a closure: an application must pickle, `strategy=ddp_spawn` sends it to its processes.
+    # At module level, as `strategy=ddp_spawn` pickles the application, and closures do not pickle.
     if progress < warmup:
         return progress / warmup
     fall = min(1.0, (progress - warmup) / (1 - warmup))
@@ -44,14 +59,13 @@ def _factor(progress: float, warmup: float, final: float) -> float:
 
 
 def progress(trainer: Trainer, steps: float) -> float:
-    """Return how far a run has come, in [0, 1]: by its steps or by its time, whichever is further.
+    """Return the training progress in [0, 1], the larger of the shares of steps and of time.
 
-    A run limited by `max_time` ends with the same annealed learning rate as one limited by steps,
-    on a machine of any speed.
+    A run that ends by `max_time` is thus annealed like one that ends by its steps.
 
     Args:
         trainer: of the run.
-        steps: steps after which it ends, infinite where only time limits it.
+        steps: number of steps of the run; infinite where only its time is limited.
     """
     shares = [trainer.global_step / max(steps, 1)]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

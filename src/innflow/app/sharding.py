@@ -1,8 +1,8 @@
-"""Parameters in shares: each rank keeps a part of every one, and gathers those that a pass needs.
+"""Sharding of the parameters of an application among ranks (FSDP2).
 
-A flow is asked for more than `forward`: it goes back, it is initialised. What is gathered by itself
-is the network of each coupling, which is the bulk and is always called as `net(...)`; the rest is
-gathered as a whole, around every method that trains and every question that is asked.
+FSDP gathers parameters around `forward`, but a flow is also inverted and initialised. So coupling
+networks, which hold most parameters and are always called, are sharded one by one; all other
+parameters are gathered around every training method and every inference method.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch.distributed.device_mesh import DeviceMesh
 from innflow.flow.coupling import BaseCoupling
 
 TRAINING = ("initialise", "training_step", "validation_step")
-"""Methods of an application that read parameters while it is trained."""
+"""Methods of an application around which FSDP gathers the parameters."""
 
 
 def shard(app: nn.Module, mesh: DeviceMesh) -> None:
-    """Divide the parameters of an application among the ranks of a mesh, in place.
+    """Shard the parameters of an application over a mesh in place, keeping their names.
 
-    Their names stay (FSDP2, `torch.distributed.fsdp.fully_shard`).
+    Uses `torch.distributed.fsdp.fully_shard`.
     """
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -37,26 +37,28 @@ def shard(app: nn.Module, mesh: DeviceMesh) -> None:
 
 
 @contextmanager
-def gathered(app: nn.Module) -> Iterator[None]:
-    """Have all parameters whole inside, but for those of coupling networks, which do it alone.
+def gathered_parameters(app: nn.Module) -> Iterator[None]:
+    """Gather the parameters inside the block, except those of coupling networks.
 
-    Every rank has to be there. Where nothing is divided, nothing happens.
+    A collective operation; does nothing for an application that is not sharded.
     """
-    divided = cast(Any, app) if hasattr(app, "unshard") else None
-    if divided is not None:
-        divided.unshard()
+    # FSDP adds the method to the class of the module; torch 2.4 has no public class to test for.
+    sharded = cast(Any, app) if hasattr(app, "unshard") else None
+    if sharded is not None:
+        sharded.unshard()
     try:
         yield
     finally:
-        if divided is not None:
-            divided.reshard()
+        if sharded is not None:
+            sharded.reshard()
 
 
 @torch.no_grad()
-def divide_again(app: nn.Module) -> None:
-    """Keep what has been written into gathered parameters: the next time they come of the shares.
+def scatter_parameters(app: nn.Module) -> None:
+    """Copy values that were written into gathered parameters to the shards.
 
-    Every rank must have written the same. Where nothing is divided, nothing happens.
+    Every rank must have written the same values. Does nothing for an application that is not
+    sharded.
     """
     if not hasattr(app, "reshard"):
         return
@@ -70,5 +72,5 @@ def divide_again(app: nn.Module) -> None:
     cast(Any, app).reshard()
     for name, parameter in app.named_parameters():
         if name in written:
-            share = cast(DTensor, parameter)
-            share.copy_(distribute_tensor(written[name], share.device_mesh, share.placements))
+            shard = cast(DTensor, parameter)
+            shard.copy_(distribute_tensor(written[name], shard.device_mesh, shard.placements))

@@ -1,4 +1,4 @@
-"""Independent trials that stand in the data one after the other, in no order."""
+"""Exchangeable trials: repeated observations under the same parameters, concatenated in y."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-MOST = 24
-"""Orders of the trials that a density is averaged over: all of up to four trials."""
+MAX_ORDERS = 24
+"""Orders of the trials over which a density is averaged: all orders of up to four trials."""
 
 
 def shuffle_trials(y: Tensor, trials: int, generator: torch.Generator) -> Tensor:
-    """Return data (B, trials * K) with the trials of each item in a random order of its own."""
+    """Return data (B, trials * K) with the trials of every item in a random order."""
     apart = y.unflatten(1, (trials, -1))
     keys = torch.rand(apart.shape[:2], generator=generator)
     order = keys.argsort(dim=1).to(y.device)
     return apart.gather(1, order[..., None].expand_as(apart)).flatten(1)
 
 
-def orders(trials: int) -> Tensor:
-    """Return orders of so many trials, (R, trials): all of them, or as many random ones as MOST."""
-    if math.factorial(trials) <= MOST:
+def trial_orders(trials: int) -> Tensor:
+    """Return all orders of the trials, (R, trials), or MAX_ORDERS random ones if there are more."""
+    if math.factorial(trials) <= MAX_ORDERS:
         return torch.tensor(list(permutations(range(trials))))
     generator = torch.Generator().manual_seed(0)
-    return torch.stack([torch.randperm(trials, generator=generator) for _ in range(MOST)])
+    return torch.stack([torch.randperm(trials, generator=generator) for _ in range(MAX_ORDERS)])

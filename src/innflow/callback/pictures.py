@@ -111,7 +111,7 @@ class Pictures(pl.Callback):
 
 
 def _images(app: Unconditional, n: int) -> dict[str, Picture]:
-    stretch = 255 / (getattr(app.units, "levels", 256) - 1)
+    stretch = 255 / (app.preprocessing.levels - 1)
     drawn = [app.sample(n, t, seed=0).float().mul(stretch) for t in TEMPERATURES]
     rows = [images.round().to(torch.uint8).cpu().numpy() for images in drawn]
     caption = "Samples, not selected; a column has the same noise at every temperature T."

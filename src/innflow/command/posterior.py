@@ -61,7 +61,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     out, seed = answer_folder(arguments, "posterior"), arguments["seed"] or 0
     with claim(out, key="out"):
         familiarity = app.familiarity(y).cpu().numpy()
-        _warn(familiarity, app.least_familiarity)
+        _warn(familiarity, app.misspecification.smallest_p_value)
         drawn = draw(app, y, arguments["n"], seed)
         data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
         density = drawn.get("log_prob")

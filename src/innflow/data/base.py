@@ -95,6 +95,11 @@ class PartsDataModule(LightningDataModule):
         self._sets = sets
 
     @property
+    def deterministic(self) -> bool:
+        """Whether the data come from a forward model without noise."""
+        return False
+
+    @property
     def has_general(self) -> bool:
         """Whether training batches bring general items beside the inliers."""
         self.setup()

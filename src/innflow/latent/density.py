@@ -1,10 +1,11 @@
-"""Latent: one density for each right part."""
+"""Densities of the right parts of a partition: normal, normal around an observation, joint."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +13,43 @@ from torch import Tensor, nn
 from innflow.errors import InnflowError
 
 
-class Density(Protocol):
-    """The density of one right part, (B, N).
+class Density(nn.Module):
+    """Base class of the density of one right part, values (B, N).
 
-    `target` is what is known of the part, for densities that ask for it: the observed y (B, N)
-    or the labels (B,).
+    A subclass implements `log_prob` and `sample`; `build` and `advance` do nothing by default.
+
+    Example:
+        >>> class Laplace(Density):
+        ...     def log_prob(self, value, target=None):
+        ...         return -(value.abs() + math.log(2)).sum(dim=1)
+        >>> Latent({"z": Laplace()}).log_prob({"z": torch.zeros(3, 2)})
+        tensor([-1.3863, -1.3863, -1.3863])
     """
 
+    @abstractmethod
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return log p (B,) in nats of values (B, N)."""
+        """Return log p (B,) in nats of values (B, N).
 
+        Args:
+            value: (B, N).
+            target: the observed y (B, N) or the labels (B,), where the density depends on them.
+        """
+
+    @abstractmethod
     def sample(
         self,
         like: Tensor,
-        temperature: float,
-        generator: torch.Generator | None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
         target: Tensor | None = None,
     ) -> Tensor:
-        """Draw values of the shape, type and device of `like`."""
+        """Draw values of the shape, type and device of `like`, widths times the temperature."""
+
+    def build(self, features: int) -> None:
+        """Create the parameters that depend on the size N of the part; called once."""
+
+    def advance(self, progress: float) -> None:
+        """Anneal to a training progress in [0, 1]."""
 
 
 def normal_log_prob(deviation: Tensor, log_sigma: float | Tensor = 0.0) -> Tensor:
@@ -45,12 +65,15 @@ def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return noise.to(like.device)
 
 
-class Normal(nn.Module):
-    """A normal density around 0 with the same width for every feature.
+class Normal(Density):
+    """Normal density with mean 0 and the same standard deviation for every feature.
 
     Args:
-        sigma: the width: 1 for a latent z, small for padding, which must come back as the noise
-            that went in.
+        sigma: standard deviation; small for padding, whose values the flow has to reproduce.
+
+    Example:
+        >>> Normal(sigma=0.5).log_prob(torch.zeros(1, 1))
+        tensor([-0.2258])
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
@@ -68,32 +91,42 @@ class Normal(nn.Module):
         generator: torch.Generator | None = None,
         target: Tensor | None = None,
     ) -> Tensor:
-        """Draw values like `like`, with the width scaled by the temperature."""
+        """Draw values of the shape of `like` with standard deviation sigma * temperature."""
         return draw_normal(like, generator) * (self.sigma * temperature)
 
     def extra_repr(self) -> str:
-        """Show the width."""
+        """Show the standard deviation."""
         return f"sigma={self.sigma}"
 
 
 class StandardNormal(Normal):
-    """The density of z: a normal of width 1."""
+    """Standard normal density, that of the latent part z.
+
+    Example:
+        >>> StandardNormal().sample(torch.empty(4, 2)).shape
+        torch.Size([4, 2])
+    """
 
     def __init__(self) -> None:
         super().__init__(1.0)
 
 
-class Observed(nn.Module):
-    """The density of y: a normal around what was observed.
+class Observed(Density):
+    """Normal density of y around its observed value.
 
-    Without noise in the data, p(x | y) lies on a surface and its likelihood has no upper bound; the
-    width gives it a thickness. A wide start shapes the flow before it has to be sharp. Where y is
-    context, the width is that of noise which training adds to it.
+    Where the data have no noise, p(x | y) is concentrated on a surface and its likelihood has no
+    upper bound; the standard deviation gives the surface a thickness. A large `start` makes early
+    training smooth. Where y is context, this is the standard deviation of noise added in training.
 
     Args:
-        sigma: the width after annealing, in standard deviations of y; null leaves it to the
-            application, by whether the data have noise of their own.
-        start: the width at the beginning of training; `sigma` where null.
+        sigma: standard deviation after annealing, in those of y; None for the application's
+            default, which depends on whether the data have noise.
+        start: standard deviation at the start of training; `sigma` where None.
+
+    Example:
+        >>> density = Observed(sigma=0.1)
+        >>> density.log_prob(torch.ones(1, 1), target=torch.ones(1, 1))
+        tensor([1.3836])
     """
 
     def __init__(self, sigma: float | None = None, start: float | None = None) -> None:
@@ -103,31 +136,37 @@ class Observed(nn.Module):
         self._annealed = 1.0
 
     def advance(self, progress: float) -> None:
-        """Take the width that training has at a progress in [0, 1]; it is final at one half."""
+        """Anneal to a training progress in [0, 1]; `sigma` is reached at one half."""
         self._annealed = min(1.0, 2 * progress)
 
     @property
     def width(self) -> float:
-        """Width now: on its way from `start` to `sigma` in training, `sigma` otherwise."""
+        """Current standard deviation: between `start` and `sigma` in training, `sigma` otherwise.
+
+        Raises:
+            InnflowError: if `sigma` is not set.
+        """
         if self.sigma is None:
-            raise InnflowError("latent: the width of y is not known: give latent.y.sigma")
+            raise InnflowError(
+                "latent: the standard deviation of y is not set: give latent.y.sigma"
+            )
         if self.start is None or self.sigma == 0:
             return self.sigma
         share = self._annealed if self.training else 1.0
         return self.start ** (1 - share) * self.sigma**share
 
     def get_extra_state(self) -> dict[str, float | None]:
-        """Return the width that the application has settled on."""
+        """Return `sigma`, which the application may have set."""
         return {"sigma": self.sigma}
 
     def set_extra_state(self, state: Mapping[str, float | None]) -> None:
-        """Take the width of a checkpoint."""
+        """Restore `sigma` from a checkpoint."""
         self.sigma = state["sigma"]
 
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return log p (B,) in nats of values (B, N) around their targets (B, N)."""
-        target = _known("Observed", target)
-        return normal_log_prob((value - target) / self.width, math.log(self.width))
+        """Return log p (B,) in nats of values (B, N) around targets (B, N)."""
+        deviation = (value - self._required(target)) / self.width
+        return normal_log_prob(deviation, math.log(self.width))
 
     def sample(
         self,
@@ -136,21 +175,33 @@ class Observed(nn.Module):
         generator: torch.Generator | None = None,
         target: Tensor | None = None,
     ) -> Tensor:
-        """Draw values around the targets (B, N)."""
+        """Draw values around targets (B, N)."""
         noise = draw_normal(like, generator) * (self.width * temperature)
-        return _known("Observed", target).to(like) + noise
+        return self._required(target).to(like) + noise
 
     def extra_repr(self) -> str:
-        """Show the width."""
+        """Show the standard deviation."""
         return f"sigma={self.sigma}"
+
+    @staticmethod
+    def _required(target: Tensor | None) -> Tensor:
+        if target is None:
+            raise InnflowError("latent: Observed needs a target: give the observed values of y")
+        return target
 
 
 class Latent(nn.Module):
-    """The density of the whole right side: independent parts, one density each.
+    """Density of the right side: the product of independent densities, one for each part.
 
     Args:
-        densities: part name -> density; `pad` is a narrow normal if it is not named.
-        pad_sigma: width of the padding on either side.
+        densities: part name -> density.
+        pad_sigma: standard deviation of the part `pad`, on either side, if it has no density.
+
+    Example:
+        >>> latent = Latent({"z": StandardNormal(), "y": Normal(0.1)})
+        >>> right = latent.sample({"z": torch.empty(5, 3), "y": torch.empty(5, 1)})
+        >>> latent.log_prob(right).shape
+        torch.Size([5])
     """
 
     def __init__(self, densities: Mapping[str, nn.Module], pad_sigma: float = 0.01) -> None:
@@ -159,25 +210,25 @@ class Latent(nn.Module):
         if "pad" not in self.densities:
             self.densities["pad"] = Normal(pad_sigma)
 
-    def check(self, parts: Mapping[str, tuple[int, ...]]) -> None:
-        """Raise if a right part has no density, or one of another size."""
-        missing = [name for name in parts if name not in self.densities]
+    def build(self, parts: Mapping[str, tuple[int, ...]]) -> None:
+        """Build the density of every right part for its shape.
+
+        Raises:
+            InnflowError: if a part has no density, or a density cannot have this size.
+        """
+        missing = [name for name in parts if name not in self]
         if missing:
             raise InnflowError(
                 f"latent: right part {', '.join(missing)} has no density; "
                 f"there is one for {', '.join(self.densities)}"
             )
         for name, shape in parts.items():
-            density: Any = self.densities[name]
-            if hasattr(density, "build"):
-                density.build(math.prod(shape))
+            self[name].build(math.prod(shape))
 
     def advance(self, progress: float) -> None:
-        """Tell every density that anneals how far training has come, in [0, 1]."""
-        for density in self.densities.values():
-            annealed: Any = density
-            if hasattr(annealed, "advance"):
-                annealed.advance(progress)
+        """Anneal every density to a training progress in [0, 1]."""
+        for name in self.densities:
+            self[name].advance(progress)
 
     def __contains__(self, name: str) -> bool:
         return name in self.densities
@@ -189,9 +240,9 @@ class Latent(nn.Module):
     def log_prob(
         self, parts: Mapping[str, Tensor], targets: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Return the sum over the parts of log p, (B,) in nats."""
-        known = targets or {}
-        terms = [self[name].log_prob(value, known.get(name)) for name, value in parts.items()]
+        """Return the sum of log p over the parts, (B,) in nats."""
+        targets = targets or {}
+        terms = [self[name].log_prob(value, targets.get(name)) for name, value in parts.items()]
         return torch.stack(terms).sum(dim=0)
 
     def sample(
@@ -202,20 +253,14 @@ class Latent(nn.Module):
         targets: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Draw every part with the shape, type and device of its entry in `like`."""
-        known = targets or {}
+        targets = targets or {}
         return {
-            name: self[name].sample(value, temperature, generator, known.get(name))
+            name: self[name].sample(value, temperature, generator, targets.get(name))
             for name, value in like.items()
         }
 
 
 def _positive(name: str, value: float) -> float:
     if not value > 0:
-        raise InnflowError(f"latent: {name}={value} must be above 0")
+        raise InnflowError(f"latent: {name}={value}: takes a number above 0")
     return float(value)
-
-
-def _known(density: str, target: Tensor | None) -> Tensor:
-    if target is None:
-        raise InnflowError(f"latent: {density} is a density around a target, and none is given")
-    return target

@@ -1,4 +1,4 @@
-"""ClassMixture: one normal a class, so that a flow classifies by Bayes' rule."""
+"""Densities of the class part: mixtures with one normal component for each class."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
-from innflow.latent.density import draw_normal
+from innflow.latent.density import Density, draw_normal
 
 
-class ClassMixture(nn.Module):
-    """The density of the class part y: a normal for each class, weighted by the class prior.
+class ClassMixture(Density):
+    """Mixture of normals, one for each class, with learned means and standard deviations.
 
-    Means and widths are learned. With the rest of the latent the same for every class,
-    p(class | x) follows from y alone, exactly (IB-INN, Ardizzone et al., arXiv:2001.06448).
+    As the other latent parts do not depend on the class, p(class | x) follows from the class part
+    y alone by Bayes' rule, exactly (IB-INN, Ardizzone et al., arXiv:2001.06448).
 
     Args:
-        classes: their number C.
-        separation: distance between the means at the start, in widths.
-        sigma: width of every class at the start.
-        learned_prior: learn p(class) from the likelihood; uniform otherwise.
+        classes: number C of classes.
+        separation: initial distance between neighbouring means, in standard deviations.
+        sigma: initial standard deviation of every class.
+        learned_prior: learn p(class) by maximum likelihood; uniform otherwise.
+
+    Example:
+        >>> mixture = ClassMixture(classes=3)
+        >>> mixture.build(features=2)
+        >>> mixture.class_log_prob(torch.zeros(4, 2)).shape
+        torch.Size([4, 3])
     """
 
     means: nn.Parameter | Tensor
@@ -38,7 +44,7 @@ class ClassMixture(nn.Module):
         if classes < 1 or not separation > 0 or not sigma > 0:
             raise InnflowError(
                 f"latent: classes={classes}, separation={separation}, sigma={sigma}: takes at "
-                "least one class, and distances and widths above 0"
+                "least one class, a separation and a sigma above 0"
             )
         self.classes = classes
         self.separation = separation
@@ -47,15 +53,17 @@ class ClassMixture(nn.Module):
         self.prior_logits = nn.Parameter(logits, requires_grad=learned_prior)
 
     def build(self, features: int) -> None:
-        """Make means and widths for a part of this size."""
-        self.means = nn.Parameter(self.sigma * spread(self.classes, features, self.separation))
+        """Create means and standard deviations, (C, features)."""
+        self.means = nn.Parameter(
+            self.sigma * spread_means(self.classes, features, self.separation)
+        )
         self.log_scales = nn.Parameter(
             torch.full((self.classes, features), math.log(self.sigma)),
         )
 
     @property
     def log_prior(self) -> Tensor:
-        """Log p(class), (C,)."""
+        """Log p(class), (C,) in nats."""
         return self.prior_logits.log_softmax(dim=0)
 
     def class_log_prob(self, value: Tensor) -> Tensor:
@@ -65,7 +73,7 @@ class ClassMixture(nn.Module):
         return -0.5 * deviation.square().sum(dim=2) - constant
 
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return log p(y), (B,); with labels (B,) as target, log p(y | label)."""
+        """Return log p(y), (B,) in nats; with labels (B,) as target, log p(y | label)."""
         by_class = self.class_log_prob(value)
         if target is not None:
             return by_class.gather(1, target[:, None]).squeeze(1)
@@ -78,7 +86,7 @@ class ClassMixture(nn.Module):
         generator: torch.Generator | None = None,
         target: Tensor | None = None,
     ) -> Tensor:
-        """Draw values like `like`, of the labels (B,) or of labels drawn from the prior."""
+        """Draw values of the classes in `target` (B,), or of classes drawn from the prior."""
         if target is None:
             weights = self.log_prior.detach().exp().cpu()
             target = torch.multinomial(weights, len(like), replacement=True, generator=generator)
@@ -87,7 +95,13 @@ class ClassMixture(nn.Module):
         return self.means[target] + self.log_scales[target].exp() * noise
 
     def transfer(self, value: Tensor, label: Tensor, target: Tensor) -> Tensor:
-        """Return values (B, N) moved to other classes: same place relative to the class."""
+        """Move values (B, N) to other classes, keeping their standardised position in the class.
+
+        Args:
+            value: (B, N).
+            label: class of each value, (B,).
+            target: class to move each value to, (B,).
+        """
         relative = (value - self.means[label]) * (-self.log_scales[label]).exp()
         return self.means[target] + self.log_scales[target].exp() * relative
 
@@ -97,19 +111,25 @@ class ClassMixture(nn.Module):
 
 
 class OneHot(ClassMixture):
-    """The label-vector variant of y: every class a fixed normal around its one-hot vector.
+    """Mixture of normals with fixed means, the one-hot vectors of the classes.
 
     Args:
-        classes: their number C, which is also the size of the part.
-        sigma: width around the one-hot vectors.
-        learned_prior: learn p(class) from the likelihood; uniform otherwise.
+        classes: number C of classes, which is also the size of the part.
+        sigma: standard deviation of every class.
+        learned_prior: learn p(class) by maximum likelihood; uniform otherwise.
+
+    Example:
+        >>> mixture = OneHot(classes=3)
+        >>> mixture.build(features=3)
+        >>> mixture.class_log_prob(torch.eye(3)).argmax(dim=1)
+        tensor([0, 1, 2])
     """
 
     def __init__(self, classes: int, sigma: float = 0.1, learned_prior: bool = False) -> None:
         super().__init__(classes, sigma=sigma, learned_prior=learned_prior)
 
     def build(self, features: int) -> None:
-        """Fix means and widths; the part must have one feature a class."""
+        """Fix means and standard deviations; raise unless there is one feature for each class."""
         if features != self.classes:
             raise InnflowError(
                 f"latent: one-hot labels of {self.classes} classes need a part y of "
@@ -120,12 +140,12 @@ class OneHot(ClassMixture):
         self.register_buffer("log_scales", log_scales, persistent=False)
 
 
-def spread(classes: int, features: int, separation: float) -> Tensor:
-    """Return class means (classes, features) at this distance from their nearest neighbours.
+def spread_means(classes: int, features: int, separation: float) -> Tensor:
+    """Return class means (classes, features) with a given distance to the nearest other mean.
 
-    With a feature or more for each class the means are a block each of as many features, all
-    equally far apart; on a line and in the plane they stand in a row and on a circle; otherwise in
-    random directions.
+    With at least one feature for each class, each mean is constant on a block of features of its
+    own, and all are equally far apart. Otherwise the means lie on a line (one feature), on a circle
+    (two features) or in random directions.
     """
     if features >= classes:
         block = features // classes

@@ -1,9 +1,10 @@
 """Objectives: weighted sums of named loss terms."""
 
-from innflow.objective.base import Objective, Step, nll
+from innflow.objective.base import Objective, Step, Term, nll
 from innflow.objective.classification import CrossEntropy, information_bottleneck
 from innflow.objective.inverse import Fit, InputMMD, LatentMMD, bidirectional
 from innflow.objective.outlier import (
+    CompanionRatioLoss,
     Margin,
     Negative,
     OtherClasses,
@@ -14,6 +15,7 @@ from innflow.objective.outlier import (
 )
 
 __all__ = [
+    "CompanionRatioLoss",
     "CrossEntropy",
     "Fit",
     "InputMMD",
@@ -24,6 +26,7 @@ __all__ = [
     "OtherClasses",
     "Outlier",
     "Step",
+    "Term",
     "bidirectional",
     "information_bottleneck",
     "margin",

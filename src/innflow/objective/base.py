@@ -1,8 +1,8 @@
-"""Objective: what training minimises, a weighted sum of named terms."""
+"""Objective: the weighted sum of named terms that training minimises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,21 +16,27 @@ Parts = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """Everything that one pass from left to right has computed, and the way back.
+    """Result of one forward pass of a batch: the input of loss terms.
 
     Attributes:
         parts: left parts, by name.
         latents: right parts, by name.
         logabsdet: log-determinant of the flow, (B,).
-        log_prob: log density of the left in data units, (B,) nats.
-        targets: what is known of the right and of the context, by name: y, or labels.
-        latent: the densities of the right parts.
+        log_prob: log density of the left in data units, (B,) in nats.
+        targets: values of right and context parts that the batch gives: y, or labels.
+        latent: density of the right side.
         invert: maps right parts to left parts, with the same context.
-        progress: of the training, in [0, 1].
-        companions: gives the log density of the same left by a companion of the application, (B,)
-            nats; it is only computed where a term asks.
-        outliers: the same pass over as many items of a general set, where the data have one.
-        training: whether the batch is one to learn from.
+        progress: training progress in [0, 1].
+        companions: name -> function that returns the log density (B,) in nats of the same left
+            parts under this companion; it is computed when it is called.
+        outliers: the forward pass of as many items of the general set, where the data have one.
+        training: whether the batch is a training batch.
+
+    Example:
+        >>> x = torch.zeros(2, 3)
+        >>> step = Step({"x": x}, {"z": x}, logabsdet=torch.zeros(2), log_prob=torch.ones(2))
+        >>> nll(step)
+        tensor(-1.)
     """
 
     parts: Parts
@@ -46,38 +52,83 @@ class Step:
     training: bool = True
 
 
-Term = Callable[[Step], Tensor]
-"""A loss term: one number, averaged over the batch.
+class Term:
+    """Loss term: a function of a `Step` that returns one number, the mean over the batch.
 
-A term in nats grows with the number of dimensions, and the objective divides it by that; one
-whose attribute `per_dim` is false does not. One whose attribute `needs_general` is true looks at
-the general items of training batches, and is left out where there are none: in validation.
-"""
+    A plain function is a term too. A subclass overrides `__call__` and, where they differ, the
+    defaults below.
+
+    Args:
+        function: computes the term.
+
+    Attributes:
+        per_dim: the objective divides the term by the number of dimensions, as it is in nats.
+        needs_general: the term is only computed in training, where batches have general items.
+
+    Example:
+        >>> class LatentNorm(Term):
+        ...     def __call__(self, step):
+        ...         return step.latents["z"].square().mean()
+        >>> Objective({"nll": nll, "norm": LatentNorm()}, {"norm": 0.1})
+        Objective(1 nll + 0.1 norm)
+    """
+
+    per_dim: bool = True
+    needs_general: bool = False
+    function: Callable[[Step], Tensor] | None = None
+
+    def __init__(self, function: Callable[[Step], Tensor] | None = None) -> None:
+        self.function = function
+
+    def check(self, companions: Container[str], general: bool) -> None:
+        """Raise if the term needs a companion or a general set that the run does not have.
+
+        Args:
+            companions: names of the companions of the run.
+            general: whether the data have a general set.
+        """
+
+    def __call__(self, step: Step) -> Tensor:
+        """Return the term, a scalar."""
+        if self.function is None:
+            raise NotImplementedError(f"{type(self).__name__}: override __call__")
+        return self.function(step)
 
 
 def nll(step: Step) -> Tensor:
-    """Return the negative log-likelihood, the mean over the batch in nats."""
+    """Return the negative log-likelihood in nats, the mean over the batch."""
     return -step.log_prob.mean()
 
 
 class Objective(nn.Module):
-    """A weighted sum of terms, likelihoods divided by the number of dimensions.
+    """Weighted sum of loss terms; terms in nats are divided by the number of dimensions.
 
-    Per dimension, learning rates and clipping thresholds carry over between sizes of data. The
-    terms themselves are returned unweighted and whole, to be logged under their names.
+    Learning rates and clipping thresholds then carry over between data sizes. The terms are
+    returned unweighted and undivided, and logged under their names.
 
     Args:
-        terms: name -> term; `nll` alone by default.
-        weights: name -> weight; 1 where none is given. A term of weight 0 is not computed.
+        terms: name -> term or function of a `Step`; `nll` alone by default.
+        weights: name -> weight, 1 by default. A term of weight 0 is not computed.
+
+    Raises:
+        InnflowError: if a weight has no term or every weight is 0.
+
+    Example:
+        >>> step = Step({}, {}, logabsdet=torch.zeros(2), log_prob=torch.tensor([-1.0, -3.0]))
+        >>> Objective()(step, dims=4)
+        (tensor(0.5000), {'nll': tensor(2.)})
     """
 
     def __init__(
         self,
-        terms: Mapping[str, Term] | None = None,
+        terms: Mapping[str, Callable[[Step], Tensor]] | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.terms = dict(terms or {"nll": nll})
+        self.terms = {
+            name: term if isinstance(term, Term) else Term(term)
+            for name, term in (terms or {"nll": nll}).items()
+        }
         self.weights = {name: 1.0 for name in self.terms} | dict(weights or {})
         unknown = sorted(set(self.weights) - set(self.terms))
         if unknown:
@@ -86,22 +137,26 @@ class Objective(nn.Module):
                 f"{', '.join(self.terms)}"
             )
         if not any(self.weights.values()):
-            raise InnflowError("objective: every weight is 0, there is nothing to minimise")
+            raise InnflowError("objective: every weight is 0: give at least one another weight")
+
+    @property
+    def used(self) -> dict[str, Term]:
+        """Terms of a weight other than 0, by name."""
+        return {name: term for name, term in self.terms.items() if self.weights[name]}
 
     def forward(self, step: Step, dims: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and every term by name."""
+        """Return the loss and every term by name; `dims` is the number of dimensions."""
         values = {
             name: term(step)
-            for name, term in self.terms.items()
-            if self.weights[name] and (step.training or not getattr(term, "needs_general", False))
+            for name, term in self.used.items()
+            if step.training or not term.needs_general
         }
         shares = [
-            self.weights[name] * value / (dims if getattr(self.terms[name], "per_dim", True) else 1)
+            self.weights[name] * value / (dims if self.terms[name].per_dim else 1)
             for name, value in values.items()
         ]
         return torch.stack(shares).sum(), values
 
     def extra_repr(self) -> str:
         """Show the weighted sum."""
-        used = [name for name in self.terms if self.weights[name]]
-        return " + ".join(f"{self.weights[name]:g} {name}" for name in used)
+        return " + ".join(f"{self.weights[name]:g} {name}" for name in self.used)

@@ -1,4 +1,4 @@
-"""Loss terms and objectives for classification."""
+"""Loss terms and objectives of classification."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from torch.nn.functional import cross_entropy
 
 from innflow.errors import InnflowError
 from innflow.latent.mixture import ClassMixture
-from innflow.objective.base import Objective, Step, nll
+from innflow.objective.base import Objective, Step, Term, nll
 
 
-class CrossEntropy:
-    """The cross-entropy in nats of p(class | x), by Bayes' rule over the class part y.
+class CrossEntropy(Term):
+    """Cross-entropy in nats of p(class | x), which follows from the class part y by Bayes' rule.
 
     Args:
         label_smoothing: share of every label that is spread over all classes.
+
+    Raises:
+        InnflowError: when called, if the batch has no labels.
+
+    Example:
+        >>> Objective({"nll": nll, "cross_entropy": CrossEntropy(label_smoothing=0.1)})
+        Objective(1 nll + 1 cross_entropy)
     """
 
     per_dim = False
@@ -27,7 +34,7 @@ class CrossEntropy:
         self.label_smoothing = label_smoothing
 
     def __call__(self, step: Step) -> Tensor:
-        """Return the mean over the batch."""
+        """Return the mean over the batch, in nats."""
         if step.latent is None or "y" not in step.targets:
             raise InnflowError("objective: cross_entropy needs labels, the data have none")
         mixture = cast(ClassMixture, step.latent["y"])
@@ -38,15 +45,19 @@ class CrossEntropy:
 def information_bottleneck(beta: float = 1.0, label_smoothing: float = 0.0) -> Objective:
     """Return 2/(1+beta) nll per dimension + 2 beta/(1+beta) cross_entropy.
 
-    The one trade-off between a good density and good labels (IB-INN, arXiv:2001.06448): with
-    beta = 0 the labels are not used, with a large one the flow is a plain classifier. With
-    beta = 1/dims it is maximum likelihood of x and label together.
+    The trade-off between density estimation and classification of IB-INN (arXiv:2001.06448):
+    beta = 0 uses no labels, a large beta trains a classifier, and beta = 1/dims is maximum
+    likelihood of x and label together.
 
     Args:
         beta: the trade-off, at least 0.
         label_smoothing: of the cross-entropy.
+
+    Example:
+        >>> information_bottleneck(beta=1.0)
+        Objective(1 nll + 1 cross_entropy)
     """
     if not beta >= 0:
-        raise InnflowError(f"objective: beta={beta} must be at least 0")
+        raise InnflowError(f"objective: beta={beta}: takes a number of at least 0")
     weights = {"nll": 2 / (1 + beta), "cross_entropy": 2 * beta / (1 + beta)}
     return Objective({"nll": nll, "cross_entropy": CrossEntropy(label_smoothing)}, weights)

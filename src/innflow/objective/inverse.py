@@ -1,4 +1,4 @@
-"""Loss terms and objectives for inverse problems."""
+"""Loss terms and objectives of inverse problems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.objective.base import Objective, Step
+from innflow.objective.base import Objective, Step, Term
 
 Kernels = Sequence[Sequence[float]]
 """(C, a) of each inverse multiquadratic kernel (a C / (C + d^2))^a of the distance d."""
@@ -19,8 +19,15 @@ FORWARD_KERNELS = ((0.2, 2.0), (1.5, 2.0), (3.0, 2.0))
 BACKWARD_KERNELS = ((0.2, 0.1), (0.2, 0.5), (0.2, 2.0))
 
 
-class Fit:
-    """The squared error of the forward map: |y_hat - y|^2 + |pad|^2, summed over features."""
+class Fit(Term):
+    """Squared error of the forward map: |y_hat - y|^2 + |pad|^2, summed over features.
+
+    Example:
+        >>> y = torch.ones(4, 2)
+        >>> step = Step({}, {"y": y}, torch.zeros(4), torch.zeros(4), targets={"y": 3 * y})
+        >>> Fit()(step)
+        tensor(8.)
+    """
 
     per_dim = False
 
@@ -32,13 +39,19 @@ class Fit:
         return error.mean()
 
 
-class LatentMMD:
-    """MMD between (y_hat, z_hat) and (y, z), z standard normal.
+class LatentMMD(Term):
+    """MMD between (y_hat, z_hat) and (y, z), with z standard normal.
 
-    y_hat is detached: the term makes z normal and independent of y, and leaves the fit alone.
+    y_hat is detached: the term makes z normal and independent of y without changing the fit.
 
     Args:
         kernels: (C, a) of each kernel.
+
+    Example:
+        >>> latents = {"y": torch.zeros(4, 1), "z": torch.randn(4, 2)}
+        >>> step = Step({}, latents, torch.zeros(4), torch.zeros(4), targets={"y": latents["y"]})
+        >>> bool(LatentMMD()(step) >= 0)
+        True
     """
 
     per_dim = False
@@ -53,13 +66,17 @@ class LatentMMD:
         return mmd(found, torch.cat((y, torch.randn_like(z)), dim=1), self.kernels)
 
 
-class InputMMD:
-    """MMD between x and what the flow draws for the observed y: the inverse of (y, z, pad).
+class InputMMD(Term):
+    """MMD between x and samples of the flow for the observed y, the inverse of (y, z, pad).
 
     Args:
         kernels: (C, a) of each kernel.
-        ramp: let its weight rise from 0.004 to 1 over training; with the full weight from the
-            start, training can get stuck (Ardizzone et al., arXiv:1808.04730).
+        ramp: increase the weight from 0.004 to 1 over training; with the full weight from the
+            start, training may not converge (Ardizzone et al., arXiv:1808.04730).
+
+    Example:
+        >>> Objective({"input_mmd": InputMMD(ramp=False)})
+        Objective(1 input_mmd)
     """
 
     per_dim = False
@@ -71,7 +88,7 @@ class InputMMD:
     def __call__(self, step: Step) -> Tensor:
         """Return the biased estimate over the batch, times the ramp."""
         if step.latent is None or step.invert is None:
-            raise InnflowError("objective: input_mmd needs the way back through the flow")
+            raise InnflowError("objective: input_mmd needs the inverse of the flow")
         drawn = step.latent.sample(step.latents, targets=step.targets)
         weight = min(1.0, 2 * 0.002 ** (1 - step.progress)) if self.ramp else 1.0
         return weight * mmd(step.invert(drawn)["x"], step.parts["x"], self.kernels)
@@ -87,15 +104,20 @@ def bidirectional(
 ) -> Objective:
     """Return the objective of Ardizzone et al., arXiv:1808.04730: fit, latent_mmd and input_mmd.
 
-    MMD hides failure: posteriors trained so can have a small MMD and yet be told apart with ease.
+    A small MMD is no proof of a good posterior: a classifier may still separate its samples from
+    those of the exact posterior.
 
     Args:
         fit: weight of `Fit`.
         latent: weight of `LatentMMD`.
         inputs: weight of `InputMMD`.
-        ramp: let the weight of `InputMMD` rise over training.
+        ramp: increase the weight of `InputMMD` over training.
         forward_kernels: (C, a) of each kernel of `LatentMMD`.
         backward_kernels: (C, a) of each kernel of `InputMMD`.
+
+    Example:
+        >>> bidirectional(fit=10.0)
+        Objective(10 fit + 50 latent_mmd + 500 input_mmd)
     """
     return Objective(
         {
@@ -108,9 +130,14 @@ def bidirectional(
 
 
 def mmd(a: Tensor, b: Tensor, kernels: Kernels) -> Tensor:
-    """Return the squared maximum mean discrepancy of (B, N) and (B, N), biased but never negative.
+    """Return the biased estimate, at least 0, of the squared maximum mean discrepancy.
 
-    The sum of inverse multiquadratic kernels (Tolstikhin et al., arXiv:1711.01558).
+    The kernel is a sum of inverse multiquadratic kernels (Tolstikhin et al., arXiv:1711.01558).
+
+    Args:
+        a: samples (B, N).
+        b: samples (B, N).
+        kernels: (C, a) of each kernel.
     """
 
     def mean(distance: Tensor) -> Tensor:
@@ -129,5 +156,5 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
 
 def _target(step: Step, name: str) -> Tensor:
     if name not in step.targets:
-        raise InnflowError(f"objective: this term needs {name}, the data have none")
+        raise InnflowError(f"objective: fit and latent_mmd: each needs {name}, the data have none")
     return step.targets[name]

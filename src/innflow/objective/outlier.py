@@ -1,7 +1,7 @@
-"""Loss terms that tell the inliers from a more general set of data.
+"""Loss terms on a general set: outlier exposure, margin and negative training.
 
-The general set stands beside the inliers in every training batch (`data.general`), and must hold
-nothing of what is tested on, which the data module checks.
+The items of the general set come with the inliers in every training batch (`data.general`). The
+data module checks that the general set and the test sets are disjoint.
 """
 
 from __future__ import annotations
@@ -22,43 +22,61 @@ WEIGHT = 6000 / 3072
 TEMPERATURE = 1000 / 3072
 
 
-class CompanionRatioLoss:
-    """What losses on the ratio r of the flow to a frozen general model share: softplus(r / T).
+class CompanionRatioLoss(Term):
+    """Base class of losses softplus(r / T) on the ratio r = log p(x) - log p_companion(x).
+
+    r is in nats per dimension; the companion is a frozen model of general data, evaluated on the
+    same left parts, noise included.
 
     Args:
         temperature: T in nats per dimension.
         against: name of the companion.
+
+    Example:
+        >>> x, companion = torch.zeros(2, 4), {"general": lambda: torch.tensor([-3.0, -3.0])}
+        >>> step = Step({"x": x}, {}, torch.zeros(2), torch.zeros(2), companions=companion)
+        >>> CompanionRatioLoss(temperature=1.0).penalty(torch.tensor([-3.0, 5.0]), step)
+        tensor([0.6931, 2.1269])
     """
 
     per_dim = False
     needs_general = True
 
     def __init__(self, temperature: float = TEMPERATURE, against: str = "general") -> None:
-        if not temperature > 0:
-            raise InnflowError(f"objective: temperature={temperature}: takes a number above 0")
-        self.temperature = temperature
+        self.temperature = _positive("temperature", temperature)
         self.against = against
 
+    def check(self, companions: Container[str], general: bool) -> None:
+        """Raise if the run does not have the companion."""
+        if self.against not in companions:
+            raise InnflowError(
+                "objective: needs a frozen model of general data: "
+                f"companions.{self.against}=DIR, the folder of its run"
+            )
+
     def penalty(self, log_prob: Tensor, step: Step) -> Tensor:
-        """Return softplus(r / T) of log p (B,) or (B, C) of the left of a step."""
-        _need_companion(self.against, step.companions)
+        """Return softplus(r / T) of log p (B,) or (B, C) in nats of the left parts of a step."""
+        self.check(step.companions, True)
         general = step.companions[self.against]()
         ratio = log_prob - general.reshape(-1, *(1,) * (log_prob.dim() - 1))
         return softplus(ratio / (_dims(step) * self.temperature))
 
 
 class Outlier(CompanionRatioLoss):
-    """How much more likely the flow finds general data than a general model does: softplus(r / T).
+    """Mean of softplus(r / T) over the items of the general set.
 
-    r is log p(x) - log p_general(x) in nats per dimension, over general data x. The general model
-    is a companion, frozen, and sees the very same noise. The "class" loss of Schirrmeister et al.,
-    arXiv:2006.10848, with its temperature scaled to the number of dimensions.
+    The loss of Schirrmeister et al., arXiv:2006.10848, without labels, its temperature scaled to
+    the number of dimensions.
+
+    Example:
+        >>> Objective({"nll": nll, "outlier": Outlier(against="general")}, {"outlier": 2.0})
+        Objective(1 nll + 2 outlier)
     """
 
     def check(self, companions: Container[str], general: bool) -> None:
-        """Refuse a run that lacks what the term needs."""
-        _need_general("outlier", general)
-        _need_companion(self.against, companions)
+        """Raise if the run does not have a general set and the companion."""
+        _check_general("outlier", general)
+        super().check(companions, general)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items of the batch."""
@@ -67,18 +85,18 @@ class Outlier(CompanionRatioLoss):
 
 
 class OtherClasses(CompanionRatioLoss):
-    """The same for the inliers under every class but their own: softplus(r / T) over wrong classes.
+    """Mean of softplus(r / T) over labelled inliers and the classes that are not their own.
 
-    With labels, a class is to find the items of the others no likelier than the general model does
-    (the full-label loss of Schirrmeister et al., arXiv:2006.10848).
+    r = log p(x | class) - log p_companion(x) for every wrong class (the loss with labels of
+    Schirrmeister et al., arXiv:2006.10848).
+
+    Example:
+        >>> Objective({"nll": nll, "other_classes": OtherClasses()})
+        Objective(1 nll + 1 other_classes)
     """
 
-    def check(self, companions: Container[str], general: bool) -> None:
-        """Refuse a run that lacks what the term needs."""
-        _need_companion(self.against, companions)
-
     def __call__(self, step: Step) -> Tensor:
-        """Return the mean over items and classes, the right ones counted as 0."""
+        """Return the mean over items and classes, the right classes counted as 0."""
         mixture = step.latent["y"] if step.latent is not None and "y" in step.latents else None
         if not isinstance(mixture, ClassMixture) or "y" not in step.targets:
             raise InnflowError("objective: other_classes needs app=classification and labels")
@@ -89,26 +107,32 @@ class OtherClasses(CompanionRatioLoss):
         return (wrong * penalty).mean()
 
 
-class Margin:
-    """By how much general data fall short of being a margin less likely than the inliers beside.
-
-    relu(margin D + nll(inlier) - nll(general)), pair by pair; the inliers are only compared with
-    (the margin loss of Schirrmeister et al., arXiv:2006.10848).
-
-    Args:
-        margin: in nats per dimension; 1 is 1.44 bits per dimension.
-    """
+class GeneralTerm(Term):
+    """Base class of terms that need the general set and no companion."""
 
     needs_general = True
 
-    def __init__(self, margin: float = 1.0) -> None:
-        if not margin > 0:
-            raise InnflowError(f"objective: margin={margin}: takes a number above 0")
-        self.margin = margin
-
     def check(self, companions: Container[str], general: bool) -> None:
-        """Refuse a run that lacks what the term needs."""
-        _need_general("margin", general)
+        """Raise if the data have no general set."""
+        _check_general(type(self).__name__.lower(), general)
+
+
+class Margin(GeneralTerm):
+    """Hinge loss relu(margin D + nll(inlier) - nll(general)) over pairs of the batch.
+
+    Its gradient reaches the general items alone (the margin loss of Schirrmeister et al.,
+    arXiv:2006.10848).
+
+    Args:
+        margin: in nats per dimension; 1 is 1.44 bits per dimension.
+
+    Example:
+        >>> Objective({"nll": nll, "margin": Margin(margin=0.5)})
+        Objective(1 nll + 1 margin)
+    """
+
+    def __init__(self, margin: float = 1.0) -> None:
+        self.margin = _positive("margin", margin)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the batch, in nats."""
@@ -117,25 +141,22 @@ class Margin:
         return gap.relu().mean()
 
 
-class Negative:
-    """The likelihood of general data as long as it is above a floor, to be driven down to it.
+class Negative(GeneralTerm):
+    """Mean log-likelihood of the general items that are above a floor.
 
-    From Kirichenko et al., arXiv:2006.08545, appendix B: one such term for the negatives and one
-    nll for the inliers.
+    From Kirichenko et al., arXiv:2006.08545, appendix B, which adds it to the nll of the inliers.
 
     Args:
-        floor: log p in nats per dimension under which an item no longer counts. The paper takes
+        floor: log p in nats per dimension below which an item does not count. The paper takes
             -100,000 nats for images of 3,072 dimensions.
-    """
 
-    needs_general = True
+    Example:
+        >>> Objective({"nll": nll, "negative": Negative(floor=-30.0)})
+        Objective(1 nll + 1 negative)
+    """
 
     def __init__(self, floor: float = -100_000 / 3072) -> None:
         self.floor = floor
-
-    def check(self, companions: Container[str], general: bool) -> None:
-        """Refuse a run that lacks what the term needs."""
-        _need_general("negative", general)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items above the floor, in nats; 0 if there are none."""
@@ -153,47 +174,59 @@ def outlier_exposure(
     """Return nll per dimension + weight * `Outlier` + other_classes * `OtherClasses`.
 
     Args:
-        weight: of the outlier loss.
-        temperature: in nats per dimension.
+        weight: of `Outlier`.
+        temperature: of both, in nats per dimension.
         against: name of the companion.
-        other_classes: weight of the same loss over the wrong classes of labelled inliers.
+        other_classes: weight of `OtherClasses`.
+
+    Example:
+        >>> outlier_exposure(weight=2.0)
+        Objective(1 nll + 2 outlier)
     """
-    terms: dict[str, Term] = {
-        "nll": nll,
-        "outlier": Outlier(temperature, against),
-        "other_classes": OtherClasses(temperature, against),
-    }
-    return Objective(terms, {"nll": 1.0, "outlier": weight, "other_classes": other_classes})
+    return Objective(
+        {
+            "nll": nll,
+            "outlier": Outlier(temperature, against),
+            "other_classes": OtherClasses(temperature, against),
+        },
+        {"outlier": weight, "other_classes": other_classes},
+    )
 
 
 def margin(weight: float = 1.0, margin: float = 1.0) -> Objective:
-    """Return nll + weight * `Margin`, both per dimension."""
-    terms: dict[str, Term] = {"nll": nll, "margin": Margin(margin)}
-    return Objective(terms, {"nll": 1.0, "margin": weight})
+    """Return nll + weight * `Margin`, both per dimension.
+
+    Example:
+        >>> margin(weight=0.5)
+        Objective(1 nll + 0.5 margin)
+    """
+    return Objective({"nll": nll, "margin": Margin(margin)}, {"margin": weight})
 
 
 def negative(weight: float = 1.0, floor: float = -100_000 / 3072) -> Objective:
-    """Return nll / 2 + weight * `Negative` / 2, both per dimension."""
-    terms: dict[str, Term] = {"nll": nll, "negative": Negative(floor)}
-    return Objective(terms, {"nll": 0.5, "negative": weight / 2})
+    """Return nll / 2 + weight * `Negative` / 2, both per dimension.
+
+    Example:
+        >>> negative()
+        Objective(0.5 nll + 0.5 negative)
+    """
+    weights = {"nll": 0.5, "negative": weight / 2}
+    return Objective({"nll": nll, "negative": Negative(floor)}, weights)
 
 
-def _need_general(term: str, general: bool) -> None:
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise InnflowError(f"objective: {name}={value}: takes a number above 0")
+    return value
+
+
+def _check_general(term: str, general: bool) -> None:
     if not general:
-        raise InnflowError(
-            f"objective: {term} needs a general set beside the inliers: data.general=DIR"
-        )
-
-
-def _need_companion(name: str, companions: Container[str]) -> None:
-    if name not in companions:
-        raise InnflowError(
-            f"objective: compares with a frozen general model: companions.{name}=DIR"
-        )
+        raise InnflowError(f"objective: {term} needs a general set: data.general=DIR")
 
 
 def _outliers(step: Step, term: str) -> Step:
-    _need_general(term, step.outliers is not None)
+    _check_general(term, step.outliers is not None)
     return cast(Step, step.outliers)
 
 

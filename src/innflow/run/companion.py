@@ -41,7 +41,7 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
                 f"companions.{name}={source}: only densities of x stand beside each other, its "
                 f"parameters or these depend on observed data"
             )
-        same = companion.units.log_volume(1) == app.units.log_volume(1)
+        same = companion.log_volume == app.log_volume
         if companion.partition.left != app.partition.left or not same:
             raise InnflowError(
                 f"companions.{name}={source}: is a model of {companion.partition}, not of data "

@@ -1,6 +1,6 @@
-"""Anomaly scores over per-item arrays."""
+"""Anomaly scores of items, conformal p-values, and tests of batches."""
 
-from innflow.score.base import Likelihoods, Measured, Score, StatelessScore
+from innflow.score.base import CompositeScore, Likelihoods, Measured, Score
 from innflow.score.batch import (
     Power,
     batch_p_value,
@@ -15,7 +15,7 @@ from innflow.score.distance import Mahalanobis, NearestNeighbours
 from innflow.score.likelihood import BitsPerDim, Likelihood, NearestClass
 from innflow.score.ratio import Ratio
 from innflow.score.scale import LatentDistance, LatentNorm, LogDet, Scale
-from innflow.score.scorer import Composite, Scorer
+from innflow.score.scorer import Scorer
 from innflow.score.typicality import Typicality
 from innflow.score.waic import Waic
 
@@ -23,7 +23,7 @@ __all__ = [
     "BitsPerDim",
     "Combined",
     "Complexity",
-    "Composite",
+    "CompositeScore",
     "LatentDistance",
     "LatentNorm",
     "Likelihood",
@@ -38,7 +38,6 @@ __all__ = [
     "Scale",
     "Score",
     "Scorer",
-    "StatelessScore",
     "Typicality",
     "Waic",
     "batch_p_value",

@@ -1,10 +1,10 @@
-"""What a score may look at, and what a score is."""
+"""Inputs and base classes of anomaly scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -72,31 +72,67 @@ class Measured:
         return replace(self, **chosen, companions=companions, classes=classes)
 
 
-class Score(Protocol):
-    """An anomaly score: higher is stranger."""
+class FittedArrays:
+    """Base class of scores: state of the attributes that `fit` sets, names ending in `_`."""
+
+    def check(self, companions: Collection[str]) -> None:
+        """Raise if the score needs a companion that is not among these names."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the fitted attributes as arrays, by name."""
+        return {name: np.asarray(v) for name, v in vars(self).items() if name.endswith("_")}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Set the fitted attributes to those that `state` returned, numbers as Python numbers."""
+        for name, value in state.items():
+            setattr(self, name, value if value.ndim else value.item())
+
+    def check_fitted(self) -> None:
+        """Raise unless `fit` or `load_state` has set the fitted attributes."""
+        if not self.state():
+            raise InnflowError(f"{type(self).__name__}: fit it on training inliers first")
+
+
+class Score(FittedArrays):
+    """Anomaly score of items, higher for less usual ones.
+
+    A subclass implements `__call__`, and `fit` if it learns from training inliers. Attributes that
+    `fit` sets, arrays or numbers, end with an underscore; they are saved with the run.
+
+    Example:
+        >>> class Brightness(Score):
+        ...     def fit(self, inliers):
+        ...         self.mean_ = inliers.data.mean()
+        ...     def __call__(self, items):
+        ...         return np.abs(items.data.mean(axis=(1, 2, 3)) - self.mean_)
+        >>> from types import SimpleNamespace
+        >>> score, images = Brightness(), SimpleNamespace(data=np.ones((2, 1, 4, 4)))
+        >>> score.fit(images)
+        >>> score(images)
+        array([0., 0.])
+    """
 
     def fit(self, inliers: Measured) -> None:
-        """Learn what is usual from training inliers."""
+        """Fit to training inliers; by default there is nothing to fit."""
 
+    @abstractmethod
     def __call__(self, items: Measured) -> np.ndarray:
         """Return the scores, (N,)."""
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what `fit` learned, as arrays."""
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what `state` returned."""
+class CompositeScore(FittedArrays):
+    """Anomaly score that is a function of the values of other scores.
 
+    Attributes:
+        parts: names of these scores.
+    """
 
-class StatelessScore:
-    """A score that learns nothing: it is a function of what was measured of an item."""
+    parts: Sequence[str]
 
-    def fit(self, inliers: Measured) -> None:
-        """Learn nothing."""
+    @abstractmethod
+    def fit(self, inliers: Mapping[str, np.ndarray]) -> None:
+        """Fit to the values (N,) of the parts for inliers that the parts were not fitted on."""
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return no arrays."""
-        return {}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take nothing back."""
+    @abstractmethod
+    def __call__(self, items: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the scores, (N,), of items with these values of the parts."""

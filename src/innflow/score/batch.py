@@ -1,8 +1,7 @@
-"""Is this batch from elsewhere? A group of items says more than each of them.
+"""Tests of whether a batch of items comes from the distribution of the inliers.
 
-`batch_p_value` needs nothing but scores of held-out inliers and is exact for every score.
-`typicality_p_value` is the test of Nalisnick et al., "Detecting Out-of-Distribution Inputs to Deep
-Generative Models Using Typicality", 2019: a batch whose mean likelihood is unusual, to either side.
+`batch_p_value` is the exact Mann-Whitney test, valid for every score. `typicality_p_value` is the
+two-sided test of the mean likelihood of Nalisnick et al., arXiv:1906.02994.
 """
 
 from __future__ import annotations
@@ -17,18 +16,22 @@ import numpy as np
 from innflow.errors import InnflowError
 from innflow.score.conformal import check_scores
 
-# Products of the counts whose exact null distribution takes a few seconds.
+# Largest n m^2 for the exact null distribution, which then takes a few seconds.
 EXACT = 10_000_000
-# Resamples are drawn in blocks of at most this many numbers, so that memory stays bounded.
+# Resamples are drawn in blocks of at most this many numbers, which bounds the memory.
 BLOCK = 1_000_000
 
 
 class Power(NamedTuple):
-    """What a test of batches finds.
+    """Rejection rates of a test of batches.
 
     Attributes:
-        outliers: share of batches of outliers that are flagged.
-        inliers: share of batches of inliers that are flagged too.
+        outliers: share of rejected batches of outliers, the power.
+        inliers: share of rejected batches of inliers, the false positive rate.
+
+    Example:
+        >>> Power(outliers=0.9, inliers=0.05).outliers
+        0.9
     """
 
     outliers: float
@@ -36,19 +39,21 @@ class Power(NamedTuple):
 
 
 def batch_p_value(calibration: np.ndarray, scores: np.ndarray) -> float:
-    """Return the chance that a batch of inliers is at least this strange, by its rank sum.
+    """Return the p-value of the one-sided Mann-Whitney test of a batch, exact in finite samples.
 
-    The Mann-Whitney test, one-sided. If the batch is drawn as the calibration items are,
-    P(p <= a) <= a for every a, whatever the score: all orders of the items are equally likely, and
-    the distribution of the rank sum is counted, not approximated. A tie counts against the batch
-    being strange, as in `p_values`, which is the case of one item.
+    If the batch is drawn from the distribution of the calibration items, P(p <= a) <= a for every a
+    and every score. Ties count as in `p_values`, which is the case of one item.
 
     Args:
         calibration: (n,) scores of held-out inliers, never of training items.
-        scores: (m,) scores of the batch; higher is stranger.
+        scores: (m,) scores of the batch, higher for less usual items.
 
     Raises:
-        InnflowError: where a score is NaN, a side is empty, or the batch is too large to count.
+        InnflowError: if a score is NaN, a side is empty, or n m^2 is above 10,000,000.
+
+    Example:
+        >>> batch_p_value(np.array([1.0, 2.0, 3.0]), np.array([5.0, 6.0]))
+        0.1
     """
     below = _below(calibration, scores)
     return _tail(len(calibration), len(below))[int(below.sum())]
@@ -63,21 +68,26 @@ def batch_power(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Power:
-    """Return the shares of random batches of outliers and of inliers with a p-value up to alpha.
+    """Return the rejection rates of `batch_p_value` at level alpha over random batches.
 
-    Batches are drawn without replacement, each anew.
+    The items of a batch are drawn without replacement.
 
     Args:
         calibration: (n,) scores of held-out inliers.
         inliers: (N,) scores of other held-out inliers.
         outliers: (M,) scores.
-        size: items of a batch.
-        draws: batches of either kind.
+        size: number of items in a batch.
+        draws: number of batches of either kind.
         alpha: level of the test.
-        seed: of the draws.
+        seed: of the batches.
 
     Raises:
-        InnflowError: where a side has fewer items than a batch, and as `batch_p_value`.
+        InnflowError: if a side has fewer items than a batch, and as `batch_p_value`.
+
+    Example:
+        >>> inliers = np.arange(60.0)
+        >>> batch_power(inliers[::2], inliers[1::2], inliers + 100, size=5, draws=10).outliers
+        1.0
     """
     tail = np.array(_tail(len(calibration), size))
     rng = np.random.default_rng(seed)
@@ -96,17 +106,22 @@ def typicality_p_value(
     resamples: int = 9999,
     seed: int = 0,
 ) -> float:
-    """Return the chance that the mean likelihood of a batch of inliers is at least this unusual.
+    """Return the p-value of the statistic |mean nll - entropy| of a batch.
 
-    The statistic is |mean nll - entropy|; its distribution over batches of inliers is that over
-    resamples of the calibration items, so the p-value is as good as they are many.
+    Its null distribution is estimated by resampling the calibration items, so the p-value is
+    accurate only if they are many.
 
     Args:
         calibration: (n,) negative log likelihoods of held-out inliers in nats.
         scores: (m,) negative log likelihoods of the batch.
         entropy: mean negative log likelihood of the training set.
-        resamples: batches that are drawn with replacement from the calibration items.
+        resamples: number of batches drawn with replacement from the calibration items.
         seed: of the resamples.
+
+    Example:
+        >>> nll = np.random.default_rng(0).normal(size=100)
+        >>> typicality_p_value(nll, np.full(5, 9.0), entropy=0.0, resamples=99)
+        0.01
     """
     batch = check_scores(scores, "scores")
     null = _unusual(calibration, len(batch), entropy, resamples, seed)
@@ -125,9 +140,14 @@ def typicality_power(
     *,
     entropy: float,
 ) -> Power:
-    """Return the shares of random batches whose mean likelihood has a p-value up to alpha.
+    """Return the rejection rates of `typicality_p_value`; arguments as for `batch_power`.
 
-    As `batch_power`, by `typicality_p_value`; all three are negative log likelihoods in nats.
+    Calibration, inliers and outliers are negative log likelihoods in nats.
+
+    Example:
+        >>> nll = np.random.default_rng(0).normal(size=100)
+        >>> typicality_power(nll, nll, nll + 9, size=5, draws=10, entropy=0.0).outliers
+        1.0
     """
     resamples = 9999
     null = _unusual(calibration, size, entropy, resamples, seed)
@@ -144,19 +164,19 @@ def typicality_power(
 def _unusual(
     calibration: np.ndarray, size: int, entropy: float, resamples: int, seed: int
 ) -> np.ndarray:
-    """Return |mean nll - entropy| of resamples of the calibration items, in rising order."""
-    known = check_scores(calibration, "calibration scores")
+    """Return |mean nll - entropy| of resamples of the calibration items, ascending."""
+    scores = check_scores(calibration, "calibration scores")
     rng = np.random.default_rng(seed)
     rows = max(1, BLOCK // size)
     blocks = [
-        rng.choice(known, (min(rows, resamples - start), size)).mean(axis=1)
+        rng.choice(scores, (min(rows, resamples - start), size)).mean(axis=1)
         for start in range(0, resamples, rows)
     ]
     return np.sort(np.abs(np.concatenate(blocks) - entropy))
 
 
 def _sides(outliers: np.ndarray, inliers: np.ndarray, size: int) -> list[np.ndarray]:
-    """Return both as they are, or raise where one has fewer items than a batch."""
+    """Return outliers and inliers; raise if one has fewer items than a batch."""
     for name, scores in (("outliers", outliers), ("inliers", inliers)):
         if len(scores) < size:
             raise InnflowError(f"batches of {size}: there are {len(scores)} {name}")
@@ -164,17 +184,17 @@ def _sides(outliers: np.ndarray, inliers: np.ndarray, size: int) -> list[np.ndar
 
 
 def _below(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return for each score how many calibration scores are below it: their sum is Mann's U."""
+    """Return the number of calibration scores below each score; the sum is Mann-Whitney's U."""
     ordered = np.sort(check_scores(calibration, "calibration scores"))
     return np.searchsorted(ordered, check_scores(scores, "scores"), side="left")
 
 
 @lru_cache(maxsize=16)
 def _tail(n: int, m: int) -> tuple[float, ...]:
-    """Return P(U >= u) for u = 0 ... nm, where all orders of n + m scores are equally likely.
+    """Return P(U >= u) for u = 0 ... nm under the null hypothesis of n + m exchangeable scores.
 
-    The orders with U = u are the coefficients of the Gaussian binomial of n + m and m, which is
-    the product of (1 - q^(n + i)) / (1 - q^i) for i = 1 ... m; they are whole numbers without end.
+    The numbers of orders with U = u are the coefficients of the Gaussian binomial of n + m and m,
+    the product of (1 - q^(n + i)) / (1 - q^i) for i = 1 ... m; integers of arbitrary size.
     """
     if m < 1 or n * m * m > EXACT:
         raise InnflowError(

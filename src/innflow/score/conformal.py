@@ -1,7 +1,7 @@
-"""Conformal p-values: how likely an inlier is at least this strange.
+"""Conformal p-values of anomaly scores.
 
-With n calibration inliers that an item was drawn like, P(p <= a) <= a for every a, whatever the
-score and whatever the distribution (Vovk et al., "Algorithmic Learning in a Random World", 2005).
+If an item is drawn from the distribution of the n calibration inliers, P(p <= a) <= a for every a,
+every score and every distribution (Vovk et al., "Algorithmic Learning in a Random World", 2005).
 The smallest p-value is 1 / (n + 1).
 """
 
@@ -17,10 +17,14 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
     Args:
         calibration: (n,) scores of held-out inliers, never of training items.
-        scores: (N,) scores of the items in question; higher is stranger.
+        scores: (N,) scores of the items, higher for less usual ones.
 
     Raises:
-        InnflowError: where a score is NaN or there is no calibration score.
+        InnflowError: if a score is NaN or there is no calibration score.
+
+    Example:
+        >>> p_values(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.5, 9.0]))
+        array([1.  , 0.5 , 0.25])
     """
     ordered = np.sort(check_scores(calibration, "calibration scores"))
     if np.isnan(scores).any():
@@ -30,15 +34,20 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out_p_values(calibration: np.ndarray) -> np.ndarray:
-    """Return for each calibration item its p-value against all the others, (n,)."""
+    """Return the p-value of each calibration item, calibrated on all others, (n,).
+
+    Example:
+        >>> leave_one_out_p_values(np.array([1.0, 2.0, 3.0, 4.0]))
+        array([1.  , 0.75, 0.5 , 0.25])
+    """
     ordered = np.sort(check_scores(calibration, "calibration scores"))
-    # An item's own score is among those that reach it: it stands in for the 1 of the numerator.
+    # The count includes the item itself, which is the 1 of the numerator.
     at_least = len(ordered) - np.searchsorted(ordered, calibration, side="left")
     return at_least / len(ordered)
 
 
 def check_scores(scores: np.ndarray, name: str) -> np.ndarray:
-    """Return scores, refusing none and NaN."""
+    """Return the scores; raise if there are none or one is NaN."""
     if not len(scores):
         raise InnflowError(f"p-values: there are no {name}")
     if np.isnan(scores).any():

@@ -1,10 +1,10 @@
-"""Distances to the training items as scores: Mahalanobis, nearest neighbours."""
+"""Distances from the training items as anomaly scores: Mahalanobis, nearest neighbours."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured
+from innflow.score.base import Measured, Score
 
 Of = Literal["data", "latent"]
 
@@ -23,10 +23,10 @@ VECTORS: Mapping[str, Callable[[Measured], np.ndarray]] = {
 
 
 def vectors(items: Measured, of: str) -> np.ndarray:
-    """Return one float32 vector an item, (N, D): flattened data or latents.
+    """Return the flattened data or latents, (N, D) float32.
 
     Raises:
-        InnflowError: if `of` names neither.
+        InnflowError: if `of` is neither "data" nor "latent".
     """
     if of not in VECTORS:
         raise InnflowError(f"of={of}: takes {' or '.join(VECTORS)}")
@@ -39,32 +39,37 @@ ROWS = 1024
 
 
 @dataclass
-class Mahalanobis:
-    """The Mahalanobis distance from the training items in their leading principal components.
+class Mahalanobis(Score):
+    """Mahalanobis distance from the training mean in the leading principal components.
 
-    Principal components whiten: each is divided by its standard deviation in the training set.
-    What lies outside of the components does not count, so that directions in which the training
-    set hardly varies, whose variance nothing estimates well, do not drown the others.
+    Directions of little variance, whose estimated variance is inaccurate, would dominate the
+    distance in all dimensions; they are left out.
 
     Attributes:
-        components: how many; as many as there are where None.
+        components: number of principal components; all where None.
         of: "data", the items in data units, or "latent".
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> items = SimpleNamespace(data=np.random.default_rng(0).normal(size=(50, 3)))
+        >>> score = Mahalanobis(components=2)
+        >>> score.fit(items)
+        >>> score(items).shape
+        (50,)
     """
 
     components: int | None = 64
     of: Of = "data"
-    mean: np.ndarray | None = field(default=None, init=False, repr=False)
-    whitening: np.ndarray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.components is not None and self.components < 1:
             raise InnflowError(f"score Mahalanobis: components={self.components}: takes at least 1")
 
     def fit(self, inliers: Measured) -> None:
-        """Learn the mean and the whitened principal components.
+        """Compute the mean (D,) and the whitening matrix (components, D).
 
         Raises:
-            InnflowError: if there are fewer components than asked for.
+            InnflowError: if the items have fewer components, or all items are equal.
         """
         train = vectors(inliers, self.of)
         # Centred vectors of N items span N - 1 dimensions.
@@ -78,90 +83,83 @@ class Mahalanobis:
             raise InnflowError("score Mahalanobis: all training items are equal")
         pca = PCA(self.components or most, random_state=0).fit(train)
         spread = np.sqrt(pca.explained_variance_)
-        # Constant columns leave components without variance; rounding leaves a little.
-        alive = spread > spread[0] * np.finfo(np.float32).eps * max(train.shape)
-        self.mean = pca.mean_.astype(np.float32)
-        self.whitening = (pca.components_[alive] / spread[alive, None]).astype(np.float32)
+        # Constant columns give components whose variance is zero up to rounding.
+        kept = spread > spread[0] * np.finfo(np.float32).eps * max(train.shape)
+        self.mean_ = pca.mean_.astype(np.float32)
+        self.whitening_ = (pca.components_[kept] / spread[kept, None]).astype(np.float32)
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return the distances in standard deviations, (N,)."""
-        if self.mean is None or self.whitening is None:
-            raise InnflowError("Mahalanobis: fit it on training inliers first")
+        self.check_fitted()
         found = vectors(items, self.of)
-        if found.shape[1] != len(self.mean):
+        if found.shape[1] != len(self.mean_):
             raise InnflowError(
-                f"Mahalanobis: fitted on {len(self.mean)} dimensions, given {found.shape[1]}"
+                f"Mahalanobis: fitted on {len(self.mean_)} dimensions, given {found.shape[1]}"
             )
-        # In blocks: centring a whole set would copy it.
+        # In blocks, as centring a whole set would copy it.
         blocks = (found[start : start + ROWS] for start in range(0, len(found), ROWS))
         distances = [
-            np.linalg.norm((block - self.mean) @ self.whitening.T, axis=1) for block in blocks
+            np.linalg.norm((block - self.mean_) @ self.whitening_.T, axis=1) for block in blocks
         ]
         return np.concatenate([*distances, np.zeros(0)])
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the mean (D,) and the whitening matrix (components, D)."""
-        if self.mean is None or self.whitening is None:
-            return {}
-        return {"mean": self.mean, "whitening": self.whitening}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take both back."""
-        self.mean, self.whitening = state["mean"], state["whitening"]
-
 
 LARGEST = 512 * 2**20
-"""Bytes of training vectors that scores.npz may hold."""
+"""Largest size in bytes of the training vectors in scores.npz."""
 
 
 @dataclass
-class NearestNeighbours:
-    """The mean Euclidean distance from the k nearest training items.
+class NearestNeighbours(Score):
+    """Mean Euclidean distance from the k nearest training items.
 
-    A training item finds itself, so what it scores says nothing of fresh items.
+    A training item is its own nearest neighbour, so scores of training items are too small.
 
     Attributes:
-        k: neighbours.
+        k: number of neighbours.
         of: "data", the items in data units, or "latent".
         normalise: divide each vector by its Euclidean norm first.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> score = NearestNeighbours(k=1)
+        >>> score.fit(SimpleNamespace(data=np.array([[0.0], [1.0]])))
+        >>> score(SimpleNamespace(data=np.array([[4.0]])))
+        array([3.])
     """
 
     k: int = 5
     of: Of = "data"
     normalise: bool = False
-    train: np.ndarray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise InnflowError(f"score NearestNeighbours: k={self.k}: takes at least 1")
 
     def fit(self, inliers: Measured) -> None:
-        """Keep the training vectors.
+        """Store the training vectors and build the index.
 
         Raises:
-            InnflowError: if there are fewer than k, or too many to be kept.
+            InnflowError: if there are fewer than k, or too many to be saved.
         """
-        count, size = len(inliers), len(inliers) * inliers.latent.shape[1] * 4
-        if self.of == "data":
-            size = inliers.data.size * 4
+        chosen = inliers.latent if self.of == "latent" else inliers.data
+        count, size = len(chosen), 4 * chosen.size
         if count < self.k:
             raise InnflowError(f"score NearestNeighbours: k={self.k}, but {count} training items")
         if size > LARGEST:
             raise InnflowError(
                 f"score NearestNeighbours: {count:,} training vectors of {self.of} would take "
-                f"{size / 2**20:,.0f} MiB of the {LARGEST / 2**20:,.0f} that scores.npz may: lower "
+                f"{size / 2**20:,.0f} MiB in scores.npz, at most {LARGEST / 2**20:,.0f}: lower "
                 "study.train_limit"
             )
-        self._keep(self._vectors(inliers))
+        self._build_index(self._vectors(inliers))
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return the mean distances in the unit of the vectors, (N,)."""
-        if self.train is None:
-            raise InnflowError("NearestNeighbours: fit it on training inliers first")
+        self.check_fitted()
         found = self._vectors(items)
-        if found.shape[1] != self.train.shape[1]:
+        if found.shape[1] != self.train_.shape[1]:
             raise InnflowError(
-                f"NearestNeighbours: fitted on {self.train.shape[1]} dimensions, "
+                f"NearestNeighbours: fitted on {self.train_.shape[1]} dimensions, "
                 f"given {found.shape[1]}"
             )
         if not len(found):
@@ -169,17 +167,13 @@ class NearestNeighbours:
         distances, _ = self._index.kneighbors(found)
         return distances.mean(axis=1, dtype=np.float64)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the training vectors."""
-        return {} if self.train is None else {"train": self.train}
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Set the training vectors and build the index."""
+        self._build_index(state["train_"])
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take the training vectors back."""
-        self._keep(state["train"])
-
-    def _keep(self, train: np.ndarray) -> None:
-        self.train = train
-        # Trees lose to one matrix product beyond some ten dimensions.
+    def _build_index(self, train: np.ndarray) -> None:
+        self.train_ = train
+        # Beyond some ten dimensions one matrix product is faster than a search tree.
         algorithm = "brute" if train.shape[1] > 15 else "auto"
         self._index = NearestNeighbors(n_neighbors=self.k, algorithm=algorithm).fit(train)
 

@@ -1,4 +1,4 @@
-"""The likelihood itself as a score."""
+"""Negative log likelihoods as anomaly scores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import numpy as np
 
 from innflow.errors import InnflowError
 from innflow.metric.likelihood import bits_per_dim
-from innflow.score.base import Measured, StatelessScore
+from innflow.score.base import Measured, Score
 
 
-class Likelihood(StatelessScore):
-    """The negative log likelihood in nats."""
+class Likelihood(Score):
+    """Negative log likelihood in nats.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> Likelihood()(SimpleNamespace(log_prob=np.array([-3.0, -5.0])))
+        array([3., 5.])
+    """
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return -log_prob, (N,)."""
@@ -18,28 +24,37 @@ class Likelihood(StatelessScore):
 
 
 class BitsPerDim(Likelihood):
-    """The negative log likelihood in bits per dimension: it ranks as `Likelihood` does."""
+    """Negative log likelihood in bits per dimension; it ranks items as `Likelihood` does.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> BitsPerDim()(SimpleNamespace(log_prob=np.array([-np.log(2)]), dims=1))
+        array([1.])
+    """
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return bits per dimension, (N,)."""
         return bits_per_dim(items.log_prob, items.dims)
 
 
-class NearestClass(StatelessScore):
-    """Minus the log likelihood under the class that fits best, -max_c log p(x | c), in nats.
+class NearestClass(Score):
+    """Negative log likelihood of the most likely class, -max_c log p(x | c), in nats.
 
-    `Likelihood` is the score of the mixture of all classes: log p(x) sums over them.
+    Example:
+        >>> from types import SimpleNamespace
+        >>> NearestClass()(SimpleNamespace(classes=np.array([[-1.0, -4.0], [-9.0, -2.0]])))
+        array([1., 2.])
     """
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return -max_c log p(x | c), (N,).
 
         Raises:
-            InnflowError: if the latent has no classes.
+            InnflowError: if the application has no classes.
         """
         if items.classes is None:
             raise InnflowError(
-                "score NearestClass: the latent of this application has no classes: takes "
-                "app=classification, or leave it out of the score group"
+                "score NearestClass: the latent of this application has no classes: use "
+                "app=classification, or remove the score"
             )
         return -np.asarray(items.classes, dtype=np.float64).max(axis=1)

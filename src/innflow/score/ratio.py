@@ -1,43 +1,49 @@
-"""The likelihood ratio against another model as a score."""
+"""Likelihood ratio of a companion and the model as an anomaly score."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Likelihoods, Measured, StatelessScore
+from innflow.score.base import Likelihoods, Measured, Score
 from innflow.score.scale import contribution
 
 
 @dataclass
-class Ratio(StatelessScore):
-    """How much likelier another model finds an item: log p_other(x) - log p(x), in nats.
+class Ratio(Score):
+    """Log likelihood ratio log p_companion(x) - log p(x), in nats.
 
-    What both models find likely cancels. Against a model of all kinds of images that is the
-    texture that images share (Schirrmeister et al., 2020); against one that was trained on
-    corrupted inliers, their background (Ren et al., "Likelihood Ratios for Out-of-Distribution
-    Detection", 2019).
+    Contributions that both models share cancel: with a companion trained on images of all kinds,
+    those of common texture (Schirrmeister et al., arXiv:2006.10848); with one trained on corrupted
+    inliers, those of the background (Ren et al., arXiv:1906.02845).
 
     Attributes:
-        against: name of the other model among the companions of the application.
-        scale: compare the contributions of this scale alone, -1 for the deepest; all where None.
+        against: name of the companion.
+        scale: scale whose contributions are compared, -1 for the deepest; all where None.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> general = SimpleNamespace(log_prob=np.array([-2.0]))
+        >>> items = SimpleNamespace(log_prob=np.array([-5.0]), companions={"general": general})
+        >>> Ratio("general")(items)
+        array([3.])
     """
 
     against: str = "general"
     scale: int | None = None
 
-    def check(self, companions: Container[str]) -> None:
-        """Refuse an application without the other model."""
+    def check(self, companions: Collection[str]) -> None:
+        """Raise if the application does not have the companion."""
         need_companion(companions, self.against, "Ratio")
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return log p_other - log p, whole or of one scale, (N,).
+        """Return log p_companion - log p, of all scales or of one, (N,).
 
         Raises:
-            InnflowError: if the application has no such companion, or if their scales differ.
+            InnflowError: if the companion is missing, or its number of scales is another one.
         """
         other = companion(items, self.against, "Ratio")
         if self.scale is None:
@@ -46,28 +52,23 @@ class Ratio(StatelessScore):
         if own != others:
             raise InnflowError(
                 f"score Ratio: the model has {own} scales, its companion {self.against} has "
-                f"{others}: takes companions.{self.against}=DIR of a run with the same model"
+                f"{others}: give companions.{self.against}=DIR of a run with the same model"
             )
-        who = f"Ratio(scale={self.scale})"
-        return contribution(other.terms, self.scale, who) - contribution(
-            items.terms, self.scale, who
-        )
+        name = f"Ratio(scale={self.scale})"
+        of_companion = contribution(other.terms, self.scale, name)
+        return of_companion - contribution(items.terms, self.scale, name)
 
 
-def companion(items: Measured, name: str, who: str) -> Likelihoods:
-    """Return what a companion says of the items.
-
-    Raises:
-        InnflowError: naming the key that gives an application the companion.
-    """
-    need_companion(items.companions, name, who)
+def companion(items: Measured, name: str, score: str) -> Likelihoods:
+    """Return the likelihoods of the items under a companion; raise if it is missing."""
+    need_companion(items.companions, name, score)
     return items.companions[name]
 
 
-def need_companion(companions: Container[str], name: str, who: str) -> None:
+def need_companion(companions: Container[str], name: str, score: str) -> None:
     """Raise unless there is a companion of this name."""
     if name not in companions:
         raise InnflowError(
-            f"score {who}: the application has no companion {name}: "
+            f"score {score}: the application has no companion {name}: "
             f"takes companions.{name}=DIR, the folder of a finished run"
         )

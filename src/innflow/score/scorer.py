@@ -1,60 +1,53 @@
-"""All the scores of an experiment at once, each with its conformal p-value."""
+"""Scorer: the anomaly scores of a run with their conformal p-values."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured, Score
+from innflow.score.base import CompositeScore, Measured, Score
 from innflow.score.conformal import p_values
 from innflow.system.npz import DAMAGE, read_arrays
 
 log = logging.getLogger(__name__)
 
-FORMAT = "innflow scorer 2"
-OLDER = ("innflow scorer 1",)
+FORMAT = "innflow scorer 3"
 RESERVED = ("path", "score", "p_value", "log_prob", "set")
 
 Values = dict[str, np.ndarray]
 
 
-class Composite(Protocol):
-    """A score made of other scores: it is given their values in place of what was measured."""
-
-    @property
-    def parts(self) -> Sequence[str]:
-        """Names of the scores that it is made of."""
-
-    def fit(self, inliers: Mapping[str, np.ndarray]) -> None:
-        """Learn what is usual from the values (N,) of its parts for inliers new to them."""
-
-    def __call__(self, items: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the scores, (N,), of items whose values are given."""
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what `fit` learned, as arrays."""
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what `state` returned."""
-
-
 class Scorer:
-    """Named scores, one of them the headline.
+    """Named anomaly scores, one of them the headline, and their conformal p-values.
 
     Args:
-        scores: name -> score; the names are columns of scores.csv and parts of metric names. A
-            score with `parts`, names of others, is fitted on and called with their values.
-        headline: name of the score that `score` and `p_value` are about.
+        scores: name -> score; the names are columns of scores.csv and parts of metric names.
+        headline: name of the score of the columns `score` and `p_value`.
+
+    Attributes:
+        calibration: name -> scores of the calibration inliers.
+
+    Raises:
+        InnflowError: if a name is reserved, or the headline or a part of a composite is unknown.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from innflow.score import Likelihood
+        >>> scorer = Scorer({"likelihood": Likelihood()}, headline="likelihood")
+        >>> items = SimpleNamespace(log_prob=np.array([-1.0, -2.0, -3.0]))
+        >>> scorer.fit(train=items, calibration=items)
+        >>> scorer(items)["p_value"]
+        array([1.  , 0.75, 0.5 ])
     """
 
-    def __init__(self, scores: Mapping[str, Score | Composite], headline: str) -> None:
+    def __init__(self, scores: Mapping[str, Score | CompositeScore], headline: str) -> None:
         taken = {*RESERVED, *(column(name) for name in scores)}
         clash = [name for name in scores if name in taken or "/" in name]
         if clash:
@@ -64,17 +57,12 @@ class Scorer:
         self.scores = dict(scores)
         self.headline = headline
         self.calibration: Values = {}
-        """Scores of the calibration inliers, by the name of the score."""
+        self._plain = {name: score for name, score in scores.items() if isinstance(score, Score)}
         self._composites = {
-            name: cast(Composite, score)
-            for name, score in scores.items()
-            if hasattr(score, "parts")
+            name: score for name, score in scores.items() if isinstance(score, CompositeScore)
         }
-        self._plain = {
-            name: cast(Score, score)
-            for name, score in scores.items()
-            if name not in self._composites
-        }
+        for name in scores.keys() - self._plain.keys() - self._composites.keys():
+            raise InnflowError(f"score {name}: must be a subclass of innflow.score.Score")
         for name, score in self._composites.items():
             unknown = [part for part in score.parts if part not in self._plain]
             if unknown:
@@ -91,35 +79,35 @@ class Scorer:
         return bool(self.calibration)
 
     def check(self, companions: Collection[str]) -> None:
-        """Refuse an application that lacks another model with which a score compares.
-
-        Args:
-            companions: names of those that it has.
-        """
+        """Raise if a score needs a companion that is not among these names."""
         for score in self.scores.values():
-            if hasattr(score, "check"):
-                score.check(companions)
+            score.check(companions)
 
     def fit(self, train: Measured, calibration: Measured) -> None:
-        """Fit every score on training inliers and calibrate every one on held-out ones.
+        """Fit every score on training inliers and calibrate it on held-out inliers.
 
-        A score knows the very items that it was fitted on: the nearest training item of a
-        training item is itself. So what a composite learns of its parts comes from halves: each
-        half of train is scored by parts that were fitted on the other. The calibration items fit
-        nothing, or the p-values would not be valid.
+        Scores of items that a score was fitted on are biased: the nearest neighbour of a training
+        item is itself. So composite scores are fitted by cross-fitting: each half of the training
+        items is scored by parts that were fitted on the other half. Nothing is fitted on the
+        calibration items, as p-values would not be valid then.
         """
         if self._composites:
-            fresh = self._cross_fitted(train)
+            values = self._cross_fitted(train)
             for composite in self._composites.values():
-                composite.fit({part: fresh[part] for part in composite.parts})
+                composite.fit({part: values[part] for part in composite.parts})
         for score in self._plain.values():
             score.fit(train)
+        for fitted in self.scores.values():  # types as after loading, for equal values to the bit
+            fitted.load_state(fitted.state())
         self.calibration = self._score(calibration)
 
     def __call__(self, items: Measured) -> Values:
-        """Return `score`, `p_value`, `log_prob`, every score by name, and the p-value of each.
+        """Return `score`, `p_value`, `log_prob`, and every score `NAME` with its p-value `NAME_p`.
 
-        Each is (N,); the p-value of the score `name` is the column `name_p`.
+        Each is an array (N,); scores are higher for less usual items.
+
+        Raises:
+            InnflowError: if the scorer is not fitted or a score is NaN.
         """
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: call fit or load first")
@@ -134,7 +122,7 @@ class Scorer:
         }
 
     def _cross_fitted(self, train: Measured) -> Values:
-        """Return the scores of training items that the composites' parts were not fitted on."""
+        """Return the scores of every part for training items that it was not fitted on."""
         parts = dict.fromkeys(part for score in self._composites.values() for part in score.parts)
         values = {part: np.empty(len(train)) for part in parts}
         even = np.arange(len(train)) % 2 == 0
@@ -150,17 +138,16 @@ class Scorer:
         for name, composite in self._composites.items():
             named[name] = _checked(name, composite({part: named[part] for part in composite.parts}))
         for name, values in named.items():
-            endless = int(np.isinf(values).sum())
-            if endless:
-                # Kept: an infinite score is the strangest or the least strange there is.
-                log.warning("score %s: infinite for %d of %d items", name, endless, len(values))
+            infinite = int(np.isinf(values).sum())
+            if infinite:  # kept, as infinite scores can be ranked
+                log.warning("score %s: infinite for %d of %d items", name, infinite, len(values))
         return {name: named[name] for name in self.scores}
 
     def _kinds(self) -> dict[str, str]:
         return {name: _kind(score) for name, score in self.scores.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was fitted to an .npz of plain arrays."""
+        """Write the fitted scores and their calibration to an .npz file of plain arrays."""
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: there is nothing to save")
         arrays: Values = {
@@ -175,6 +162,7 @@ class Scorer:
         pickled = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
         if pickled:
             raise InnflowError(f"{pickled[0]}: a score's state must be arrays of numbers")
+        arrays["arrays"] = np.array(list(arrays))
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         with partial.open("wb") as file:
@@ -182,23 +170,20 @@ class Scorer:
         partial.replace(target)
 
     def load(self, path: str | os.PathLike[str]) -> Scorer:
-        """Read what `save` wrote, into a scorer made with the same names and kinds of scores.
+        """Read the file of `save` into a scorer with the same names and settings of scores.
 
         Raises:
-            InnflowError: where the file is missing, damaged, of another kind, or of other scores.
+            InnflowError: if the file is missing, damaged, of another kind, or of other scores.
         """
         arrays = _read(Path(path))
         kinds = dict(zip(arrays["names"].tolist(), arrays["kinds"].tolist(), strict=True))
         if kinds != self._kinds():
-            raise InnflowError(f"{path}: holds the scores {kinds}, asked for {self._kinds()}")
+            raise InnflowError(f"{path}: holds the scores {kinds}, expected {self._kinds()}")
         if arrays["headline"].item() != self.headline:
             raise InnflowError(
                 f"{path}: its headline score is {arrays['headline'].item()}, "
-                f"the one asked for is {self.headline}"
+                f"expected {self.headline}"
             )
-        missing = {f"calibration/{name}" for name in self.scores} - arrays.keys()
-        if missing:
-            raise _lacks(path, missing)
         for name, score in self.scores.items():
             prefix = f"state/{name}/"
             state = {
@@ -206,21 +191,18 @@ class Scorer:
                 for key, value in arrays.items()
                 if key.startswith(prefix)
             }
-            try:
-                score.load_state(state)
-            except KeyError as error:
-                raise InnflowError(f"{path}: score {name} lacks its array {error}") from error
+            score.load_state(state)
         self.calibration = {name: arrays[f"calibration/{name}"] for name in self.scores}
         return self
 
 
 def column(name: str) -> str:
-    """Return the name of the column that holds the p-values of a score."""
+    """Return the name of the column of p-values of a score."""
     return f"{name}_p"
 
 
 def _checked(name: str, values: np.ndarray) -> np.ndarray:
-    """Return the values of a score, refusing NaN."""
+    """Return the values of a score; raise if one is NaN."""
     bad = int(np.isnan(values).sum())
     if bad:
         raise InnflowError(f"score {name}: NaN for {bad} of {len(values)} items")
@@ -228,12 +210,8 @@ def _checked(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _kind(score: object) -> str:
-    """Return the class of a score with its settings: other settings, other p-values."""
+    """Return the class of a score with its settings, on which its p-values depend."""
     return repr(score) if is_dataclass(score) else type(score).__name__
-
-
-def _lacks(path: str | os.PathLike[str], names: Iterable[str]) -> InnflowError:
-    return InnflowError(f"{path}: damaged scorer: lacks {', '.join(sorted(names))}")
 
 
 def _read(path: Path) -> Values:
@@ -244,14 +222,14 @@ def _read(path: Path) -> Values:
     except DAMAGE as error:
         raise InnflowError(f"{path}: damaged, or not a scorer saved by innflow") from error
     found = str(arrays.get("format", ""))
-    if found in OLDER:
+    if found.startswith("innflow scorer ") and found != FORMAT:
         raise InnflowError(
             f"{path}: fitted by an older innflow ({found!r}, expected {FORMAT!r}): remove it, and "
             "innflow-eval run=DIR fits the scores again"
         )
     if found != FORMAT:
         raise InnflowError(f"{path}: not a scorer saved by innflow (expected {FORMAT!r})")
-    missing = {"names", "kinds", "headline"} - arrays.keys()
+    missing = {*arrays.get("arrays", np.array(["arrays"])).tolist()} - arrays.keys()
     if missing:
-        raise _lacks(path, missing)
+        raise InnflowError(f"{path}: damaged scorer: lacks {', '.join(sorted(missing))}")
     return arrays

@@ -1,36 +1,33 @@
-"""Typicality as a score: an item may also be too likely."""
+"""Typicality as an anomaly score."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from innflow.errors import InnflowError
-from innflow.score.base import Measured
+from innflow.score.base import Measured, Score
 
 
-class Typicality:
-    """The distance of an item's negative log likelihood from that of the training set, in nats.
+class Typicality(Score):
+    """Absolute difference of the negative log likelihood from its training mean, in nats.
 
-    From Nalisnick et al., "Detecting Out-of-Distribution Inputs to Deep Generative Models Using
-    Typicality", 2019, for batches of one item.
+    The typicality test of Nalisnick et al., arXiv:1906.02994, for batches of one item: items with
+    too high a likelihood are unusual too.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> score, items = Typicality(), SimpleNamespace(log_prob=np.array([-2.0, -4.0]))
+        >>> score.fit(items)
+        >>> score(items)
+        array([1., 1.])
     """
 
-    entropy: float | None = None
+    entropy_: float
 
     def fit(self, inliers: Measured) -> None:
-        """Learn the mean negative log likelihood, an estimate of the entropy."""
-        self.entropy = float(-np.mean(inliers.log_prob, dtype=np.float64))
+        """Compute the mean negative log likelihood, an estimate of the entropy."""
+        self.entropy_ = float(-np.mean(inliers.log_prob, dtype=np.float64))
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return |nll - mean nll of train|, (N,)."""
-        if self.entropy is None:
-            raise InnflowError("Typicality: fit it on training inliers first")
-        return np.abs(-np.asarray(items.log_prob, dtype=np.float64) - self.entropy)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the mean negative log likelihood."""
-        return {} if self.entropy is None else {"entropy": np.array(self.entropy)}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take the mean back."""
-        self.entropy = float(state["entropy"])
+        """Return |nll - mean nll of the training set|, (N,)."""
+        self.check_fitted()
+        return np.abs(-np.asarray(items.log_prob, dtype=np.float64) - self.entropy_)

@@ -1,4 +1,4 @@
-"""An ensemble's doubt as a score."""
+"""WAIC of an ensemble as an anomaly score."""
 
 from __future__ import annotations
 
@@ -8,31 +8,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured, StatelessScore
+from innflow.score.base import Measured, Score
 from innflow.score.ratio import companion, need_companion
 
 
 @dataclass
-class Waic(StatelessScore):
+class Waic(Score):
     """Minus the WAIC, Var_m[log p_m(x)] - E_m[log p_m(x)], over the model and its companions.
 
-    From Choi et al., "WAIC, but Why? Generative Ensembles for Robust Anomaly Detection", 2018.
-    The variance is the unbiased one: an ensemble is a small sample of models.
+    From Choi et al., arXiv:1810.01392; with the unbiased estimate of the variance.
 
     Attributes:
-        members: names of the companions that are of the ensemble; the model itself always is.
-            All companions where None.
+        members: names of the companions in the ensemble, which the model itself always belongs
+            to; all companions where None.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> second = SimpleNamespace(log_prob=np.array([-3.0]))
+        >>> Waic()(SimpleNamespace(log_prob=np.array([-1.0]), companions={"second": second}))
+        array([4.])
     """
 
     members: Sequence[str] | None = None
 
     def check(self, companions: Collection[str]) -> None:
-        """Refuse an application without the ensemble."""
+        """Raise if a member of the ensemble is missing."""
         for name in self._names(companions):
             need_companion(companions, name, "Waic")
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return the variance minus the mean of log p over the models, in nats, (N,).
+        """Return the variance minus the mean of log p over the ensemble, (N,).
 
         Raises:
             InnflowError: if a member is missing or there is none.
