@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "system": "errors",
     "config": "errors system",
     "partition": "errors",
-    "latent": "errors partition",
+    "latent": "errors system partition",
     "objective": "errors partition latent",
     "flow": "errors",
     "metric": "errors",

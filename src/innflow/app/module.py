@@ -24,7 +24,7 @@ from innflow.flow import CouplingFlow
 from innflow.latent.density import Latent, StandardNormal
 from innflow.objective.base import Objective, Step
 from innflow.partition import PAD, Partition
-from innflow.system.ranks import drawn_together
+from innflow.system.ranks import shared_draws
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 GENERAL = "general"
@@ -180,15 +180,15 @@ class FlowModule(pl.LightningModule):
 
     def compute_step(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
         """Take a batch of data from left to right."""
-        with self.drawn_together(batch) if noise is not None else nullcontext():
+        with self.shared_draws() if noise is not None else nullcontext():
             parts = self.padded(self.preprocess(batch, noise), noise)
             known = self.targets(batch, noise)
         return self(parts, known)
 
-    def drawn_together(self, batch: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
-        """Return a block in which noise for a batch of one rank is a part of that for all."""
+    def shared_draws(self) -> AbstractContextManager[None]:
+        """Return a block in which each rank draws its part of the noise of the whole batch."""
         ranks = 1 if self._trainer is None else self.trainer.world_size
-        return drawn_together(len(batch["x"]), self.global_rank, ranks)
+        return shared_draws(self.global_rank, ranks)
 
     def compared(self, step: Step) -> Step:
         """Let terms ask the companions about the very same left parts, noise included."""
@@ -248,7 +248,7 @@ class FlowModule(pl.LightningModule):
         self.latent.advance(0.0)
         noise = torch.default_generator
         with torch.autocast(self.device.type, enabled=False):
-            with self.drawn_together(batch):
+            with self.shared_draws():
                 parts = self.padded(self.preprocess(batch, noise), noise)
                 known = self.targets(batch, noise)
             context = self.partition.join_context(known)
