@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, read_checkpoint
+from innflow.system.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
@@ -58,9 +58,8 @@ def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
         if source is None:
             continue
         folder.mkdir(exist_ok=True)
-        partial = folder / f".{name}.partial"
-        shutil.copyfile(find_checkpoint(source), partial)
-        os.replace(partial, folder / f"{name}.ckpt")
+        with writing(folder / f"{name}.ckpt") as copy, find_checkpoint(source).open("rb") as file:
+            shutil.copyfileobj(file, copy)
 
 
 def start_from(source: Any, app: Application) -> None:

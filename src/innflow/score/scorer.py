@@ -7,19 +7,20 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 
 from innflow.errors import InnflowError
 from innflow.score.base import Measured, Score
 from innflow.score.conformal import p_values
+from innflow.system.atomic import write_arrays
 from innflow.system.npz import DAMAGE, read_arrays
 
 log = logging.getLogger(__name__)
 
-FORMAT = "innflow scorer 2"
-OLDER = ("innflow scorer 1",)
+FORMAT = "innflow scorer 3"
+OLDER = ("innflow scorer 1", "innflow scorer 2")
 RESERVED = ("path", "score", "p_value", "log_prob", "set")
 
 Values = dict[str, np.ndarray]
@@ -175,11 +176,7 @@ class Scorer:
         pickled = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
         if pickled:
             raise InnflowError(f"{pickled[0]}: a score's state must be arrays of numbers")
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez(file, **cast(dict[str, Any], arrays))
-        partial.replace(target)
+        write_arrays(Path(path), arrays)
 
     def load(self, path: str | os.PathLike[str]) -> Scorer:
         """Read what `save` wrote, into a scorer made with the same names and kinds of scores.
@@ -246,8 +243,8 @@ def _read(path: Path) -> Values:
     found = str(arrays.get("format", ""))
     if found in OLDER:
         raise InnflowError(
-            f"{path}: fitted by an older innflow ({found!r}, expected {FORMAT!r}): remove it, and "
-            "innflow-eval run=DIR fits the scores again"
+            f"{path}: written by another version of innflow ({found!r}, this one reads "
+            f"{FORMAT!r}); train the run again"
         )
     if found != FORMAT:
         raise InnflowError(f"{path}: not a scorer saved by innflow (expected {FORMAT!r})")

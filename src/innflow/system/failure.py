@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from innflow.system.atomic import write_json
 from innflow.system.secret import redact_override, redact_text
 
 FAILED = "failed.json"
@@ -26,9 +26,7 @@ def note_failure(
     failure = {"job": job, "overrides": shown, "state": state, "reason": redact_text(reason)}
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / FAILED).exists():
-        partial = folder / f".{FAILED}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(failure, indent=2) + "\n", encoding="utf-8")
-        partial.replace(folder / FAILED)
+        write_json(folder / FAILED, failure)
     return read_failure(folder) or failure
 
 
