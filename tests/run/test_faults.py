@@ -201,7 +201,10 @@ def test_a_lock_dies_with_its_process_and_not_with_its_workers(tmp_path, refused
 
 
 def test_leftovers_of_a_killed_save_are_removed_at_the_next_start(tmp_path):
-    leftovers = [tmp_path / ".metrics.json.1f.partial", tmp_path / "checkpoints/.best.ckpt.2.partial"]
+    leftovers = [
+        tmp_path / ".metrics.json.1f.partial",
+        tmp_path / "checkpoints/.best.ckpt.2.partial",
+    ]
     kept = tmp_path / "checkpoints/last.ckpt"
     kept.parent.mkdir()
     for path in (*leftovers, kept):

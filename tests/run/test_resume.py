@@ -275,8 +275,8 @@ def test_what_a_run_cannot_take_up_is_refused_in_one_line(command):
     files = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
     refusals = {
         "model.depth=2": "its weights do not fit this model",
-        "optimizer.lr=0.1": "goes on with the optimizer that the run has",
-        "seed=3": "goes on with the seed that the run has",
+        "optimizer.lr=0.1": "resumes with the optimizer of the run",
+        "seed=3": "resumes with the seed of the run",
         "nonsense=3": "nonsense is unknown",
     }
     for override, reason in refusals.items():

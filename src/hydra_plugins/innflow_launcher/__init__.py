@@ -19,7 +19,7 @@ from omegaconf import open_dict
 
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
-from innflow.system.failure import note_failure, read_failure, say_failure
+from innflow.system.failure import note_failure, print_failure, read_failure
 
 FOR_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
 FOR_ANY_CLUSTER = (
@@ -101,5 +101,5 @@ def _wait(job: Any, folder: Path, number: int, overrides: Sequence[str]) -> JobR
         note_failure(folder, number, overrides, state, reason)
     failure = read_failure(folder)
     if failure is not None:
-        say_failure(failure, fixed=sys.argv[1:])
+        print_failure(failure, fixed=sys.argv[1:])
     return returned

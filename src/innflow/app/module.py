@@ -29,8 +29,8 @@ from innflow.system.ranks import shared_draws
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 GENERAL = "general"
 """Part of a training batch: items of a general set, to be told from the inliers."""
-FORMAT = 1
-"""Version of what innflow adds to a checkpoint."""
+FORMAT = 2
+"""Version of what innflow adds to a checkpoint; files of another version are refused."""
 
 
 class FlowModule(pl.LightningModule):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -87,6 +88,13 @@ class PartsDataModule(LightningDataModule):
         Draw with `innflow.system.ranks`, so that every rank gets numbers of its own.
         """
         return x
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the data depend on besides the config, as arrays; nothing by default."""
+        return {}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state` returned; data without a state ignore it."""
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sets, once."""

@@ -103,8 +103,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
     if own.get("format") != FORMAT:
         raise InnflowError(
-            f"{path}: written in format {own.get('format')}, this version of innflow reads format "
-            f"{FORMAT}"
+            f"{path}: written by another version of innflow, in format {own.get('format')}; this "
+            f"one reads format {FORMAT}: train the run again"
         )
     return checkpoint
 

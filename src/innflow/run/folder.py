@@ -98,7 +98,7 @@ def _close_held() -> None:
 os.register_at_fork(after_in_child=_close_held)
 
 
-def began_here(run_dir: Path) -> bool:
+def is_requeued_run(run_dir: Path) -> bool:
     """Return whether this is a job that Slurm has started again, and this is the run it began."""
     lock = run_dir / LOCK
     return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()

@@ -39,7 +39,7 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
     return failure
 
 
-def say_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
+def print_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
     """Write one line on stderr; overrides that all jobs share, `fixed`, are left out."""
     shared = {each.lower() for each in fixed}  # Hydra has made False of a false
     own = " ".join(each for each in failure["overrides"] if each.lower() not in shared)
