@@ -41,7 +41,7 @@ def refuse(command, tmp_path):
     [
         # misspelt
         ("modl.depth=3", ("modl.depth is unknown", "did you mean model.depth?")),
-        ("data.n_vall=9", ("data.n_vall is unknown", "did you mean data.n_test?")),
+        ("data.n_tets=9", ("data.n_tets is unknown", "did you mean data.n_test?")),
         ("+data.foo=3", ("data.foo=3 is unknown", "takes name, n, n_test")),
         ("+epxeriment=moons", ("epxeriment is unknown", "did you mean experiment?")),
         ("data=moon", ("moon", "moons")),

@@ -1,4 +1,4 @@
-"""Companions: finished runs beside which a model is trained and scored, frozen."""
+"""Companions: frozen flows of finished runs, with which a model is compared."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from innflow.system.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
-    """Load the runs that a config names, for data like the application's own.
+    """Load the companions of a config.
 
     Args:
-        sources: name -> run folder or checkpoint file; null for none of this name.
-        app: what they are to stand beside.
+        sources: name -> run folder or checkpoint file; null for no companion of this name.
+        app: the application whose companions they are.
 
     Raises:
-        InnflowError: naming the key, where one is missing or was trained on other data.
+        InnflowError: naming the key, if one is missing or is a model of other data.
     """
     if not isinstance(sources, Mapping):
         raise InnflowError(
@@ -38,8 +38,8 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
         companion = _load(f"companions.{name}", source)
         if not isinstance(companion, Unconditional) or not isinstance(app, Unconditional):
             raise InnflowError(
-                f"companions.{name}={source}: only densities of x stand beside each other, its "
-                f"parameters or these depend on observed data"
+                f"companions.{name}={source}: only densities of x can be compared, and "
+                "this companion or the application has a density of x given data"
             )
         same = companion.units.log_volume(1) == app.units.log_volume(1)
         if companion.partition.left != app.partition.left or not same:
@@ -52,7 +52,7 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
 
 
 def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
-    """Copy the checkpoints into a run folder, so that it needs no other."""
+    """Copy the checkpoints of companions into a run folder, which then needs no other."""
     folder = run_dir / COMPANIONS
     for name, source in sources.items():
         if source is None:
@@ -63,12 +63,10 @@ def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
 
 
 def start_from(source: Any, app: Application) -> None:
-    """Give an application the weights of a finished run of the same model.
-
-    ActNorms keep the values that they come with.
+    """Load the weights of a finished run of the same model, those of ActNorm layers included.
 
     Raises:
-        InnflowError: where there is no such run, or it is of another model.
+        InnflowError: if there is no such run, or it is of another model.
     """
     if not isinstance(source, str):
         raise InnflowError(f"init={source}: takes the folder of a run, or null")
@@ -80,8 +78,8 @@ def start_from(source: Any, app: Application) -> None:
         app.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
         raise InnflowError(
-            f"init={source}: its model is another one than this, {app.flow!r}; give the same "
-            "model and latent keys as that run had"
+            f"init={source}: its model is another one than this, {app.flow!r}; give the "
+            "model and latent keys of that run"
         ) from None
 
 
