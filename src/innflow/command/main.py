@@ -131,13 +131,14 @@ def read_arguments(
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(f"{usage}\n\nArguments and defaults:\n{OmegaConf.to_yaml(defaults)}")
         return None
+    known = set(defaults.keys())  # `key in defaults` is false for a required key
     own: list[str] = []
     rest: list[str] = []
     for argument in arguments:
         key, sign, _ = argument.partition("=")
         if not sign:
             raise InnflowError(f"{argument}: takes key=value; --help shows the keys")
-        (own if key in defaults else rest).append(argument)
+        (own if key in known else rest).append(argument)
     cfg = compose_config(f"command/{name}", [f"command.{argument}" for argument in own])["command"]
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
