@@ -146,7 +146,7 @@ def test_the_wheel_comes_from_what_is_copied_and_has_all_it_needs(tmp_path):
         names = set(archive.namelist())
         (points,) = [name for name in names if name.endswith("entry_points.txt")]
         scripts = archive.read(points).decode()
-    assert {"innflow/cli.py", "innflow/conf/train.yaml"} <= names
+    assert {"innflow/command/main.py", "innflow/conf/train.yaml"} <= names
     assert all(f"{name} = " in scripts for name in PROJECT["scripts"])
 
 
