@@ -100,7 +100,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
     own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
     if not isinstance(own, dict) or "state_dict" not in checkpoint:
-        raise InnflowError(f"{path}: is no checkpoint of innflow")
+        raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
     if own.get("format") != FORMAT:
         raise InnflowError(
             f"{path}: written by another version of innflow, in format {own.get('format')}; this "
