@@ -1,4 +1,4 @@
-"""Imports point down: the architecture, checked on the syntax tree of every file."""
+"""Imports point one way: the layers of the architecture, checked in every file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger's run folder, picture, archive or file name must not do."""
+"""Untrusted run folders, pictures, archives and file names run no code and exhaust no memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as a stranger meets them: the answers to mistakes, sweeps, locks and --help."""
+"""The commands: errors in one line, sweeps, locks and --help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every config composes, passes its check and builds what it says."""
+"""Every config composes, passes its check and builds its objects."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_every_experiment_names_only_exported_names(experiment, 
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_the_header_of_an_experiment_says_question_command_and_expectation(experiment, compose):
+def test_the_header_of_an_experiment_has_question_command_and_expectation(experiment, compose):
     text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
     for word in ("# Question:", "# Run:", "# Expect:"):
         assert word in text

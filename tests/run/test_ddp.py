@@ -1,4 +1,4 @@
-"""Two ranks do what one process does: the same weights, every item once, one line on a mistake."""
+"""Two ranks and one process give the same weights; every item is used once; errors are one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOONS = (
     *("trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=3", "schedule=constant"),
     *("trainer.accelerator=cpu", "++trainer.enable_progress_bar=false"),
 )
-"""Of 31 held-out items one rank gets 16 and the other 15; no noise."""
+"""Of 31 validation items one rank gets 16 and the other 15; no noise."""
 PICTURES = (
     *TINY_IMAGES,
     *("reversible=true", "data.augment=[flip]", "data.batch_size=16", "trainer.accelerator=cpu"),
@@ -38,7 +38,7 @@ ARM = (
     *("trainer.max_epochs=40", "trainer.check_val_every_n_epoch=1"),
     *("trainer.accelerator=cpu", "++trainer.enable_progress_bar=false"),
 )
-"""So high a learning rate that held-out data get worse soon."""
+"""The learning rate is so high that the validation loss soon rises."""
 CLOSE = 1e-5
 
 

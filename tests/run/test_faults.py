@@ -1,4 +1,4 @@
-"""Kills, full disks and folders that cannot be written: what was saved before is there after."""
+"""Kills, full disks and read-only folders leave the last checkpoint whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws and items that ranks share: together they are those of one process."""
+"""Draws and items of all ranks together are those of one process."""
 
 from __future__ import annotations
 

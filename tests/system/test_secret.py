@@ -1,4 +1,4 @@
-"""Secrets of every form, planted in every place, and never found in what a run leaves."""
+"""Secrets of every form and in every place are in no file that a run writes."""
 
 from __future__ import annotations
 
