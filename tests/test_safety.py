@@ -1,4 +1,4 @@
-"""What a stranger's run folder, picture, archive or file name must not do."""
+"""Untrusted run folders, pictures, archives and file names run no code and exhaust no memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from tiny import TINY_MOONS
 
 import innflow
 from innflow.analysis.posterior import references
-from innflow.command import commands
+from innflow.app.module import FORMAT
+from innflow.command.arguments import restore_coordinates
+from innflow.command.evaluate import evaluate
 from innflow.data.feature import features
 from innflow.data.image import cache, shards
 from innflow.data.image.decode import decode
@@ -78,7 +80,7 @@ def one_line(answer, *fragments: str) -> None:
 
 def zipped(path: Path, mark: Path) -> None:
     """Write what torch.save makes of a bomb, with the keys of a checkpoint."""
-    torch.save({"state_dict": {}, "innflow": {"format": 1, "config": Bomb(mark)}}, path)
+    torch.save({"state_dict": {}, "innflow": {"format": FORMAT, "config": Bomb(mark)}}, path)
 
 
 def bare(path: Path, mark: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_pickle_is_no_start_no_companion_and_nothing_to_resume(command, key, w
 
 def read_coordinates(path: Path) -> None:
     module = SimpleNamespace(load_state=lambda state: None)
-    commands._follow(module, {"run": str(path.parent)})
+    restore_coordinates(module, {"run": str(path.parent)})
 
 
 def read_reference(path: Path) -> None:
@@ -557,7 +559,7 @@ def test_a_report_of_hostile_names_runs_nothing(image_run, photographs, tmp_path
     out = tmp_path / "<script>alert('out')<"
     asked = dict.fromkeys(("seed",)) | {"run": str(image_run), "ckpt": "best", "device": "cpu"}
     few = ["analysis.scores.resamples=20", "analysis.samples=null", "analysis.interpolation=null"]
-    commands.evaluate(
+    evaluate(
         {**asked, "out": str(out), "trust": False},
         [f"data.root={data}", *few, "analysis.latent_cloud=null"],
     )

@@ -29,7 +29,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import theilslopes
 
-from innflow.command import commands, posterior
+from innflow.command.evaluate import evaluate
+from innflow.command.posterior import posterior
+from innflow.command.sample import sample
+from innflow.command.score import score
 from innflow.config.build import compose_config, to_plain
 from innflow.config.resolvers import register_resolvers
 from innflow.run.train import run
@@ -125,13 +128,13 @@ def work(folder: Path, photographs: Path, number: int) -> None:
         train(vectors, *VECTORS)
         train(arm, *ARM, "data.cache_dir=null")
         few = ("study.train_limit=20", "analysis.scores.resamples=20", "analysis.samples=null")
-        ask(commands.evaluate, "eval", f"run={images}", f"out={folder / 'eval'}", more=few)
-        ask(commands.sample, "sample", f"run={vectors}", "n=50", f"out={folder / 'sample'}")
+        ask(evaluate, "eval", f"run={images}", f"out={folder / 'eval'}", more=few)
+        ask(sample, "sample", f"run={vectors}", "n=50", f"out={folder / 'sample'}")
         table = f"out={folder / 'scores.csv'}"
-        ask(commands.score, "score", f"run={images}", f"input={photographs}/test", table)
+        ask(score, "score", f"run={images}", f"input={photographs}/test", table)
         (folder / "y.csv").write_text("y0,y1\n1,0\n")
         asked = (f"run={arm}", f"y={folder / 'y.csv'}", "n=50", f"out={folder / 'posterior'}")
-        ask(posterior.posterior, "posterior", *asked)
+        ask(posterior, "posterior", *asked)
         if number % EVERY == 0:
             call("innflow-train", *VECTORS, f"run_dir={folder / 'other'}")
             call("innflow-score", f"run={images}", f"input={photographs}/test", table)

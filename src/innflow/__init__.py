@@ -3,8 +3,8 @@
     flow = innflow.flow.vector(2, coupling="spline")
     app = innflow.load("outputs/cats_ood/2026-01-31_12-00-00")
 
-One bijection, named parts on both sides, one density for each right-hand part; an application is
-a question asked of the parts.
+An application is a bijection between named parts on two sides, with a density for each part on the
+right.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: `innflow-train --help` needs no torch."""
+    """Import an exported name on first use, so that `innflow-train --help` needs no torch."""
     if name == "flow":
         return import_module("innflow.flow")
     if name in _HOME:

@@ -1,22 +1,25 @@
-"""The one exception that a user of innflow is meant to read."""
+"""Errors and warnings with a message for the user."""
 
 from __future__ import annotations
 
 
 class InnflowError(Exception):
-    """A mistake that the user can mend: one line that says what, where and what to do.
+    """An error that the user can correct: one line with what is wrong, where, and what to do.
 
-    The commands print it without a traceback and end with exit code 2; in Python it is an
-    ordinary exception.
+    The commands print it without a traceback and end with exit code 2.
+
+    >>> raise InnflowError("depth=0: takes a whole number of at least 1")
+    Traceback (most recent call last):
+    innflow.errors.InnflowError: depth=0: takes a whole number of at least 1
     """
 
 
 class InnflowWarning(UserWarning):
-    """Something odd in the input that innflow could go on with."""
+    """An irregularity of the input that does not stop the computation."""
 
 
 class Stopped(SystemExit):
-    """A signal ended a run that has been saved; the exit code is 128 and the signal's number.
+    """The end of a saved run by a signal; the exit code is 128 plus the signal's number.
 
     Args:
         message: one line for the user.

@@ -1,4 +1,4 @@
-"""What is done with a finished run: evaluated, sampled, scored, and asked from Python."""
+"""Commands on a finished run: evaluation, samples, scores; and the same from Python."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_pictures_are_scored_by_a_run_on_features(command, photographs):
             assert np.isclose(-float(row["likelihood"]), exact[f"val/{row['path']}"], rtol=1e-3)
 
 
-def test_without_its_coordinates_a_run_says_so(command, photographs, tmp_path):
+def test_a_run_without_its_coordinates_is_refused(command, photographs, tmp_path):
     answer = command(*RUN, f"data.root={photographs}")
     assert answer.code == 0, answer.err
     (tmp_path / "here" / "run" / COORDINATES).unlink()

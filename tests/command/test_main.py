@@ -1,4 +1,4 @@
-"""The commands as a stranger meets them: the answers to mistakes, sweeps, locks and --help."""
+"""The commands: errors in one line, sweeps, locks and --help."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refuse(command, tmp_path):
     [
         # misspelt
         ("modl.depth=3", ("modl.depth is unknown", "did you mean model.depth?")),
-        ("data.n_vall=9", ("data.n_vall is unknown", "did you mean data.n_test?")),
+        ("data.n_tets=9", ("data.n_tets is unknown", "did you mean data.n_test?")),
         ("+data.foo=3", ("data.foo=3 is unknown", "takes name, n, n_test")),
         ("+epxeriment=moons", ("epxeriment is unknown", "did you mean experiment?")),
         ("data=moon", ("moon", "moons")),
@@ -285,19 +285,31 @@ def test_a_failing_job_of_a_sweep_leaves_the_other(command):
 
 HELP = """
 import sys
-from innflow import cli
+from innflow.command import main
+name = sys.argv.pop(1)
 try:
-    cli.train()
+    getattr(main, name)()
 except SystemExit as exit:
     assert not exit.code
 assert "torch" not in sys.modules
 """
 
 
-def test_help_answers_without_torch():
-    command = [sys.executable, "-c", HELP, "--help"]
+HELPS = {
+    "train": ("innflow-train +experiment=cats_ood", "model: glow"),
+    "evaluate": ("innflow-eval run=DIR", "run: ???"),
+    "sample": ("innflow-sample run=DIR", "temperature: 1.0"),
+    "score": ("innflow-score run=DIR", "input: ???"),
+    "posterior": ("innflow-posterior run=DIR", "truth: null"),
+    "sweep_report": ("innflow-sweep-report DIR", "metric: null"),
+}
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_help_answers_without_torch(name):
+    command = [sys.executable, "-c", HELP, name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for word in ("innflow-train +experiment=cats_ood", "model: glow"):
+    for word in HELPS[name]:
         assert word in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""innflow-posterior: what it writes, what it says, and what it refuses."""
+"""innflow-posterior: files, output and errors."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_a_mistake_is_answered_by_one_line(arguments, says, command, inverse_run
     assert debris() == before
 
 
-def test_a_run_that_knows_no_posterior(command, vector_run, observed):
+def test_a_run_without_a_posterior_is_refused(command, vector_run, observed):
     answer = command("innflow-posterior", f"run={vector_run}", observed)
     assert answer.code == 2
     assert answer.err.endswith("has no posterior, it is a Density; takes a run with app=inverse\n")

@@ -1,4 +1,4 @@
-"""Sweeps on this machine: side by side, adaptive, and those that are refused."""
+"""Sweeps on this machine: parallel, adaptive, and those that are refused."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Every config composes, passes its check and builds what it says."""
+"""Every config composes, passes its check and builds its objects."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 import innflow.conf
@@ -11,11 +12,19 @@ import pytest
 import torch
 from hydra.utils import get_object
 
+from innflow.command.evaluate import GROUPS
 from innflow.config.build import build, compose_config, to_plain
 from innflow.config.resolvers import register_resolvers
 from innflow.config.schema import check, nodes
+from innflow.config.trust import (
+    DATA_PACKAGES,
+    MODEL_PACKAGES,
+    check_trusted,
+    check_version,
+    is_exported,
+)
 from innflow.flow import CouplingFlow
-from innflow.run.checkpoint import assemble
+from innflow.run.checkpoint import MODEL, assemble
 
 CONF = Path(innflow.conf.__file__).parent
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -107,8 +116,35 @@ def test_every_experiment_builds_its_application(experiment, compose):
     assert build(config["analysis"], "analysis")
 
 
+def test_every_target_of_innflow_is_an_exported_name():
+    """So that a module can move within its package without changing configs and checkpoints."""
+    targets = {
+        name
+        for path in CONF.rglob("*.yaml")
+        for name in re.findall(r"_target_: *['\"]?([\w.]+)", path.read_text())
+        if name.startswith("innflow")
+    }
+    assert len(targets) > 90
+    for name in targets:
+        package, _, public = name.rpartition(".")
+        assert package.count(".") == 1, name
+        assert public in import_module(package).__all__, name
+        assert is_exported(name), name
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_the_header_of_an_experiment_says_question_command_and_expectation(experiment, compose):
+def test_a_checkpoint_of_every_experiment_names_only_exported_names(experiment, compose):
+    config = compose(f"+experiment={experiment}", *NEEDS.get(f"data/{experiment}", ()))
+    check_trusted({name: config[name] for name in MODEL}, "best.ckpt")
+    check_trusted({name: config[name] for name in GROUPS}, "best.ckpt", data=True)
+    check_version(config, "config.yaml")
+    for path, node in nodes(config):
+        if path.split(".")[0] in (*MODEL, *GROUPS) and node["_target_"].startswith("innflow"):
+            assert is_exported(node["_target_"], (*MODEL_PACKAGES, *DATA_PACKAGES)), path
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_header_of_an_experiment_has_question_command_and_expectation(experiment, compose):
     text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
     for word in ("# Question:", "# Run:", "# Expect:"):
         assert word in text

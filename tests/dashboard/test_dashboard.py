@@ -192,7 +192,7 @@ def test_two_runs_have_two_ids_and_a_failed_one_says_so(tmp_path, refused, monke
     ids = []
     for name in ("a", "b"):
         with monkeypatch.context() as patch, refused("broken"):
-            patch.setattr("innflow.run.train.study", broken)
+            patch.setattr("innflow.run.train.run_analyses", broken)
             train(tmp_path / name, *MOONS, "logger=[wandb,mlflow]")
         (folder,) = offline_folders(tmp_path / name)
         read = read_wandb(folder)

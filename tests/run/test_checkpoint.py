@@ -12,6 +12,7 @@ from torch import nn
 
 import innflow
 from innflow.app import Density
+from innflow.app.module import FORMAT
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import MODEL, assemble, find_checkpoint, read_checkpoint
 
@@ -135,8 +136,8 @@ def test_another_kind_of_file_is_refused(tmp_path, content, refused):
         {"state_dict": {}, "epoch": 3},
         {"state_dict": {}, "innflow": 3},
         {"state_dict": {}, "innflow": {}},
-        {"state_dict": {}, "innflow": {"format": 1}},
-        {"innflow": {"format": 1}},
+        {"state_dict": {}, "innflow": {"format": FORMAT}},
+        {"innflow": {"format": FORMAT}},
         [1, 2],
         torch.zeros(3),
     ],
@@ -172,7 +173,7 @@ def test_weights_that_do_not_fit_are_refused(spoilt, refused):
 )
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, save, refused):
     path, mark = tmp_path / "bomb.ckpt", tmp_path / "exploded"
-    save({"state_dict": {}, "innflow": {"format": 1, "config": Bomb(mark)}}, path)
+    save({"state_dict": {}, "innflow": {"format": FORMAT, "config": Bomb(mark)}}, path)
     with refused(str(path), "refused"):
         innflow.load(path)
     assert not mark.exists()

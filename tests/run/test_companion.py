@@ -1,4 +1,4 @@
-"""Runs that stand beside another: loaded, frozen, kept with it, and compared with in training."""
+"""Companions of a run: loaded, frozen, copied into its folder, and compared with in training."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_init_starts_from_the_weights_of_the_run(image_run, photographs, tmp_pat
     assert all(torch.allclose(before[key].float(), after[key].float()) for key in before)
 
 
-def test_one_gradient_step_moves_what_the_outlier_loss_says(image_run):
+def test_a_companion_gives_the_likelihood_of_the_same_parts_without_gradient(image_run):
     app = innflow.load(image_run)
     app.companions["general"] = innflow.load(image_run)
     noise = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Two ranks do what one process does: the same weights, every item once, one line on a mistake."""
+"""Two ranks and one process give the same weights; every item is used once; errors are one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tiny import TINY_IMAGES, train
 
 from innflow.data.toy.clouds import Toy
 from innflow.system import progress
-from innflow.system.ranks import drawn_together, shares
 
 MOONS = (
     *("+experiment=moons", "data.n=620", "data.n_test=41", "data.batch_size=62", "analysis=none"),
@@ -24,7 +23,7 @@ MOONS = (
     *("trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=3", "schedule=constant"),
     *("trainer.accelerator=cpu", "++trainer.enable_progress_bar=false"),
 )
-"""Of 31 held-out items one rank gets 16 and the other 15; no noise."""
+"""Of 31 validation items one rank gets 16 and the other 15; no noise."""
 PICTURES = (
     *TINY_IMAGES,
     *("reversible=true", "data.augment=[flip]", "data.batch_size=16", "trainer.accelerator=cpu"),
@@ -39,7 +38,7 @@ ARM = (
     *("trainer.max_epochs=40", "trainer.check_val_every_n_epoch=1"),
     *("trainer.accelerator=cpu", "++trainer.enable_progress_bar=false"),
 )
-"""So high a learning rate that held-out data get worse soon."""
+"""The learning rate is so high that the validation loss soon rises."""
 CLOSE = 1e-5
 
 
@@ -179,39 +178,6 @@ def test_dropout_sets_in_and_training_ends_on_both(both):
     assert max(first["rates"]) > 0
     steps = {int(row["step"]) for row in rows_of(folder / "arm/metrics.csv")}
     assert max(steps) < 40 * 4 - 1  # it stopped before the last epoch
-
-
-@pytest.mark.parametrize(("ranks", "count"), [(1, 7), (2, 7), (2, 31), (3, 64), (4, 5), (8, 3)])
-def test_shares_leave_nothing_out_and_repeat_nothing(ranks, count):
-    parted = [shares(count, 8, rank, ranks) for rank in range(ranks)]
-    assert len({len(batches) for batches in parted}) == 1
-    assert all(batch for batches in parted for batch in batches)
-    rows = [row for batches in parted for batch in batches for row in batch]
-    assert sorted(rows) == sorted(list(range(count)) * (ranks if count < ranks else 1))
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda x: torch.rand(x.shape),
-        lambda x: torch.rand(len(x), 1, 1),
-        lambda x: torch.randn_like(x),
-        lambda x: torch.randint(9, (2, len(x)), generator=torch.default_generator).T,
-        lambda x: torch.randint_like(x, 256),
-        lambda x: torch.randn(size=x.shape, dtype=torch.float64),
-    ],
-)
-def test_draws_for_a_share_are_a_part_of_those_for_all(draw):
-    x = torch.zeros(12, 3, 5)
-    torch.manual_seed(4)
-    expected, after = draw(x), torch.rand(())
-    found = []
-    for rank in range(3):
-        torch.manual_seed(4)
-        with drawn_together(4, rank, 3):
-            found.append(draw(x[4 * rank : 4 * rank + 4]))
-        assert torch.equal(torch.rand(()), after)
-    assert torch.equal(torch.cat(found), expected)
 
 
 def test_the_first_process_of_another_node_is_no_leader(monkeypatch):

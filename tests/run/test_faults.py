@@ -1,4 +1,4 @@
-"""Kills, full disks and folders that cannot be written: what was saved before is there after."""
+"""Kills, full disks and read-only folders leave the last checkpoint whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from innflow.callback import AtomicCheckpointIO, LastCheckpoint
 from innflow.data.toy.clouds import Toy
 from innflow.run.checkpoint import assemble, load, read_checkpoint
 from innflow.run.folder import claim
+from innflow.system import atomic
 
 MOONS = (
     *("+experiment=moons", "data.n=240", "data.n_test=20", "data.batch_size=20", "model.depth=1"),
@@ -78,7 +80,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
         saved = read_checkpoint(run_dir / "checkpoints/last.ckpt")
         assert saved["global_step"] >= 2
         assert load(run_dir, "last").log_prob(torch.zeros(1, 2)).isfinite().all()
-        half_written += (run_dir / "checkpoints/.last.ckpt.partial").exists()
+        half_written += any((run_dir / "checkpoints").glob(".last.ckpt.*.partial"))
         with claim(run_dir, resume=True):
             left = {path.name for path in (run_dir / "checkpoints").iterdir()}
         assert left == {"last.ckpt"}
@@ -93,10 +95,11 @@ class Spoil(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step:
-            (self.folder / ".last.ckpt.partial").symlink_to("/dev/full")
+            (self.folder / ".last.ckpt.full.partial").symlink_to("/dev/full")
 
 
-def test_a_full_disk_ends_a_run_that_can_go_on(tmp_path, refused):
+def test_a_full_disk_ends_a_run_that_can_go_on(tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(atomic, "uuid4", lambda: SimpleNamespace(hex="full"))
     whole, run_dir = tmp_path / "whole", tmp_path / "run"
     train(whole, *MOONS)
     spoil = ["+callbacks.spoil._target_=run.test_faults.Spoil", "+callbacks.spoil.step=5"]
@@ -198,7 +201,10 @@ def test_a_lock_dies_with_its_process_and_not_with_its_workers(tmp_path, refused
 
 
 def test_leftovers_of_a_killed_save_are_removed_at_the_next_start(tmp_path):
-    leftovers = [tmp_path / ".metrics.json.partial", tmp_path / "checkpoints/.best.ckpt.partial"]
+    leftovers = [
+        tmp_path / ".metrics.json.1f.partial",
+        tmp_path / "checkpoints/.best.ckpt.2.partial",
+    ]
     kept = tmp_path / "checkpoints/last.ckpt"
     kept.parent.mkdir()
     for path in (*leftovers, kept):

@@ -42,7 +42,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path):
     assert (tmp_path / "a" / "b" / "metrics.json").exists()
 
 
-def test_what_wrote_nothing_leaves_nothing(tmp_path):
+def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
     class Refusal(Exception):
         pass
 
@@ -84,7 +84,7 @@ def test_a_folder_that_another_process_holds_is_refused(other_process, resume, r
         pass
 
 
-def test_a_lock_left_behind_by_a_dead_process_holds_nobody_up(tmp_path):
+def test_the_lock_file_of_a_dead_process_is_no_lock(tmp_path):
     (tmp_path / LOCK).touch()
     with claim(tmp_path):
         pass

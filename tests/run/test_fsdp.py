@@ -1,4 +1,4 @@
-"""Parameters in shares: the same training, the same answers, and a checkpoint like any other."""
+"""Sharded parameters: the same training, the same results, and a checkpoint like any other."""
 
 from __future__ import annotations
 

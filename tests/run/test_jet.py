@@ -1,4 +1,4 @@
-"""The presets of the flow on tokens: how they are sized, and two steps of one."""
+"""Presets of the flow on tokens: their sizes, and two training steps of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends where one that never stopped does, bit for bit."""
+"""A run that was stopped and resumed equals one that never stopped, bit for bit."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_a_run_that_stopped_early_stays_where_it_is(tmp_path):
     assert rows_of(run_dir) == rows
 
 
-def test_the_run_folder_says_how_it_goes_on(command, whole_runs, overrides_of):
+def test_the_run_folder_shows_how_to_resume(command, whole_runs, overrides_of):
     """`run_dir=DIR ckpt=last` is enough, where the folder lies now; the signal is in the code."""
     scenario = "validation in every second epoch"
     overrides = overrides_of(scenario)
@@ -268,15 +268,15 @@ def test_the_run_folder_says_how_it_goes_on(command, whole_runs, overrides_of):
     assert config["callbacks"]["last"]["dirpath"] == str(Path("moved/checkpoints").absolute())
 
 
-def test_what_a_run_cannot_take_up_is_refused_in_one_line(command):
+def test_changes_that_a_resumed_run_cannot_have_are_refused_in_one_line(command):
     small = [o for o in MOONS if "draws" not in o]
     answer = command("innflow-train", *small, "run_dir=run", "trainer.max_steps=4")
     assert answer.code == 0, answer.err
     files = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
     refusals = {
         "model.depth=2": "its weights do not fit this model",
-        "optimizer.lr=0.1": "goes on with the optimizer that the run has",
-        "seed=3": "goes on with the seed that the run has",
+        "optimizer.lr=0.1": "resumes with the optimizer of the run",
+        "seed=3": "resumes with the seed of the run",
         "nonsense=3": "nonsense is unknown",
     }
     for override, reason in refusals.items():

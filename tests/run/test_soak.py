@@ -1,4 +1,4 @@
-"""The tool that looks for growth finds it, and two rounds of its real work go through."""
+"""The soak tool finds growth of memory, and two of its rounds run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compile=true, reversible=true and precision: the same run, in other ways."""
+"""compile=true, reversible=true and precision give the same run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_reversible_run_learns_the_same(plain, tmp_path):
     torch.testing.assert_close(states[1], states[0], rtol=1e-3, atol=1e-4)
 
 
-def test_without_a_compiler_one_line_says_so_and_training_goes_on(plain, tmp_path):
+def test_without_a_compiler_training_continues_after_one_line(plain, tmp_path):
     done = train(tmp_path / "run", "compile=true", CXX="no-such-compiler")
     assert done.returncode == 0, done.stderr
     said = [line for line in (done.stdout + done.stderr).splitlines() if "compile=true:" in line]

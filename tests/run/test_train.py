@@ -1,4 +1,4 @@
-"""A run from a config to its folder: every file, every number, twice the same, resumed, stopped."""
+"""A run from a config to its folder: files, metrics, reproducibility, resuming, stopping."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tiny import TINY_IMAGES, TINY_VECTORS, train
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.run.checkpoint import load
-from innflow.run.train import check_validation
+from innflow.run.setup import check_validation
 from innflow.system.failure import note_failure, read_failure
 
 SCORES = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
@@ -59,7 +59,7 @@ def halves() -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[:8]), np.sort(order[8:])
 
 
-def test_the_folder_holds_what_the_design_says(image_run):
+def test_the_folder_holds_the_files_of_the_design(image_run):
     names = {path.name for path in image_run.iterdir()} - {".lock"}
     assert names == {
         *("config.yaml", "overrides.yaml", "environment.json", "checkpoints", "metrics.csv"),
@@ -71,7 +71,7 @@ def test_the_folder_holds_what_the_design_says(image_run):
     }
 
 
-def test_what_says_how_the_run_came_about(image_run, photographs):
+def test_the_folder_holds_the_origin_of_the_run(image_run, photographs):
     config = yaml.safe_load((image_run / "config.yaml").read_text())
     assert config["data"]["root"] == str(photographs)
     assert config["seed"] == 0

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, unless its user has chosen."""
+"""Freed memory is kept by the process, unless the user has set otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets of every form, planted in every place, and never found in what a run leaves."""
+"""Secrets of every form and in every place are in no file that a run writes."""
 
 from __future__ import annotations
 
@@ -252,10 +252,10 @@ def test_a_sweep_keeps_no_secret_of_a_config_file(command):
 def test_a_traceback_of_a_bug_holds_no_secret(secret, exported):
     """What nobody foresaw is printed whole, except for the secrets in it."""
     program = (
-        "import sys, os; from innflow import cli\n"
+        "import sys, os; from innflow.command import main, train\n"
         f"def broken(*args, **kw): raise RuntimeError('about ' + os.environ['{secret}'])\n"
-        "cli._run_job = broken\n"
-        "sys.argv = ['innflow-train', '+experiment=moons']; cli.train()"
+        "train.run_job = broken\n"
+        "sys.argv = ['innflow-train', '+experiment=moons']; main.train()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

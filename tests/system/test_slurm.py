@@ -1,4 +1,4 @@
-"""A job of Slurm that leaves and comes back, with a scontrol that only takes notes."""
+"""A Slurm job that is requeued, with a scontrol that records its calls."""
 
 from __future__ import annotations
 

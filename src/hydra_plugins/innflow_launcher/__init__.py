@@ -1,7 +1,7 @@
 """The launcher `hydra/launcher=slurm`, in the package where Hydra looks for launchers.
 
-Without the extra `innflow[cluster]` it is not defined, and `innflow.command.main` names what is
-to be installed.
+Without the extra `innflow[cluster]` it is not defined; the command then prints a line that names
+the extra.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from omegaconf import open_dict
 
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
-from innflow.system.failure import note_failure, read_failure, say_failure
+from innflow.system.failure import note_failure, print_failure, read_failure
 
 FOR_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
 FOR_ANY_CLUSTER = (
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name",
     "stderr_to_stdout",
 )  # fmt: skip
-"""What submitit takes for every kind of cluster; all else is Slurm's own."""
+"""Parameters that submitit has for every kind of cluster; all others are Slurm's own."""
 
 with suppress(ImportError):
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
 
     class SlurmLauncher(Submitit):
-        """submitit's launcher; it waits for all jobs and reports those that fail or are killed.
+        """submitit's launcher, which waits for all jobs and reports each that fails or is killed.
 
-        Its parent gives up at the first job that is killed, and nobody hears of the others.
+        Its parent stops waiting at the first job that is killed.
         """
 
         def launch(
@@ -57,7 +57,7 @@ with suppress(ImportError):
             ]
 
         def _subdir(self, number: int, overrides: Sequence[str]) -> str:
-            """Compose a job's config, so that a mistake shows before anything is submitted."""
+            """Compose the config of a job, which can fail before submission; return its folder."""
             config = self.hydra_context.config_loader.load_sweep_config(self.config, [*overrides])
             with open_dict(config.hydra.job):
                 config.hydra.job.num = number
@@ -88,7 +88,7 @@ with suppress(ImportError):
 
 
 def _wait(job: Any, folder: Path, number: int, overrides: Sequence[str]) -> JobReturn:
-    """Wait for a job of submitit; say so where it has failed."""
+    """Wait for a job of submitit, and print a line if it has failed."""
     returned = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
     try:
         returned = job.results()[0]
@@ -101,5 +101,5 @@ def _wait(job: Any, folder: Path, number: int, overrides: Sequence[str]) -> JobR
         note_failure(folder, number, overrides, state, reason)
     failure = read_failure(folder)
     if failure is not None:
-        say_failure(failure, fixed=sys.argv[1:])
+        print_failure(failure, fixed=sys.argv[1:])
     return returned

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
 from innflow.errors import InnflowError
+from innflow.system.ranks import rand
 
 Bounded = Literal["probit", "logit"]
 # Smallest distance from the ends of an interval, as a share of it: keeps probit and logit finite
@@ -105,7 +106,7 @@ class Unconstrained(nn.Module):
             return x
         within = torch.full_like(x, 0.5)
         if noise is not None:
-            within = torch.rand(x.shape, generator=noise).to(x)
+            within = rand(x.shape, batch_axis=0, generator=noise).to(x)
         return x + within * self.discrete
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from innflow.errors import InnflowError
 from innflow.latent.density import Observed
 from innflow.objective.base import Step
 from innflow.system.progress import announce
+from innflow.system.ranks import randn
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,8 @@ class Inverse(Application):
             y = shuffle_trials(y, self.trials, noise)
         if self.width > 0:
             source = torch.Generator().manual_seed(0) if noise is None else noise
-            y = y + self.width * torch.randn(y.shape, generator=source, dtype=y.dtype).to(y)
+            deviation = randn(y.shape, batch_axis=0, generator=source, dtype=y.dtype)
+            y = y + self.width * deviation.to(y)
         return {"y": y}
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

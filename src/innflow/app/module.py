@@ -24,13 +24,13 @@ from innflow.flow import CouplingFlow
 from innflow.latent.density import Latent, StandardNormal
 from innflow.objective.base import Objective, Step
 from innflow.partition import PAD, Partition
-from innflow.system.ranks import drawn_together
+from innflow.system.ranks import shared_draws
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 GENERAL = "general"
-"""Part of a training batch: items of the general set."""
-FORMAT = 1
-"""Version of the entry `innflow` of a checkpoint."""
+"""Part of a training batch: items of a general set, to be told from the inliers."""
+FORMAT = 2
+"""Version of what innflow adds to a checkpoint; files of another version are refused."""
 
 
 class FlowModule(pl.LightningModule):
@@ -150,7 +150,7 @@ class FlowModule(pl.LightningModule):
         self, batch: Mapping[str, Tensor], noise: torch.Generator | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the left parts, padding included, and the targets; arguments as `preprocess`."""
-        with self.drawn_together(batch) if noise is not None else nullcontext():
+        with self.shared_draws() if noise is not None else nullcontext():
             return self.pad(self.preprocess(batch, noise), noise), self.targets(batch, noise)
 
     def pad(self, parts: Mapping[str, Tensor], noise: torch.Generator | None) -> dict[str, Tensor]:
@@ -165,10 +165,10 @@ class FlowModule(pl.LightningModule):
         source = torch.Generator().manual_seed(0) if noise is None else noise
         return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, source)}
 
-    def drawn_together(self, batch: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
-        """Return a block in which noise for a batch of one rank is a part of that for all."""
+    def shared_draws(self) -> AbstractContextManager[None]:
+        """Return a context in which each rank draws its part of the noise of the whole batch."""
         ranks = 1 if self._trainer is None else self.trainer.world_size
-        return drawn_together(len(batch["x"]), self.global_rank, ranks)
+        return shared_draws(self.global_rank, ranks)
 
     def forward(
         self, parts: Mapping[str, Tensor], targets: Mapping[str, Tensor] | None = None

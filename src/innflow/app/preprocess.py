@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
+from innflow.system.ranks import rand
 
 LEVELS = 256
 
@@ -68,8 +69,10 @@ class Dequantization(Preprocessing):
         if noise is None:
             return 0.5
         if noise is torch.default_generator:
-            return torch.rand_like(pixels)
-        return torch.rand(pixels.shape, generator=noise).to(pixels)
+            return rand(
+                pixels.shape, batch_axis=0, dtype=pixels.dtype, device=pixels.device
+            )
+        return rand(pixels.shape, batch_axis=0, generator=noise).to(pixels)
 
     def postprocess(self, x: Tensor) -> Tensor:
         """Return grey levels, neither rounded nor clipped; bin centres become whole numbers."""

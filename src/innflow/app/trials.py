@@ -8,6 +8,8 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
+from innflow.system.ranks import rand
+
 MAX_ORDERS = 24
 """Orders of the trials over which a density is averaged: all orders of up to four trials."""
 
@@ -15,7 +17,7 @@ MAX_ORDERS = 24
 def shuffle_trials(y: Tensor, trials: int, generator: torch.Generator) -> Tensor:
     """Return data (B, trials * K) with the trials of every item in a random order."""
     apart = y.unflatten(1, (trials, -1))
-    keys = torch.rand(apart.shape[:2], generator=generator)
+    keys = rand(apart.shape[:2], batch_axis=0, generator=generator)
     order = keys.argsort(dim=1).to(y.device)
     return apart.gather(1, order[..., None].expand_as(apart)).flatten(1)
 

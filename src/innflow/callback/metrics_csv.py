@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing
 
 
 class MetricsCSV(CSVLogger):
@@ -82,13 +82,10 @@ class _Writer(ExperimentWriter):
 
     def _replace(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the file anew, whole or not at all."""
-        path = Path(self.metrics_file_path)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("w", newline="") as file:
+        with writing(Path(self.metrics_file_path), "w") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, path)
         self.written = len(rows)
 
     def _check_log_dir_exists(self) -> None:

@@ -1,4 +1,4 @@
-"""What the commands on a trained run share: checked arguments, the run, a folder for the answer."""
+"""Arguments of the commands on a trained run: checks, the run itself, the output folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from typing import Any
 
 import torch
 
-from innflow.app import Application
+from innflow.app import Application, Unconditional
+from innflow.config.message import one_line
+from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import load
+from innflow.run.checkpoint import COORDINATES, load
+from innflow.system.npz import DAMAGE, read_arrays
+
+BATCH = 256
+"""Items that go through the flow at a time."""
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Check what was typed, before anything is read."""
+    """Check the type and range of every argument, before any file is read.
+
+    Raises:
+        InnflowError: naming the argument and what it takes.
+    """
     for name, value in arguments.items():
         if name in ("run", "input", "ckpt", "device", "y"):
             fine, takes = isinstance(value, str) and value != "", "text; a folder called 3 is ./3"
@@ -37,13 +47,13 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def refuse_rest(overrides: Sequence[str]) -> None:
-    """Refuse keys that a command does not have."""
+    """Refuse overrides, in a command that takes none."""
     if overrides:
         raise InnflowError(f"{overrides[0].split('=')[0]} is unknown; --help shows the keys")
 
 
 def load_run(arguments: Mapping[str, Any]) -> Application:
-    """Load the run that the arguments name, onto the device that they name."""
+    """Load the run of the arguments `run`, `ckpt` and `trust` onto their `device`."""
     app = load(arguments["run"], arguments["ckpt"], arguments["trust"])
     device = arguments["device"]
     if device == "auto":
@@ -54,14 +64,45 @@ def load_run(arguments: Mapping[str, Any]) -> Application:
         raise InnflowError(f"device={device}: {str(error).splitlines()[0]}") from None
 
 
+def load_unconditional(arguments: Mapping[str, Any]) -> Unconditional:
+    """Load a run whose application has a density of x alone.
+
+    Raises:
+        InnflowError: if it is one of p(x | y).
+    """
+    app = load_run(arguments)
+    if not isinstance(app, Unconditional):
+        raise InnflowError(
+            f"run={arguments['run']}: its parameters depend on observed data; innflow-posterior "
+            f"run={arguments['run']} y=FILE draws them"
+        )
+    return app
+
+
+def restore_coordinates(data: PartsDataModule, arguments: Mapping[str, Any]) -> bool:
+    """Load the run's fitted coordinates into a data module; return whether the run has any.
+
+    Raises:
+        InnflowError: if the file is damaged, or of other data.
+    """
+    path = home(arguments) / COORDINATES
+    if not path.is_file():
+        return False
+    try:
+        data.load_state(read_arrays(path))
+    except DAMAGE as error:
+        raise InnflowError(f"{path}: damaged, or not of this run ({one_line(error)})") from None
+    return True
+
+
 def home(arguments: Mapping[str, Any]) -> Path:
-    """Return the folder of the run; where a checkpoint is named by itself, the current one."""
+    """Return the folder of the run, or the current one where `run` is a checkpoint file."""
     run = Path(arguments["run"])
     return run if run.is_dir() else Path.cwd()
 
 
 def answer_folder(arguments: Mapping[str, Any], kind: str) -> Path:
-    """Return the folder that the arguments name, or a new one in that of the run."""
+    """Return the folder `out`, or RUN/KIND/TIME where it is null."""
     if arguments["out"] is not None:
         return Path(arguments["out"]).absolute()
     return home(arguments).absolute() / kind / time.strftime("%Y-%m-%d_%H-%M-%S")

@@ -1,4 +1,4 @@
-"""What innflow-posterior does with a trained run on an inverse problem."""
+"""innflow-posterior: draw parameters of an inverse problem, given observed data."""
 
 from __future__ import annotations
 
@@ -22,23 +22,19 @@ from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce, track
 
 UNFAMILIAR = 0.01
-"""p-value below which an observation is called unlike anything simulated."""
+"""p-value below which a warning calls an observation unlike the simulations."""
 WARNED, SHOWN = 5, 16
-"""Observations warned of by number, and parameters shown on the screen."""
+"""Observations with a warning of their own, and parameters printed."""
 ROWS = 10_000
-"""Draws whose density is asked for at a time."""
+"""Draws whose density is computed at a time."""
 
 
 def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2: draw parameters, given observed data.
+    """Draw from p(x | y) for every observation and write draws, summaries and figures.
 
-    Writes posterior.csv and posterior.npz (the draws), summary.csv (mean, sd, quantiles and MAP of
-    each parameter), summary.json (how familiar each observation is, and how well its draws
-    reproduce it) and figures. truth=FILE marks the true parameters where they are known.
-
-    MAP is the draw of highest density p(x | y), in the units of x; where the run has the joint
-    density of x and noise only, the draw with the closest neighbours in whitened coordinates. Up to
-    10,000 draws go through the forward model, which is code: trust=true runs one of your own.
+    Args:
+        arguments: those of conf/command/posterior.yaml.
+        overrides: none are possible.
     """
     refuse_rest(overrides)
     check_arguments(arguments)
@@ -88,8 +84,8 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
                 write_draws(answer, partial)
                 write_summary(answer, partial)
                 write_figures(answer, partial, limits, noise)
-                asked = [f"{key}={value}" for key, value in arguments.items() if value is not None]
-                write_origin(partial, {**app.config, "seed": seed}, asked, str(app.device))
+                typed = [f"{key}={value}" for key, value in arguments.items() if value is not None]
+                write_origin(partial, {**app.config, "seed": seed}, typed, str(app.device))
                 for path in list(partial.iterdir()):
                     path.rename(out / path.name)
         except OSError as error:
@@ -125,7 +121,7 @@ def _names(app: Inverse, part: str, count: int) -> list[str]:
 
 
 def _warn(familiarity: np.ndarray, least: float) -> None:
-    # With few simulations no p-value is below the limit: then the smallest there is will do.
+    # With few simulations no p-value is below the limit: then the smallest possible one counts.
     strange = np.flatnonzero((familiarity < UNFAMILIAR) | (familiarity <= least))
     for row in strange[:WARNED]:
         announce(
@@ -137,7 +133,7 @@ def _warn(familiarity: np.ndarray, least: float) -> None:
 
 
 def _show(answer: Answer) -> None:
-    """Print what there is to say of the first observation."""
+    """Print the summary of the first observation."""
     first = answer.summaries[0]
     columns = {"mean": first.mean, "sd": first.sd}
     columns |= dict(zip(("2.5%", "50%", "97.5%"), first.quantiles[[0, 2, 4]], strict=True))

@@ -1,4 +1,4 @@
-"""Posterior draws at some observations, and the files that they are written to."""
+"""Files of innflow-posterior: draws, summaries and figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from innflow.system.atomic import write_json
 from innflow.system.progress import track
 
 DRAWN = 4
-"""Observations that have figures."""
+"""Observations with figures."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Answer:
         x: (B, n, P) draws.
         eps: (B, n, M) noise of the same draws, where the run has it.
         log_prob: (B, n) log p(x | y) in nats, where the run has it.
-        familiarity: (B,) p-values, small where y is unlike anything simulated.
-        summaries: B of them.
+        familiarity: (B,) p-values, small where y is unlike the simulations.
+        summaries: one for each observation.
         truth: (B, P) true parameters, where they are known.
-        resimulations: B of them, or none.
+        resimulations: one for each observation, or none.
     """
 
     parameters: Sequence[str]
@@ -66,7 +66,7 @@ def write_draws(answer: Answer, folder: Path) -> None:
 
 
 def write_summary(answer: Answer, folder: Path) -> None:
-    """Write summary.csv, a row for each parameter, and summary.json, an entry an observation."""
+    """Write summary.csv, by observation and parameter, and summary.json, by observation."""
     truth = [] if answer.truth is None else ["truth"]
     levels = [f"q{100 * level:g}" for level in QUANTILES]
     with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
@@ -94,13 +94,13 @@ def write_summary(answer: Answer, folder: Path) -> None:
 def write_figures(
     answer: Answer, folder: Path, limits: np.ndarray, noise_sd: np.ndarray | None
 ) -> None:
-    """Draw the first observations: figures/pairs.png or profile.png, and resimulation.png.
+    """Draw figures of the first observations:/pairs.png or profile.png, and resimulation.png.
 
     Args:
-        answer: what is drawn.
-        folder: where figures/ goes; with several observations the names end in their numbers.
-        limits: (P, 2) lowest and highest values possible.
-        noise_sd: (M,) of the declared noise, where there is one.
+        answer: the posteriors.
+        folder: the parent of figures/; with several observations the names end in their numbers.
+        limits: (P, 2) lowest and highest possible values.
+        noise_sd: (M,) standard deviations of the declared noise, where there is one.
     """
     (folder / "figures").mkdir()
     for number, draws in enumerate(answer.x[:DRAWN]):

@@ -1,1 +1,1 @@
-"""Configs: resolvers, checks against signatures, building, and what a file may name."""
+"""Configs: resolvers, checks against signatures, building, and names a file may build."""

@@ -1,4 +1,4 @@
-"""Compose configs and build objects from them."""
+"""Composition of configs, and objects built from them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from innflow.system.secret import check_complete
 log = logging.getLogger(__name__)
 
 CONF = "innflow.conf"
-
+"""Package that holds the configs."""
 VERSION_BASE = "1.3"
+"""Version of Hydra whose defaults apply."""
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose one of innflow's configs, outside of Hydra's own main."""
+    """Compose one of innflow's configs without Hydra's main function."""
     with initialize_config_module(CONF, version_base=VERSION_BASE):
         return compose(name, list(overrides))
 
@@ -36,7 +37,7 @@ def to_plain(cfg: Any) -> Any:
 
 @contextmanager
 def refusals(path: str) -> Iterator[None]:
-    """Turn what a constructor refuses into one line that names the node."""
+    """Turn any error of a constructor into an `InnflowError` of one line that names the node."""
     try:
         yield
     except InnflowError:
@@ -52,15 +53,18 @@ def refusals(path: str) -> Iterator[None]:
 
 
 def build(config: Any, path: str, redacted: bool = False) -> Any:
-    """Instantiate a node and all nodes in it; with `_partial_`, what makes it.
+    """Instantiate a node and all nodes in it; a partial of the target where it has `_partial_`.
 
     Args:
         config: the node.
-        path: where it stands, for errors.
-        redacted: whether it may show that secrets were taken out of it.
+        path: its place in the config, for errors.
+        redacted: also build a node whose secrets were removed.
 
     Raises:
         InnflowError: with the reason, naming the node.
+
+    >>> build({"_target_": "innflow.flow.Spline", "bins": 5}, "coupling").bins
+    5
     """
     if not redacted:
         check_complete(config, path)
@@ -69,7 +73,7 @@ def build(config: Any, path: str, redacted: bool = False) -> Any:
 
 
 def as_config(plain: Mapping[str, Any]) -> DictConfig:
-    """Return a config that refuses keys it does not have."""
+    """Return a config in which only existing keys can be set."""
     cfg = OmegaConf.create(dict(plain))
     OmegaConf.set_struct(cfg, True)
     return cfg

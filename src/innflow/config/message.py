@@ -4,11 +4,15 @@ from __future__ import annotations
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, without the hints that only help Hydra's authors."""
+    r"""Return an error's message on one line, without Hydra's hints for debugging.
+
+    >>> one_line(ValueError("a\n  b"))
+    'a b'
+    """
     text = str(error).split("Config search path:", maxsplit=1)[0]
     noise = ("HYDRA_FULL_ERROR", "See https://hydra.cc", "object_type=")
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not any(hint in line for hint in noise)]
-    # A file's name may hold what moves the cursor of a terminal or retitles its window.
+    # The name of a file may hold control characters of a terminal.
     shown = (c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(kept))
     return "".join(shown) or type(error).__name__

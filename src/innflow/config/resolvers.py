@@ -1,4 +1,4 @@
-"""Functions that values of configs call: `${stamp:}`, `${lightning_precision:...}`."""
+"""OmegaConf resolvers: `${stamp:}`, `${lightning_precision:...}` and others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from omegaconf import OmegaConf
 from innflow.errors import InnflowError
 
 STAMP = "INNFLOW_STAMP"
+"""Environment variable with the time at which a command started."""
 
 
 def register_resolvers() -> None:
-    """Make the functions that values of configs call known to OmegaConf; idempotent."""
+    """Register all resolvers with OmegaConf; idempotent."""
     OmegaConf.register_new_resolver("stamp", stamp, replace=True)
     OmegaConf.register_new_resolver("lightning_precision", lightning_precision, replace=True)
     OmegaConf.register_new_resolver("fits_fused", fits_fused, replace=True)
@@ -22,7 +23,7 @@ def register_resolvers() -> None:
 
 
 def stamp() -> str:
-    """Return the time at which this command began, the same in processes that it starts."""
+    """Return the time at which this command started, also in the processes that it starts."""
     return os.environ.setdefault(STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
 
@@ -34,6 +35,9 @@ def lightning_precision(precision: int | str) -> str:
 
     Args:
         precision: 32, bf16, or native: bf16 where the hardware multiplies it, else 32.
+
+    >>> lightning_precision("bf16")
+    'bf16-mixed'
     """
     if str(precision) not in ("32", "bf16", "native"):
         raise InnflowError(f"precision={precision} is unknown: takes 32, bf16 or native")
@@ -43,12 +47,12 @@ def lightning_precision(precision: int | str) -> str:
 
 
 def fits_fused(precision: int | str) -> bool:
-    """Return whether a fused optimizer fits one of Lightning's precisions: no mixed one."""
+    """Return whether Lightning can clip gradients of a fused optimizer: not in mixed precision."""
     return "mixed" not in str(precision)
 
 
 def slurm_gpus(accelerator: str, devices: Any) -> Any:
-    """Return how many GPUs a job of Slurm asks for on each node: a device is one, unless a CPU."""
+    """Return the number of GPUs of a Slurm job on each node: its devices, or None on CPUs."""
     return None if accelerator == "cpu" else devices
 
 

@@ -1,4 +1,4 @@
-"""Checks of a config against the signatures of its targets."""
+"""Checks of a config's keys and values against the signatures of its targets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def target_of(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return what a node's `_target_` names."""
+    """Import the object that a node's `_target_` names."""
     try:
         return get_object(node["_target_"])
     except Exception as error:
@@ -36,11 +36,9 @@ def target_of(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
 def check(config: Mapping[str, Any]) -> None:
     """Check every node of a plain config against the signature of its target.
 
-    The signatures are the schema: a key that the target does not take, or a value that its
-    annotation does not admit, stops here, before any data is read.
-
     Raises:
-        InnflowError: naming the key, the value and what the target takes.
+        InnflowError: if a target does not take a key, or its annotation does not admit a value;
+            with the key, the value and what the target takes.
     """
     for path, node in nodes(config):
         target = target_of(path, node)

@@ -1,18 +1,24 @@
-"""What may be built from a file that somebody else wrote."""
+"""Names that a config read from a file may build."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from innflow.config.schema import nodes, target_of
 from innflow.errors import InnflowError
 
-BUILDING = ("app", "flow", "latent", "objective", "score")
-"""Packages of innflow whose exported names only build: what a checkpoint may name."""
+MODEL_PACKAGES = ("app", "flow", "latent", "objective", "score")
+"""Packages whose exported names a checkpoint may build."""
+
+DATA_PACKAGES = ("data", "analysis")
+"""Packages whose exported names a checkpoint may build where its data set is wanted too."""
+
+PACKAGES = (*MODEL_PACKAGES, *DATA_PACKAGES, "callback", "dashboard", "system")
+"""Packages whose exported names a config may build."""
 
 LIBRARIES = {
     "torch.nn": "torch.nn.modules.",
@@ -23,55 +29,55 @@ LIBRARIES = {
 }
 """Packages of which a checkpoint may name classes, and where those classes must be defined.
 
-All of torch would be too wide: somewhere in it are functions that load, compile and download.
+All of torch would be too wide: it holds functions that load, compile and download.
 """
 
 NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
 
-PARTITION = "partition.Partition"
-
 OWN_CODE = re.compile(r"innflow\.problem\.[A-Za-z]\w*\.[A-Za-z]\w*")
 
 IMPORTED = ("forward", "prior", "noise", "reference")
-"""Keys of a data module under which an import path may stand."""
+"""Keys of a data module whose values may be import paths."""
 
 
 def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> None:
-    """Refuse targets that a file must not be able to name.
+    """Refuse targets other than the exported names of innflow and the classes of `LIBRARIES`.
 
-    A checkpoint is data: building from it may only construct what innflow defines for building
-    applications, and the modules, optimizers and schedulers of `LIBRARIES`. What is not on the
-    list is not even imported. Interpolations are refused too: resolving one (`${oc.create:...}`)
-    can bring in a target that nobody has seen.
+    A name is compared with the lists before anything of it is imported. Interpolations are refused
+    too: resolving one (`${oc.create:...}`) can add a target after the check.
 
     Args:
-        config: the nodes that are to be built.
+        config: the nodes to be built.
         where: the file they come from.
-        data: also admit innflow's data modules and analyses.
+        data: also admit data modules and analyses, where the import paths of the data are those of
+            `innflow.problem`.
 
     Raises:
         InnflowError: naming the target and how to allow it.
     """
     check_resolved(config, where)
+    packages = (*MODEL_PACKAGES, *DATA_PACKAGES) if data else MODEL_PACKAGES
     for path, node in nodes(config):
-        name = str(node["_target_"])
         code = foreign_code(node) if data else None
         if code is not None:
             raise InnflowError(
                 f"{where}: {path} names {code}, which is code; if you trust its writer, load it "
                 "with trust=True"
             )
-        plain = NAME.fullmatch(name) is not None
-        admitted = plain and data and _serves_data(name, node)
-        if not admitted and not (plain and _harmless(name, path, node)):
+        name = str(node["_target_"])
+        own = is_exported(name, packages)
+        if own and name.startswith(tuple(f"innflow.{home}." for home in DATA_PACKAGES)):
+            own = "_args_" not in node  # import paths are recognised by their keys
+        if not own and not _is_library_class(name, path, node):
             raise InnflowError(
-                f"{where}: {path}._target_={name} is nothing that innflow, torch or torchvision "
-                "builds models of; if you trust this file, load it with trust=True"
+                f"{where}: {path}._target_={name} is no exported name of innflow and no module, "
+                "optimizer or schedule of torch or torchvision; if you trust this file, load it "
+                "with trust=True"
             )
 
 
 def check_resolved(config: Mapping[str, Any], where: str) -> None:
-    """Refuse interpolations: resolved, they read the environment or bring in other nodes.
+    """Refuse interpolations, which read the environment or add other nodes when resolved.
 
     Raises:
         InnflowError: with the first of them.
@@ -83,8 +89,36 @@ def check_resolved(config: Mapping[str, Any], where: str) -> None:
             )
 
 
+def check_version(config: Mapping[str, Any], where: str) -> None:
+    """Refuse a config whose targets in innflow are not exported, as those of another version.
+
+    Raises:
+        InnflowError: with the first of them.
+    """
+    for _, node in nodes(config):
+        name = str(node["_target_"])
+        if name.startswith("innflow.") and not is_exported(name):
+            raise InnflowError(
+                f"{where}: names {name}, which this version of innflow does not have: it was "
+                "written by another version; train the run again"
+            )
+
+
+def is_exported(name: str, packages: Sequence[str] = PACKAGES) -> bool:
+    """Return whether a name is `innflow.PACKAGE.NAME` with NAME in the package's `__all__`.
+
+    >>> is_exported("innflow.flow.vector"), is_exported("innflow.flow.coupling.Coupling")
+    (True, False)
+    """
+    root, _, rest = name.partition(".")
+    package, _, public = rest.partition(".")
+    if root != "innflow" or package not in packages:
+        return False
+    return public in import_module(f"innflow.{package}").__all__
+
+
 def foreign_code(data: Mapping[str, Any]) -> str | None:
-    """Return the first import path in a node of data that is not of `innflow.problem`, if any."""
+    """Return the first import path in a data node that is not of `innflow.problem`, if any."""
     for key in IMPORTED:
         path = data.get(key)
         if isinstance(path, str) and not OWN_CODE.fullmatch(path):
@@ -103,13 +137,9 @@ def _strings(config: Any) -> Iterator[str]:
             yield from _strings(value)
 
 
-def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
-    package, _, rest = name.partition(".")
-    if package == "innflow":
-        home, _, public = rest.partition(".")
-        return rest == PARTITION or (home in BUILDING and public in _exported(home))
+def _is_library_class(name: str, path: str, node: Mapping[str, Any]) -> bool:
     library = name.rpartition(".")[0]
-    if library not in LIBRARIES:
+    if library not in LIBRARIES or not NAME.fullmatch(name):
         return False
     from torch import nn, optim
 
@@ -118,19 +148,3 @@ def _harmless(name: str, path: str, node: Mapping[str, Any]) -> bool:
     if not inspect.isclass(target) or not issubclass(target, kinds):
         return False
     return f"{target.__module__}.".startswith(LIBRARIES[library])
-
-
-def _exported(home: str) -> list[str]:
-    """Return the public names of a package of innflow: what its `__all__` lists."""
-    names: list[str] = import_module(f"innflow.{home}").__all__
-    return names
-
-
-def _serves_data(name: str, node: Mapping[str, Any]) -> bool:
-    if "_args_" in node:
-        return False  # import paths are known by their keys
-    return any(
-        name == f"innflow.{home}.{public}"
-        for home in ("data", "analysis")
-        for public in _exported(home)
-    )

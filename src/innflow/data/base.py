@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -17,7 +18,7 @@ from innflow.data.loader import (EpochLoader, Order)
 from innflow.data.image.general import (Beside, check_disjoint)
 from innflow.data.sets import GENERAL, Batch, PartsSet
 from innflow.errors import InnflowError
-from innflow.system.ranks import (drawn_together, shares)
+from innflow.system.ranks import shared_draws, shares
 
 
 class PartsDataModule(LightningDataModule):
@@ -82,8 +83,18 @@ class PartsDataModule(LightningDataModule):
         return None
 
     def augment(self, x: Tensor) -> Tensor:
-        """Return a random variation of every item of x (B, ...); by default x itself."""
+        """Return a random variation of every item of x (B, ...); by default x itself.
+
+        Draw with `innflow.system.ranks`, so that every rank gets numbers of its own.
+        """
         return x
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the data depend on besides the config, as arrays; nothing by default."""
+        return {}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state` returned; data without a state ignore it."""
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sets, once."""
@@ -157,13 +168,13 @@ class PartsDataModule(LightningDataModule):
         """Augment the whole batch where it now lies, in training only."""
         if self.trainer is None or not self.trainer.training:
             return batch
-        with self.drawn_together(batch):
+        with self.shared_draws():
             batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
         return batch
 
-    def drawn_together(self, batch: Batch) -> AbstractContextManager[Any]:
-        """Return a block in which noise for a batch of one rank is a part of that for all."""
-        return drawn_together(len(batch["x"]), *self.rank)
+    def shared_draws(self) -> AbstractContextManager[None]:
+        """Return a block in which each rank draws its part of the numbers of the whole batch."""
+        return shared_draws(*self.rank)
 
     def _loader(self, items: PartsSet) -> DataLoader[Batch]:
         rows: Any = shares(len(items), self.batch_size, *self.rank)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
+from innflow.system.ranks import randn
 
 
 class Density(nn.Module):
@@ -61,7 +62,7 @@ def normal_log_prob(deviation: Tensor, log_sigma: float | Tensor = 0.0) -> Tenso
 
 def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw standard normal values on the CPU, the same for every device, and send them there."""
-    noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)
+    noise = randn(like.shape, batch_axis=0, generator=generator, dtype=like.dtype)
     return noise.to(like.device)
 
 

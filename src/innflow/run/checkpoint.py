@@ -1,4 +1,4 @@
-"""From a config or a checkpoint to an application."""
+"""Applications built from a config, and loaded from checkpoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from innflow.partition import Partition
 
 CHECKPOINTS = "checkpoints"
 SCORES = "scores.npz"
-"""File of a run folder in which its fitted scores stand."""
+"""File of a run folder with its fitted scores."""
 COORDINATES = "coordinates.npz"
-"""File of a run folder with what its data module has fitted: how features became x."""
+"""File of a run folder with the state of its data module: the fitted coordinates of features."""
 COMPANIONS = "companions"
-"""Folder of a run in which the checkpoints of the models beside it stand."""
+"""Folder of a run with the checkpoints of its companions."""
 
 
 def assemble(
@@ -37,7 +37,7 @@ def assemble(
     Args:
         config: plain dicts with the nodes app, partition, model, latent, objective, optimizer and
             schedule, and perhaps the switches compile and reversible.
-        shapes: shape of every part that the data set gives.
+        shapes: shape of every part of the data.
         columns: names of the features of vector parts, and of the classes under `label`.
     """
     partition = Partition.build(**config["partition"], shapes=shapes)
@@ -46,7 +46,7 @@ def assemble(
         latent = Latent(build(config["latent"], "latent"))
     optimizer = build(config["optimizer"], "optimizer")
     with refusals("optimizer"):
-        optimizer([torch.nn.Parameter(torch.zeros(1))])  # a bad value shows before training
+        optimizer([torch.nn.Parameter(torch.zeros(1))])  # refuses bad values before training
     with refusals("model"):
         flow = make_flow(partition.shape, context=partition.context_features)
     flow.reversible = bool(config.get("reversible"))
@@ -67,7 +67,7 @@ def assemble(
 
 
 def find_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Return the checkpoint of a run folder, or the file that is named itself."""
+    """Return the checkpoint best.ckpt or last.ckpt of a run folder; a file is returned as it is."""
     path = Path(run)
     if path.is_file():
         return path
@@ -83,10 +83,10 @@ def find_checkpoint(run: str | Path, which: str = "best") -> Path:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of innflow, tensors and plain dicts only.
+    """Read a checkpoint of innflow: tensors, plain dicts and lists only.
 
     Raises:
-        InnflowError: if it is truncated, of another kind, or holds anything that would run code.
+        InnflowError: if it is truncated, of another kind or version, or holds pickled objects.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -103,22 +103,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
     if own.get("format") != FORMAT:
         raise InnflowError(
-            f"{path}: written in format {own.get('format')}, this version of innflow reads format "
-            f"{FORMAT}"
+            f"{path}: written by another version of innflow, in format {own.get('format')}; this "
+            f"one reads format {FORMAT}: train the run again"
         )
     return checkpoint
 
 
 def load_weights(app: Application, path: Path) -> None:
-    """Give an application the weights of a checkpoint.
+    """Load the weights of a checkpoint into an application.
 
     Raises:
-        InnflowError: if the file cannot be read, or they do not fit.
+        InnflowError: if the file cannot be read, or the weights do not fit.
     """
-    _take_weights(app, read_checkpoint(path), path, "this model: leave its keys as they were")
+    _load_weights(app, read_checkpoint(path), path, "this model: leave its keys as they were")
 
 
-def _take_weights(app: Application, checkpoint: Mapping[str, Any], path: Path, model: str) -> None:
+def _load_weights(app: Application, checkpoint: Mapping[str, Any], path: Path, model: str) -> None:
     try:
         app.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -137,12 +137,17 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
 
     Args:
         run: a run folder, or a `.ckpt` file by itself.
-        which: `best` (by held-out training data) or `last`.
-        trust: also build classes that are not of innflow, torch or torchvision. Only for files
-            whose writer you trust: it lets them run any code.
+        which: `best` (by the validation set) or `last`.
+        trust: also build classes of other packages than innflow, torch and torchvision. A file
+            can then run any code: use it only for files of writers you trust.
 
     Raises:
-        InnflowError: if there is none, it is damaged, or it asks for what it must not.
+        InnflowError: if there is no checkpoint, it is damaged or of another version, or it names
+            classes that are not trusted.
+
+    >>> app = load("outputs/moons/2026-01-31_12-00-00")  # doctest: +SKIP
+    >>> app.log_prob(app.sample(64)).shape  # doctest: +SKIP
+    torch.Size([64])
     """
     path = find_checkpoint(run, which)
     checkpoint = read_checkpoint(path)
@@ -151,14 +156,14 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     if missing:
         raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
     if not trust:
-        check_resolved(config, str(path))  # also of nodes that a command may resolve later
+        check_resolved(config, str(path))  # also in nodes that a command may build later
         check_trusted({name: config[name] for name in MODEL}, str(path))
     own = checkpoint["innflow"]
     app = assemble(config, own["shapes"], own.get("columns"))
-    _take_weights(app, checkpoint, path, "its own config")
+    _load_weights(app, checkpoint, path, "its own config")
     if Path(run).is_dir():
-        for beside in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):
-            app.companions[beside.stem] = load(beside, trust=trust)
+        for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):
+            app.companions[file.stem] = load(file, trust=trust)
     fitted = Path(run) / SCORES
     if Path(run).is_dir() and fitted.is_file() and config["score"]:
         app.scorer = build(config["score"], "score").load(fitted)

@@ -1,8 +1,7 @@
-"""Companions: finished runs beside which a model is trained and scored, frozen."""
+"""Companions: frozen flows of finished runs, with which a model is compared."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +10,18 @@ from typing import Any
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, read_checkpoint
+from innflow.system.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
-    """Load the runs that a config names, for data like the application's own.
+    """Load the companions of a config.
 
     Args:
-        sources: name -> run folder or checkpoint file; null for none of this name.
-        app: what they are to stand beside.
+        sources: name -> run folder or checkpoint file; null for no companion of this name.
+        app: the application whose companions they are.
 
     Raises:
-        InnflowError: naming the key, where one is missing or was trained on other data.
+        InnflowError: naming the key, if one is missing or is a model of other data.
     """
     if not isinstance(sources, Mapping):
         raise InnflowError(
@@ -38,8 +38,8 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
         companion = _load(f"companions.{name}", source)
         if not isinstance(companion, Unconditional) or not isinstance(app, Unconditional):
             raise InnflowError(
-                f"companions.{name}={source}: only densities of x stand beside each other, its "
-                f"parameters or these depend on observed data"
+                f"companions.{name}={source}: only densities of x can be compared, and "
+                "this companion or the application has a density of x given data"
             )
         same = companion.log_volume == app.log_volume
         if companion.partition.left != app.partition.left or not same:
@@ -52,24 +52,21 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
 
 
 def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
-    """Copy the checkpoints into a run folder, so that it needs no other."""
+    """Copy the checkpoints of companions into a run folder, which then needs no other."""
     folder = run_dir / COMPANIONS
     for name, source in sources.items():
         if source is None:
             continue
         folder.mkdir(exist_ok=True)
-        partial = folder / f".{name}.partial"
-        shutil.copyfile(find_checkpoint(source), partial)
-        os.replace(partial, folder / f"{name}.ckpt")
+        with writing(folder / f"{name}.ckpt") as copy, find_checkpoint(source).open("rb") as file:
+            shutil.copyfileobj(file, copy)
 
 
 def start_from(source: Any, app: Application) -> None:
-    """Give an application the weights of a finished run of the same model.
-
-    ActNorms keep the values that they come with.
+    """Load the weights of a finished run of the same model, those of ActNorm layers included.
 
     Raises:
-        InnflowError: where there is no such run, or it is of another model.
+        InnflowError: if there is no such run, or it is of another model.
     """
     if not isinstance(source, str):
         raise InnflowError(f"init={source}: takes the folder of a run, or null")
@@ -81,8 +78,8 @@ def start_from(source: Any, app: Application) -> None:
         app.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
         raise InnflowError(
-            f"init={source}: its model is another one than this, {app.flow!r}; give the same "
-            "model and latent keys as that run had"
+            f"init={source}: its model is another one than this, {app.flow!r}; give the "
+            "model and latent keys of that run"
         ) from None
 
 

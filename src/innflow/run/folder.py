@@ -1,4 +1,4 @@
-"""The folder of a run: who may write to it, and what says how the run came about."""
+"""Run folders: the lock of one process, and the files with a run's origin."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ from innflow.system.slurm import job_id, requeued
 LOCK = ".lock"
 
 PARTIAL = ".*.partial"
-"""Files that a killed process has left half-written."""
+"""Pattern of files that a killed process has left half-written."""
 
 PACKAGES = ("innflow", "torch", "torchvision", "pytorch-lightning", "nflows", "hydra-core", "numpy")
 
 
 @contextmanager
 def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator[Path]:
-    """Make a run folder and hold it for this process alone.
+    """Make a run folder and lock it for this process.
 
     Args:
         run_dir: the folder.
-        resume: whether it may hold a run to go on with.
-        key: under which the user gave it, for errors.
+        resume: whether it may hold files, those of a run to be resumed.
+        key: of the folder on the command line, for errors.
 
     Raises:
-        InnflowError: if another process holds it, or it holds something and `resume` is not asked
-            for.
+        InnflowError: if another process holds it, or it holds files and `resume` is false.
     """
     if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
-        resumable = ", or go on with that run by ckpt=last" if key == "run_dir" else ""
+        resumable = ", or resume that run by ckpt=last" if key == "run_dir" else ""
         raise InnflowError(
             f"{key}={run_dir}: holds files already; choose another folder{resumable}"
         )
@@ -68,7 +67,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
                 leftover.unlink()
             yield run_dir
         finally:
-            # What was refused before it wrote anything leaves no folder behind.
+            # A run that was refused before it wrote anything leaves no folder behind.
             if [path.name for path in run_dir.iterdir()] == [LOCK]:
                 (run_dir / LOCK).unlink()
                 for path in missing:
@@ -81,7 +80,7 @@ _held: set[IO[str]] = set()
 
 @contextmanager
 def _not_inherited(lock: IO[str]) -> Iterator[None]:
-    """Let a lock die with this process: a worker that it forked may live on for seconds."""
+    """Close a lock in forked workers, which may outlive this process by seconds."""
     _held.add(lock)
     try:
         yield
@@ -98,8 +97,8 @@ def _close_held() -> None:
 os.register_at_fork(after_in_child=_close_held)
 
 
-def began_here(run_dir: Path) -> bool:
-    """Return whether this is a job that Slurm has started again, and this is the run it began."""
+def is_requeued_run(run_dir: Path) -> bool:
+    """Return whether Slurm has started this job again, and the folder holds the run it began."""
     lock = run_dir / LOCK
     return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()
 
@@ -126,7 +125,7 @@ def write_origin(
 
 
 def _commit() -> str | None:
-    """Return the git commit of innflow's own source, if it is a checkout."""
+    """Return the git commit of innflow's source, or None where it is no checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

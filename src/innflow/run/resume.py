@@ -1,4 +1,4 @@
-"""The config with which a stopped run goes on: its own, changed where the command line says so."""
+"""The config of a resumed run: its own, with the changes of the command line."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from omegaconf import DictConfig
 
 from innflow.config.build import CONF, to_plain
 from innflow.config.schema import nodes
-from innflow.config.trust import IMPORTED, check_resolved, foreign_code
+from innflow.config.trust import IMPORTED, check_resolved, check_version, foreign_code
 from innflow.errors import InnflowError
 from innflow.system.secret import REMOVED
 
 OWN = ("run_dir", "ckpt")
-"""Keys that say which run goes on."""
+"""Keys that select the run to resume."""
 FIXED = ("seed", "optimizer", "init")
-"""What a checkpoint brings along: another value would be ignored, or would not fit."""
+"""Keys whose values are part of a checkpoint: another one would be ignored, or would not fit."""
 
 Leaves = dict[tuple[str, ...], Any]
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return arguments of a command with what was typed for the run before them, if one goes on.
+    """Return the arguments of innflow-train, after the stored overrides of a run to be resumed.
 
-    Groups and keys that it was given can so be changed, and so can those that only they have.
+    Groups of the run, and keys that exist only in them, can then be changed by the arguments.
+    Arguments without both `run_dir` and `ckpt` are returned as they are.
+
+    Raises:
+        InnflowError: if the folder holds no run, one of another version of innflow, or an override
+            that may not be stored.
     """
     own = {}
     for text in arguments:
@@ -38,8 +43,11 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
         own[key] = value.strip("'\"")
     if not all(own.get(key, "null") not in ("null", "") for key in OWN):
         return list(arguments)
-    before, now = _typed(Path(own["run_dir"])), [text for text in arguments if "=" in text]
-    # What adds a key stays: the change of one that is not there would be refused.
+    run_dir = Path(own["run_dir"])
+    before, now = _typed(run_dir), [text for text in arguments if "=" in text]
+    # Before anything is composed: overrides of another version name keys that are unknown here.
+    check_version(_read(run_dir / "config.yaml", dict), f"run_dir={run_dir}: its config.yaml")
+    # `+key=` stays beside `key=`: changing a key that does not exist would be refused.
     replaced = {(_key(text), text[0] in "+~") for text in now}
     replaced |= {(key, False) for key, _ in replaced}
     kept = [text for text in before if (_key(text), text[0] in "+~") not in replaced]
@@ -49,18 +57,18 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 def resume_config(
     run_dir: Path, typed: Sequence[str], compose: Callable[[list[str]], DictConfig]
 ) -> dict[str, Any]:
-    """Return the config of a stopped run, changed where the command line says so.
+    """Return the config of a stopped run with the changes of the command line.
 
-    The difference that new overrides make to the old ones is brought into config.yaml: so it
-    reaches everything that refers to it, and nothing else.
+    The run's overrides and the new ones are both composed, and the keys in which the results
+    differ are changed in config.yaml: interpolations follow, and nothing else changes.
 
     Args:
-        run_dir: folder of the run, perhaps moved since.
-        typed: all overrides, those of the run among them.
-        compose: makes a config of overrides.
+        run_dir: folder of the run, which may have been moved.
+        typed: all overrides, including those of the run.
+        compose: composes a config from overrides.
 
     Raises:
-        InnflowError: if the folder has no config, or a change is one that a run cannot take up.
+        InnflowError: if the folder has no config, or a change is not possible in a resumed run.
     """
     config, before = _read(run_dir / "config.yaml", dict), _typed(run_dir)
     check_resolved(config, str(run_dir / "config.yaml"))
@@ -74,8 +82,8 @@ def resume_config(
         for path in changed:
             if path[0] in FIXED:
                 raise InnflowError(
-                    f"{'.'.join(path)}={new[path]}: ckpt=last goes on with the {path[0]} that the "
-                    f"run has; for another begin a new run with init={run_dir}"
+                    f"{'.'.join(path)}={new[path]}: ckpt=last resumes with the {path[0]} of "
+                    f"the run; for another one start a new run with init={run_dir}"
                 )
         leaves = {path: value for path, value in leaves.items() if path in new or path not in old}
         leaves |= {path: new[path] for path in [*changed, *secret] if path in new}
@@ -85,7 +93,7 @@ def resume_config(
 
 
 def _typed(run_dir: Path) -> list[str]:
-    """Return what was typed for a run.
+    """Return the stored overrides of a run.
 
     Raises:
         InnflowError: if the folder holds no such file, or an override that may not be stored.
@@ -99,21 +107,20 @@ def _typed(run_dir: Path) -> list[str]:
 def check_stored(text: str, run_dir: Path) -> None:
     """Refuse an override of a run folder that could run code or read the environment.
 
-    Hydra instantiates what stands under `hydra`, and a `${...}` calls a resolver, both before
-    any config can be checked. innflow writes neither: the overrides of a task exclude `hydra`.
+    Hydra instantiates nodes under `hydra` and resolves `${...}` before any config can be checked.
+    innflow stores neither: the overrides of a task exclude `hydra`.
 
     Raises:
         InnflowError: naming the override.
     """
     try:
         refused = _key(text).startswith("hydra") or "${" in text
-    except HydraException:  # an option of the command line, or nothing that Hydra would read
+    except HydraException:  # an option of the command line, or no override at all
         refused = True
     if refused:
         raise InnflowError(
-            f"run_dir={run_dir}: its overrides.yaml holds {text!r}, which a stored override may "
-            "not: no key that begins with hydra, no ${...}; remove the line, and type it if you "
-            "need it"
+            f"run_dir={run_dir}: its overrides.yaml holds {text!r}; a stored override may have no "
+            "key that begins with hydra and no ${...}: remove the line, and type it if you need it"
         )
 
 
@@ -166,7 +173,7 @@ def _nested(leaves: Leaves) -> dict[str, Any]:
 
 
 def _moved(value: Any, old: re.Pattern[str], new: str) -> Any:
-    """Return a config with another run folder in every path."""
+    """Return a config with the run folder replaced in every path."""
     if isinstance(value, Mapping):
         return {key: _moved(each, old, new) for key, each in value.items()}
     if isinstance(value, list):
@@ -175,7 +182,7 @@ def _moved(value: Any, old: re.Pattern[str], new: str) -> Any:
 
 
 def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) -> None:
-    """Refuse code that neither innflow's own configs name nor the user: a folder is only data."""
+    """Refuse targets and import paths that neither innflow's configs nor the user has named."""
     known = {
         target
         for file in Path(str(files(CONF))).rglob("*.yaml")
@@ -186,7 +193,7 @@ def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) 
         if "_args_" in node:
             raise InnflowError(
                 f"run_dir={run_dir}: its config.yaml has {path}._args_, which innflow never "
-                "writes; takes a run that innflow-train has begun"
+                "writes; takes a run of innflow-train"
             )
         found.append((f"{path}._target_", str(node["_target_"])))
         found += [(f"{path}.{key}", foreign_code({key: node.get(key)}) or "") for key in IMPORTED]

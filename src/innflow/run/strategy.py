@@ -1,4 +1,4 @@
-"""How a run is spread over devices: which processes there are, and what each of them holds."""
+"""Strategies of distributed training: processes, ranks and sharded parameters."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from innflow.config.build import build, refusals
 from innflow.errors import InnflowError
 
 GRACE = 30.0
-"""Seconds in which the other processes may end by themselves after one has failed."""
+"""Seconds that the other processes have to end after one has failed."""
 WHOLE = ("MovingAverage", "DropoutOnOverfit", "FindLearningRate", "FindBatchSize")
-"""Callbacks that copy, save or load the weights of a whole model."""
+"""Callbacks that need the weights of the whole model on every device."""
 
 
 class Sharded(ModelParallelStrategy):
-    """FSDP: weights, gradients and optimizer state in shares, checkpoints whole in one file.
+    """FSDP: weights, gradients and optimizer state sharded over the ranks.
 
-    A checkpoint has the keys of every other strategy's, and loads without this one.
+    A checkpoint is one file with the keys of every other strategy.
     """
 
     def __init__(self) -> None:
         super().__init__(save_distributed_checkpoint=False)
 
     def setup_environment(self) -> None:
-        """Let all ranks share the parameters and none the computation."""
+        """Shard over all ranks, without tensor parallelism."""
         self._data_parallel_size, self._tensor_parallel_size = self.world_size, 1
         super().setup_environment()
 
     def setup(self, trainer: pl.Trainer) -> None:
-        """Set up as a strategy that wraps the model: it is divided here, not by the model."""
+        """Set up without `configure_model`: the model is sharded here."""
         super(ModelParallelStrategy, self).setup(trainer)
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
@@ -52,20 +52,20 @@ class Sharded(ModelParallelStrategy):
 
 
 def make_strategy(name: Any) -> Any:
-    """Return what Lightning takes for the strategy of a config; names of its own pass through."""
+    """Return Lightning's strategy for that of a config; names of its own are kept."""
     if name == "ddp_spawn":
-        return "ddp"  # its processes are there
+        return "ddp"  # its processes are started by `spawn`
     return Sharded() if name == "fsdp" else name
 
 
 def environment(name: Any) -> list[LightningEnvironment]:
-    """Return where Lightning looks for the ranks, unless it finds that out by itself."""
-    # Within a job of Slurm, processes started here are no tasks of it.
+    """Return the cluster environments to pass to Lightning; none where it finds its own."""
+    # Within a Slurm job, processes started here are not its tasks.
     return [LightningEnvironment()] if name == "ddp_spawn" else []
 
 
 def check_strategy(config: Mapping[str, Any]) -> None:
-    """Raise unless the strategy fits what else a config asks for."""
+    """Refuse a strategy that does not fit the other keys of a config."""
     name = config["trainer"]["strategy"]
     if name == "ddp_spawn" and config["trainer"]["num_nodes"] != 1:
         raise InnflowError(
@@ -77,8 +77,8 @@ def check_strategy(config: Mapping[str, Any]) -> None:
     for switch in ("compile", "reversible"):
         if config[switch]:
             raise InnflowError(
-                f"{switch}=true with strategy=fsdp: a pass would read parameters that lie on other "
-                "devices; choose one of them, or strategy=ddp"
+                f"{switch}=true with strategy=fsdp: its passes would need parameters of other "
+                "devices; choose one of the two, or strategy=ddp"
             )
     for key, node in config["callbacks"].items():
         if node is not None and str(node.get("_target_")).rpartition(".")[2] in WHOLE:
@@ -89,16 +89,16 @@ def check_strategy(config: Mapping[str, Any]) -> None:
 
 
 def check_devices(trainer: pl.Trainer, name: Any) -> None:
-    """Raise unless there are devices among which parameters can be divided."""
+    """Refuse strategy=fsdp on a single device."""
     if name == "fsdp" and trainer.num_devices * trainer.num_nodes == 1:
         raise InnflowError(
-            "strategy=fsdp with one device: there is nobody to share the parameters with; takes "
+            "strategy=fsdp with one device: the parameters cannot be divided; takes "
             "trainer.devices=2 or more, or strategy=auto"
         )
 
 
 def spawns(config: Mapping[str, Any]) -> bool:
-    """Return whether this process is to start those of a run, and not one of them."""
+    """Return whether this process has to start the processes of a run, and is none of them."""
     return config["trainer"]["strategy"] == "ddp_spawn" and "LOCAL_RANK" not in os.environ
 
 
@@ -109,13 +109,12 @@ def spawn(
     overrides: Sequence[str],
     sweep: str | None,
 ) -> dict[str, float]:
-    """Do a run in processes of its own, one for each device, and return its metrics.
+    """Do a run in new processes, one for each device, and return its metrics.
 
-    Each builds everything from the config: nothing that lives here, be it a data set, a logger or
-    an open file, has to be sent there and back.
+    Each process builds everything from the config: no object has to be sent to it.
 
     Raises:
-        InnflowError: what any of them raises.
+        InnflowError: the error of any of them.
     """
     sizes = {key: config["trainer"][key] for key in ("_target_", "accelerator", "devices")}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -125,9 +124,9 @@ def spawn(
     port = str(LightningEnvironment().main_port)
     where = {"WORLD_SIZE": str(devices), "NODE_RANK": "0", "MASTER_PORT": port}
     where["MASTER_ADDR"] = "127.0.0.1"
-    given = (where, run, config, run_dir, list(overrides), sweep)
-    context = start_processes(_rank, given, devices, join=False, start_method="spawn")
-    _let_end(context.processes)
+    arguments = (where, run, config, run_dir, list(overrides), sweep)
+    context = start_processes(_run_rank, arguments, devices, join=False, start_method="spawn")
+    _wait_for(context.processes)
     try:
         while not context.join():
             pass
@@ -140,16 +139,18 @@ def spawn(
     return metrics
 
 
-def _rank(index: int, where: Mapping[str, str], run: Callable[..., Any], *given: Any) -> None:
-    """Be one process of a run."""
+def _run_rank(
+    index: int, where: Mapping[str, str], run: Callable[..., Any], *arguments: Any
+) -> None:
+    """Set the environment of one rank and do the run in this process."""
     os.environ |= {**where, "LOCAL_RANK": str(index)}
     leader: Any = rank_zero_only
-    leader.rank = index  # it was looked for when Lightning was imported
-    run(*given)
+    leader.rank = index  # Lightning has read it at import
+    run(*arguments)
 
 
-def _let_end(processes: Sequence[Any]) -> None:
-    """Wait for all; once one has failed, only as long as the others take to tidy up."""
+def _wait_for(processes: Sequence[Any]) -> None:
+    """Wait for all processes to end; after a failure, `GRACE` seconds for the others."""
     alive = {process.sentinel: process for process in processes}
     while alive:
         ended = [alive.pop(sentinel) for sentinel in wait(list(alive))]
@@ -162,6 +163,6 @@ def _let_end(processes: Sequence[Any]) -> None:
 
 
 def leave_group() -> None:
-    """End the work with the other ranks: from here on each is alone, and none waits for another."""
+    """Leave the process group: from here on no rank waits for another."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

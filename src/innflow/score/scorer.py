@@ -7,13 +7,13 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 
 from innflow.errors import InnflowError
 from innflow.score.base import CompositeScore, Measured, Score
 from innflow.score.conformal import p_values
+from innflow.system.atomic import write_arrays
 from innflow.system.npz import DAMAGE, read_arrays
 
 log = logging.getLogger(__name__)
@@ -163,11 +163,7 @@ class Scorer:
         if pickled:
             raise InnflowError(f"{pickled[0]}: a score's state must be arrays of numbers")
         arrays["arrays"] = np.array(list(arrays))
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez(file, **cast(dict[str, Any], arrays))
-        partial.replace(target)
+        write_arrays(Path(path), arrays)
 
     def load(self, path: str | os.PathLike[str]) -> Scorer:
         """Read the file of `save` into a scorer with the same names and settings of scores.
@@ -224,8 +220,8 @@ def _read(path: Path) -> Values:
     found = str(arrays.get("format", ""))
     if found.startswith("innflow scorer ") and found != FORMAT:
         raise InnflowError(
-            f"{path}: fitted by an older innflow ({found!r}, expected {FORMAT!r}): remove it, and "
-            "innflow-eval run=DIR fits the scores again"
+            f"{path}: written by another version of innflow ({found!r}, this one reads "
+            f"{FORMAT!r}); train the run again"
         )
     if found != FORMAT:
         raise InnflowError(f"{path}: not a scorer saved by innflow (expected {FORMAT!r})")

@@ -1,4 +1,4 @@
-"""What concerns the process and the machine: files, ranks, Slurm, secrets, progress."""
+"""Files, ranks, Slurm jobs, secrets and progress bars."""
 
 from innflow.system.lazy import lazy_exports
 

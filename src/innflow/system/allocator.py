@@ -1,8 +1,8 @@
-"""How the C library treats freed memory, which on CPU is a fifth of a large training step.
+"""Reuse of freed memory by the C library, which saves a fifth of a large training step on CPU.
 
-A step frees what it has kept and the next one asks for the same sizes again. glibc hands blocks
-above 32 MB back to the kernel at once, and the top of its heap above 64 MB: each page is then
-cleared and mapped once more, every step.
+Each training step frees its activations and the next one allocates the same sizes. By default glibc
+returns blocks above 32 MB, and the top of its heap above 64 MB, to the kernel, which then maps and
+clears every page again in every step.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from collections.abc import Mapping
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 KEEP = 2**31 - 1
-"""Bytes, as many as mallopt takes."""
+"""Bytes, the largest value of mallopt."""
 OWN = ("MALLOC_", "GLIBC_TUNABLES")
-"""How the variables begin by which users of glibc choose for themselves."""
+"""Prefixes of the environment variables by which a user sets glibc's parameters."""
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Let this process keep the memory that it frees, for its next step.
+    """Keep freed memory in this process instead of returning it to the kernel.
 
-    The process then stays at the most that it has used. Another allocator (jemalloc, tcmalloc) is
-    not touched, nor a choice that the user has made in the environment.
+    The memory of the process then stays at its maximum. Other allocators (jemalloc, tcmalloc) and
+    parameters that the user has set in the environment are left alone.
 
     Args:
         environment: variables of the process.
 
     Returns:
-        Whether it does now.
+        Whether the parameters were set.
     """
     if sys.platform != "linux" or any(name.startswith(OWN) for name in environment):
         return False

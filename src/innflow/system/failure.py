@@ -1,9 +1,8 @@
-"""A job of a sweep that failed: a line for the user, and a file for the report of the sweep."""
+"""Failed jobs of a sweep: a line for the user, and a file for the report of the sweep."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,28 +11,27 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from innflow.system.atomic import write_json
 from innflow.system.secret import redact_override, redact_text
 
 FAILED = "failed.json"
-"""File in the folder of a job that failed: job, overrides, state and reason."""
+"""File in the folder of a failed job: job, overrides, state and reason."""
 
 
 def note_failure(
     folder: Path, job: int, overrides: Sequence[str], state: str, reason: str
 ) -> dict[str, Any]:
-    """Write down that a job failed, unless another of its processes has done so first."""
+    """Write failed.json of a job, unless another of its processes has; return its content."""
     shown = [redact_override(each) for each in overrides]
     failure = {"job": job, "overrides": shown, "state": state, "reason": redact_text(reason)}
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / FAILED).exists():
-        partial = folder / f".{FAILED}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(failure, indent=2) + "\n", encoding="utf-8")
-        partial.replace(folder / FAILED)
+        write_json(folder / FAILED, failure)
     return read_failure(folder) or failure
 
 
 def read_failure(folder: Path) -> dict[str, Any] | None:
-    """Return what `note_failure` wrote; None where nothing failed."""
+    """Return the content of failed.json, or None where there is none."""
     path = folder / FAILED
     if not path.is_file():
         return None
@@ -41,8 +39,8 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
     return failure
 
 
-def say_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
-    """Write one line on stderr; overrides that all jobs share, `fixed`, are left out."""
+def print_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
+    """Write one line on stderr, without the overrides `fixed` that all jobs share."""
     shared = {each.lower() for each in fixed}  # Hydra has made False of a false
     own = " ".join(each for each in failure["overrides"] if each.lower() not in shared)
     job, state, reason = failure["job"], failure["state"], failure["reason"]
@@ -50,16 +48,19 @@ def say_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
 
 
 class SweepEnd(Callback):
-    """Hydra's callback, which finds what has failed wherever the jobs of a sweep have run.
+    """Hydra callback that collects the failures of a sweep, wherever its jobs have run.
 
     Attributes:
-        failures: of the sweep that has ended in this process.
+        failures: content of failed.json of each failed job.
+
+    >>> SweepEnd.failures
+    []
     """
 
     failures: ClassVar[list[dict[str, Any]]] = []
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Read the failures of all jobs."""
+        """Read the failures of all jobs of the sweep."""
         folders = (path.parent for path in Path(config.hydra.sweep.dir).rglob(FAILED))
         found = (read_failure(folder) for folder in folders)
         SweepEnd.failures = [failure for failure in found if failure is not None]

@@ -1,4 +1,4 @@
-"""Names that a package exports without importing their modules before they are used."""
+"""Exported names of a package whose modules are imported on first use."""
 
 from __future__ import annotations
 

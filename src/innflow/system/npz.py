@@ -1,4 +1,4 @@
-"""Arrays from an .npz file that nobody vouches for."""
+"""Reading of .npz files from untrusted sources."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from collections.abc import Sequence
 import numpy as np
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
-"""What reading a damaged or hostile archive raises."""
+"""Errors that reading a damaged or hostile archive raises."""
 LEAST, RATIO = 1 << 30, 100
-"""Bytes below which no archive is a bomb, and how often its own size it may unpack to."""
+"""Unpacked size that any archive may have, in bytes, and the largest ratio above it."""
 _HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 
 
 def read_arrays(
     path: str | os.PathLike[str], names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Read an archive of plain arrays: no pickles, and no bombs.
+    """Read the plain arrays of an archive, refusing pickles and decompression bombs.
 
     Args:
-        path: of the file.
-        names: of the arrays that are wanted; all of them by default.
+        path: the file.
+        names: of the arrays to read; all of them by default.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds objects, is no archive of arrays, or would unpack to far too much.
-        KeyError: one that is wanted is not there.
+        ValueError: it holds objects, is no archive of arrays, or unpacks to too large a size.
+        KeyError: an array of `names` is missing.
     """
     check_archive(path)
     with np.load(path, allow_pickle=False) as file:
@@ -36,10 +36,10 @@ def read_arrays(
 
 
 def check_archive(path: str | os.PathLike[str]) -> None:
-    """Read the headers of an archive, and refuse it before anything large is allocated.
+    """Check the sizes in the headers of an archive before any array is allocated.
 
     Raises:
-        ValueError: its members claim far more than the file is, or an array more than its member.
+        ValueError: the unpacked size is too large for the file, or an array for its member.
     """
     with zipfile.ZipFile(path) as archive:
         members, size = archive.infolist(), os.path.getsize(path)

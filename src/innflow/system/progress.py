@@ -1,4 +1,4 @@
-"""Progress bars with rates, for every loop that can take longer than a few seconds."""
+"""Progress bars with rates, and lines for the user."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ T = TypeVar("T")
 
 def is_leader() -> bool:
     """Return whether this process is the first rank, or the only one."""
-    # Before training begins, the first process of another node knows no rank but that of its node.
+    # Before training, the first process of another node has only the rank of its node.
     return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def announce(text: str) -> None:
-    """Write a line for the user on stdout, at once; only the first rank speaks."""
+    """Write a line for the user on stdout and flush it; only the first rank does."""
     if is_leader():
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 
 class RateColumn(ProgressColumn):
-    """Items per second, over the last stretch of the task."""
+    """Items per second, averaged over the last seconds of the task."""
 
     def render(self, task: Task) -> Text:
         """Return the rate of one task."""
@@ -46,9 +46,9 @@ class RateColumn(ProgressColumn):
 
 
 def progress_bar() -> Progress:
-    """Return a bar on stderr, so that what a command prints on stdout can be piped.
+    """Return a progress bar on stderr, so that the output of a command on stdout can be piped.
 
-    Where stderr is no terminal (a log file, a cluster job) nothing is drawn.
+    Nothing is drawn where stderr is no terminal (a log file, a cluster job).
     """
     console = Console(stderr=True)
     return Progress(
@@ -64,7 +64,7 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items of an iterable and show how far it has come."""
+    """Yield the items of an iterable behind a progress bar."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     with progress_bar() as bar:

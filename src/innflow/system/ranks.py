@@ -1,91 +1,110 @@
-"""What one of several processes takes of a batch, of a set and of the noise that goes with it."""
+"""The share of one rank in the items of a set and in the random numbers of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-_BY_SIZE = (torch.rand, torch.randn)
-_BY_LIKENESS = (torch.rand_like, torch.randn_like, torch.randint_like)
+_SHARE: ContextVar[tuple[int, int]] = ContextVar("_SHARE", default=(0, 1))
+"""Rank and number of ranks for which `rand`, `randn` and `randint` draw."""
 
 
-def drawn_together(items: int, rank: int, ranks: int) -> AbstractContextManager[Any]:
-    """Within it, draw for the items of all ranks and give the part of this one.
+@contextmanager
+def shared_draws(rank: int, ranks: int) -> Iterator[None]:
+    """Let `rand`, `randn` and `randint` return this rank's part of a draw for the whole batch.
 
-    All ranks have the same random state. Each alone would draw the same noise as the others; so
-    each draws what one process would draw for the whole batch, and takes its share of it. Whatever
-    in a block has an axis as long as the number of items is a draw for items.
+    All ranks have the same random state, so plain draws would give each of them the same numbers.
+    Within this block every rank draws what one process would draw for the batch of all ranks, and
+    keeps its own items: the numbers do not depend on the number of ranks.
 
     Args:
-        items: number of items that this rank holds, as every other rank.
-        rank: which one it is.
-        ranks: how many there are; one alone draws as always.
+        rank: of this process.
+        ranks: their number; 1 changes nothing.
     """
-    return nullcontext() if ranks == 1 else _Together(items, rank, ranks)
+    token = _SHARE.set((rank, ranks))
+    try:
+        yield
+    finally:
+        _SHARE.reset(token)
 
 
-class _Together(TorchFunctionMode):
-    """Draws more than is asked for, and gives a part of it."""
+def rand(
+    shape: Sequence[int],
+    *,
+    batch_axis: int,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Draw uniform numbers from [0, 1) for the items of a batch.
 
-    def __init__(self, items: int, rank: int, ranks: int) -> None:
-        super().__init__()
-        self.items, self.rank, self.ranks = items, rank, ranks
+    Args:
+        shape: of the result, with the items of this rank along `batch_axis`.
+        batch_axis: axis of the items.
+        generator: source of the numbers; torch's default generator of the device where None.
+        dtype: of the result; torch's default where None.
+        device: of the result; the CPU where None.
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Take random functions by themselves, and leave all others alone."""
-        options = dict(kwargs or {})
-        if func in _BY_LIKENESS:
-            like, *rest = args
-            axis, size = self._enlarged(like.shape)
-            return self._part(func(like.new_empty(size), *rest, **options), axis)
-        if func in _BY_SIZE or func is torch.randint:
-            if "size" in options:
-                axis, options["size"] = self._enlarged(options["size"])
-            elif args and isinstance(args[-1], Sequence):
-                axis, size = self._enlarged(args[-1])
-                args = (*args[:-1], size)
-            else:  # torch.rand(2, 3)
-                axis, args = self._enlarged(args)
-            return self._part(func(*args, **options), axis)
-        return func(*args, **options)
+    >>> rand((4, 3), batch_axis=0).shape
+    torch.Size([4, 3])
+    """
+    return _draw(
+        partial(torch.rand, generator=generator, dtype=dtype, device=device), shape, batch_axis
+    )
 
-    def _enlarged(self, size: Sequence[int]) -> tuple[int | None, tuple[int, ...]]:
-        """Return the axis of the items, and the size for those of all ranks."""
-        whole = list(size)
-        if self.items not in whole:
-            return None, tuple(whole)
-        axis = whole.index(self.items)
-        whole[axis] *= self.ranks
-        return axis, tuple(whole)
 
-    def _part(self, drawn: Tensor, axis: int | None) -> Tensor:
-        if axis is None:
-            return drawn
-        return drawn.narrow(axis, self.rank * self.items, self.items)
+def randn(
+    shape: Sequence[int],
+    *,
+    batch_axis: int,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Draw standard normal numbers for the items of a batch; arguments as for `rand`."""
+    return _draw(
+        partial(torch.randn, generator=generator, dtype=dtype, device=device), shape, batch_axis
+    )
+
+
+def randint(
+    high: int,
+    shape: Sequence[int],
+    *,
+    batch_axis: int,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Draw whole numbers from 0 to `high` - 1 for the items of a batch; arguments as for `rand`."""
+    options = {"generator": generator, "dtype": dtype, "device": device}
+    return _draw(partial(torch.randint, high, **options), shape, batch_axis)
+
+
+def _draw(function: Callable[..., Tensor], shape: Sequence[int], batch_axis: int) -> Tensor:
+    """Draw for the items of all ranks and return those of this one."""
+    rank, ranks = _SHARE.get()
+    items, whole = shape[batch_axis], list(shape)
+    whole[batch_axis] = items * ranks
+    return function(whole).narrow(batch_axis, rank * items, items)
 
 
 def shares(count: int, batch: int, rank: int, ranks: int) -> list[list[int]]:
-    """Return the rows of the batches in which one rank looks at its share of so many items.
+    """Return the rows of one rank's batches in a pass over `count` items.
 
-    Every rank has as many batches, which those that compute together need, and every item is in
-    one of them. Of fewer items than ranks, each rank has all.
+    Every rank gets the same number of batches, as collective operations require, and every item is
+    in exactly one of them. With fewer items than ranks, every rank gets all items.
 
     Args:
         count: number of items.
-        batch: about how many are in a batch of all ranks.
-        rank: which one it is.
-        ranks: how many there are.
+        batch: approximate size of a batch of all ranks.
+        rank: of this process.
+        ranks: their number.
     """
     if count < ranks:
         return [list(range(count))]

@@ -1,4 +1,4 @@
-"""What must not be written down: secrets in configs, overrides and messages, found in one place."""
+"""Removal of secrets from configs, overrides and messages before they are written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from innflow.errors import InnflowError
 
 REMOVED = "SECRET-REMOVED"
-"""What stands in a file in place of a secret."""
+"""Written to files in place of a secret."""
 
 _WORDS = (
     r"(?:secret|password|passwd|passphrase|token|authorization|"
@@ -20,12 +20,12 @@ _WORDS = (
 # A name is read word by word: `token` and `client_secret` name secrets, `tokens` does not.
 _NAME = re.compile(rf"(?:^|_){_WORDS}(?:_|$)", re.IGNORECASE)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Environment variables that say where a secret lies, or how to get one, hold none themselves.
+# Environment variables with the location of a secret hold none themselves.
 _WHERE = re.compile(r"_(?:FILE|PATH|DIR|URL|URI|EXPIRATION|TYPE|MODE)$")
 SHORTEST = 8
-"""Values of environment variables shorter than this are not looked for inside of other texts."""
+"""Shortest value of an environment variable that is searched for in other texts."""
 
-# What only names a secret may stay, ${oc.env:NAME}, and what is none.
+# References to a secret, ${oc.env:NAME}, and empty values stay.
 _VALUE = r"(?!['\"]?(?:\$\{|SECRET-REMOVED|null\b|None\b|\?\?\?))"
 _IN_TEXT = (
     # user and password of an address, also where the user alone is the token
@@ -36,7 +36,7 @@ _IN_TEXT = (
         rf"(?P<gone>{_VALUE}[^&\s'\"]+)",
         re.IGNORECASE,
     ),
-    # keys that are known by their looks: AWS, W&B, Hugging Face, GitHub
+    # keys of a known form: AWS, W&B, Hugging Face, GitHub
     re.compile(
         r"(?P<gone>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bwandb_v\d_\w{16,}|\bhf_[A-Za-z0-9]{20,}"
         r"|\bgh[pousr]_[A-Za-z0-9]{20,})"
@@ -55,7 +55,11 @@ def is_secret(key: str) -> bool:
 
 
 def redact_text(text: str) -> str:
-    """Return a text without the secrets in it: passwords of addresses, known keys, `token=...`."""
+    """Return a text without its secrets: passwords in addresses, known keys, `token=...`.
+
+    >>> redact_text("token=abcdef0123456789")
+    'token=SECRET-REMOVED'
+    """
     for pattern in _IN_TEXT:
         text = pattern.sub(_without, text)
     for value in _exported():
@@ -67,8 +71,8 @@ def redact(config: Any, key: str = "") -> Any:
     """Return a copy of plain dicts and lists in which every secret is replaced by `REMOVED`.
 
     Args:
-        config: what is about to be written.
-        key: under which it stands.
+        config: the value to be written.
+        key: of the value.
     """
     if isinstance(config, Mapping):
         return {
@@ -94,7 +98,7 @@ def redact_override(text: str) -> str:
 
 
 def refuse_typed(arguments: Iterable[str]) -> None:
-    """Refuse secrets on a command line, where every user of the machine sees them.
+    """Refuse secrets on a command line, which every user of the machine can read.
 
     Raises:
         InnflowError: naming the key, never the value.
@@ -109,10 +113,10 @@ def refuse_typed(arguments: Iterable[str]) -> None:
 
 
 def check_complete(config: Any, path: str) -> None:
-    """Refuse a config from a run folder whose secrets were taken out.
+    """Refuse a config from a run folder whose secrets were removed.
 
     Raises:
-        InnflowError: naming the key that has to be given again.
+        InnflowError: naming the key whose value is needed again.
     """
     if isinstance(config, Mapping):
         for name, value in config.items():
@@ -128,10 +132,10 @@ def check_complete(config: Any, path: str) -> None:
 
 
 class Redacting(logging.Filter):
-    """Takes secrets out of every message that passes a logging handler."""
+    """Logging filter that removes secrets from every message of a handler."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace the message and the traceback by ones without secrets."""
+        """Remove the secrets from the message and the traceback of a record."""
         message = record.getMessage()
         shown = redact_text(message)
         if shown != message:
@@ -150,7 +154,7 @@ def _without(match: re.Match[str]) -> str:
 
 
 def _exported() -> list[str]:
-    """Return the secrets that the environment holds, the longest first."""
+    """Return the secrets in environment variables, longest first."""
     values = {
         value
         for name, value in os.environ.items()
@@ -160,7 +164,7 @@ def _exported() -> list[str]:
 
 
 def _names_one(value: str) -> bool:
-    """Whether a value is nothing but the name of a secret, `${oc.env:NAME}`, or not given."""
+    """Return whether a value is only a reference to a secret, `${oc.env:NAME}`, or empty."""
     bare = value.strip("'\"")
     if bare in ("", "null", "???", "true", "false", REMOVED):
         return True

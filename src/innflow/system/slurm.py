@@ -1,4 +1,4 @@
-"""A job of Slurm: which one this is, whether it has run before, and how it leaves."""
+"""Slurm jobs: the id of this one, whether it was requeued, and requeueing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NoReturn
 log = logging.getLogger(__name__)
 
 LEAVE = signal.SIGUSR1
-"""What Slurm sends ahead of a time limit or a preemption: `signal` in conf/hydra/launcher/slurm."""
+"""Sent by Slurm ahead of a time limit or a preemption: `signal` in conf/hydra/launcher/slurm."""
 
 
 def job_id() -> str | None:
@@ -33,9 +33,10 @@ def requeued() -> bool:
 
 @contextmanager
 def leaving_on_signal() -> Iterator[None]:
-    """Let a Slurm job go back into the queue when it is told to, whatever it is doing inside.
+    """Requeue a Slurm job when it receives a signal within this block.
 
-    A signal that nobody expects would end it. In training, `innflow.callback.Requeue` saves first.
+    Without a handler the signal would end the job. In training, `innflow.callback.Requeue` replaces
+    the handlers by ones that save first.
     """
     if job_id() is None:
         yield
@@ -51,16 +52,15 @@ def leaving_on_signal() -> Iterator[None]:
 def _leave(signum: int, frame: FrameType | None) -> None:
     if signum == signal.SIGTERM:
         end()
-    # One task speaks for all: Slurm ends the others with the job.
+    # One task requeues the job: Slurm ends the others with it.
     if os.environ.get("SLURM_PROCID", "0") == "0" and requeue():
         end()
 
 
 def end() -> NoReturn:
-    """End this process as SIGTERM does.
+    """End this process by SIGTERM.
 
-    An exception would be written down as the job's result, and whoever waits for it would not see
-    that the job runs again.
+    An exception would be recorded as the result of the job, although the job runs again.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while True:
@@ -68,7 +68,7 @@ def end() -> NoReturn:
 
 
 def requeue() -> bool:
-    """Ask Slurm to start this job again; return whether it will."""
+    """Requeue this job; return whether Slurm has accepted that."""
     command = ["scontrol", "requeue", str(job_id())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -78,5 +78,5 @@ def requeue() -> bool:
         if done.returncode == 0:
             return True
         reason = " ".join(done.stderr.split())
-    log.warning("%s failed (%s): the job goes on to its end", " ".join(command), reason)
+    log.warning("%s failed (%s): the job continues to its end", " ".join(command), reason)
     return False

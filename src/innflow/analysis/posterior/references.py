@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from innflow.analysis.posterior.draws import make_seed
 from innflow.analysis.study import Study
 from innflow.errors import InnflowError
+from innflow.system.atomic import write_arrays
 from innflow.system.npz import DAMAGE, read_arrays
 from innflow.system.progress import track
 
@@ -112,12 +112,9 @@ def _load(study: Study, position: int, n: int, stream: int) -> np.ndarray:
 
 def _save(path: Path, draws: np.ndarray) -> None:
     """Write draws whole or not at all; a folder that cannot be written to is no reason to stop."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez(file, draws=draws)
-        os.replace(partial, path)
+        write_arrays(path, {"draws": draws})
     except OSError as error:
         log.warning("%s: reference draws are not kept (%s)", path, error.strerror)
 

@@ -17,6 +17,7 @@ from innflow.data.image.images import DEFAULT_CACHE
 from innflow.data.feature.network import LITE0
 from innflow.data.image.simcats import cats
 from innflow.errors import InnflowError
+from innflow.system.ranks import randn
 
 
 class Embeddings(PartsDataModule):
@@ -94,7 +95,9 @@ class Embeddings(PartsDataModule):
 
     def augment(self, x: Tensor) -> Tensor:
         """Return x with fresh noise."""
-        return x + self.noise * torch.randn_like(x) if self.noise else x
+        if not self.noise:
+            return x
+        return x + self.noise * randn(x.shape, batch_axis=0, dtype=x.dtype, device=x.device)
 
     def prepare_data(self) -> None:
         """Decode the images and compute their features, unless the cache has them."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from innflow.data.base import check_choice
 from innflow.errors import InnflowError
+from innflow.system.ranks import rand, randint
 
 AMOUNTS: dict[str, float] = {
     "flip": 0.5,
@@ -50,18 +51,19 @@ class Augment(nn.Module):
         """Return images (B, C, H, W), 0 to 255, varied one by one, in the type they came in."""
         mirrored = None
         if "flip" in self.amounts:
-            mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < self.amounts["flip"]
+            mirrored = rand((len(x), 1, 1, 1), batch_axis=0, device=x.device) < self.amounts["flip"]
         if self.warps:
             zoom, shear, turn = (
                 self.amounts.get(name, 0.0) for name in ("zoom", "shear", "rotate")
             )
-            drawn = 2 * torch.rand(4, len(x), device=x.device) - 1
+            drawn = 2 * rand((4, len(x)), batch_axis=1, device=x.device) - 1
             x = warp(x, turn * drawn[0], 1 + zoom * drawn[1], shear * drawn[2:], mirrored)
         elif mirrored is not None:
             x = torch.where(mirrored, x.flip(-1), x)
         if "resample" in self.amounts:
-            chosen = torch.rand(x.shape, device=x.device) < self.amounts["resample"]
-            x = torch.where(chosen, torch.randint_like(x, 256), x)
+            chosen = rand(x.shape, batch_axis=0, device=x.device) < self.amounts["resample"]
+            values = randint(256, x.shape, batch_axis=0, dtype=x.dtype, device=x.device)
+            x = torch.where(chosen, values, x)
         return x
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from innflow.data.base import PartsDataModule, PartsSet, check_whole, split_stratified
 from innflow.data.sets import Role
+from innflow.system.ranks import randint
 
 _TEST_SHARE = 1 / 3
 _TEST_SEED = 0
@@ -84,7 +85,7 @@ class Digits(PartsDataModule):
 def shift_images(x: Tensor, most: int) -> Tensor:
     """Return images (B, C, H, W), each moved by up to `most` pixels each way, zeros coming in."""
     count, _, height, width = x.shape
-    down, right = torch.randint(2 * most + 1, (2, count, 1), device=x.device)
+    down, right = randint(2 * most + 1, (2, count, 1), batch_axis=1, device=x.device)
     rows = down + torch.arange(height, device=x.device)
     columns = right + torch.arange(width, device=x.device)
     item = torch.arange(count, device=x.device)

@@ -31,6 +31,7 @@ from innflow.data.simulation.simulate import (Simulations, cache_key, read_simul
 from innflow.data.simulation.support import (check_varied, given_support, support_of)
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
+from innflow.system.ranks import randn
 
 # A stream of random numbers is [seed, what for, drawn by]; no 0, for NumPy drops it at the end.
 _TRAIN, _VAL, _FRESH, _TRIAL = range(1, 5)
@@ -196,10 +197,11 @@ class Simulator(PartsDataModule):
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
         if self._on_device is None or self.trainer is None or not self.trainer.training:
             return batch
-        with self.drawn_together(batch):
-            fresh = torch.randn_like(batch["eps"])
+        eps = batch["eps"]
+        with self.shared_draws():
+            fresh = randn(eps.shape, batch_axis=0, dtype=eps.dtype, device=eps.device)
         self._on_device = self._on_device.to(fresh)
-        y = batch["y"] + (fresh - batch["eps"]) @ self._on_device.T
+        y = batch["y"] + (fresh - eps) @ self._on_device.T
         return {**batch, "y": y, "eps": fresh}
 
     def _parts(self, n: int, stream: int) -> Batch:

@@ -1,0 +1,96 @@
+"""innflow-eval: test a trained run, on other data and with other analyses where asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from innflow.command.arguments import (
+    answer_folder,
+    check_arguments,
+    home,
+    load_run,
+    restore_coordinates,
+)
+from innflow.config.build import as_config, build, compose_config, to_plain
+from innflow.config.message import one_line
+from innflow.config.schema import check
+from innflow.config.trust import check_trusted
+from innflow.errors import InnflowError
+from innflow.run.evaluate import build_analyses, build_study, run_analyses, write_results
+from innflow.run.folder import claim, write_origin
+from innflow.system.progress import announce
+
+GROUPS = ("data", "analysis", "score")
+"""Nodes of a run's config that can be replaced."""
+
+
+def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Analyse a trained run on test data and write metrics, figures and a report.
+
+    Args:
+        arguments: those of conf/command/eval.yaml.
+        overrides: of the run's own config.
+    """
+    check_arguments(arguments)
+    app = load_run(arguments)
+    if not arguments["trust"]:
+        stored = {group: app.config[group] for group in GROUPS}
+        check_trusted(stored, f"run={arguments['run']}", data=True)
+    config = override(app.config, overrides)
+    if arguments["seed"] is not None:
+        config["seed"] = arguments["seed"]
+    check({name: config[name] for name in GROUPS})
+    data = build(config["data"], "data")
+    if tuple(data.shape) != tuple(app.shape):
+        raise InnflowError(
+            f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
+        )
+    analyses = build_analyses(config)
+    restore_coordinates(data, arguments)
+    data.prepare_data()
+    study = build_study(app, data, config, home(arguments), analyses)
+    out = answer_folder(arguments, "eval")
+    with claim(out, key="out"):
+        write_origin(out, config, overrides, str(app.device))
+        metrics = run_analyses(study, analyses, out)
+        write_results(out, metrics)
+    for name, value in sorted(metrics.items()):
+        if name.startswith(("test/", "bpd/", "posterior/")) or name.endswith("/auroc"):
+            announce(f"{name}  {value:.4f}")
+    announce(str(out))
+
+
+def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a run's config with overrides `data=GROUP` and `data.key=value` applied to it.
+
+    Raises:
+        InnflowError: for keys that the run's config lacks, or that only training uses.
+    """
+    result = dict(config)
+    parser = OverridesParser.create()
+    parsed = [parser.parse_override(text) for text in overrides]
+    for each in parsed:
+        if each.key_or_group in GROUPS:
+            composed = compose_config("train", [str(each.input_line), f"seed={config['seed']}"])
+            result[each.key_or_group] = to_plain(composed)[each.key_or_group]
+    for each in parsed:
+        key = each.key_or_group
+        if key in GROUPS:
+            continue
+        if key.split(".", 1)[0] not in (*GROUPS, "study") or key == "study":
+            raise InnflowError(
+                f"{key} is unknown here; takes keys under {', '.join(GROUPS)} and study, and "
+                "those that --help shows"
+            )
+        cfg = as_config(result)
+        try:
+            OmegaConf.update(cfg, key, each.value(), merge=False)
+        except OmegaConfBaseException as error:
+            raise InnflowError(f"{each.input_line}: {one_line(error)}") from None
+        result = to_plain(cfg)
+    return result

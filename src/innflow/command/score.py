@@ -1,0 +1,98 @@
+"""innflow-score: anomaly scores and p-values of files, by a trained run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from innflow.app import Application
+from innflow.command.arguments import (
+    BATCH,
+    check_arguments,
+    load_unconditional,
+    refuse_rest,
+    restore_coordinates,
+)
+from innflow.config.build import build
+from innflow.config.message import one_line
+from innflow.config.trust import check_trusted
+from innflow.data.image.cache import name_first
+from innflow.data.image.images import read_images
+from innflow.data.table.table import read_table
+from innflow.errors import InnflowError
+from innflow.run.checkpoint import COORDINATES
+from innflow.run.report import to_csv, write_scores
+from innflow.system.progress import announce, track
+
+log = logging.getLogger(__name__)
+
+EMBEDDINGS = "innflow.data.Embeddings"
+
+
+def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Score images or vectors and write one row for each, to a file or to stdout.
+
+    Args:
+        arguments: those of conf/command/score.yaml.
+        overrides: none are possible.
+    """
+    refuse_rest(overrides)
+    check_arguments(arguments)
+    out = None if arguments["out"] is None else Path(arguments["out"])
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise InnflowError(f"out={out}: takes a file in a folder that exists")
+    app = load_unconditional(arguments)
+    if app.scorer is None:
+        raise InnflowError(
+            f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
+        )
+    items, names = _read_items(app, arguments)
+    batches = [
+        app.score(items[start : start + BATCH])
+        for start in track(range(0, len(items), BATCH), "score")
+    ]
+    table = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    table = {"path": np.array(names, dtype=object), **table}
+    if out is None:
+        sys.stdout.write(to_csv(table))
+        return
+    try:
+        write_scores(table, out)
+    except OSError as error:
+        raise InnflowError(f"out={out}: cannot be written ({error.strerror})") from None
+    announce(str(out))
+
+
+def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[str]]:
+    """Read images, features of images, or vectors, as the application takes them."""
+    source, settings = arguments["input"], app.config["data"]
+    if settings.get("_target_") == EMBEDDINGS:
+        if not arguments["trust"]:
+            check_trusted({"data": settings}, f"run={arguments['run']}", data=True)
+        data = build(settings, "data")
+        if not restore_coordinates(data, arguments):
+            raise InnflowError(
+                f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "
+                "takes the folder of a finished run"
+            )
+        images, names = _read_images(source, settings["size"], 3)
+        return data.embed(images), names
+    if len(app.shape) == 3:
+        channels, size, _ = app.shape
+        return _read_images(source, size, channels)
+    return read_table(source, settings.get("columns"), settings.get("label"))
+
+
+def _read_images(source: str, size: int, channels: int) -> tuple[Tensor, list[str]]:
+    """Read images, and log on stderr those that cannot be decoded: stdout may hold the table."""
+    images, names, skipped = read_images(source, size, channels)
+    if skipped:
+        line = f"{len(skipped):,} left out, they cannot be decoded: {name_first(skipped)}"
+        log.warning("%s", one_line(ValueError(line)))
+    return images, names

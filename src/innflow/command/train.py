@@ -1,0 +1,206 @@
+"""innflow-train: compose a config with Hydra and do one run, or a sweep of runs."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import traceback
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from innflow.config.build import CONF, VERSION_BASE, to_plain
+from innflow.config.message import one_line
+from innflow.config.resolvers import register_resolvers
+from innflow.errors import InnflowError
+from innflow.run.resume import resume_config, resumed_arguments
+from innflow.system.atomic import write_text
+from innflow.system.failure import SweepEnd, note_failure, print_failure
+from innflow.system.secret import Redacting, redact, redact_text
+from innflow.system.slurm import job_id, leaving_on_signal
+
+# Processes of a launcher import this module and resolve a config before they call anything of it.
+register_resolvers()
+
+
+def train() -> None:
+    """Compose the config and do one run, or the jobs of a sweep.
+
+    Raises:
+        InnflowError: if the run or a job of the sweep has failed.
+    """
+    fixed = sys.argv[1:]
+    refusals: list[Exception] = []
+
+    def job(cfg: DictConfig) -> float | None:
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        with leaving_on_signal():
+            try:
+                return run_job(cfg)
+            except (InnflowError, OmegaConfBaseException) as error:
+                if not sweep:
+                    refusals.append(error)  # raised here, Hydra would print a heading over it
+                    return None
+                reason = one_line(error)
+            except Exception as error:
+                # Hydra would print a heading of its own over the traceback of a bug.
+                sys.stderr.write(redact_text(traceback.format_exc()))
+                if not sweep:
+                    sys.exit(1)
+                reason = f"{type(error).__name__}: {one_line(error)}"
+        # The other jobs continue. Hydra raises no more than the first error, and not all are raised
+        # in this process: failures are written to files, which are read at the end of the sweep.
+        settings = HydraConfig.get()
+        folder, number = Path(settings.runtime.output_dir), settings.job.num
+        failure = note_failure(folder, number, settings.overrides.task, "FAILED", reason)
+        if job_id() is None:
+            print_failure(failure, fixed)
+        elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+            sys.exit(1)  # or the other tasks of the job wait for this one
+        return None
+
+    sys.argv[1:] = resumed_arguments(fixed)
+    if "hydra/launcher=slurm" in fixed:
+        _register_launcher()
+    SweepEnd.failures = []
+    hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
+    if refusals:
+        raise refusals[0]
+    if len(SweepEnd.failures) == 1:
+        raise InnflowError(SweepEnd.failures[0]["reason"])
+    if SweepEnd.failures:
+        count = len(SweepEnd.failures)
+        raise InnflowError(f"{count} jobs of the sweep failed, each with its line above")
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """Do one run and print its metrics and folder.
+
+    Returns:
+        The value that an adaptive sweep minimises: the best one of the metric that selects
+        best.ckpt; None on ranks other than zero.
+    """
+    settings = HydraConfig.get()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Redacting())
+    sweep = None
+    if settings.mode == RunMode.MULTIRUN:
+        sweep = "/".join(Path(settings.sweep.dir).parts[-2:])
+        _redact_sweep(Path(settings.sweep.dir) / "multirun.yaml")
+    check_top_level(cfg)
+    if settings.mode == RunMode.MULTIRUN:
+        _check_sweep(cfg)
+        run_dir = Path(settings.runtime.output_dir)
+    else:
+        run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp)
+    cfg.run_dir = str(run_dir.absolute())  # callbacks and loggers refer to it
+    overrides = list(settings.overrides.task)
+    plain = _resolve(cfg, overrides)
+
+    from innflow.run.train import run
+
+    metrics = run(plain, Path(cfg.run_dir), overrides, sweep)
+    if not metrics:
+        return None
+    _print_metrics(metrics, plain["score"].get("headline"))
+    sys.stdout.write(f"{cfg.run_dir}\n")
+    sys.stdout.flush()
+
+    from innflow.run.sweep import monitored
+
+    return monitored(Path(cfg.run_dir), plain)
+
+
+def check_top_level(config: DictConfig) -> None:
+    """Check the keys that no constructor takes; Hydra admits any name by `+key=value`.
+
+    Raises:
+        InnflowError: naming the key.
+    """
+    known = list(hydra.compose("train"))
+    for key in map(str, config):
+        if key not in known:
+            close = difflib.get_close_matches(key, [*known, "experiment", "debug"], n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows what there is"
+            raise InnflowError(f"{key} is unknown{hint}")
+    seed = config["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise InnflowError(f"seed={seed!r}: takes a whole number from 0 to 4294967295")
+    for key in ("name", "paths.outputs"):
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, str) or not value:
+            raise InnflowError(f"{key}={value!r}: takes a name, for the folder of the run")
+    for key in ("run_dir", "ckpt"):
+        if not isinstance(config[key], str | None):
+            raise InnflowError(f"{key}={config[key]!r}: takes a path")
+    if config["ckpt"] is not None and config["run_dir"] is None:
+        raise InnflowError("ckpt: give the folder of the run to resume by run_dir=DIR")
+
+
+def _resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:
+    """Return the plain config of a run, which for a resumed one is based on its config.yaml."""
+    if cfg.ckpt is not None:
+        compose = partial(hydra.compose, "train")
+        return resume_config(Path(cfg.run_dir), overrides, compose) | {"ckpt": cfg.ckpt}
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")
+    plain: dict[str, Any] = to_plain(cfg)
+    return plain
+
+
+def _check_sweep(cfg: DictConfig) -> None:
+    """Refuse a sweep whose jobs start processes here: each would run the whole sweep again."""
+    strategy = str(cfg.trainer.strategy)
+    alone = cfg.trainer.devices == 1 and cfg.trainer.num_nodes == 1
+    starts = strategy.startswith(("ddp", "fsdp", "deepspeed")) and "spawn" not in strategy
+    if starts and not alone and job_id() is None:
+        sys.stderr.write(
+            f"innflow-train: error: strategy={strategy} in a sweep on this machine: each of its "
+            "processes would run the whole sweep; takes strategy=ddp_spawn, or "
+            "hydra/launcher=slurm\n"
+        )
+        sys.exit(2)  # an error would be that of one job, and the next job would meet it too
+    if cfg.run_dir is not None:
+        raise InnflowError("run_dir: is chosen for a single run; a sweep has hydra.sweep.dir")
+
+
+def _redact_sweep(record: Path) -> None:
+    """Remove the secrets of a user's own config files from Hydra's record of a sweep."""
+    if not record.is_file():
+        return
+    config = OmegaConf.to_container(OmegaConf.load(record), resolve=False)
+    shown = redact(config)
+    if shown != config:
+        write_text(record, OmegaConf.to_yaml(OmegaConf.create(shown)))
+
+
+def _register_launcher() -> None:
+    """Register our launcher with Hydra, which does not find it in an editable install."""
+    with suppress(ImportError):  # without the extra `innflow[cluster]`, which Hydra reports
+        from hydra_plugins.innflow_launcher import SlurmLauncher
+
+        Plugins.instance().register(SlurmLauncher)
+
+
+def _print_metrics(metrics: dict[str, float], headline: str | None) -> None:
+    """Print the headline metrics; metrics.json has all."""
+    shown = ("test/", "bpd/", f"ood/{headline}/", "roundtrip/", "posterior/", "time/")
+    names = [
+        name
+        for name in sorted(metrics)
+        if name.startswith(shown) and not name.endswith(("_low", "_high", "/aupr", "/fpr95"))
+    ]
+    width = max(map(len, names))
+    for name in names:
+        sys.stdout.write(f"{name:<{width}}  {metrics[name]:.4f}\n")

@@ -1,0 +1,95 @@
+"""Analyses of a trained application: their study, their findings, the metrics and the report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from innflow.analysis.study import Analysis, Study
+from innflow.app import Application
+from innflow.config.build import build
+from innflow.dashboard import publish
+from innflow.data.base import PartsDataModule
+from innflow.errors import InnflowError
+from innflow.run.checkpoint import SCORES
+from innflow.run.report import save_findings, write_report
+from innflow.system.atomic import write_json
+
+log = logging.getLogger(__name__)
+
+
+def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
+    """Build the analyses of a config; one set to null is left out."""
+    return {
+        name: build(node, f"analysis.{name}")
+        for name, node in config["analysis"].items()
+        if node is not None
+    }
+
+
+def build_study(
+    app: Application,
+    data: PartsDataModule,
+    config: Mapping[str, Any],
+    run_dir: Path,
+    analyses: Mapping[str, Analysis],
+) -> Study:
+    """Build what analyses are called with, and check that they can be; `app` may be untrained.
+
+    Scores that a finished run has fitted are kept: on other data, an anomaly is what is unlike the
+    training set of the run.
+
+    Raises:
+        InnflowError: if the scores or an analysis do not fit the data.
+    """
+    limit = config["study"]["train_limit"]
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
+        raise InnflowError(f"study.train_limit={limit}: takes a whole number of at least 2")
+    scorer = app.scorer
+    if config["score"] and (scorer is None or app.config["score"] != config["score"]):
+        scorer = build(config["score"], "score")
+    study = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
+    if scorer is not None:
+        _ = study.calibration_index  # refuses a test set too small to be divided
+        scorer.check(app.companions)
+    for analysis in analyses.values():
+        check = getattr(analysis, "check", None)  # an analysis may be a plain function
+        if check is not None:
+            check(study)
+    return study
+
+
+def run_analyses(study: Study, analyses: Mapping[str, Analysis], out: Path) -> dict[str, float]:
+    """Fit the scores, apply every analysis and write the findings into a folder.
+
+    The application gets the fitted scorer.
+
+    Returns:
+        The metrics of all analyses.
+    """
+    started = time.monotonic()
+    if study.scorer is not None:
+        if not study.scorer.fitted:
+            study.fit_scorer()
+        study.app.scorer = study.scorer
+        study.scorer.save(out / SCORES)
+    findings = {}
+    for name, analysis in analyses.items():
+        log.info("analysis %s", name)
+        findings[name] = analysis(study)
+    metrics = save_findings(findings, out)
+    return metrics | {"time/study_seconds": time.monotonic() - started}
+
+
+def write_results(
+    out: Path, metrics: Mapping[str, float], dashboards: Sequence[Logger] = (), step: int = 0
+) -> None:
+    """Write metrics.json and report.html, and send them to the dashboards."""
+    write_json(out / "metrics.json", dict(sorted(metrics.items())))
+    write_report(out)
+    publish(out, metrics, dashboards, step)

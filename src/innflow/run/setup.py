@@ -1,0 +1,136 @@
+"""What a run is made of before training: checks, application, trainer, loggers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers.logger import DummyLogger
+
+from innflow.app import Application
+from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, MetricsCSV, Requeue
+from innflow.config.build import build, refusals
+from innflow.config.schema import check
+from innflow.data.base import PartsDataModule
+from innflow.errors import InnflowError
+from innflow.run.checkpoint import CHECKPOINTS, assemble, find_checkpoint, load_weights
+from innflow.run.companion import open_companions, start_from
+from innflow.run.folder import is_requeued_run
+from innflow.run.strategy import check_strategy, environment, make_strategy
+from innflow.system.secret import redact
+from innflow.system.slurm import job_id
+
+UNUSED_SRUN = ".*`srun` command is available.*"
+"""Lightning's warning wherever Slurm is installed and a run is no job of it."""
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Check a whole config, and quiet Lightning's own messages.
+
+    Raises:
+        InnflowError: naming the key that is unknown, of a wrong type, or does not fit others.
+    """
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    check(config)
+    for name in ("compile", "reversible"):
+        if not isinstance(config[name], bool):
+            raise InnflowError(f"{name}={config[name]}: takes true or false")
+    if config["compile"] and config["reversible"]:
+        raise InnflowError(
+            "compile=true with reversible=true: the compiler would keep the activations again; "
+            "choose compile for speed or reversible for memory"
+        )
+    check_strategy(config)
+
+
+def find_start(run_dir: Path, ckpt: str | None) -> Path | None:
+    """Return the checkpoint from which a run is resumed; None for a new run.
+
+    A job that Slurm has started again resumes by itself, from what it has saved.
+    """
+    if ckpt is not None:
+        return find_checkpoint(run_dir, ckpt)
+    saved = is_requeued_run(run_dir) and any((run_dir / CHECKPOINTS).glob("*.ckpt"))
+    return find_checkpoint(run_dir, "last") if saved else None
+
+
+def build_application(
+    config: dict[str, Any], data: PartsDataModule, start: Path | None
+) -> Application:
+    """Build the application of a config, with its companions and the weights it starts from.
+
+    Args:
+        config: of the run.
+        data: whose parts the application models.
+        start: checkpoint of a resumed run; Lightning loads it again, but what does not fit is
+            refused here.
+    """
+    app = assemble(config, data.shapes)
+    app.config = redact(config)  # it is stored in checkpoints
+    app.companions |= open_companions(config["companions"], app)
+    if start is not None:
+        load_weights(app, start)
+    elif config["init"] is not None:
+        start_from(config["init"], app)
+    return app
+
+
+def check_validation(trainer: Mapping[str, Any], batches: Sized) -> None:
+    """Refuse validations farther apart than the batches of an epoch, where epochs are counted."""
+    every, epochs = trainer["val_check_interval"], trainer["check_val_every_n_epoch"]
+    if epochs is not None and isinstance(every, int) and every > len(batches):
+        raise InnflowError(
+            f"trainer.val_check_interval={every} is more than the {len(batches)} batches of an "
+            "epoch; lower it, or count across epochs with trainer.check_val_every_n_epoch=null"
+        )
+
+
+def build_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.Trainer:
+    """Build Lightning's trainer with the callbacks of a config, a clock and atomic checkpoints."""
+    make = build({**config["trainer"], "_partial_": True}, "trainer")
+    callbacks = build_callbacks(config)
+    with refusals("trainer"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=UNUSED_SRUN)
+        return make(
+            logger=False,
+            callbacks=[*callbacks, clock],
+            strategy=make_strategy(config["trainer"]["strategy"]),
+            use_distributed_sampler=False,  # the data module gives each rank its items
+            plugins=[AtomicCheckpointIO(), *environment(config["trainer"]["strategy"])],
+            default_root_dir=str(run_dir),
+        )
+
+
+def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
+    """Build the callbacks of a config; one set to null is left out."""
+    callbacks = [
+        build(node, f"callbacks.{name}")
+        for name, node in config["callbacks"].items()
+        if node is not None
+    ]
+    if config["trainer"].get("enable_progress_bar") is False:
+        callbacks = [each for each in callbacks if not isinstance(each, pl.callbacks.ProgressBar)]
+    if job_id() is None:
+        return callbacks
+    return [
+        Requeue(str(each.path.parent), each.minutes) if type(each) is LastCheckpoint else each
+        for each in callbacks
+    ]
+
+
+def loggers_of(run_dir: Path, leader: bool, dashboards: Sequence[Logger]) -> list[Logger]:
+    """Return metrics.csv, which the first rank alone writes, and the dashboards."""
+    return [MetricsCSV(run_dir) if leader else DummyLogger(), *dashboards]
+
+
+def copy_whole(app: Application, config: Mapping[str, Any], data: PartsDataModule) -> Application:
+    """Return an untrained copy of an application whose parameters are divided over the ranks."""
+    again = assemble(config, data.shapes, app.columns)
+    again.config, again.companions = app.config, app.companions
+    return again
