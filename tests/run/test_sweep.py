@@ -25,8 +25,8 @@ def make_job(root: Path, name: str, overrides: list[str], curve: list[float], **
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
-    val = {"checkpoint": {"val": "val/nll", "mode": "min"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"callbacks": val}))
+    keeper = {"checkpoint": {"monitor": "val/nll", "mode": "min"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"callbacks": keeper}))
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([["step", "val/nll"], [0, ""], *([i, v] for i, v in enumerate(curve))])

@@ -28,7 +28,7 @@ from innflow.data.image.cache import name_first
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import COORDINATES
 from innflow.run.folder import claim, write_origin
-from innflow.run.report import to_csv, write_scores
+from innflow.run.scores_csv import to_csv, write_scores
 from innflow.system.npz import DAMAGE, read_arrays
 from innflow.system.progress import announce, track
 

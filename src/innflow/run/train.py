@@ -22,6 +22,7 @@ from innflow.config.schema import check
 from innflow.dashboard import dashboards_closed, open_dashboards, publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
+from innflow.run.artifacts import save_findings
 from innflow.run.checkpoint import (
     CHECKPOINTS,
     COORDINATES,
@@ -33,7 +34,7 @@ from innflow.run.checkpoint import (
 )
 from innflow.run.companion import keep_companions, open_companions, start_from
 from innflow.run.folder import began_here, claim, write_origin
-from innflow.run.report import save_findings, write_report
+from innflow.run.report import write_report
 from innflow.run.strategy import (
     check_devices,
     check_strategy,
