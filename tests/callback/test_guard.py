@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from innflow import Objective, flow
 from innflow.app import Density
 from innflow.callback import Guard, Progress
-from innflow.callback.guard import _Answer
+from innflow.callback.guard import _Flag
 from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
 from innflow.objective.base import nll
@@ -106,16 +106,16 @@ def test_held_out_data_that_are_not_finite_stop_the_run(data, fit, refused):
 
 
 class Late(Guard):
-    """A guard on a device whose answers arrive when they are waited for."""
+    """A guard on a device whose flags arrive only when they are waited for."""
 
-    def _ask(self, trainer, what, finite):
-        answer = _Answer.of(finite, trainer.global_step, what)
-        answer.event = SimpleNamespace(query=lambda: False, synchronize=lambda: None)
-        self._waiting.append(answer)
+    def _check(self, trainer, name, finite):
+        flag = _Flag.send(finite, trainer.global_step, name)
+        flag.event = SimpleNamespace(query=lambda: False, synchronize=lambda: None)
+        self._pending.append(flag)
         self._read(trainer)
 
 
-def test_late_answers_are_read_before_a_checkpoint_is_written(data, fit, tmp_path):
+def test_late_flags_are_read_before_a_checkpoint_is_written(data, fit, tmp_path):
     app = faulty(3, float("nan"))
     keep = ModelCheckpoint(tmp_path, "best", every_n_train_steps=2, save_last=True)
     with pytest.raises(InnflowError, match=r"step 3: .*train/odd=nan"):
@@ -125,7 +125,7 @@ def test_late_answers_are_read_before_a_checkpoint_is_written(data, fit, tmp_pat
     assert all(value.isfinite().all() for value in saved["state_dict"].values())
 
 
-def test_late_answers_are_read_before_validation_and_at_the_end(data, fit, refused):
+def test_late_flags_are_read_before_validation_and_at_the_end(data, fit, refused):
     # 6 batches an epoch, a validation after each.
     with refused("step 3:"):
         fit(faulty(3, float("nan")), data, max_steps=7, callbacks=[Late()])

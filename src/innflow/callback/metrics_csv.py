@@ -1,9 +1,8 @@
-"""metrics.csv of a run: every logged step, kept across resumed runs."""
+"""metrics.csv: every logged step of a run, resumed runs included."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,25 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing
 
 
 class MetricsCSV(CSVLogger):
-    """Lightning's CSV logger, writing `metrics.csv` straight into the run folder.
+    """Lightning's `CSVLogger`, which writes metrics.csv into the run folder itself.
 
-    Lightning deletes an existing file when it starts; here the rows of an earlier part of the
-    same run stay.
+    Lightning deletes an existing file when it starts; here the rows of the run before it was
+    resumed are kept.
+
+    Args:
+        run_dir: the run folder.
+        flush_logs_every_n_steps: logged steps between two writes.
+
+    >>> from tempfile import mkdtemp
+    >>> logger = MetricsCSV(mkdtemp())
+    >>> logger.log_metrics({"train/nll": 1.5}, step=0)
+    >>> logger.save()
+    >>> Path(logger.save_dir, "metrics.csv").read_text().split()
+    ['step,train/nll', '0,1.5']
     """
 
     def __init__(self, run_dir: str | Path, flush_logs_every_n_steps: int = 20) -> None:
@@ -32,14 +43,14 @@ class MetricsCSV(CSVLogger):
         return self._writer.written + len(self._writer.metrics)
 
     def cut(self, rows: int) -> None:
-        """Drop all rows behind the first so many: a resumed run writes them again."""
+        """Keep the first rows only; a resumed run writes the others again."""
         self._writer.cut(rows)
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Write nothing: the run folder's config.yaml holds them."""
 
     def save(self) -> None:
-        """Bring the rows to the file.
+        """Write the rows that are not in the file yet.
 
         Raises:
             InnflowError: if it cannot be written.
@@ -52,7 +63,7 @@ class MetricsCSV(CSVLogger):
 
 
 class _Writer(ExperimentWriter):
-    """A writer for a folder that holds other files too, and rows that are to be kept."""
+    """Lightning's writer, for a folder with other files and a CSV file whose rows are kept."""
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
@@ -60,7 +71,7 @@ class _Writer(ExperimentWriter):
         self.cut(None)
 
     def cut(self, rows: int | None) -> None:
-        """Keep the first rows of the file, by default all that were written to their end."""
+        """Keep the first rows of the file, by default all that are complete."""
         if not Path(self.metrics_file_path).exists():
             return
         with Path(self.metrics_file_path).open(newline="") as file:
@@ -81,15 +92,11 @@ class _Writer(ExperimentWriter):
             self._replace(list(csv.DictReader(file)))
 
     def _replace(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the file anew, whole or not at all."""
-        path = Path(self.metrics_file_path)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("w", newline="") as file:
+        with writing(Path(self.metrics_file_path)) as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, path)
         self.written = len(rows)
 
     def _check_log_dir_exists(self) -> None:
-        """Nothing to warn of: the logger has taken over the only file that is the writer's."""
+        """Do not warn that the folder holds files: its metrics.csv was read by `cut`."""

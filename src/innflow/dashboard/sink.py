@@ -1,4 +1,4 @@
-"""What can be sent to a dashboard, and what each kind of dashboard has to offer."""
+"""Interface of the dashboards, and the figures and tables that are sent to them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,40 @@ from innflow.dashboard.naming import Names
 
 
 class Picture(NamedTuple):
-    """A PNG file's bytes and the sentence under it."""
+    """The bytes of a PNG file and a caption.
+
+    >>> Picture(b"...", "Samples").caption
+    'Samples'
+    """
 
     png: bytes
     caption: str = ""
 
 
 class Sheet(NamedTuple):
-    """Rows of text and numbers under named columns."""
+    """A table: rows of text and numbers under named columns.
+
+    >>> Sheet(["path", "score"], [["a.png", 3.5]]).columns
+    ['path', 'score']
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
 class Sink(Protocol):
-    """The functions of a module that stands for one kind of dashboard."""
+    """Functions that the module of each kind of dashboard defines."""
 
     def prepare(
-        self, node: Mapping[str, Any], memory: Mapping[str, Any], names: Names, path: str
+        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
     ) -> dict[str, Any]:
-        """Return the config to build the logger from; `memory` is of the run begun earlier."""
+        """Return the arguments of the logger; `earlier` is what `begin` returned last time."""
 
     def begin(self, logger: Any, path: str) -> dict[str, Any]:
-        """Open the run on the dashboard; return by what to find it again."""
+        """Open the run on the dashboard, and return its identity there."""
 
-    def configure(self, logger: Any, config: Mapping[str, Any], again: bool) -> None:
-        """Send the hyperparameters; again, if the run has been resumed."""
+    def configure(self, logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
+        """Send the hyperparameters."""
 
     def send(
         self,
@@ -45,12 +53,12 @@ class Sink(Protocol):
         figures: Mapping[str, Picture],
         tables: Mapping[str, Sheet],
         step: int,
-        last: bool,
+        final: bool,
     ) -> None:
-        """Send figures and tables; `last` says that the run is over and nothing replaces them."""
+        """Send figures and tables, the final ones after the run."""
 
     def conclude(self, logger: Any, metrics: Mapping[str, float], step: int) -> None:
-        """Send the numbers of the finished run."""
+        """Send the final metrics."""
 
 
 SINKS: dict[type[Logger], Sink] = {
@@ -61,11 +69,15 @@ SINKS: dict[type[Logger], Sink] = {
 
 
 def sink_of(logger: Any) -> Sink | None:
-    """Return what serves a logger or a class of loggers; None for kinds that get numbers only."""
+    """Return the sink of a logger or a class of loggers, None for one that shows metrics only."""
     kind = logger if isinstance(logger, type) else type(logger)
     return next((sink for known, sink in SINKS.items() if issubclass(kind, known)), None)
 
 
 def shows_pictures(loggers: Iterable[Logger]) -> bool:
-    """Return whether one of the loggers can show more than numbers."""
+    """Return whether one of the loggers can show figures.
+
+    >>> shows_pictures([])
+    False
+    """
     return any(sink_of(logger) is not None for logger in loggers)

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from innflow.dashboard.sink import Picture, Sheet
 
 MOST_ROWS = 100
-"""Rows of a table that are shown: a text of thousands would stop the browser."""
+"""Rows of a table that are shown: thousands would block the browser."""
 
 
 def prepare(
-    node: Mapping[str, Any], memory: Mapping[str, Any], names: Names, path: str
+    node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
 ) -> dict[str, Any]:
-    """Return the node as it is: a folder is all the identity that a run has."""
+    """Return the arguments unchanged: the folder identifies the run."""
     return dict(node)
 
 
 def begin(logger: Any, path: str) -> dict[str, Any]:
-    """Open nothing yet: the first event does."""
+    """Return nothing: the first event creates the file."""
     return {}
 
 
-def configure(logger: Any, config: Mapping[str, Any], again: bool) -> None:
-    """Keep the hyperparameters for the end, when there are numbers to set beside them."""
+def configure(logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
+    """Keep the hyperparameters for `conclude`, which logs them with the final metrics."""
     logger.log_hyperparams(dict(config))
 
 
@@ -39,9 +39,9 @@ def send(
     figures: Mapping[str, Picture],
     tables: Mapping[str, Sheet],
     step: int,
-    last: bool,
+    final: bool,
 ) -> None:
-    """Write images at a step, and tables as Markdown."""
+    """Log figures as images and tables as Markdown."""
     writer = logger.experiment
     for key, picture in figures.items():
         with Image.open(io.BytesIO(picture.png)) as image:
@@ -54,7 +54,7 @@ def send(
 
 
 def conclude(logger: Any, metrics: Mapping[str, float], step: int) -> None:
-    """Write the numbers, and beside them the hyperparameters that led to them."""
+    """Log the final metrics and the hyperparameters."""
     logger.log_hyperparams(logger.hparams, dict(metrics), step)
 
 

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from innflow.analysis.findings import Findings
 from innflow.errors import InnflowError
 from innflow.figure.style import to_png
@@ -33,7 +31,7 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
             scores.csv, or if a metric is not finite.
     """
     metrics: dict[str, float] = {}
-    figures: dict[str, Figure] = {}
+    figures: dict[str, Any] = {}
     sections: list[dict[str, Any]] = []
     scored = [name for name, found in findings.items() if found.items]
     if len(scored) > 1:

@@ -13,10 +13,10 @@ from innflow.run.record import read_json, read_yaml
 
 # metric -> (label, unit), the most important first.
 HEADLINES = {
-    "test/bpd": ("test", "bits/dim"),
-    "train/bpd": ("train", "bits/dim"),
+    "test/bpd": ("test set", "bits/dim"),
+    "train/bpd": ("training set", "bits/dim"),
     "test/kl": ("KL(p || q)", "nats"),
-    "test/nll": ("test", "nats"),
+    "test/nll": ("test NLL", "nats"),
     "test/integral": ("integral of the density", ""),
     "test/accuracy": ("accuracy", ""),
     "test/ece": ("expected calibration error", ""),
@@ -26,8 +26,8 @@ HEADLINES = {
     "posterior/nltp": ("-log p of the true parameters", "nats"),
     "posterior/sbc_p": ("SBC, smallest p-value", "corrected"),
     "roundtrip/max_error": ("largest round-trip error", "data units"),
-    "time/train_seconds": ("training", "seconds"),
-    "time/images_per_second": ("training", "items/s"),
+    "time/train_seconds": ("training time", "seconds"),
+    "time/images_per_second": ("training speed", "items/s"),
 }
 MOST_HEADLINES = 8
 

@@ -1,0 +1,55 @@
+"""Atomic writing of checkpoints."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from innflow.errors import InnflowError
+from innflow.system.atomic import writing
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's `TorchCheckpointIO`, writing each checkpoint whole or not at all.
+
+    A checkpoint is written to a second file, flushed to the disk and renamed.
+
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "last.ckpt"
+    >>> AtomicCheckpointIO().save_checkpoint({"global_step": 3}, path)
+    >>> torch.load(path, weights_only=True)
+    {'global_step': 3}
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; on failure the file that was there before is kept.
+
+        Raises:
+            InnflowError: if the disk is full, or cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path, "wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            reason = _find_reason(error)
+            if reason is None:
+                raise
+            kept = "the one before is kept" if path.exists() else "there is none before it"
+            raise InnflowError(f"{path}: cannot be written ({reason}); {kept}") from None
+
+
+def _find_reason(error: BaseException | None) -> str | None:
+    """Return the message of the OSError from which an error of `torch.save` arose."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ or error.__context__
+    return None
