@@ -2,7 +2,8 @@
 
 from innflow.dashboard.identity import open_dashboards
 from innflow.dashboard.publish import close, dashboards_closed, publish, send
-from innflow.dashboard.sink import Picture, Sheet, shows_pictures
+from innflow.dashboard.registry import shows_pictures
+from innflow.dashboard.sink import Picture, Sheet
 
 __all__ = [
     "Picture",

@@ -13,7 +13,8 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from innflow.dashboard.sink import Picture, Sheet, sink_of
+from innflow.dashboard.registry import sink_of
+from innflow.dashboard.sink import Picture, Sheet
 
 log = logging.getLogger(__name__)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-
-from innflow.dashboard import mlflow, tensorboard, wandb
 from innflow.dashboard.naming import Names
 
 
@@ -33,19 +30,29 @@ class Sheet(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
 
-class Sink(Protocol):
-    """Functions that the module of each kind of dashboard defines."""
+class Sink:
+    """One kind of dashboard, on top of its Lightning logger; subclasses define `send`."""
 
     def prepare(
         self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
     ) -> dict[str, Any]:
-        """Return the arguments of the logger; `earlier` is what `begin` returned last time."""
+        """Return the arguments of the logger.
+
+        Args:
+            node: of the config.
+            earlier: what `begin` returned when the run began; empty for a new run.
+            names: of the run and its group.
+            path: of the node in the config, for errors.
+        """
+        return dict(node)
 
     def begin(self, logger: Any, path: str) -> dict[str, Any]:
         """Open the run on the dashboard, and return its identity there."""
+        return {}
 
     def configure(self, logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
         """Send the hyperparameters."""
+        logger.log_hyperparams(dict(config))
 
     def send(
         self,
@@ -55,29 +62,9 @@ class Sink(Protocol):
         step: int,
         final: bool,
     ) -> None:
-        """Send figures and tables, the final ones after the run."""
+        """Send figures and tables during training, or the final ones after it."""
+        raise NotImplementedError
 
     def conclude(self, logger: Any, metrics: Mapping[str, float], step: int) -> None:
         """Send the final metrics."""
-
-
-SINKS: dict[type[Logger], Sink] = {
-    WandbLogger: wandb,
-    TensorBoardLogger: tensorboard,
-    MLFlowLogger: mlflow,
-}
-
-
-def sink_of(logger: Any) -> Sink | None:
-    """Return the sink of a logger or a class of loggers, None for one that shows metrics only."""
-    kind = logger if isinstance(logger, type) else type(logger)
-    return next((sink for known, sink in SINKS.items() if issubclass(kind, known)), None)
-
-
-def shows_pictures(loggers: Iterable[Logger]) -> bool:
-    """Return whether one of the loggers can show figures.
-
-    >>> shows_pictures([])
-    False
-    """
-    return any(sink_of(logger) is not None for logger in loggers)
+        logger.log_metrics(dict(metrics), step)

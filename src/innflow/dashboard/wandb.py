@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from PIL import Image
 
+from innflow.dashboard.naming import Names
+from innflow.dashboard.sink import Picture, Sheet, Sink
 from innflow.errors import InnflowError
 from innflow.system.secret import check_complete, redact
-
-if TYPE_CHECKING:
-    from innflow.dashboard.naming import Names
-    from innflow.dashboard.sink import Picture, Sheet
 
 LONGEST = 128
 """Characters of a name or a group that W&B accepts."""
@@ -23,65 +21,57 @@ STEP = "trainer/global_step"
 HIDDEN = ("settings",)
 
 
-def prepare(
-    node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
-) -> dict[str, Any]:
-    """Return the arguments of the logger, with the id of the run; W&B never prompts for a key.
+class Wandb(Sink):
+    """Runs on the server of W&B, or in files that `wandb sync` uploads."""
 
-    Raises:
-        InnflowError: if a key is missing online, or was removed from the stored config.
-    """
-    for key in HIDDEN:
-        check_complete(node.get(key), f"{path}.{key}")
-    given = {key: value for key, value in node.items() if value is not None}
-    shown = redact({key: value for key, value in given.items() if key not in HIDDEN})
-    ready = {"id": uuid4().hex[:8], **names._asdict(), **earlier, **given, **shown}
-    for key in ("name", "group"):
-        ready[key] = str(ready[key])[:LONGEST]
-    if ready.pop("offline", False):
-        ready["mode"] = "offline"  # `offline` would set it for all runs of the process
-    elif ready.get("mode", "online") == "online" and not _has_key(node):
-        raise InnflowError(
-            f"{path}.offline=false: no W&B key is found; run `wandb login` or export "
-            "WANDB_API_KEY, or leave it offline"
-        )
-    return ready
+    def prepare(
+        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
+    ) -> dict[str, Any]:
+        """Return the arguments of the logger, with the id of the run; W&B never prompts for a key.
 
+        Raises:
+            InnflowError: if a key is missing online, or was removed from the stored config.
+        """
+        for key in HIDDEN:
+            check_complete(node.get(key), f"{path}.{key}")
+        given = {key: value for key, value in node.items() if value is not None}
+        shown = redact({key: value for key, value in given.items() if key not in HIDDEN})
+        ready = {"id": uuid4().hex[:8], **names._asdict(), **earlier, **given, **shown}
+        for key in ("name", "group"):
+            ready[key] = str(ready[key])[:LONGEST]
+        if ready.pop("offline", False):
+            ready["mode"] = "offline"  # `offline` would set it for all runs of the process
+        elif ready.get("mode", "online") == "online" and not _has_key(node):
+            raise InnflowError(
+                f"{path}.offline=false: no W&B key is found; run `wandb login` or export "
+                "WANDB_API_KEY, or leave it offline"
+            )
+        return ready
 
-def begin(logger: Any, path: str) -> dict[str, Any]:
-    """Start or resume the run, and return its id, name and group."""
-    run = logger.experiment
-    return {"id": run.id, "name": run.name, "group": run.group}
+    def begin(self, logger: Any, path: str) -> dict[str, Any]:
+        """Start or resume the run, and return its id, name and group."""
+        run = logger.experiment
+        return {"id": run.id, "name": run.name, "group": run.group}
 
+    def send(
+        self,
+        logger: Any,
+        figures: Mapping[str, Picture],
+        tables: Mapping[str, Sheet],
+        step: int,
+        final: bool,
+    ) -> None:
+        """Log all figures and tables in one row of the history, under the step of training."""
+        import wandb
 
-def configure(logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
-    """Set the config of the run."""
-    logger.log_hyperparams(dict(config))
-
-
-def send(
-    logger: Any,
-    figures: Mapping[str, Picture],
-    tables: Mapping[str, Sheet],
-    step: int,
-    final: bool,
-) -> None:
-    """Log all figures and tables in one row of the history, under the step of training."""
-    import wandb
-
-    media: dict[str, Any] = {
-        key: wandb.Image(Image.open(io.BytesIO(picture.png)), caption=picture.caption)
-        for key, picture in figures.items()
-    }
-    for key, sheet in tables.items():
-        media[key] = wandb.Table(columns=list(sheet.columns), data=[list(r) for r in sheet.rows])
-    if media:
-        logger.experiment.log({**media, STEP: step})
-
-
-def conclude(logger: Any, metrics: Mapping[str, float], step: int) -> None:
-    """Log the final metrics, which the summary shows."""
-    logger.log_metrics(dict(metrics), step)
+        media: dict[str, Any] = {
+            key: wandb.Image(Image.open(io.BytesIO(picture.png)), caption=picture.caption)
+            for key, picture in figures.items()
+        }
+        for key, sheet in tables.items():
+            media[key] = wandb.Table(list(sheet.columns), data=[list(row) for row in sheet.rows])
+        if media:
+            logger.experiment.log({**media, STEP: step})
 
 
 def finish(failed: bool) -> None:

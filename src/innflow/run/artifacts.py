@@ -43,7 +43,12 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
             if not math.isfinite(value):
                 raise InnflowError(f"analysis {name}: metric {metric} is {value}")
             metrics[metric] = float(value)
-        section = {"name": name, "title": found.title, "text": found.text, "figures": []}
+        section: dict[str, Any] = {
+            "name": name,
+            "title": found.title,
+            "text": found.text,
+            "figures": [],
+        }
         for key, plot in found.figures.items():
             file = f"{name}.png" if key == name else f"{name}_{key}.png"
             if file in figures:

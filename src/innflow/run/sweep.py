@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from innflow.figure.style import to_png
 from innflow.figure.sweep import plot_parallel
 from innflow.run.page import embed_png, write_page
 from innflow.run.record import read_json, read_yaml
-from innflow.system.atomic import write_text, writing
+from innflow.system.atomic import writing
 from innflow.system.failure import FAILED, read_failure
 from innflow.system.progress import announce
 
@@ -33,11 +32,21 @@ SHOWN = ("val/nll", "test/bpd", "test/nll", "test/accuracy", "posterior/c2st", "
 
 @dataclass
 class Job:
-    """One job of a sweep, read from its folder."""
+    """One job of a sweep, read from its folder.
+
+    Attributes:
+        name: of its folder in that of the sweep.
+        state: finished, unfinished, or the state in which it failed.
+        reason: of the failure.
+        monitor: metric that selects best.ckpt, and its mode, min or max.
+        overrides: value by key.
+        metrics: final ones, and the best value of the monitor.
+    """
 
     name: str
     state: str
-    reason: str = ""
+    reason: str
+    monitor: tuple[str, str]
     overrides: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -78,10 +87,10 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     if not root.is_dir():
         raise InnflowError(f"dir={root}: no such folder; takes the folder of a sweep")
     jobs = gather(root)
-    metric, mode = choose_metric(root, jobs, arguments["metric"], arguments["mode"])
+    metric, mode = choose_metric(jobs, arguments["metric"], arguments["mode"])
     ranked = rank(jobs, metric, mode)
     varied = find_varied(jobs)
-    write_text(root / "sweep.csv", to_csv(ranked, varied))
+    write_csv(root / "sweep.csv", ranked, varied)
     done = [job for job in ranked if metric in job.metrics]
     verdict = f"no job has {metric}"
     if done:
@@ -112,26 +121,23 @@ def gather(root: Path) -> list[Job]:
 def read_job(root: Path, folder: Path) -> Job:
     """Read the folder of one job."""
     failure = read_failure(folder)
-    finished = (folder / "metrics.json").is_file()
     if failure is not None:
         state, reason, typed = failure["state"], failure["reason"], failure["overrides"]
     else:
-        state = FINISHED if finished else "unfinished"
+        state = FINISHED if (folder / "metrics.json").is_file() else "unfinished"
         reason, typed = "", read_yaml(folder / "overrides.yaml", [])
     pairs = (str(each).lstrip("+~").partition("=") for each in typed)
-    job = Job(str(folder.relative_to(root)), state, reason, {key: v for key, _, v in pairs})
-    if finished and failure is None:
-        config = read_yaml(folder / "config.yaml", {})
+    config = read_yaml(folder / "config.yaml", {})
+    job = Job(str(folder.relative_to(root)), state, reason, monitor_of(config))
+    job.overrides = {key: value for key, _, value in pairs}
+    if state == FINISHED:
         best = monitored(folder, config)
-        if best is not None:
-            job.metrics[monitor_of(config)[0]] = best
+        job.metrics = {} if best is None else {job.monitor[0]: best}
         job.metrics |= read_json(folder / "metrics.json", {})
     return job
 
 
-def choose_metric(
-    root: Path, jobs: Sequence[Job], metric: str | None, mode: str | None
-) -> tuple[str, str]:
+def choose_metric(jobs: Sequence[Job], metric: str | None, mode: str | None) -> tuple[str, str]:
     """Return the metric that ranks the jobs, and whether it is to be min or max.
 
     Raises:
@@ -139,9 +145,8 @@ def choose_metric(
     """
     if mode not in (None, "min", "max"):
         raise InnflowError(f"mode={mode}: takes min or max")
-    configs = [read_yaml(root / job.name / "config.yaml", {}) for job in jobs]
-    monitors = [monitor_of(config) for config in configs if config]
-    default, direction = monitors[0] if monitors and monitors[0][0] else ("val/nll", "min")
+    monitors = (job.monitor for job in jobs if job.monitor[0])
+    default, direction = next(monitors, ("val/nll", "min"))
     known = sorted({name for job in jobs for name in job.metrics})
     if metric is None:
         metric = default
@@ -168,17 +173,16 @@ def find_varied(jobs: Sequence[Job]) -> list[str]:
     return varied or list(keys)
 
 
-def to_csv(jobs: Sequence[Job], varied: Sequence[str]) -> str:
-    """Return the text of sweep.csv: one row per job, in their order."""
+def write_csv(path: Path, jobs: Sequence[Job], varied: Sequence[str]) -> None:
+    """Write sweep.csv: one row per job, in their order."""
     names = sorted({name for job in jobs for name in job.metrics})
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["job", "state", *varied, *names, "reason"])
-    for job in jobs:
-        settings = [job.overrides.get(key, "") for key in varied]
-        values = [job.metrics.get(name, "") for name in names]
-        writer.writerow([job.name, job.state, *settings, *values, job.reason])
-    return text.getvalue()
+    with writing(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["job", "state", *varied, *names, "reason"])
+        for job in jobs:
+            settings = [job.overrides.get(key, "") for key in varied]
+            values = [job.metrics.get(name, "") for name in names]
+            writer.writerow([job.name, job.state, *settings, *values, job.reason])
 
 
 def write_html(
