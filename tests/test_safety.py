@@ -549,7 +549,7 @@ def test_a_hostile_name_moves_no_cursor(command, image_run):
 
 
 def test_a_report_of_hostile_names_runs_nothing(image_run, photographs, tmp_path, hostile):
-    from test_report import PNG, Page
+    from run.test_report import PNG, Page
 
     data, odd = tmp_path / "data", '<img src=x onerror="alert(1)">\n&amp;'
     shutil.copytree(photographs, data)

@@ -1,4 +1,4 @@
-"""The moving average is what is validated, saved and left behind; buffers are never averaged."""
+"""The moving average is validated, saved and returned; buffers are not averaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECAY = 0.5
 
 
 class Trajectory(pl.Callback):
-    """Keeps the weights after every step."""
+    """Record the weights after every step."""
 
     def __init__(self) -> None:
         self.weights: list[dict[str, torch.Tensor]] = []
@@ -37,7 +37,7 @@ def train(config, fit, folder, steps=6, **options):
 
 
 def expected(weights):
-    """Average from the first weights on: buffers are the last ones."""
+    """Return the average of the weights from the first step on, with the last buffers."""
     average = dict(weights[0])
     for state in weights[1:]:
         for name, value in state.items():
@@ -58,7 +58,7 @@ def test_the_checkpoint_and_the_model_hold_the_average(config, fit, tmp_path):
     assert not torch.equal(average[moving], weights[-1][moving])
 
 
-def test_permutations_stay_permutations_and_layers_initialised(config, fit, tmp_path):
+def test_permutations_and_initialised_flags_are_copied(config, fit, tmp_path):
     app, weights = train(config, fit, tmp_path)
     saved = read_checkpoint(find_checkpoint(tmp_path, "last"))["state_dict"]
     for name, buffer in app.named_buffers():
@@ -67,7 +67,7 @@ def test_permutations_stay_permutations_and_layers_initialised(config, fit, tmp_
     assert all(saved[name] for name in saved if name.endswith("initialised"))
 
 
-def test_a_resumed_run_goes_on_from_the_weights_and_the_average(config, fit, tmp_path):
+def test_a_resumed_run_continues_from_the_weights_and_the_average(config, fit, tmp_path):
     _, before = train(config, fit, tmp_path, steps=4)
     last = find_checkpoint(tmp_path, "last")
     saved = read_checkpoint(last)
@@ -90,7 +90,7 @@ def test_any_decay_trains(config, fit, decay):
 
 
 class Settling(torch.nn.Module):
-    """Knows something beside its tensors, but only once training has begun."""
+    """A module whose extra state is set when training begins."""
 
     known = None
 
@@ -101,7 +101,7 @@ class Settling(torch.nn.Module):
         self.known = state["known"]
 
 
-def test_what_a_module_learns_from_the_data_is_saved_with_the_average(config, fit, tmp_path):
+def test_an_extra_state_that_training_sets_is_saved_with_the_average(config, fit, tmp_path):
     app = assemble(config, {"x": (2,)})
     app.settling = Settling()
     settle = pl.callbacks.LambdaCallback(

@@ -18,7 +18,7 @@ def test_it_counts_items_and_seconds(fit):
     metrics = clock.metrics()
     assert clock.items == 7 * 32
     assert 0 < metrics["time/train_seconds"] <= outside
-    # Busy with training batches alone, at most all the time that training took.
+    # The rate excludes validation, so it is at least items over all seconds.
     assert metrics["time/images_per_second"] >= clock.items / metrics["time/train_seconds"]
 
 
@@ -26,7 +26,7 @@ def test_without_training_there_is_no_rate():
     assert Clock().metrics() == {"time/train_seconds": 0.0, "time/images_per_second": 0.0}
 
 
-def test_it_counts_on_in_a_resumed_run(fit):
+def test_a_resumed_run_continues_the_counts(fit):
     clock, again = Clock(), Clock()
     for each in (clock, again):
         app = Density(flow.vector(2, depth=1, hidden=(4,)))

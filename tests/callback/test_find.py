@@ -1,4 +1,4 @@
-"""What is found is what is trained with, and said in one line."""
+"""The searches set the learning rate and the batch size of the training, and print them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from innflow.run.checkpoint import assemble
 
 
 class Rates(pl.Callback):
-    """Keeps the learning rate and the batch size of every step of the training itself."""
+    """Record the learning rate and the batch size of every step after the search."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []

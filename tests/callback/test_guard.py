@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from innflow import Objective, flow
 from innflow.app import Density
 from innflow.callback import Guard, Progress
-from innflow.callback.guard import _Answer
+from innflow.callback.guard import _Flag
 from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
 from innflow.objective.base import nll
 
 
 class Faulty:
-    """A term that is fine for some steps and then is not."""
+    """A loss term that is finite for some steps and then is not."""
 
     def __init__(self, good: int, value: float):
         self.left = good
@@ -59,7 +59,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(value, da
         assert torch.equal(value, app.state_dict()[name])
 
 
-def test_before_the_first_checkpoint_there_is_none_to_name(data, fit, refused):
+def test_without_a_checkpoint_the_message_names_none(data, fit, refused):
     with refused("step 0:", "none yet"):
         fit(faulty(0, float("nan")), data, max_steps=3, callbacks=[Guard()])
 
@@ -72,7 +72,7 @@ def test_data_that_are_not_finite_name_the_likelihood(data, fit, refused):
         fit(app, data, max_steps=3, callbacks=[Guard()])
 
 
-def test_a_finite_loss_goes_on(data, fit):
+def test_a_finite_loss_trains_to_the_end(data, fit):
     trainer = fit(faulty(100, 1.0), data, max_steps=5, callbacks=[Guard()])
     assert trainer.global_step == 5
 
@@ -97,7 +97,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(data,
     assert all(p.isfinite().all() for p in app.parameters())
 
 
-def test_held_out_data_that_are_not_finite_stop_the_run(data, fit, refused):
+def test_validation_data_that_are_not_finite_stop_the_run(data, fit, refused):
     data.setup()
     data.sets()["val"].parts["x"][0] = float("nan")
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
@@ -106,16 +106,16 @@ def test_held_out_data_that_are_not_finite_stop_the_run(data, fit, refused):
 
 
 class Late(Guard):
-    """A guard on a device whose answers arrive when they are waited for."""
+    """A guard on a device whose flags arrive only when they are waited for."""
 
-    def _ask(self, trainer, what, finite):
-        answer = _Answer.of(finite, trainer.global_step, what)
-        answer.event = SimpleNamespace(query=lambda: False, synchronize=lambda: None)
-        self._waiting.append(answer)
+    def _check(self, trainer, name, finite):
+        flag = _Flag.send(finite, trainer.global_step, name)
+        flag.event = SimpleNamespace(query=lambda: False, synchronize=lambda: None)
+        self._pending.append(flag)
         self._read(trainer)
 
 
-def test_late_answers_are_read_before_a_checkpoint_is_written(data, fit, tmp_path):
+def test_late_flags_are_read_before_a_checkpoint_is_written(data, fit, tmp_path):
     app = faulty(3, float("nan"))
     keep = ModelCheckpoint(tmp_path, "best", every_n_train_steps=2, save_last=True)
     with pytest.raises(InnflowError, match=r"step 3: .*train/odd=nan"):
@@ -125,7 +125,7 @@ def test_late_answers_are_read_before_a_checkpoint_is_written(data, fit, tmp_pat
     assert all(value.isfinite().all() for value in saved["state_dict"].values())
 
 
-def test_late_answers_are_read_before_validation_and_at_the_end(data, fit, refused):
+def test_late_flags_are_read_before_validation_and_at_the_end(data, fit, refused):
     # 6 batches an epoch, a validation after each.
     with refused("step 3:"):
         fit(faulty(3, float("nan")), data, max_steps=7, callbacks=[Late()])
@@ -134,7 +134,7 @@ def test_late_answers_are_read_before_validation_and_at_the_end(data, fit, refus
 
 
 class Reads(TorchDispatchMode):
-    """Counts values that are read from tensors, which on an accelerator waits for it."""
+    """Count reads of tensor values, each of which waits for an accelerator."""
 
     def __init__(self):
         super().__init__()
@@ -146,7 +146,7 @@ class Reads(TorchDispatchMode):
 
 
 class Watch(pl.Callback):
-    """Counts reads in training steps; stands first and last among the callbacks."""
+    """Count reads within training steps, as the first and the last callback."""
 
     def __init__(self, reads):
         self.reads = reads

@@ -20,7 +20,7 @@ def train(fit, folder, steps):
     fit(app, data, max_steps=steps, logger=logger, log_every_n_steps=1)
 
 
-def test_every_step_is_a_row_straight_in_the_run_folder(fit, tmp_path):
+def test_every_step_is_a_row_of_the_run_folder(fit, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     train(fit, tmp_path, 3)
     written = rows(tmp_path)
@@ -28,7 +28,7 @@ def test_every_step_is_a_row_straight_in_the_run_folder(fit, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "metrics.csv"]
 
 
-def test_rows_of_an_earlier_part_of_the_run_stay(fit, tmp_path):
+def test_rows_from_before_a_resume_are_kept(fit, tmp_path):
     train(fit, tmp_path, 2)
     before = rows(tmp_path)
     train(fit, tmp_path, 3)
@@ -38,7 +38,7 @@ def test_rows_of_an_earlier_part_of_the_run_stay(fit, tmp_path):
     assert len(after) > len(before)
 
 
-def test_rows_behind_a_checkpoint_are_cut(fit, tmp_path):
+def test_rows_after_a_checkpoint_are_removed(fit, tmp_path):
     train(fit, tmp_path, 3)
     before = rows(tmp_path)
     logger = MetricsCSV(tmp_path)
@@ -52,7 +52,7 @@ def test_rows_behind_a_checkpoint_are_cut(fit, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_a_row_that_a_killed_process_left_half_written_is_no_row(fit, tmp_path):
+def test_an_incomplete_row_of_a_killed_process_is_removed(fit, tmp_path):
     train(fit, tmp_path, 2)
     before = rows(tmp_path)
     with (tmp_path / "metrics.csv").open("a") as file:
@@ -61,7 +61,7 @@ def test_a_row_that_a_killed_process_left_half_written_is_no_row(fit, tmp_path):
     assert rows(tmp_path) == before
 
 
-def test_a_disk_that_is_full_is_one_line(tmp_path, refused):
+def test_a_full_disk_is_reported_in_one_line(tmp_path, refused):
     logger = MetricsCSV(tmp_path)
     (tmp_path / "metrics.csv").symlink_to("/dev/full")
     logger.log_metrics({"new": 1.0}, 2)

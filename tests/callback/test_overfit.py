@@ -1,4 +1,4 @@
-"""Dropout sets in after as many validations without improvement as it was told, from the best."""
+"""Dropout rises after `patience` worse validations, from the best weights."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def validate(
     return rates
 
 
-def test_the_rate_rises_when_held_out_data_get_worse_by_a_margin(net):
+def test_the_rate_rises_when_validation_gets_worse_by_a_margin(net):
     callback = DropoutOnOverfit(rates=[0.1, 0.5], patience=2, margin=0.15)
     rates = validate(callback, net, 3.0, 2.0, 2.5, 2.1, 2.5, 2.4, 1.0, 1.5, 1.2, 1.3)
-    # 2.1 lies within the margin and ends the first row.
+    # 2.1 is within the margin and resets the count.
     assert rates == [0, 0, 0, 0, 0, 0.1, 0.1, 0.1, 0.5, 0.5]
 
 
-def test_training_goes_on_from_the_best_weights(net):
+def test_training_continues_from_the_best_weights(net):
     start = net.layers[0].bias.detach().clone()
     callback = DropoutOnOverfit(rates=[0.1], patience=2)
     validate(callback, net, 3.0, 2.0, 2.5, 2.6)
     assert torch.allclose(net.layers[0].bias, start + 2)
 
 
-def test_a_run_is_not_stopped_before_the_new_rate_had_its_chance(net):
+def test_early_stopping_restarts_its_patience_at_a_new_rate(net):
     stopping = EarlyStopping("val/nll", patience=3)
     stopping.wait_count = 2
     callback = DropoutOnOverfit(rates=[0.1], patience=2)

@@ -53,7 +53,7 @@ def test_training_is_the_same_with_and_without(fit, tmp_path):
     assert with_pictures.training
 
 
-def test_counting_goes_on_in_a_resumed_run(fit, tmp_path):
+def test_a_resumed_run_continues_the_count(fit, tmp_path):
     pictures = Pictures(every=2)
     pictures.load_state_dict({"seen": 1})
     events = run(fit, tmp_path, pictures, small(), moons())
@@ -62,10 +62,10 @@ def test_counting_goes_on_in_a_resumed_run(fit, tmp_path):
 
 
 def test_images_come_in_two_rows_with_the_same_noise(tmp_path, fit):
-    from innflow.callback.pictures import _images
+    from innflow.callback.pictures import _draw_images
 
     app = Generation(flow.image((3, 8, 8), levels=1, depth=1, hidden=4))
-    (picture,) = _images(app, 5).values()
+    (picture,) = _draw_images(app, 5).values()
     (tmp_path / "grid.png").write_bytes(picture.png)
     with Image.open(tmp_path / "grid.png") as image:
         wide, tall = image.size
@@ -80,7 +80,9 @@ def test_an_inverse_problem_shows_a_posterior(tmp_path):
     assert tags["images"] == ["pictures/posterior"]
 
 
-def test_what_is_not_finite_is_said_and_training_goes_on(fit, tmp_path, caplog, monkeypatch):
+def test_samples_that_are_not_finite_are_logged_and_training_continues(
+    fit, tmp_path, caplog, monkeypatch
+):
     app = small()
     monkeypatch.setattr(app, "sample", lambda n, seed: torch.full((n, 2), torch.nan))
     events = run(fit, tmp_path, Pictures(), app, moons(), epochs=1)

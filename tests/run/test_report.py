@@ -10,7 +10,8 @@ import pytest
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.errors import InnflowError
 from innflow.figure.ood.roc import plot_p_values
-from innflow.run.report import save_findings, write_report
+from innflow.run.artifacts import save_findings
+from innflow.run.report import write_report
 
 PNG = "data:image/png;base64,"
 HOSTILE = '<script>alert("x")</script> & \'y\', "z"\nnext'
@@ -57,7 +58,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_report_is_whole_and_asks_for_nothing_else(run):
+def test_the_report_is_well_formed_and_loads_no_other_file(run):
     text = write_report(run).read_text()
     page = Page(text)
     assert page.open == []
@@ -69,7 +70,7 @@ def test_report_is_whole_and_asks_for_nothing_else(run):
     assert not re.search(r"url\(|@import|https?://", text)
 
 
-def test_every_figure_is_embedded_as_it_is(run):
+def test_figures_are_embedded_unchanged(run):
     page = Page(write_report(run).read_text())
     (source,) = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     data = base64.b64decode(source.removeprefix(PNG))
@@ -77,7 +78,7 @@ def test_every_figure_is_embedded_as_it_is(run):
     assert data.startswith(b"\x89PNG")
 
 
-def test_hostile_text_is_shown_not_run(run):
+def test_hostile_text_is_escaped(run):
     text = write_report(run).read_text()
     assert "<script" not in text
     # title, text, caption (twice: the alternative text), table, cell, config, environment, command
@@ -85,7 +86,7 @@ def test_hostile_text_is_shown_not_run(run):
     assert any('alert("x")' in data for data in Page(text).text)
 
 
-def test_anchors_lead_somewhere(run):
+def test_anchors_have_targets(run):
     page = Page(write_report(run).read_text())
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"}

@@ -1,4 +1,4 @@
-"""innflow-sweep-report on folders as sweeps leave them."""
+"""innflow-sweep-report on the folder of a sweep."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAN = float("nan")
 
 
 def make_job(root: Path, name: str, overrides: list[str], curve: list[float], **metrics: float):
-    """Write what a job leaves; without metrics one that has not ended."""
+    """Write the folder of a job; without metrics of one that did not finish."""
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
-    val = {"checkpoint": {"val": "val/nll", "mode": "min"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"callbacks": val}))
+    keeper = {"checkpoint": {"monitor": "val/nll", "mode": "min"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"callbacks": keeper}))
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([["step", "val/nll"], [0, ""], *([i, v] for i, v in enumerate(curve))])
@@ -72,7 +72,7 @@ def rows_of(root: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_best_run_is_that_of_the_monitor(report, sweep):
+def test_the_monitored_metric_chooses_the_best_run(report, sweep):
     answer = report()
     assert answer.code == 0, answer.err
     assert answer.out.splitlines()[-1] == str(sweep / "7")
@@ -81,7 +81,7 @@ def test_the_best_run_is_that_of_the_monitor(report, sweep):
     assert "job 11: unfinished (model.depth=11)" in answer.out
 
 
-def test_the_table_holds_what_was_varied_and_every_metric(report, sweep):
+def test_the_table_holds_the_varied_keys_and_every_metric(report, sweep):
     report()
     rows = rows_of(sweep)
     varied = ["model.depth", "optimizer.lr", "data.root"]
@@ -122,7 +122,7 @@ def test_another_metric_may_choose(arguments, best, said, report, sweep):
         (["model.depth=3"], "model.depth=3: is unknown here"),
     ],
 )
-def test_a_mistake_is_answered_by_one_line(arguments, says, report):
+def test_a_mistake_is_reported_in_one_line(arguments, says, report):
     answer = report(*arguments)
     assert answer.code == 2
     assert len(answer.err.splitlines()) == 1
@@ -153,7 +153,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_stands_alone_and_nothing_in_it_runs(report, sweep):
+def test_the_page_loads_no_other_file_and_runs_no_script(report, sweep):
     report()
     page = Page(sweep / "sweep.html")
     assert "script" not in page.tags

@@ -69,6 +69,8 @@ def progress(trainer: Trainer, steps: float) -> float:
     """
     shares = [trainer.global_step / max(steps, 1)]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Timer) and callback._duration is not None:
-            shares.append(callback.time_elapsed("train") / callback._duration)
+        left = callback.time_remaining("train") if isinstance(callback, Timer) else None
+        if left is not None:
+            elapsed = callback.time_elapsed("train")
+            shares.append(elapsed / (elapsed + left))
     return min(1.0, max(shares))

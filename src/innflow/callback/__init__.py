@@ -1,7 +1,7 @@
-"""Lightning callbacks and loggers."""
+"""Lightning callbacks, the CSV logger and the checkpoint plugin of a run."""
 
-from innflow.callback.atomic import AtomicCheckpointIO
 from innflow.callback.average import MovingAverage
+from innflow.callback.checkpoint_io import AtomicCheckpointIO
 from innflow.callback.clock import Clock
 from innflow.callback.find import FindBatchSize, FindLearningRate
 from innflow.callback.guard import Guard
@@ -9,7 +9,7 @@ from innflow.callback.last import LastCheckpoint
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.overfit import DropoutOnOverfit
 from innflow.callback.pictures import Pictures
-from innflow.callback.progress import Progress
+from innflow.callback.progress_bar import Progress
 from innflow.callback.requeue import Requeue
 
 __all__ = [

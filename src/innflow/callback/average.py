@@ -9,29 +9,33 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 
 class MovingAverage(EMAWeightAveraging):
-    """Validate, save and leave behind an exponential moving average of the weights.
+    """Validate, save and return an exponential moving average of the weights.
 
-    Buffers are copied and never averaged: the mean of two permutations is none. The average lives
-    where the model does, so that an update moves nothing between devices.
+    Buffers are copied and not averaged: the mean of two permutations is not a permutation. The
+    average is on the device of the model, so that no update moves data between devices.
 
     Args:
-        decay: share of the average that stays at every step, in [0, 1).
+        decay: share of the average that remains at every step, in [0, 1).
+
+    >>> MovingAverage(decay=0.99).should_update(step_idx=0)
+    True
     """
 
     def __init__(self, decay: float = 0.999) -> None:
         super().__init__(use_buffers=False, decay=decay)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Follow the model to its device."""
-        if self._average_model is not None:
-            self._average_model.to(pl_module.device)
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Create the average on the device of the strategy."""
+        pl_module.to(trainer.strategy.root_device)  # the average is created where the model is
+        super().setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average with what the model knows beside its tensors.
+        """Save the average, with the extra states of the model itself.
 
-        The average is a copy from before training, when a width that the data decide was not known.
+        The average was copied before training, when modules had not yet derived these states from
+        the training data.
         """
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
         for name, value in checkpoint.get("current_model_state", {}).items():

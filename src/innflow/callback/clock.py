@@ -1,4 +1,4 @@
-"""How long training took, and how many items a second went through it."""
+"""Duration and throughput of training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ import pytorch_lightning as pl
 
 
 class Clock(pl.Callback):
-    """Count the seconds of training and the items that went through it; log `time/seconds`."""
+    """Measure the seconds and the items per second of training; log `time/seconds`.
+
+    A resumed run continues the counts.
+
+    Attributes:
+        seconds: of training, with validation.
+        items: that were trained on, of all ranks.
+
+    >>> Clock().metrics()
+    {'time/train_seconds': 0.0, 'time/images_per_second': 0.0}
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.items = 0
-        self._batch_started = 0.0
         self._busy = 0.0
+        self._started = 0.0
+        self._batch_started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -24,7 +35,7 @@ class Clock(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note when a batch begins."""
+        """Start the clock of the batch."""
         self._batch_started = time.monotonic()
 
     def on_train_batch_end(
@@ -35,7 +46,7 @@ class Clock(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Add the batch's time and items, of all ranks."""
+        """Add the seconds and the items of the batch."""
         self._busy += time.monotonic() - self._batch_started
         self.items += len(batch["x"]) * trainer.world_size
         self.seconds = time.monotonic() - self._started
@@ -46,11 +57,11 @@ class Clock(pl.Callback):
         self.seconds = time.monotonic() - self._started
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run counts on from."""
+        """Return the counts."""
         return {"seconds": self.seconds, "items": self.items, "busy": self._busy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Count on from there."""
+        """Continue the counts."""
         self.seconds, self.items = state_dict["seconds"], state_dict["items"]
         self._busy = state_dict["busy"]
 

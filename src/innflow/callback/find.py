@@ -1,4 +1,4 @@
-"""Searches before training, by Lightning's own finders, that say what they found."""
+"""Searches for the learning rate and the batch size before training."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from innflow.system.progress import announce
 
 
 class FindLearningRate(LearningRateFinder):
-    """Raise the learning rate step by step and train with the one where the loss falls fastest.
+    """Lightning's `LearningRateFinder`: train with the rate at which the loss falls fastest.
 
-    The whole range is looked at: Lightning's early stop compares multiples of the loss, and a
-    negative log-likelihood may be negative.
+    Lightning's early stop of the test is off: it compares multiples of the loss, and a negative
+    log-likelihood may be negative. A resumed run does not search again.
 
     Args:
         min_lr: first rate.
-        max_lr: last rate; above it flows seldom train.
-        num_training_steps: number of rates between them.
+        max_lr: last rate; flows seldom train with higher ones.
+        num_training_steps: number of rates in between.
+
+    >>> FindLearningRate(max_lr=1e-2).optimal_lr is None  # before the search
+    True
     """
 
     def __init__(
@@ -38,11 +41,15 @@ class FindLearningRate(LearningRateFinder):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note that a run goes on; a search itself goes back to a checkpoint of no steps."""
+        """Recognise a resumed run: the checkpoint that a search restores has step 0."""
         self._resumed = checkpoint["global_step"] > 0
 
     def lr_find(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, and say what was found."""
+        """Search, and print the result.
+
+        Raises:
+            InnflowError: if there are too few batches for the test.
+        """
         super().lr_find(trainer, pl_module)
         if self.optimal_lr is None or self.optimal_lr.suggestion() is None:
             raise InnflowError(
@@ -53,48 +60,58 @@ class FindLearningRate(LearningRateFinder):
 
 
 class FindBatchSize(BatchSizeFinder):
-    """Double the batch until it does not fit, and train with the largest that did.
+    """Lightning's `BatchSizeFinder`: train with the largest batch that fits in memory.
+
+    The batch size is doubled until a trial fails. A resumed run does not search again.
 
     Args:
-        init_val: size to begin with.
-        max_val: largest that is tried; never more than there are training items.
-        steps_per_trial: steps of each.
+        init_val: batch size of the first trial.
+        max_val: largest batch size that is tried; never more than the training set.
+        steps_per_trial: training steps per trial.
+
+    >>> FindBatchSize(init_val=8, max_val=64).largest
+    64
     """
 
     def __init__(self, init_val: int = 16, max_val: int = 4096, steps_per_trial: int = 3) -> None:
         super().__init__("power", steps_per_trial, init_val, max_val=2 * max_val)
+        self.smallest = init_val
         self.largest = max_val
         self._resumed = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, unless a resumed run has brought what was found."""
+        """Search, unless a resumed run has its batch size from its checkpoint."""
         if not self._resumed:
             super().on_fit_start(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what was found."""
+        """Add the batch size."""
         checkpoint["batch_size"] = trainer.datamodule.batch_size  # type: ignore[attr-defined]
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take what was found."""
+        """Restore the batch size of a resumed run."""
         self._resumed = checkpoint["global_step"] > 0
         if self._resumed:
             trainer.datamodule.batch_size = checkpoint["batch_size"]  # type: ignore[attr-defined]
 
     def scale_batch_size(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, and say what was found."""
+        """Search, and print the result.
+
+        Raises:
+            InnflowError: if the first batch size is larger than the training set.
+        """
         items = len(trainer.datamodule.sets()["train"])  # type: ignore[attr-defined]
         largest = min(self.largest, items)
-        if self._init_val > largest:
+        if self.smallest > largest:
             raise InnflowError(
-                f"extra=find_batch_size: callbacks.find_batch_size.init_val={self._init_val} is "
+                f"extra=find_batch_size: callbacks.find_batch_size.init_val={self.smallest} is "
                 f"more than {largest}, the largest of {items} training items and max_val"
             )
-        # Lightning stops at max_val without a trial of it: the number of trials sets the end here.
-        self._max_trials = int(math.log2(largest / self._init_val)) + 1
+        # Lightning stops before it has tried max_val: the number of trials ends the search here.
+        self._max_trials = int(math.log2(largest / self.smallest)) + 1
         super().scale_batch_size(trainer, pl_module)
         announce(f"data.batch_size={self.optimal_batch_size}, the largest that fits")

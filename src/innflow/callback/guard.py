@@ -1,4 +1,4 @@
-"""Stop a run on a loss that is not finite, before it reaches a checkpoint."""
+"""Detection of losses and gradients that are not finite."""
 
 from __future__ import annotations
 
@@ -16,108 +16,120 @@ from innflow.system.progress import is_leader
 
 
 @dataclass
-class _Answer:
-    """Whether something was finite, on its way from the device."""
+class _Flag:
+    """A boolean on its way from the device to the host.
+
+    Attributes:
+        value: whether a quantity is finite, on all ranks.
+        step: at which it was computed.
+        name: of the quantity.
+        event: after which the copy is complete; None on a CPU.
+    """
 
     value: Tensor
     step: int
-    what: str
+    name: str
     event: Any
 
     @classmethod
-    def of(cls, finite: Tensor, step: int, what: str) -> _Answer:
-        """Send for it, on all ranks: what one of them finds stops all at the same step."""
+    def send(cls, finite: Tensor, step: int, name: str) -> _Flag:
+        """Combine a boolean over the ranks, so that all stop at one step, and start its copy."""
         if dist.is_initialized():
             finite = finite.int()
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if finite.device.type == "cpu":
-            return cls(finite, step, what, None)
+            return cls(finite, step, name, None)
         value = finite.to("cpu", non_blocking=True)
         event = torch.get_device_module(finite.device).Event()
         event.record()
-        return cls(value, step, what, event)
+        return cls(value, step, name, event)
 
     def arrived(self) -> bool:
-        """Whether it can be read without waiting."""
+        """Return whether the value can be read without waiting."""
         return self.event is None or self.event.query()
 
-    def finite(self) -> bool:
-        """Wait for it and read it."""
+    def wait(self) -> bool:
+        """Wait for the value and return it."""
         if self.event is not None:
             self.event.synchronize()
         return bool(self.value)
 
 
 class Guard(pl.Callback):
-    """Check the loss and the gradients of every step, and the likelihood of held-out data.
+    """Stop training when a loss, a gradient or a validation metric is not finite.
 
-    On a CPU the weights are still those of the last good step when it stops. On an accelerator no
-    step waits for the answer: it is read when it has arrived, and always before a validation or a
-    checkpoint. So on every device the checkpoints are good. Nothing is skipped or averaged away: a
-    flow whose loss was infinite once has a reason, which more steps hide.
+    On a CPU training stops before the weights are changed. On an accelerator the result of the
+    check is read some steps later, so that no step waits for the device, and always before a
+    validation or a checkpoint: no checkpoint holds weights that are not finite. No step is skipped,
+    since an infinite loss of a flow has a cause that more steps would hide.
 
     Raises:
         InnflowError: with the step, the terms that are not finite and the last good checkpoint.
+
+    >>> trainer = pl.Trainer(callbacks=[Guard()], logger=False, enable_checkpointing=False)
+    >>> any(isinstance(callback, Guard) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[_Answer] = deque()
+        self._pending: deque[_Flag] = deque()
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
-        """Ask whether the loss is finite."""
-        self._ask(trainer, "the loss", torch.isfinite(loss))
+        """Check the loss."""
+        self._check(trainer, "the loss", torch.isfinite(loss))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Ask whether the gradients are: clipping by an infinite norm gives NaN weights."""
-        gradients = [_own(p.grad) for p in pl_module.parameters() if p.grad is not None]
+        """Check the gradients before they are clipped: an infinite norm would give NaN weights."""
+        gradients = [_to_local(p.grad) for p in pl_module.parameters() if p.grad is not None]
         if gradients:
-            norms = torch._foreach_norm(gradients)
-            self._ask(trainer, "a gradient", torch.stack(norms).isfinite().all())
+            norm = torch.nn.utils.get_total_norm(gradients)
+            self._check(trainer, "a gradient", torch.isfinite(norm))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read all answers."""
+        """Wait for all checks."""
         self._read(trainer, wait=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read all answers."""
+        """Wait for all checks."""
         self._read(trainer, wait=True)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Read all answers before anything is written."""
+        """Wait for all checks before a checkpoint is written."""
         self._read(trainer, wait=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise where a validation metric is not finite, before it is saved as the best."""
+        """Check the validation metrics before a checkpoint is saved as the best."""
         finite = all(bool(torch.isfinite(v)) for v in trainer.callback_metrics.values())
-        answer = torch.tensor(finite, device=pl_module.device)
-        if not _Answer.of(answer, trainer.global_step, "").finite():
+        flag = torch.tensor(finite, device=pl_module.device)
+        if not _Flag.send(flag, trainer.global_step, "").wait():
             self._stop(trainer, "val/")
 
-    def _ask(self, trainer: pl.Trainer, what: str, finite: Tensor) -> None:
-        self._waiting.append(_Answer.of(finite, trainer.global_step, what))
+    def _check(self, trainer: pl.Trainer, name: str, finite: Tensor) -> None:
+        self._pending.append(_Flag.send(finite, trainer.global_step, name))
         self._read(trainer)
 
     def _read(self, trainer: pl.Trainer, wait: bool = False) -> None:
-        while self._waiting and (wait or self._due(trainer)):
-            answer = self._waiting.popleft()
-            if not answer.finite():
-                self._stop(trainer, "train/", answer.what, answer.step)
+        """Read the flags that have arrived; with `wait` all of them."""
+        while self._pending and (wait or self._is_due(trainer)):
+            flag = self._pending.popleft()
+            if not flag.wait():
+                self._stop(trainer, "train/", flag.name, flag.step)
 
-    def _due(self, trainer: pl.Trainer) -> bool:
-        first = self._waiting[0]
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        first = self._pending[0]
         if trainer.world_size == 1 or first.event is None:
             return first.arrived()
-        return first.step < trainer.global_step  # read by all ranks at the same place
+        return first.step < trainer.global_step  # the same on all ranks, which stop together
 
     @staticmethod
     def _stop(
-        trainer: pl.Trainer, stage: str, what: str = "the loss", step: int | None = None
+        trainer: pl.Trainer, stage: str, name: str = "the loss", step: int | None = None
     ) -> None:
         terms = {
             name: float(value)
@@ -125,29 +137,29 @@ class Guard(pl.Callback):
             if name.startswith(stage) and not bool(torch.isfinite(value))
         }
         if dist.is_initialized():
-            found: list[dict[str, float]] = [{}] * trainer.world_size
-            dist.all_gather_object(found, terms)
-            terms = {name: value for each in found[::-1] for name, value in each.items()}
+            gathered: list[dict[str, float]] = [{}] * trainer.world_size
+            dist.all_gather_object(gathered, terms)
+            terms = {name: value for each in gathered[::-1] for name, value in each.items()}
         if not is_leader():
-            # The first rank says it. One that fails before it would have it killed by Lightning.
+            # An error of another rank would make Lightning kill the first before its message.
             raise SystemExit(0)
-        named = ", ".join(f"{name}={value}" for name, value in terms.items()) or what
+        named = ", ".join(f"{term}={value}" for term, value in terms.items()) or name
         at = trainer.global_step if step is None else step
         raise InnflowError(
             f"training stopped at step {at}: {named} is not finite; last good "
-            f"checkpoint: {last_checkpoint(trainer) or 'none yet'}. Try a smaller optimizer.lr, "
+            f"checkpoint: {_find_checkpoint(trainer) or 'none yet'}. Try a smaller optimizer.lr, "
             "or a smaller trainer.gradient_clip_val"
         )
 
 
-def _own(gradient: Tensor) -> Tensor:
-    """Return the share of a gradient that lies on this rank; all of it where it is not divided."""
-    share: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
-    return share
+def _to_local(gradient: Tensor) -> Tensor:
+    """Return the part of a sharded gradient that is on this rank; else the gradient."""
+    local: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    return local
 
 
-def last_checkpoint(trainer: pl.Trainer) -> str:
-    """Return the path of the newest checkpoint that a run has saved, or nothing."""
+def _find_checkpoint(trainer: pl.Trainer) -> str:
+    """Return the path of the newest checkpoint that a run has saved, empty if there is none."""
     for name in ("last_model_path", "best_model_path"):
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, name, ""):

@@ -1,4 +1,4 @@
-"""last.ckpt, from which a run goes on as if it had never stopped."""
+"""last.ckpt, from which a resumed run continues exactly."""
 
 from __future__ import annotations
 
@@ -19,19 +19,25 @@ from innflow.callback.randomness import random_states, set_random_state
 from innflow.errors import InnflowError, Stopped
 
 KEY = "resume"
-"""Where it stands in a checkpoint."""
+"""Key of a checkpoint under which this callback stores its state."""
 
 
 class LastCheckpoint(Checkpoint):
-    """Write last.ckpt where a run can be cut without a trace, and go on from there.
+    """Save last.ckpt so that a resumed run gives the same weights and metrics as one never stopped.
 
-    That is between two batches: after the first with its validation, before anything is drawn for
-    the second. It is written after every validation, some minutes after the last one, at the end,
-    and when a signal asks the run to stop. A second ctrl-C stops at once and saves nothing.
+    It is saved between two batches, after the validation that follows the first and before random
+    numbers are drawn for the second: after every validation, when `minutes` have passed since the
+    last one, at the end of training, and on a signal. A second ctrl-C stops without saving.
 
     Args:
         dirpath: folder of the checkpoints.
-        minutes: from one to the next; 0 for one after every step.
+        minutes: time between two checkpoints; 0 saves after every step.
+
+    Attributes:
+        last_model_path: of the file, empty before it is written.
+
+    >>> LastCheckpoint("run/checkpoints", minutes=10).path.as_posix()
+    'run/checkpoints/last.ckpt'
     """
 
     signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
@@ -42,14 +48,18 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(dirpath) / "last.ckpt"
         self.minutes = minutes
         self.last_model_path = ""
-        self._asked = 0
+        self._signal = 0
         self._saved = -math.inf
         self._validated = False
         self._row: dict[str, Any] | None = None
         self._loaded: dict[str, Any] | None = None
 
     def leave(self, trainer: pl.Trainer, signum: int) -> None:
-        """End the run, which has just been saved."""
+        """Stop the run, which has just been saved, on a signal.
+
+        Raises:
+            Stopped: always; a subclass may return to continue the run.
+        """
         raise Stopped(
             f"stopped by {signal.Signals(signum).name} at step {trainer.global_step}; "
             "ckpt=last goes on from there",
@@ -59,9 +69,9 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is needed later; let the other callbacks find a folder that was moved."""
+        """Keep the state for later, and update the paths in a run folder that was moved."""
         if checkpoint["global_step"] == 0:
-            return  # a search before training goes back to its start
+            return  # a search before training restores its initial checkpoint
         self._loaded = checkpoint.get(KEY)
         for name, state in checkpoint.get("callbacks", {}).items():
             if isinstance(state, dict) and state.get("dirpath"):
@@ -69,7 +79,7 @@ class LastCheckpoint(Checkpoint):
                 checkpoint["callbacks"][name] = moved
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Cut metrics.csv back to the checkpoint; leave a run that had ended early at its end."""
+        """Truncate metrics.csv to the checkpoint; stop a run that early stopping had ended."""
         if self._loaded is None:
             return
         for logger in trainer.loggers:
@@ -83,12 +93,12 @@ class LastCheckpoint(Checkpoint):
             trainer.should_stop = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for signals; give a resumed run its random numbers."""
+        """Install the signal handlers; restore the random numbers of a resumed run."""
         self._saved = time.monotonic()
-        # When training ends, Lightning brings back the handlers that it has found.
+        # Lightning restores the handlers from before the training when it ends.
         if threading.current_thread() is threading.main_thread():
             for each in self.signals:
-                signal.signal(each, self._note)
+                signal.signal(each, self._handle)
         if self._loaded is None:
             return
         states, self._loaded = self._loaded["random"], None
@@ -96,11 +106,11 @@ class LastCheckpoint(Checkpoint):
             set_random_state(states[trainer.global_rank])
         loop = trainer.fit_loop
         if loop._combined_loader is not None:
-            # Lightning has opened the data for the learning rate's schedule, before it had these.
+            # The schedule of the learning rate has made Lightning build the loader too early.
             loop._combined_loader._load_state_dicts(loop._combined_loader_states_to_load)
             loop._combined_loader_states_to_load = []
         if loop.restarted_on_epoch_end:
-            # With max_steps Lightning would run the epoch that has ended once more, without items.
+            # With max_steps Lightning would repeat the epoch that has ended, without items.
             loop.epoch_progress.increment_completed()
             loop.reset_restart_stage()
             loop.epoch_loop.restarting = False
@@ -113,75 +123,85 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save, unless this batch has more to come: a validation, or the end of its epoch."""
-        loop = trainer.fit_loop.epoch_loop
-        # Gradients that are still being summed are in no checkpoint.
-        if loop._should_accumulate() or loop._num_ready_batches_reached() or _validates(trainer):
+        """Save, unless a validation or the end of the epoch follows, where it is saved instead."""
+        # A checkpoint does not hold gradients that are still being accumulated.
+        if _accumulates(trainer) or _ends_epoch(trainer) or _validates(trainer):
             return
-        asked = self._request(trainer)
-        if asked or _ends(trainer):
-            self._row = _row(trainer)
-            self._save(trainer, asked)
+        request = self._request(trainer)
+        if request or _ends(trainer):
+            self._row = _pending_row(trainer)
+            self._save(trainer, request)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after a validation within an epoch."""
-        loop = trainer.fit_loop.epoch_loop
         if trainer.sanity_checking:
             return
-        if loop._num_ready_batches_reached():
+        if _ends_epoch(trainer):
             self._validated = True
-        elif _validates(trainer) and not loop._should_accumulate():
+        elif _validates(trainer) and not _accumulates(trainer):
             self._save(trainer, self._request(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after an epoch with a validation."""
-        if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-            return  # a run that ends within an epoch: it is saved
-        asked = self._request(trainer)
-        if asked or self._validated or _ends(trainer):
-            self._save(trainer, asked)
+        if not _ends_epoch(trainer):
+            return  # training stopped within an epoch, after its last step was saved
+        request = self._request(trainer)
+        if request or self._validated or _ends(trainer):
+            self._save(trainer, request)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save where nothing has been: a run whose time was over before its first step."""
+        """Save a run whose time limit was reached before its first step."""
         if not self.last_model_path:
             self._save(trainer, 0)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning leaves out: random numbers, and how far metrics.csv is."""
+        """Add the random states and the number of rows of metrics.csv, which Lightning omits."""
         rows = [logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
         checkpoint[KEY] = {
             "random": random_states(trainer.world_size),
             "rows": rows[0] if rows else 0,
             "row": self._row,
-            "step": trainer.fit_loop.epoch_loop._batches_that_stepped,
+            "step": trainer.global_step - 1,  # under which Lightning logs the row
         }
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self._asked and signum == signal.SIGINT:
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._signal and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = signum
+        self._signal = signum
 
     def _request(self, trainer: pl.Trainer) -> int:
-        """Return a signal that any rank has been sent, 1 where it is time to save, or 0."""
-        mine = self._asked or int(time.monotonic() - self._saved >= 60 * self.minutes)
+        """Return the signal that a rank received, 1 if a checkpoint is due, or 0; same on all."""
+        mine = self._signal or int(time.monotonic() - self._saved >= 60 * self.minutes)
         if trainer.world_size == 1:
             return mine
-        sent = torch.tensor(mine, device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(sent, reduce_op="max"))
+        request = torch.tensor(mine, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(request, reduce_op="max"))
 
-    def _save(self, trainer: pl.Trainer, asked: int) -> None:
+    def _save(self, trainer: pl.Trainer, request: int) -> None:
         trainer.save_checkpoint(self.path)
         self._row, self._validated, self._saved = None, False, time.monotonic()
         self.last_model_path = str(self.path)
-        if asked > 1:
-            self._asked = 0
-            self.leave(trainer, asked)
+        if request > 1:
+            self._signal = 0
+            self.leave(trainer, request)
+
+
+def _ends_epoch(trainer: pl.Trainer) -> bool:
+    """Return whether this batch is the last of its epoch."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.ready == trainer.num_training_batches
+
+
+def _accumulates(trainer: pl.Trainer) -> bool:
+    """Return whether the gradients of this batch are added to those of the next, in its epoch."""
+    batches: int = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return batches % trainer.accumulate_grad_batches != 0
 
 
 def _validates(trainer: pl.Trainer) -> bool:
-    """Return whether a validation is planned after this batch; one before an early end is not."""
+    """Return whether a validation is scheduled after this batch, unless training stops early."""
     epochs, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
     if not trainer.enable_validation or not batches or math.isinf(batches):
         return False
@@ -201,8 +221,8 @@ def _ends(trainer: pl.Trainer) -> bool:
     )
 
 
-def _row(trainer: pl.Trainer) -> dict[str, Any] | None:
-    """Return what Lightning is about to log of this batch, if anything."""
+def _pending_row(trainer: pl.Trainer) -> dict[str, Any] | None:
+    """Return the metrics of this batch, which Lightning logs after the callbacks."""
     connector = trainer._logger_connector
     values = connector.metrics["log"]
     if not connector.should_update_logs or not values:
@@ -211,7 +231,7 @@ def _row(trainer: pl.Trainer) -> dict[str, Any] | None:
 
 
 def _moved(value: Any, old: str, new: str) -> Any:
-    """Return a state with another folder in every path."""
+    """Return the state of a callback with the folder `old` replaced in every path."""
     if isinstance(value, str):
         return new + value[len(old) :] if value.startswith(old) else value
     if isinstance(value, dict):

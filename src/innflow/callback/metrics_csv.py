@@ -1,92 +1,110 @@
-"""metrics.csv of a run: every logged step, kept across resumed runs."""
+"""metrics.csv: every logged step of a run, resumed runs included."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
 
 from innflow.errors import InnflowError
 from innflow.system.atomic import writing
 
 
-class MetricsCSV(CSVLogger):
-    """Lightning's CSV logger, writing `metrics.csv` straight into the run folder.
+class MetricsCSV(Logger):
+    """A logger that writes metrics.csv into the run folder.
 
-    Lightning deletes an existing file when it starts; here the rows of an earlier part of the
-    same run stay.
+    Lightning's `CSVLogger` deletes an existing file when it starts; here the rows from before a run
+    was resumed are kept.
+
+    Args:
+        run_dir: the run folder.
+        every: logged steps between two writes.
+
+    >>> from tempfile import mkdtemp
+    >>> logger = MetricsCSV(mkdtemp())
+    >>> logger.log_metrics({"train/nll": 1.5}, step=0)
+    >>> logger.save()
+    >>> logger.path.read_text().split()
+    ['step,train/nll', '0,1.5']
     """
 
-    def __init__(self, run_dir: str | Path, flush_logs_every_n_steps: int = 20) -> None:
-        super().__init__(run_dir, "", "", flush_logs_every_n_steps=flush_logs_every_n_steps)
-        self._writer = _Writer(str(run_dir))
-        self._experiment = self._writer
+    name = version = ""  # the folder identifies the run
+
+    def __init__(self, run_dir: str | Path, every: int = 20) -> None:
+        super().__init__()
+        self.path = Path(run_dir) / "metrics.csv"
+        self.every = every
+        self._columns: list[str] = []
+        self._written = 0
+        self._new: list[dict[str, Any]] = []
+        if self.path.is_file():
+            self.cut(None)
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
 
     @property
     def rows(self) -> int:
         """Number of rows so far."""
-        return self._writer.written + len(self._writer.metrics)
-
-    def cut(self, rows: int) -> None:
-        """Drop all rows behind the first so many: a resumed run writes them again."""
-        self._writer.cut(rows)
+        return self._written + len(self._new)
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Write nothing: the run folder's config.yaml holds them."""
 
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add a row, and write the rows of every so many steps."""
+        step = self.rows if step is None else step
+        values = {k: v.item() if isinstance(v, Tensor) else v for k, v in metrics.items()}
+        self._new.append(values | {"step": step})
+        if (step + 1) % self.every == 0:
+            self.save()
+
     def save(self) -> None:
-        """Bring the rows to the file.
+        """Append the new rows to the file; rewrite it where they have a new column.
 
         Raises:
             InnflowError: if it cannot be written.
         """
+        if not self._new:
+            return
+        before, self._columns = self._columns, sorted({*self._columns}.union(*self._new))
         try:
-            super().save()
+            if before and before != self._columns:
+                self._rewrite(None)
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self._columns)
+                if not before:
+                    writer.writeheader()
+                writer.writerows(self._new)
         except OSError as error:
-            path = self._writer.metrics_file_path
-            raise InnflowError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-class _Writer(ExperimentWriter):
-    """A writer for a folder that holds other files too, and rows that are to be kept."""
-
-    def __init__(self, log_dir: str) -> None:
-        super().__init__(log_dir)
-        self.written = 0
-        self.cut(None)
+            raise InnflowError(f"{self.path}: cannot be written ({error.strerror})") from None
+        self._written, self._new = self.rows, []
 
     def cut(self, rows: int | None) -> None:
-        """Keep the first rows of the file, by default all that were written to their end."""
-        if not Path(self.metrics_file_path).exists():
-            return
-        with Path(self.metrics_file_path).open(newline="") as file:
-            reader = csv.DictReader(file)
-            kept = [row for row in reader if None not in row and None not in row.values()][:rows]
-        self.metrics_keys = list(reader.fieldnames or ())
-        self.metrics = []
-        self._replace(kept)
+        """Keep the first rows of the file, by default all that are complete.
 
-    def save(self) -> None:
-        """Append the rows that are new."""
-        count = len(self.metrics)
-        super().save()
-        self.written += count
+        A resumed run writes the others again.
+        """
+        if self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self._columns = list(csv.DictReader(file).fieldnames or ())
+            self._new = []
+            self._rewrite(rows)
 
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        with Path(self.metrics_file_path).open(newline="") as file:
-            self._replace(list(csv.DictReader(file)))
-
-    def _replace(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the file anew, whole or not at all."""
-        with writing(Path(self.metrics_file_path), "w") as file:
-            writer = csv.DictWriter(file, self.metrics_keys)
-            writer.writeheader()
-            writer.writerows(rows)
-        self.written = len(rows)
-
-    def _check_log_dir_exists(self) -> None:
-        """Nothing to warn of: the logger has taken over the only file that is the writer's."""
+    def _rewrite(self, rows: int | None) -> None:
+        """Replace the file by its header and its first complete rows."""
+        with self.path.open(newline="", encoding="utf-8") as file:
+            complete = [r for r in csv.DictReader(file) if None not in r and None not in r.values()]
+        kept = complete[:rows]
+        with writing(self.path, "w") as file:
+            writer = csv.DictWriter(file, self._columns)
+            if self._columns:
+                writer.writeheader()
+            writer.writerows(kept)
+        self._written = len(kept)

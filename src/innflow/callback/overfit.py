@@ -1,4 +1,4 @@
-"""Dropout that sets in when a flow begins to overfit, and not before."""
+"""Dropout that is raised when a flow begins to overfit."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ log = logging.getLogger(__name__)
 
 
 class DropoutOnOverfit(pl.Callback):
-    """Goes back to the best weights and raises the dropout when held-out data get worse.
+    """Restore the best weights and raise the dropout rate when the validation metric gets worse.
 
-    How much dropout some thousands of simulations need differs from problem to problem: where the
-    posterior is sharp and simple any is too much, where it is broad the same network overfits
-    without. So a run begins with none. When `monitor` has been worse than the best of its rate by
-    a margin for `patience` validations in a row, training goes on from the best weights of all with
-    the next rate.
-    Nothing but held-out training data is looked at.
+    How much dropout some thousands of simulations need depends on the problem: none where the
+    posterior is sharp and simple, some where it is broad. A run begins without dropout. When
+    `monitor` has been worse than its best value at this rate by `margin` for `patience` validations
+    in a row, training continues from the best weights so far at the next rate.
 
     Args:
-        rates: dropout rates in rising order, taken one after the other.
-        patience: validations in a row that are worse than the best, before the next rate.
-        margin: by which they are worse; less is the noise of training.
-        monitor: logged metric, smaller is better.
+        rates: dropout rates in rising order.
+        patience: consecutive worse validations before the next rate.
+        margin: smallest difference that counts as worse; it should exceed the noise of training.
+        monitor: name of a logged metric, smaller is better.
+
+    Raises:
+        InnflowError: if an argument is out of range, or the flow has no dropout layers.
+
+    >>> DropoutOnOverfit(rates=[0.1, 0.3], patience=2).rates
+    [0.1, 0.3]
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class DropoutOnOverfit(pl.Callback):
         super().__init__()
         self.rates = list(rates)
         if sorted(self.rates) != self.rates or not all(0 < rate < 1 for rate in self.rates):
-            raise InnflowError(f"callbacks: rates={self.rates}: takes rising shares in (0, 1)")
+            raise InnflowError(f"callbacks: rates={self.rates}: takes rising rates in (0, 1)")
         if patience < 1:
             raise InnflowError(f"callbacks: patience={patience} must be at least 1")
         if not margin >= 0:
@@ -51,24 +55,23 @@ class DropoutOnOverfit(pl.Callback):
         self.patience = patience
         self.margin = margin
         self.monitor = monitor
-        self.raised = 0
-        self.idle = 0
-        self.best = math.inf
-        self.reached = math.inf
-        """Best value since the present rate set in."""
+        self.raised = 0  # times that the rate was raised
+        self.idle = 0  # consecutive worse validations
+        self.best = math.inf  # of all validations
+        self.reached = math.inf  # best value at the present rate
         self.weights: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse a flow without dropout layers; take the rate of a resumed run."""
-        if not _layers(pl_module):
+        """Refuse a flow without dropout layers; restore the rate of a resumed run."""
+        if not _find_dropout(pl_module):
             raise InnflowError(
                 "callbacks: dropout needs coupling networks with model.subnet.dropout=0.0 or more"
             )
         if self.raised:
-            self._set(pl_module)
+            self._set_rate(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note an improvement, or count towards the next rate."""
+        """Keep the weights of the best validation; raise the rate after `patience` worse ones."""
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or value is None:
             return
@@ -86,22 +89,21 @@ class DropoutOnOverfit(pl.Callback):
             return
         self.raised, self.idle, self.reached = self.raised + 1, 0, math.inf
         pl_module.load_state_dict(self.weights)
-        self._set(pl_module)
+        self._set_rate(pl_module)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):
-                callback.wait_count = 0  # the next rate has its own chance to improve
+                callback.wait_count = 0  # the next rate gets the full patience
+        rate = self.rates[self.raised - 1]
         log.info(
-            "step %d: held-out data got worse, dropout is now %g",
-            trainer.global_step,
-            self.rates[self.raised - 1],
+            "step %d: %s got worse, dropout is now %g", trainer.global_step, self.monitor, rate
         )
 
-    def _set(self, module: nn.Module) -> None:
-        for layer in _layers(module):
+    def _set_rate(self, module: nn.Module) -> None:
+        for layer in _find_dropout(module):
             layer.p = self.rates[self.raised - 1]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the counts and the best weights."""
         return {
             "raised": self.raised,
             "idle": self.idle,
@@ -111,11 +113,11 @@ class DropoutOnOverfit(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a run stopped."""
+        """Restore the counts and the best weights."""
         self.raised, self.idle = state_dict["raised"], state_dict["idle"]
         self.best, self.weights = state_dict["best"], state_dict["weights"]
         self.reached = state_dict["reached"]
 
 
-def _layers(module: nn.Module) -> list[nn.Dropout]:
+def _find_dropout(module: nn.Module) -> list[nn.Dropout]:
     return [layer for layer in module.modules() if isinstance(layer, nn.Dropout)]

@@ -1,4 +1,4 @@
-"""The state of every generator of random numbers, as what a checkpoint may hold."""
+"""States of the random number generators, as tensors and numbers for a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = dict[str, Any]
 
 
 def random_state() -> State:
-    """Return the state of Python's, NumPy's and torch's generators as tensors and numbers."""
+    """Return the states of the generators of Python, NumPy, torch and the current CUDA device."""
     words: Any
     kind, words, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
@@ -24,7 +24,7 @@ def random_state() -> State:
 
 
 def set_random_state(state: State) -> None:
-    """Let all generators go on from a state."""
+    """Restore the states of all generators."""
     version, keys, gauss = state["python"]
     random.setstate((version, tuple(keys), gauss))
     kind, words, *rest = state["numpy"]
@@ -35,7 +35,7 @@ def set_random_state(state: State) -> None:
 
 
 def random_states(ranks: int) -> list[State]:
-    """Return the states of all ranks, which must all ask."""
+    """Return the states of all ranks; a collective operation that every rank must call."""
     mine = random_state()
     if ranks == 1:
         return [mine]

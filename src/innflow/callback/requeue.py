@@ -1,4 +1,4 @@
-"""last.ckpt of a run that is a job of Slurm."""
+"""last.ckpt and requeueing of a Slurm job."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ log = logging.getLogger(__name__)
 
 
 class Requeue(LastCheckpoint):
-    """Save and go back into the queue when Slurm tells the job to leave.
+    """Save last.ckpt and requeue the job when Slurm signals the end of its time or a preemption.
 
-    It stands in for Lightning's handler of USR1, which saves wherever in a step the signal finds
-    it: within an optimizer's step the weights of two steps mix, and ranks that wait for each other
-    at different places never meet.
+    It replaces Lightning's handler of USR1, which saves in the middle of a step: during the step of
+    the optimizer the checkpoint would mix the weights of two steps, and ranks that are interrupted
+    at different collective operations would deadlock.
+
+    >>> Requeue("run/checkpoints").signals[0].name
+    'SIGUSR1'
     """
 
     signals = (LEAVE, signal.SIGTERM, signal.SIGINT)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say where a job that has run before goes on."""
+        """Log the step at which a requeued job continues."""
         super().on_train_start(trainer, pl_module)
         if requeued():
-            log.info("started again by Slurm, goes on from step %d", trainer.global_step)
+            log.info("requeued by Slurm, continues from step %d", trainer.global_step)
 
     def leave(self, trainer: pl.Trainer, signum: int) -> None:
-        """Leave the node; it returns where Slurm does not take the job back, which then goes on."""
+        """Requeue the job and end it; continue training if Slurm refuses to requeue it."""
         if signum == signal.SIGINT:
             super().leave(trainer, signum)
         for logger in trainer.loggers:
@@ -38,8 +41,8 @@ class Requeue(LastCheckpoint):
         if signum == signal.SIGTERM:
             end()
         if trainer.global_rank:
-            # Slurm's SIGTERM may come before the first rank's answer.
+            # Slurm's SIGTERM may come before the broadcast of the first rank.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if trainer.strategy.broadcast(requeue() if trainer.is_global_zero else None):
             end()
-        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGTERM, self._handle)

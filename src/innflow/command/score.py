@@ -27,7 +27,7 @@ from innflow.data.image.images import read_images
 from innflow.data.table.table import read_table
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import COORDINATES
-from innflow.run.report import to_csv, write_scores
+from innflow.run.scores_csv import to_csv, write_scores
 from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)

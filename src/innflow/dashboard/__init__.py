@@ -1,8 +1,9 @@
-"""Dashboards: what the run folder gets, W&B, TensorBoard and MLflow get too."""
+"""Metrics, figures and tables of a run on W&B, TensorBoard and MLflow."""
 
-from innflow.dashboard.memory import open_dashboards
+from innflow.dashboard.identity import open_dashboards
 from innflow.dashboard.publish import close, dashboards_closed, publish, send
-from innflow.dashboard.sink import Picture, Sheet, shows_pictures
+from innflow.dashboard.registry import shows_pictures
+from innflow.dashboard.sink import Picture, Sheet
 
 __all__ = [
     "Picture",

@@ -1,4 +1,4 @@
-"""What a run is called on a dashboard: short, and what sets it apart from the others."""
+"""Names of runs on dashboards."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from typing import NamedTuple
 from innflow.system.secret import redact_override, redact_text
 
 LONGEST_VALUE = 24
-# Where a run goes and what it is called say nothing of what it does.
-_ELSEWHERE = ("experiment", "run_dir", "ckpt", "name", "stamp", "logger", "paths", "hydra")
+# Keys that do not change the result of a run.
+NEUTRAL = ("experiment", "run_dir", "ckpt", "name", "stamp", "logger", "paths", "hydra")
 
 
 class Names(NamedTuple):
-    """A name for the run and one for the runs that it is to be seen with."""
+    """Name of a run, and of the group of runs that it is compared with."""
 
     name: str
     group: str
 
 
 def name_run(experiment: str, overrides: Sequence[str], sweep: str | None) -> Names:
-    """Return `depth=4 seed=1` from the overrides of a run, and its sweep or experiment as group.
+    """Name a run after its overrides, and its group after its sweep or experiment.
 
-    Args:
-        experiment: name of the experiment.
-        overrides: what the user typed.
-        sweep: name of the sweep that the run is a job of.
+    >>> name_run("moons", ["+experiment=moons", "model.depth=4", "seed=1"], sweep=None)
+    Names(name='depth=4 seed=1', group='moons')
     """
     pairs = [redact_override(text).partition("=")[::2] for text in overrides]
     kept = [(key.lstrip("+"), value) for key, value in pairs if not key.startswith("~")]
-    kept = [pair for pair in kept if pair[0].partition(".")[0] not in _ELSEWHERE]
+    kept = [pair for pair in kept if pair[0].partition(".")[0] not in NEUTRAL]
     last = [key.rpartition(".")[2] for key, _ in kept]
     words = []
     for (key, value), short in zip(kept, last, strict=True):
@@ -40,5 +38,5 @@ def name_run(experiment: str, overrides: Sequence[str], sweep: str | None) -> Na
 
 def _short(value: str) -> str:
     bare = value.strip("'\"")
-    bare = bare.rstrip("/").rpartition("/")[2] or bare  # the end of a path says which
+    bare = bare.rstrip("/").rpartition("/")[2] or bare
     return bare if len(bare) <= LONGEST_VALUE else f"{bare[: LONGEST_VALUE - 1]}…"

@@ -1,4 +1,4 @@
-"""From a run folder to the dashboards: numbers, figures and tables, each by one way."""
+"""Sending the metrics, figures and tables of a run to its dashboards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from innflow.dashboard.sink import Picture, Sheet, sink_of
+from innflow.dashboard.registry import sink_of
+from innflow.dashboard.sink import Picture, Sheet
 
 log = logging.getLogger(__name__)
 
 ITEMS = "tables/items"
-"""Key of the table of scores.csv, the strangest item first."""
+"""Key of the table of scores.csv, the highest score first."""
 
 
 def send(
@@ -26,27 +27,27 @@ def send(
     figures: Mapping[str, Picture],
     tables: Mapping[str, Sheet] | None = None,
     step: int = 0,
-    last: bool = False,
+    final: bool = False,
 ) -> None:
     """Send figures and tables to every logger that can show them.
 
     Args:
         loggers: of the trainer.
-        figures: by key, `group/name`.
-        tables: by key.
+        figures: under keys `group/name`.
+        tables: under such keys.
         step: of training.
-        last: whether the run is over and nothing replaces them.
+        final: whether the run has finished, so that there is one version of each.
     """
     for logger in loggers:
         sink = sink_of(logger)
         if sink is not None:
-            sink.send(logger, figures, tables or {}, step, last)
+            sink.send(logger, figures, tables or {}, step, final)
 
 
 def publish(
     run_dir: Path, metrics: Mapping[str, float], loggers: Sequence[Logger], step: int
 ) -> None:
-    """Send what a finished run's folder holds: metrics.json, figures, tables and scores.csv."""
+    """Send the final metrics, figures, tables and scores.csv of a run folder."""
     if not loggers:
         return
     sections = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
@@ -61,7 +62,7 @@ def publish(
     scores = run_dir / "scores.csv"
     if scores.is_file():
         tables[ITEMS] = read_items(scores)
-    send(loggers, figures, tables, step, last=True)
+    send(loggers, figures, tables, step, final=True)
     for logger in loggers:
         sink = sink_of(logger)
         if sink is None:
@@ -71,7 +72,7 @@ def publish(
 
 
 def read_items(path: Path) -> Sheet:
-    """Return scores.csv with its numbers as numbers, the strangest item first."""
+    """Return scores.csv with numbers as floats, the highest score first."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         columns, *lines = csv.reader(file)
     text = {columns.index(name) for name in ("path", "set")}
@@ -84,15 +85,17 @@ def read_items(path: Path) -> Sheet:
 
 
 def close(loggers: Sequence[Logger], failed: bool) -> None:
-    """Say on every dashboard how the run ended."""
+    """Close all loggers with the state of the run."""
     for logger in loggers:
         try:
             logger.finalize("failed" if failed else "success")
         except Exception as error:
             if not failed:
                 raise
-            # What made the run fail must reach the user, not that a server is gone besides.
-            log.warning("%s: was not told that the run failed (%s)", type(logger).__name__, error)
+            # The error of the run itself must reach the user.
+            log.warning(
+                "%s: could not be closed after the run failed (%s)", type(logger).__name__, error
+            )
     if "wandb" in sys.modules:
         from innflow.dashboard import wandb
 
@@ -101,7 +104,10 @@ def close(loggers: Sequence[Logger], failed: bool) -> None:
 
 @contextmanager
 def dashboards_closed() -> Iterator[list[Logger]]:
-    """Give a list for the loggers of a run; close them with the job, as failed if it failed."""
+    """Provide a list for the loggers of a run, and close them when the block ends.
+
+    They are closed as failed if the block raises.
+    """
     loggers: list[Logger] = []
     try:
         yield loggers

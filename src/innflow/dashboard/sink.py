@@ -1,43 +1,58 @@
-"""What can be sent to a dashboard, and what each kind of dashboard has to offer."""
+"""Interface of the dashboards, and the figures and tables that are sent to them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-
-from innflow.dashboard import mlflow, tensorboard, wandb
 from innflow.dashboard.naming import Names
 
 
 class Picture(NamedTuple):
-    """A PNG file's bytes and the sentence under it."""
+    """The bytes of a PNG file and a caption.
+
+    >>> Picture(b"...", "Samples").caption
+    'Samples'
+    """
 
     png: bytes
     caption: str = ""
 
 
 class Sheet(NamedTuple):
-    """Rows of text and numbers under named columns."""
+    """A table: rows of text and numbers under named columns.
+
+    >>> Sheet(["path", "score"], [["a.png", 3.5]]).columns
+    ['path', 'score']
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
-class Sink(Protocol):
-    """The functions of a module that stands for one kind of dashboard."""
+class Sink:
+    """One kind of dashboard, on top of its Lightning logger; subclasses define `send`."""
 
     def prepare(
-        self, node: Mapping[str, Any], memory: Mapping[str, Any], names: Names, path: str
+        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
     ) -> dict[str, Any]:
-        """Return the config to build the logger from; `memory` is of the run begun earlier."""
+        """Return the arguments of the logger.
+
+        Args:
+            node: of the config.
+            earlier: what `begin` returned when the run began; empty for a new run.
+            names: of the run and its group.
+            path: of the node in the config, for errors.
+        """
+        return dict(node)
 
     def begin(self, logger: Any, path: str) -> dict[str, Any]:
-        """Open the run on the dashboard; return by what to find it again."""
+        """Open the run on the dashboard, and return its identity there."""
+        return {}
 
-    def configure(self, logger: Any, config: Mapping[str, Any], again: bool) -> None:
-        """Send the hyperparameters; again, if the run has been resumed."""
+    def configure(self, logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
+        """Send the hyperparameters."""
+        logger.log_hyperparams(dict(config))
 
     def send(
         self,
@@ -45,27 +60,11 @@ class Sink(Protocol):
         figures: Mapping[str, Picture],
         tables: Mapping[str, Sheet],
         step: int,
-        last: bool,
+        final: bool,
     ) -> None:
-        """Send figures and tables; `last` says that the run is over and nothing replaces them."""
+        """Send figures and tables during training, or the final ones after it."""
+        raise NotImplementedError
 
     def conclude(self, logger: Any, metrics: Mapping[str, float], step: int) -> None:
-        """Send the numbers of the finished run."""
-
-
-SINKS: dict[type[Logger], Sink] = {
-    WandbLogger: wandb,
-    TensorBoardLogger: tensorboard,
-    MLFlowLogger: mlflow,
-}
-
-
-def sink_of(logger: Any) -> Sink | None:
-    """Return what serves a logger or a class of loggers; None for kinds that get numbers only."""
-    kind = logger if isinstance(logger, type) else type(logger)
-    return next((sink for known, sink in SINKS.items() if issubclass(kind, known)), None)
-
-
-def shows_pictures(loggers: Iterable[Logger]) -> bool:
-    """Return whether one of the loggers can show more than numbers."""
-    return any(sink_of(logger) is not None for logger in loggers)
+        """Send the final metrics."""
+        logger.log_metrics(dict(metrics), step)

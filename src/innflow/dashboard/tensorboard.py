@@ -4,61 +4,45 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:
-    from innflow.dashboard.naming import Names
-    from innflow.dashboard.sink import Picture, Sheet
+from innflow.dashboard.sink import Picture, Sheet, Sink
 
 MOST_ROWS = 100
-"""Rows of a table that are shown: a text of thousands would stop the browser."""
+"""Rows of a table that are shown: thousands would block the browser."""
 
 
-def prepare(
-    node: Mapping[str, Any], memory: Mapping[str, Any], names: Names, path: str
-) -> dict[str, Any]:
-    """Return the node as it is: a folder is all the identity that a run has."""
-    return dict(node)
+class TensorBoard(Sink):
+    """Event files; the folder identifies the run."""
+
+    def send(
+        self,
+        logger: Any,
+        figures: Mapping[str, Picture],
+        tables: Mapping[str, Sheet],
+        step: int,
+        final: bool,
+    ) -> None:
+        """Log figures as images and tables as Markdown."""
+        writer = logger.experiment
+        for key, picture in figures.items():
+            with Image.open(io.BytesIO(picture.png)) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            writer.add_image(key, pixels, step, dataformats="HWC")
+            if picture.caption:
+                writer.add_text(key, picture.caption, step)
+        for key, sheet in tables.items():
+            writer.add_text(key, _to_markdown(sheet), step)
+
+    def conclude(self, logger: Any, metrics: Mapping[str, float], step: int) -> None:
+        """Log the final metrics and the hyperparameters, which HParams shows together."""
+        logger.log_hyperparams(logger.hparams, dict(metrics), step)
 
 
-def begin(logger: Any, path: str) -> dict[str, Any]:
-    """Open nothing yet: the first event does."""
-    return {}
-
-
-def configure(logger: Any, config: Mapping[str, Any], again: bool) -> None:
-    """Keep the hyperparameters for the end, when there are numbers to set beside them."""
-    logger.log_hyperparams(dict(config))
-
-
-def send(
-    logger: Any,
-    figures: Mapping[str, Picture],
-    tables: Mapping[str, Sheet],
-    step: int,
-    last: bool,
-) -> None:
-    """Write images at a step, and tables as Markdown."""
-    writer = logger.experiment
-    for key, picture in figures.items():
-        with Image.open(io.BytesIO(picture.png)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        writer.add_image(key, pixels, step, dataformats="HWC")
-        if picture.caption:
-            writer.add_text(key, picture.caption, step)
-    for key, sheet in tables.items():
-        writer.add_text(key, _markdown(sheet), step)
-
-
-def conclude(logger: Any, metrics: Mapping[str, float], step: int) -> None:
-    """Write the numbers, and beside them the hyperparameters that led to them."""
-    logger.log_hyperparams(logger.hparams, dict(metrics), step)
-
-
-def _markdown(sheet: Sheet) -> str:
+def _to_markdown(sheet: Sheet) -> str:
     lines = [sheet.columns, ["---"] * len(sheet.columns), *sheet.rows[:MOST_ROWS]]
     text = "\n".join(
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines

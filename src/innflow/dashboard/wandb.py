@@ -1,91 +1,81 @@
-"""Weights & Biases: offline unless asked otherwise, one run a run folder, however often resumed."""
+"""Weights & Biases, offline by default; one run per run folder, resumed or not."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from PIL import Image
 
+from innflow.dashboard.naming import Names
+from innflow.dashboard.sink import Picture, Sheet, Sink
 from innflow.errors import InnflowError
 from innflow.system.secret import check_complete, redact
 
-if TYPE_CHECKING:
-    from innflow.dashboard.naming import Names
-    from innflow.dashboard.sink import Picture, Sheet
-
 LONGEST = 128
-"""Letters of a name or a group that W&B takes."""
+"""Characters of a name or a group that W&B accepts."""
 STEP = "trainer/global_step"
-# Everything else that wandb.init takes is seen by whoever opens the run.
+# Arguments that keep their secrets; readers of the run can see all others.
 HIDDEN = ("settings",)
 
 
-def prepare(
-    node: Mapping[str, Any], memory: Mapping[str, Any], names: Names, path: str
-) -> dict[str, Any]:
-    """Return the node with the id of this run folder, and never with a question to the user.
+class Wandb(Sink):
+    """Runs on the server of W&B, or in files that `wandb sync` uploads."""
 
-    Raises:
-        InnflowError: online, without a key; or where the run folder was to remember one.
-    """
-    for key in HIDDEN:
-        check_complete(node.get(key), f"{path}.{key}")
-    given = {key: value for key, value in node.items() if value is not None}
-    shown = redact({key: value for key, value in given.items() if key not in HIDDEN})
-    ready = {"id": uuid4().hex[:8], **names._asdict(), **memory, **given, **shown}
-    for key in ("name", "group"):
-        ready[key] = str(ready[key])[:LONGEST]
-    if ready.pop("offline", False):
-        ready["mode"] = "offline"  # Lightning's own way would bind every later run of the process
-    elif ready.get("mode", "online") == "online" and not _has_key(node):
-        raise InnflowError(
-            f"{path}.offline=false: no W&B key is found; run `wandb login` or export "
-            "WANDB_API_KEY, or leave it offline"
-        )
-    return ready
+    def prepare(
+        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
+    ) -> dict[str, Any]:
+        """Return the arguments of the logger, with the id of the run; W&B never prompts for a key.
 
+        Raises:
+            InnflowError: if a key is missing online, or was removed from the stored config.
+        """
+        for key in HIDDEN:
+            check_complete(node.get(key), f"{path}.{key}")
+        given = {key: value for key, value in node.items() if value is not None}
+        shown = redact({key: value for key, value in given.items() if key not in HIDDEN})
+        ready = {"id": uuid4().hex[:8], **names._asdict(), **earlier, **given, **shown}
+        for key in ("name", "group"):
+            ready[key] = str(ready[key])[:LONGEST]
+        if ready.pop("offline", False):
+            ready["mode"] = "offline"  # `offline` would set it for all runs of the process
+        elif ready.get("mode", "online") == "online" and not _has_key(node):
+            raise InnflowError(
+                f"{path}.offline=false: no W&B key is found; run `wandb login` or export "
+                "WANDB_API_KEY, or leave it offline"
+            )
+        return ready
 
-def begin(logger: Any, path: str) -> dict[str, Any]:
-    """Start the run, or go on with it."""
-    run = logger.experiment
-    return {"id": run.id, "name": run.name, "group": run.group}
+    def begin(self, logger: Any, path: str) -> dict[str, Any]:
+        """Start or resume the run, and return its id, name and group."""
+        run = logger.experiment
+        return {"id": run.id, "name": run.name, "group": run.group}
 
+    def send(
+        self,
+        logger: Any,
+        figures: Mapping[str, Picture],
+        tables: Mapping[str, Sheet],
+        step: int,
+        final: bool,
+    ) -> None:
+        """Log all figures and tables in one row of the history, under the step of training."""
+        import wandb
 
-def configure(logger: Any, config: Mapping[str, Any], again: bool) -> None:
-    """Set the config of the run, or renew it."""
-    logger.log_hyperparams(dict(config))
-
-
-def send(
-    logger: Any,
-    figures: Mapping[str, Picture],
-    tables: Mapping[str, Sheet],
-    step: int,
-    last: bool,
-) -> None:
-    """Log all of it in one row of the history, beside the metrics of the same step."""
-    import wandb
-
-    media: dict[str, Any] = {
-        key: wandb.Image(Image.open(io.BytesIO(picture.png)), caption=picture.caption)
-        for key, picture in figures.items()
-    }
-    for key, sheet in tables.items():
-        media[key] = wandb.Table(columns=list(sheet.columns), data=[list(r) for r in sheet.rows])
-    if media:
-        logger.experiment.log({**media, STEP: step})
-
-
-def conclude(logger: Any, metrics: Mapping[str, float], step: int) -> None:
-    """Log the numbers; the last value of each stands in the summary."""
-    logger.log_metrics(dict(metrics), step)
+        media: dict[str, Any] = {
+            key: wandb.Image(Image.open(io.BytesIO(picture.png)), caption=picture.caption)
+            for key, picture in figures.items()
+        }
+        for key, sheet in tables.items():
+            media[key] = wandb.Table(list(sheet.columns), data=[list(row) for row in sheet.rows])
+        if media:
+            logger.experiment.log({**media, STEP: step})
 
 
 def finish(failed: bool) -> None:
-    """End the run of this process, if there is one: the next job of a sweep has its own."""
+    """Finish the run of this process, so that the next job of a sweep starts its own."""
     import wandb
 
     if wandb.run is not None:
@@ -93,7 +83,7 @@ def finish(failed: bool) -> None:
 
 
 def _has_key(node: Mapping[str, Any]) -> bool:
-    """Whether W&B finds a key without asking for one."""
+    """Return whether W&B finds a key without a prompt."""
     import wandb
 
     given = (node.get("settings") or {}).get("api_key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -75,3 +76,10 @@ def palette(roles: Mapping[str, str]) -> dict[str, str]:
         name: OUTLIERS[outliers.index(name) % len(OUTLIERS)] if role == "outlier" else ROLES[role]
         for name, role in roles.items()
     }
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file on white."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+    return buffer.getvalue()

@@ -16,8 +16,9 @@ from innflow.config.build import build
 from innflow.dashboard import publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
+from innflow.run.artifacts import save_findings
 from innflow.run.checkpoint import SCORES
-from innflow.run.report import save_findings, write_report
+from innflow.run.report import write_report
 from innflow.system.atomic import write_json
 
 log = logging.getLogger(__name__)

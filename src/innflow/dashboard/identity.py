@@ -1,4 +1,4 @@
-"""Which runs on the dashboards belong to a run folder, so that a resumed run goes on with them."""
+"""Opening the dashboards of a run, under the ids that a resumed run continues."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pytorch_lightning.loggers import Logger
 from innflow.config.build import build, refusals
 from innflow.config.schema import target_of
 from innflow.dashboard.naming import name_run
-from innflow.dashboard.sink import sink_of
+from innflow.dashboard.registry import sink_of
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_json
 from innflow.system.progress import is_leader
 from innflow.system.secret import redact
 
-MEMORY = "dashboard.json"
-"""File of a run folder with the ids of its runs on dashboards."""
+IDENTITY = "dashboard.json"
+"""File of a run folder with the id, name and group of its run on each dashboard."""
 
 
 def open_dashboards(
@@ -28,44 +28,47 @@ def open_dashboards(
     overrides: Sequence[str] = (),
     sweep: str | None = None,
 ) -> list[Logger]:
-    """Build the loggers of a config and send them the hyperparameters, without any secret.
+    """Build the loggers of a config and log the hyperparameters, without secrets.
 
-    A run that is resumed goes on under the id, name and group that it began with.
+    A resumed run keeps the id, name and group that it began with.
 
     Args:
-        config: plain dicts.
+        config: the composed config as plain dicts.
         run_dir: the run folder.
-        overrides: what the user typed.
+        overrides: of the command line.
         sweep: name of the sweep that the run is a job of.
 
     Raises:
-        InnflowError: if a dashboard cannot be reached, or asks for what the user has not given.
+        InnflowError: if a dashboard cannot be reached, or needs a key that is not given.
+
+    >>> open_dashboards({"name": "moons", "logger": {}}, Path("run"))
+    []
     """
     names = name_run(config["name"], overrides, sweep)
     shown = redact(config)
-    known = _read(run_dir / MEMORY)
+    identities = _read(run_dir / IDENTITY)
     loggers: list[Logger] = []
     for name, node in (config["logger"] or {}).items():
         if node is None:
             continue
         path = f"logger.{name}"
         if "_target_" not in node:
-            raise InnflowError(f"{path}: has no _target_; logger={name} may bring it")
+            raise InnflowError(f"{path}: has no _target_; logger={name} may define it")
         sink = sink_of(target_of(path, node))
         if sink is None:
             logger = build(node, path)
             logger.log_hyperparams(shown)
         else:
-            earlier = known.get(name, {})
+            earlier = identities.get(name, {})
             with refusals(path):
                 prepared = sink.prepare(node, earlier, names, path)
                 logger = build(prepared, path, redacted=True)
                 if is_leader():
-                    known[name] = sink.begin(logger, path)
-                    sink.configure(logger, shown, again=bool(earlier))
+                    identities[name] = sink.begin(logger, path)
+                    sink.configure(logger, shown, resumed=bool(earlier))
         loggers.append(logger)
-    if is_leader() and any(known.values()):
-        write_json(run_dir / MEMORY, known)
+    if is_leader() and any(identities.values()):
+        write_json(run_dir / IDENTITY, identities)
     return loggers
 
 
@@ -76,6 +79,6 @@ def _read(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise InnflowError(
-            f"{path}: not readable as JSON; without the file the run goes on as a new one on its "
+            f"{path}: not readable as JSON; without the file the run continues as a new one on its "
             "dashboards"
         ) from None

@@ -1,4 +1,4 @@
-"""The progress bar, that does not make the device wait at every step."""
+"""A progress bar without a synchronisation of the device at every step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar of rich, whose numbers are read from the device when it is redrawn.
+    """Lightning's `RichProgressBar`, which reads metrics from the device only when it is redrawn.
 
-    Lightning reads them after every step, and a step on an accelerator then waits for the one
-    before it.
+    Lightning reads them after every step, which makes the host wait for the accelerator.
 
     Args:
-        refresh_rate: steps from one redrawing to the next.
+        refresh_rate: steps between two redraws.
+
+    >>> Progress(refresh_rate=10).refresh_rate
+    10
     """
 
     def __init__(self, refresh_rate: int = 5) -> None:
@@ -25,7 +27,7 @@ class Progress(RichProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return the numbers beside the bar."""
+        """Return the metrics beside the bar."""
         if not trainer.training or trainer.global_step % max(self.refresh_rate, 1) == 0:
             self._read = super().get_metrics(trainer, pl_module)
         return self._read

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all."""
+"""Atomic writing of checkpoints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from innflow.system.atomic import writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write Lightning's checkpoints aside and rename them, so that none is ever half-written."""
+    """Lightning's `TorchCheckpointIO`, writing each checkpoint whole or not at all.
+
+    A checkpoint is written to a second file, flushed to the disk and renamed.
+
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "last.ckpt"
+    >>> AtomicCheckpointIO().save_checkpoint({"global_step": 3}, path)
+    >>> torch.load(path, weights_only=True)
+    {'global_step': 3}
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint whole or not at all.
+        """Write a checkpoint; on failure the file that was there before is kept.
 
         Raises:
             InnflowError: if the disk is full, or cannot be written.
@@ -27,21 +36,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with writing(path) as file:
+            with writing(path, "wb") as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            reason = _reason(error)
+            reason = _find_reason(error)
             if reason is None:
                 raise
             kept = "the one before is kept" if path.exists() else "there is none before it"
             raise InnflowError(f"{path}: cannot be written ({reason}); {kept}") from None
 
 
-def _reason(error: BaseException) -> str | None:
-    """Return what the system says: torch has its own error after that of the file it writes to."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError):
-            return seen.strerror or str(seen)
-        seen = seen.__cause__ or seen.__context__
+def _find_reason(error: BaseException | None) -> str | None:
+    """Return the message of the OSError from which an error of `torch.save` arose."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ or error.__context__
     return None

@@ -1,0 +1,61 @@
+"""HTML pages rendered from the Jinja templates of this folder."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from innflow.system.atomic import writing
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Render a template into a file; the template escapes every value.
+
+    Args:
+        path: the HTML file.
+        template: file name of the template.
+        values: variables of the template.
+    """
+    html = _environment().get_template(template).render(values)
+    with writing(path, "wb") as file:
+        file.write(html.encode("utf-8", "replace"))
+
+
+def embed_png(png: bytes) -> str:
+    """Return the bytes of a PNG file as the source of an `<img>`."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def format_number(value: Any) -> str:
+    """Return a number with four significant digits; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def numeric_columns(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> list[bool]:
+    """Return for each column whether every cell begins like a number: it is aligned right."""
+    return [
+        bool(rows) and all(str(row[index])[:1] in "-+.0123456789" for row in rows)
+        for index in range(len(columns))
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("innflow.run", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": format_number, "numeric_columns": numeric_columns}
+    return environment

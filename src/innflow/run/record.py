@@ -1,0 +1,36 @@
+"""Readers of the JSON and YAML files in which a run folder records its run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from innflow.errors import InnflowError
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """Return the content of a JSON file, or `default` where there is none.
+
+    Raises:
+        InnflowError: if it is not readable as JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
+    except ValueError:
+        raise InnflowError(f"{path}: not readable as JSON") from None
+
+
+def read_yaml(path: Path, default: Any) -> Any:
+    """Return the content of a YAML file, or `default` where there is none or it is empty.
+
+    Raises:
+        InnflowError: if it is not readable as YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return yaml.safe_load(text) or default
+    except yaml.YAMLError:
+        raise InnflowError(f"{path}: not readable as YAML") from None

@@ -1,0 +1,42 @@
+"""scores.csv: one row per scored item."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from innflow.system.atomic import write_text
+
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""First characters by which a spreadsheet recognises a formula."""
+
+
+def write_scores(items: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write columns, each (N,), as a CSV file whose numbers read back to the last bit."""
+    write_text(path, to_csv(items))
+
+
+def to_csv(items: Mapping[str, np.ndarray]) -> str:
+    """Return columns, each (N,), as CSV text in which no cell is a formula of a spreadsheet.
+
+    Bytes of a file name that are no UTF-8 become Python's escapes. A file name that begins like a
+    formula is written with `./` in front, which is the same path.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(items)
+    columns = [[_clean(value) for value in column.tolist()] for column in items.values()]
+    writer.writerows(zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def _clean(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode()
+    return f"./{text}" if text.startswith(FORMULA) else text
