@@ -14,9 +14,9 @@ from torchvision import datasets
 
 from innflow.data.base import PartsDataModule, PartsSet, split_stratified
 from innflow.data.image.images import Images
-from innflow.data.image.simcats import (SimCats, cats)
-from innflow.data.table.table import (Table, read_labels)
-from innflow.data.image.vision import (_KNOWN, Vision)
+from innflow.data.image.simcats import SimCats, cats
+from innflow.data.table.table import Table, read_labels
+from innflow.data.image.vision import _KNOWN, Vision
 from innflow.errors import InnflowError
 
 from data.conftest import write_noise

@@ -13,11 +13,11 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from innflow.data.loader import (EpochLoader, Order)
-from innflow.data.image.general import (Beside, check_disjoint)
+from innflow.data.loader import EpochLoader, Order
+from innflow.data.image.general import Beside, check_disjoint
 from innflow.data.sets import GENERAL, Batch, PartsSet
 from innflow.errors import InnflowError
-from innflow.system.ranks import (drawn_together, shares)
+from innflow.system.ranks import drawn_together, shares
 
 
 class PartsDataModule(LightningDataModule):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from innflow.data.feature.backbone import Backbone
 from innflow.data.feature.embeddings import Embeddings
-from innflow.data.image.images import (Images, read_images)
+from innflow.data.image.images import Images, read_images
 from innflow.data.feature.network import LITE0
 
 

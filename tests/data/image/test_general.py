@@ -5,7 +5,7 @@ import shutil
 import torch
 
 from innflow.data.loader import Order
-from innflow.data.image.general import (Beside, check_disjoint)
+from innflow.data.image.general import Beside, check_disjoint
 from innflow.data.image.images import Images
 from innflow.data.sets import GENERAL, PartsSet
 

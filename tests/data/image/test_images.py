@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from innflow.data.image import images as images_module
-from innflow.data.image.images import (Images, read_images)
+from innflow.data.image.images import Images, read_images
 from innflow.errors import InnflowError
 
 from data.conftest import write_noise

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from innflow.data.image.drawing.draw import (SUBJECTS, draw)
+from innflow.data.image.drawing.draw import SUBJECTS, draw
 from innflow.data.image.images import Images
-from innflow.data.image.simcats import (SimCats, cats, draw_folder)
+from innflow.data.image.simcats import SimCats, cats, draw_folder
 from innflow.data.image.drawing.canvas import Canvas
 from innflow.data.image.drawing.scenes import background
 from innflow.errors import InnflowError

@@ -17,8 +17,8 @@ from aws import lead_to, serving
 import torch
 from moto.server import ThreadedMotoServer
 
-from innflow.data.image.images import (Images, read_images)
-from innflow.data.image.shards import (find_shards, read_items)
+from innflow.data.image.images import Images, read_images
+from innflow.data.image.shards import find_shards, read_items
 from innflow.data.image.storage import open_storage
 from innflow.errors import InnflowError
 

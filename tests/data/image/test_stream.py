@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from innflow.data.image.images import Images
-from innflow.data.image.shards import (find_shards, read_items, write_shards)
+from innflow.data.image.shards import find_shards, read_items, write_shards
 from innflow.data.image.stream import Shards
 from innflow.errors import InnflowError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from innflow.data.image.shards import (find_shards, read_items, write_shards)
+from innflow.data.image.shards import find_shards, read_items, write_shards
 from innflow.data.image.stream import Shards
 
 from data.conftest import write_noise

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from innflow.data.simulation.forward import (ForwardModel, run_chunk)
+from innflow.data.simulation.forward import ForwardModel, run_chunk
 from innflow.errors import InnflowError
 
 from data.own import write_module

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from innflow.data.simulation.noise import (add_noise, draw_noise, noise_factor)
+from innflow.data.simulation.noise import add_noise, draw_noise, noise_factor
 from innflow.errors import InnflowError
 
 from data.own import write_module

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 import torch
 
-from innflow.data.table.table import (Table, read_table)
+from innflow.data.table.table import Table, read_table
 from innflow.errors import InnflowError
 
 VALUES = np.random.default_rng(0).standard_normal((60, 3))

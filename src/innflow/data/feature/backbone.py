@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from innflow.data.image.images import map_threads
-from innflow.data.feature.network import (Pretrained, open_network)
+from innflow.data.feature.network import Pretrained, open_network
 from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from innflow.data.feature.backbone import Backbone
 from innflow.data.base import PartsDataModule, PartsSet
-from innflow.data.feature.features import (Coordinates, Normalisation, compute_features)
+from innflow.data.feature.features import Coordinates, Normalisation, compute_features
 from innflow.data.image.images import DEFAULT_CACHE
 from innflow.data.feature.network import LITE0
 from innflow.data.image.simcats import cats
@@ -164,4 +164,3 @@ class Embeddings(PartsDataModule):
         cached = self.images.open_cache(verify=False)
         features = compute_features(self.cache_dir, cached.images, cached.names, self.backbone)
         return features, cached.names
-

@@ -25,9 +25,16 @@ from innflow.data.base import (
     split_stratified,
 )
 from innflow.data.sets import Role
-from innflow.data.image.cache import (Cached, cache_key, name_first, read_cache, stop_if_too_many, write_cache)
+from innflow.data.image.cache import (
+    Cached,
+    cache_key,
+    name_first,
+    read_cache,
+    stop_if_too_many,
+    write_cache,
+)
 from innflow.data.image.decode import decode
-from innflow.data.image.storage import (Storage, open_storage)
+from innflow.data.image.storage import Storage, open_storage
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 
@@ -266,8 +273,11 @@ class Images(ImageModule):
             if split in ("train", held) or (split == "val" and kind in inliers)
         ]
         if held == "val" and held in splits:
-            log.info("%s: no test/, so val/ is the test set and a part of train/ is held out as "
-                     "the validation set", self.root)
+            log.info(
+                "%s: no test/, so val/ is the test set and a part of train/ is held out as "
+                "the validation set",
+                self.root,
+            )
         if len(used) < len(places):
             others = f"{len(places) - len(used):,}"
             log.info("%s: %s images are in none of the sets and not used", self.root, others)

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from innflow.data.image.cache import stop_if_too_many
 from innflow.data.image.decode import decode
 from innflow.data.sets import Batch
-from innflow.data.image.shards import (Item, Shard, library, read_items)
+from innflow.data.image.shards import Item, Shard, library, read_items
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 

@@ -21,7 +21,7 @@ from typing import Any
 import fsspec
 
 from innflow.data.image.decode import SUFFIXES
-from innflow.data.image.storage import (connect, explain, open_storage, wait_for)
+from innflow.data.image.storage import connect, explain, open_storage, wait_for
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 

@@ -11,9 +11,9 @@ from uuid import uuid4
 from joblib import Parallel, cpu_count, delayed
 
 from innflow.data.base import check_choice, check_whole
-from innflow.data.image.cache import (Cached, cache_key)
-from innflow.data.image.drawing.draw import (SUBJECTS, draw_file)
-from innflow.data.image.images import (DEFAULT_CACHE, Images)
+from innflow.data.image.cache import Cached, cache_key
+from innflow.data.image.drawing.draw import SUBJECTS, draw_file
+from innflow.data.image.images import DEFAULT_CACHE, Images
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 

@@ -15,11 +15,18 @@ import numpy as np
 import torch
 
 from innflow.data.base import check_whole, split_holdout
-from innflow.data.image.cache import (Cached, cache_key, name_first, read_cache, stop_if_too_many, write_cache)
-from innflow.data.image.images import (DEFAULT_CACHE, ImageModule, map_threads)
-from innflow.data.image.reader import (Reading, Stream, StreamLoader)
+from innflow.data.image.cache import (
+    Cached,
+    cache_key,
+    name_first,
+    read_cache,
+    stop_if_too_many,
+    write_cache,
+)
+from innflow.data.image.images import DEFAULT_CACHE, ImageModule, map_threads
+from innflow.data.image.reader import Reading, Stream, StreamLoader
 from innflow.data.sets import PartsSet, Role
-from innflow.data.image.shards import (SIZES, Item, Patterns, Shard, count_items, find_shards)
+from innflow.data.image.shards import SIZES, Item, Patterns, Shard, count_items, find_shards
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 

@@ -18,9 +18,9 @@ from torchvision import datasets
 
 from innflow.data.base import PartsSet, check_choice
 from innflow.data.sets import Role
-from innflow.data.image.cache import (Cached, cache_key, read_cache, write_cache)
+from innflow.data.image.cache import Cached, cache_key, read_cache, write_cache
 from innflow.data.image.decode import to_pixels
-from innflow.data.image.images import (DEFAULT_CACHE, ImageModule, map_threads)
+from innflow.data.image.images import DEFAULT_CACHE, ImageModule, map_threads
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.simulation.imports import (Imported, describe, resolve)
+from innflow.data.simulation.imports import Imported, describe, resolve
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.simulation.imports import (describe, resolve)
+from innflow.data.simulation.imports import describe, resolve
 from innflow.errors import InnflowError
 
 Noise = float | list[float] | list[list[float]] | str

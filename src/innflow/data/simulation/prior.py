@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from innflow.data.simulation.forward import home_of
-from innflow.data.simulation.imports import (Imported, describe, resolve)
+from innflow.data.simulation.imports import Imported, describe, resolve
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 

@@ -24,10 +24,10 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
-from innflow.system.npz import (DAMAGE, read_arrays)
-from innflow.data.simulation.forward import (ForwardModel, run_chunk, shown)
+from innflow.system.npz import DAMAGE, read_arrays
+from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
 from innflow.errors import InnflowError
-from innflow.system.progress import (announce, track)
+from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)
 

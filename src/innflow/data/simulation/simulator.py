@@ -22,13 +22,19 @@ from innflow.data.base import (
     split_holdout,
 )
 from innflow.data.sets import Role
-from innflow.data.simulation.forward import (ARRAYS, ForwardModel, trial_rows)
-from innflow.data.simulation.imports import (describe, resolve)
-from innflow.data.simulation.noise import (Noise, add_noise, draw_noise, noise_factor)
+from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
+from innflow.data.simulation.imports import describe, resolve
+from innflow.data.simulation.noise import Noise, add_noise, draw_noise, noise_factor
 from innflow.data.simulation.prior import Prior
 from innflow.data.simulation.seeding import seeded
-from innflow.data.simulation.simulate import (Simulations, cache_key, read_simulations, simulate, write_simulations)
-from innflow.data.simulation.support import (check_varied, given_support, support_of)
+from innflow.data.simulation.simulate import (
+    Simulations,
+    cache_key,
+    read_simulations,
+    simulate,
+    write_simulations,
+)
+from innflow.data.simulation.support import check_varied, given_support, support_of
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 

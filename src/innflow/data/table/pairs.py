@@ -10,8 +10,8 @@ import torch
 
 from innflow.data.base import PartsDataModule, PartsSet, check_fraction, split_holdout
 from innflow.data.sets import Role
-from innflow.data.simulation.support import (Support, check_varied, given_support)
-from innflow.data.table.table import (column_widths, read_table)
+from innflow.data.simulation.support import Support, check_varied, given_support
+from innflow.data.table.table import column_widths, read_table
 from innflow.errors import InnflowError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from innflow.data.table.table import (column_widths, read_table)
+from innflow.data.table.table import column_widths, read_table
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 

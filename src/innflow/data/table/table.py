@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.system.npz import (DAMAGE, check_archive, read_arrays)
+from innflow.system.npz import DAMAGE, check_archive, read_arrays
 from innflow.data.base import (
     PartsDataModule,
     PartsSet,

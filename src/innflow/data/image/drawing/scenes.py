@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from innflow.data.image.drawing.canvas import (SUPERSAMPLE, Canvas, ellipse, hue)
+from innflow.data.image.drawing.canvas import SUPERSAMPLE, Canvas, ellipse, hue
 
 
 def background(canvas: Canvas) -> None:
