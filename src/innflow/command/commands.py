@@ -191,7 +191,7 @@ def _read(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[
     """Read images, their features, or a table of vectors, whatever the application takes."""
     source, settings = arguments["input"], app.config["data"]
     if settings.get("_target_") == EMBEDDINGS:
-        from innflow.data.image.images import read_images
+        from innflow.data.image.storage import read_images
 
         if not arguments["trust"]:
             check_trusted({"data": settings}, f"run={arguments['run']}", data=True)
@@ -205,13 +205,13 @@ def _read(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[
         _tell(skipped)
         return data.embed(images), names
     if len(app.shape) == 3:
-        from innflow.data.image.images import read_images
+        from innflow.data.image.storage import read_images
 
         channels, size, _ = app.shape
         images, names, skipped = read_images(source, size, channels)
         _tell(skipped)
         return images, names
-    from innflow.data.table.table import read_table
+    from innflow.data.table.files import read_table
 
     return read_table(source, settings.get("columns"), settings.get("label"))
 

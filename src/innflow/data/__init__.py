@@ -3,18 +3,18 @@
 from innflow.system.lazy import lazy_exports
 
 __all__ = [
-    "Embeddings",
     "Digits",
+    "EightModes",
+    "Embeddings",
     "Images",
-    "SimCats",
-    "cats",
-    "Shards",
-    "Vision",
-    "Simulator",
     "Pairs",
+    "Shards",
+    "SimCats",
+    "Simulator",
     "Table",
     "Toy",
-    "EightModes",
+    "Vision",
+    "cats",
 ]
 
 __getattr__ = lazy_exports(
@@ -25,7 +25,7 @@ __getattr__ = lazy_exports(
         "Images": "innflow.data.image.images",
         "SimCats": "innflow.data.image.simcats",
         "cats": "innflow.data.image.simcats",
-        "Shards": "innflow.data.image.stream",
+        "Shards": "innflow.data.image.shards",
         "Vision": "innflow.data.image.vision",
         "Simulator": "innflow.data.simulation.simulator",
         "Pairs": "innflow.data.table.pairs",

@@ -1,21 +1,65 @@
-"""Files that are written whole or not at all: written aside, flushed to the disk, renamed."""
+"""Files and folders that appear whole or not at all: written aside, flushed to disk, renamed."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
+from uuid import uuid4
 
 import numpy as np
 
 
+@contextmanager
+def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that replaces `path` when the block ends, and is removed if the block raises.
+
+    Args:
+        path: The file to write; its folder exists.
+        mode: "wb" for bytes, "w" for UTF-8 text.
+
+    Raises:
+        OSError: The file cannot be written; an existing one is left as it was.
+    """
+    partial = _aside(path)
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with partial.open(mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that becomes `path` when the block ends, and is removed if the block raises.
+
+    Where another process has made `path` in the meantime, that folder stays.
+    """
+    partial = _aside(path)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        try:
+            os.rename(partial, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    """Write a text file whole or not at all."""
+    with writing(path, "w") as file:
+        file.write(text)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -25,7 +69,10 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with writing(path) as file:
         np.savez(file, **cast(dict[str, Any], dict(arrays)))
-    os.replace(partial, path)
+
+
+def _aside(path: Path) -> Path:
+    """Return a hidden path beside another, different for each writer."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")

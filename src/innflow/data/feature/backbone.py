@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from innflow.data.image.images import map_threads
 from innflow.data.feature.network import Pretrained, open_network
+from innflow.data.image.storage import map_threads
 from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)

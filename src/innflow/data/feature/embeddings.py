@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.feature.backbone import Backbone
 from innflow.data.base import PartsDataModule, PartsSet
+from innflow.data.feature.backbone import Backbone
 from innflow.data.feature.features import Coordinates, Normalisation, compute_features
-from innflow.data.image.images import DEFAULT_CACHE
 from innflow.data.feature.network import LITE0
+from innflow.data.image.images import DEFAULT_CACHE
 from innflow.data.image.simcats import cats
 from innflow.errors import InnflowError
 
@@ -82,7 +82,7 @@ class Embeddings(PartsDataModule):
         self.coordinates = Coordinates(normalise, components)
         shape = self.coordinates.shape(self.backbone.shape)
         super().__init__(shape, batch_size, holdout, workers, seed)
-        self.noise = float(noise)
+        self.noise_sd = float(noise)
         self.size, self.channels = size, self.images.channels
         self.drawn = self.images.drawn
         self.cache_dir = Path(cache_dir).expanduser()
@@ -94,7 +94,7 @@ class Embeddings(PartsDataModule):
 
     def augment(self, x: Tensor) -> Tensor:
         """Return x with fresh noise."""
-        return x + self.noise * torch.randn_like(x) if self.noise else x
+        return x + self.noise_sd * torch.randn_like(x) if self.noise_sd else x
 
     def prepare_data(self) -> None:
         """Decode the images and compute their features, unless the cache has them."""

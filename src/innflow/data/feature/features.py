@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.feature.backbone import Backbone
 from innflow.data.base import check_choice, check_whole
-from innflow.data.image.cache import cache_key
+from innflow.data.feature.backbone import Backbone
+from innflow.data.image.cache import cache_key, unwritable
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing
 from innflow.system.progress import track
 
 log = logging.getLogger(__name__)
@@ -79,31 +78,15 @@ def _write(
 ) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path) as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for name, row in zip(names, rows, strict=True):
+                if not np.isfinite(row).all():
+                    raise InnflowError(f"{name}: its features are not finite; check data.weights")
+                file.write(row.astype("<f4").tobytes())
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    unfinished = path.with_name(f"{path.stem}.{uuid4().hex[:8]}.tmp.npy")
-    try:
-        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
-        for index, row in enumerate(rows):
-            if not np.isfinite(row).all():
-                raise InnflowError(
-                    f"{names[index]}: its features are not finite; check data.weights"
-                )
-            array[index] = row
-        array.flush()
-        del array
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> InnflowError:
-    return InnflowError(
-        f"cannot write the cache {folder}: {error.strerror or error}; "
-        "free some space there or set data.cache_dir"
-    )
+        raise unwritable(path.parent, error) from error
 
 
 class Coordinates:

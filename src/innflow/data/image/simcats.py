@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from joblib import Parallel, cpu_count, delayed
 
 from innflow.data.base import check_choice, check_whole
 from innflow.data.image.cache import Cached, cache_key
 from innflow.data.image.drawing.draw import SUBJECTS, draw_file
+from innflow.data.image.folders import Folders
 from innflow.data.image.images import DEFAULT_CACHE, Images
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing_folder
 from innflow.system.progress import track
 
 _DRAWING = 1
@@ -96,8 +96,8 @@ class SimCats(Images):
         )
         if labels:
             # Known before anything is drawn.
-            places = [(split, kind) for split, kind in (key.split("/") for key in self.counts)]
-            self._classes = self._name_classes(places, "test")
+            paths = [f"{folder}/0.png" for folder in self.counts]
+            self._classes = Folders(self.root, paths, self.inliers, labels).classes
 
     def open_cache(self, verify: bool) -> Cached:
         """Draw the images unless they are there, and open them."""
@@ -119,35 +119,28 @@ def draw_folder(
         seed: Each image has its own, so they do not depend on the number of processes.
         jobs: Processes; all cores by default, or one if there is little to draw.
     """
-    unfinished = root.with_name(f"{root.name}.{uuid4().hex[:8]}.tmp")
     subjects = list(SUBJECTS)
     tasks = []
     try:
-        for split, (folder, count) in enumerate(counts.items()):
-            (unfinished / folder).mkdir(parents=True)
-            subject = folder.rpartition("/")[2]
-            for i in range(count):
-                seeds = [seed, split, subjects.index(subject), i]
-                tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
-        jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
-        # joblib, and not concurrent.futures: its processes neither fork a program that has threads
-        # nor import the user's script again.
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
-        done = pool(delayed(draw_file)(*task) for task in tasks)
-        for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
-            pass
-        try:
-            os.rename(unfinished, root)
-        except OSError:
-            if not root.exists():  # otherwise another process drew the same, and was first
-                raise
+        with writing_folder(root) as unfinished:
+            for split, (folder, count) in enumerate(counts.items()):
+                (unfinished / folder).mkdir(parents=True)
+                subject = folder.rpartition("/")[2]
+                for i in range(count):
+                    seeds = [seed, split, subjects.index(subject), i]
+                    tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
+            jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
+            # joblib rather than concurrent.futures: its processes neither fork a program that has
+            # threads nor import the user's script again.
+            pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
+            done = pool(delayed(draw_file)(*task) for task in tasks)
+            for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
+                pass
     except OSError as error:
         raise InnflowError(
             f"cannot draw into {root.parent}: {error.strerror or error}; "
             "free some space there or set data.cache_dir"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def cats(

@@ -1,18 +1,27 @@
-"""Image files of a local folder or of `s3://bucket/prefix`, listed and read the same way."""
+"""Image files of a local folder or of `s3://bucket/prefix`: listed, read and decoded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
+import numpy as np
+import torch
+from torch import Tensor
 
-from innflow.data.image.decode import SUFFIXES
+from innflow.data.image.cache import stop_if_too_many
+from innflow.data.image.decode import SUFFIXES, decode
 from innflow.errors import InnflowError
+from innflow.system.progress import track
+
+T = TypeVar("T")
 
 # A wrong endpoint should be reported in seconds; the defaults of botocore retry for minutes.
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -176,3 +185,56 @@ def explain(root: str, error: Exception) -> InnflowError:
     else:
         line = f"cannot be read ({kind}: {error}): check the address and AWS_ENDPOINT_URL"
     return InnflowError(" ".join(f"{root}: {line}".split()))
+
+
+def decode_all(
+    storage: Storage, size: int, channels: int
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield the name of every image, and its pixels or the reason why there are none."""
+
+    def load(path: str) -> tuple[str, np.ndarray | str]:
+        try:
+            return path, decode(storage.read(path), size, channels)
+        except ValueError as error:
+            return path, str(error)
+        except OSError as error:
+            return path, error.strerror or str(error)
+
+    paths = [entry.path for entry in storage.entries]
+    # Decoding leaves the interpreter's lock, and waiting for a network needs no core at all.
+    threads = 32 if storage.remote else os.cpu_count() or 1
+    yield from track(map_threads(load, paths, threads), "decoding images", len(paths))
+
+
+def map_threads(function: Callable[[Any], T], items: Iterable[Any], threads: int) -> Iterator[T]:
+    """Yield the results of a function in order, with a bounded number of them in memory."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        while block := list(islice(remaining, 32 * threads)):
+            yield from pool.map(function, block)
+
+
+def read_images(
+    source: str | os.PathLike[str], size: int, channels: int
+) -> tuple[Tensor, list[str], list[str]]:
+    """Decode every image of a folder, a bucket or a single file, without any cache.
+
+    Returns:
+        Images uint8 (N, C, size, size), their names, and "name: reason" of those that cannot be
+        decoded.
+
+    Raises:
+        InnflowError: There is nothing to read, or more than 5% cannot be decoded.
+    """
+    storage = open_storage(source)
+    images: list[np.ndarray] = []
+    names: list[str] = []
+    skipped: list[str] = []
+    for name, image in decode_all(storage, size, channels):
+        if isinstance(image, str):
+            skipped.append(f"{name}: {image}")
+            stop_if_too_many(skipped, len(storage.entries), str(source))
+        else:
+            images.append(image)
+            names.append(name)
+    return torch.from_numpy(np.stack(images)), names, skipped

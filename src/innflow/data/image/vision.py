@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision import datasets
 
-from innflow.data.base import PartsSet, check_choice
-from innflow.data.sets import Role
+from innflow.data.base import check_choice
 from innflow.data.image.cache import Cached, cache_key, read_cache, write_cache
 from innflow.data.image.decode import to_pixels
-from innflow.data.image.images import DEFAULT_CACHE, ImageModule, map_threads
+from innflow.data.image.images import DEFAULT_CACHE, ImageModule
+from innflow.data.image.storage import map_threads
+from innflow.data.sets import Items, PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 
@@ -143,29 +143,22 @@ class Vision(ImageModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets, from the cache."""
-        wholes: dict[str, dict[str, Tensor]] = {}
+        splits: dict[str, Items] = {}
         for key, (name, split) in self._splits().items():
             cached = self._open(name, split)
-            wholes[key] = {"x": cached.images}
+            parts = {"x": cached.images}
             if self.classes and key in ("train", "test"):
-                wholes[key]["label"] = torch.tensor([_label(item) for item in cached.names])
-        total = len(wholes["train"]["x"])
-        kept, held = self.split_rows(
-            torch.arange(total), self.holdout, self.title, wholes["train"].get("label")
+                parts["label"] = torch.tensor([_label(item) for item in cached.names])
+            splits[key] = Items.numbered(key, parts)
+        sets = make_sets(
+            splits["train"],
+            splits["test"],
+            self.holdout,
+            self.seed,
+            f"{self.title}, training images",
+            classes=self.classes,
         )
-        sets = {}
-        shares: list[tuple[str, Role, Tensor]] = [
-            ("train", "train", kept),
-            ("val", "val", held),
-        ]
-        for key, role, rows in shares:
-            names = [f"train/{row}" for row in rows.tolist()]
-            sets[key] = PartsSet(key, role, wholes["train"], names, rows)
-        for key in ("test", *self.outliers):
-            names = [f"{key}/{row}" for row in range(len(wholes[key]["x"]))]
-            kind: Role = "inlier" if key == "test" else "outlier"
-            sets[key] = PartsSet(key, kind, wholes[key], names)
-        return sets
+        return sets | {name: splits[name].select(name, "outlier") for name in self.outliers}
 
     def _splits(self) -> dict[str, tuple[str, str]]:
         inliers = {"train": (self.title, "train"), "test": (self.title, "test")}

@@ -6,16 +6,14 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from uuid import uuid4
 
 import joblib
 import numpy as np
@@ -24,9 +22,10 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
-from innflow.system.npz import DAMAGE, read_arrays
 from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
 from innflow.errors import InnflowError
+from innflow.system.atomic import write_arrays
+from innflow.system.npz import DAMAGE, read_arrays
 from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)
@@ -160,30 +159,17 @@ def read_simulations(file: Path) -> Simulations | None:
 
 
 def write_simulations(file: Path, made: Simulations) -> None:
-    """Write a cache under another name and move it into place.
+    """Write a cache, whole or not at all.
 
     Raises:
         InnflowError: The folder cannot be written.
     """
-    unique = file.with_name(f"{file.stem}.{uuid4().hex[:8]}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _removed(unique), unique.open("wb") as stream:
-            np.savez(stream, x=made.x.numpy(), y=made.y.numpy(), dropped=made.dropped)
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.replace(unique, file)
+        arrays = {"x": made.x.numpy(), "y": made.y.numpy(), "dropped": np.array(made.dropped)}
+        write_arrays(file, arrays)
     except OSError as error:
         raise InnflowError(
             f"cannot write the cache {file.parent}: {error.strerror or error}; "
             "free some space there or set data.cache_dir"
         ) from error
-
-
-@contextmanager
-def _removed(path: Path) -> Iterator[None]:
-    """Leave no half of a file behind."""
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -13,15 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.base import (
-    Batch,
-    PartsDataModule,
-    PartsSet,
-    check_choice,
-    check_whole,
-    split_holdout,
-)
-from innflow.data.sets import Role
+from innflow.data.base import PartsDataModule, check_choice, check_whole
+from innflow.data.sets import Batch, Items, PartsSet, make_sets
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.simulation.imports import describe, resolve
 from innflow.data.simulation.noise import Noise, add_noise, draw_noise, noise_factor
@@ -39,7 +32,7 @@ from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
 # A stream of random numbers is [seed, what for, drawn by]; no 0, for NumPy drops it at the end.
-_TRAIN, _VAL, _FRESH, _TRIAL = range(1, 5)
+_TRAIN, _TEST, _FRESH, _TRIAL = range(1, 5)
 _PRIOR, _MODEL, _NOISE = range(1, 4)
 _FEW = 32  # simulations that tell whether a model has noise
 
@@ -98,15 +91,18 @@ class Simulator(PartsDataModule):
         self._trial = self._prior.draw(4, [0, _TRIAL, _PRIOR])[: trial_rows(self._prior.dims)]
         self._model = ForwardModel(forward, self._trial, array)
         super().__init__((self._prior.dims,), batch_size, holdout, workers, seed)
+        self.prior = self._prior.value
         self.n = check_whole("n", n, 2)
         self.n_test = check_whole("n_test", n_test, 1)
         self.processes = None if processes is None else check_whole("processes", processes, 0)
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._factor = noise_factor(noise, self._model.dims)
-        self._on_device = None if self._factor is None else torch.from_numpy(self._factor).float()
-        self._reference_path = reference
-        if reference is not None and not callable(resolve(reference, "data.reference").value):
-            raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
+        if self._factor is not None:
+            self.noise = self._noise_there = torch.from_numpy(self._factor).float()
+        if reference is not None:
+            if not callable(resolve(reference, "data.reference").value):
+                raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
+            self.reference_path, self.reference = reference, self._draw_reference
         module = self._model.module
         self._columns = {
             "x": names_of("parameters", parameters, module, self._prior.dims),
@@ -128,26 +124,6 @@ class Simulator(PartsDataModule):
     def columns(self) -> dict[str, list[str]]:
         """Names of the parameters x and of the data y."""
         return self._columns
-
-    @property
-    def prior(self) -> Any:
-        """The prior itself."""
-        return self._prior.value
-
-    @property
-    def noise(self) -> Tensor | None:
-        """The factor S (M, M), float32, of the declared noise."""
-        return None if self._factor is None else torch.from_numpy(self._factor).float()
-
-    @property
-    def reference(self) -> Callable[[Any, int, int], np.ndarray] | None:
-        """Draws from the exact posterior, (y (M,), n, seed) -> (n, P), or None where unknown."""
-        return None if self._reference_path is None else self._draw_reference
-
-    @property
-    def reference_path(self) -> str | None:
-        """Import path of the reference, which tells the draws of one from those of another."""
-        return self._reference_path
 
     @cached_property
     def deterministic(self) -> bool:
@@ -177,35 +153,20 @@ class Simulator(PartsDataModule):
             InnflowError: The forward model fails, a parameter lies outside the support, or is the
                 same in all simulations.
         """
-        train, test = self._parts(self.n, _TRAIN), self._parts(self.n_test, _VAL)
-        check_varied(train["x"], self._columns["x"], "all draws from the prior")
-        count = len(train["x"])
-        kept, held = split_holdout(count, self.holdout, self.seed, f"data.n={self.n}")
-        sets: list[tuple[str, Role, Batch, Tensor]] = [
-            ("train", "train", train, kept),
-            ("val", "val", train, held),
-            ("test", "inlier", test, torch.arange(len(test["x"]))),
-        ]
-        return {
-            name: PartsSet(
-                name,
-                role,
-                parts,
-                [f"{'test' if parts is test else 'train'}/{i}" for i in rows.tolist()],
-                rows,
-            )
-            for name, role, parts, rows in sets
-        }
+        train = Items.numbered("train", self._parts(self.n, _TRAIN))
+        test = Items.numbered("test", self._parts(self.n_test, _TEST))
+        check_varied(train.parts["x"], self._columns["x"], "all draws from the prior")
+        return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Draw the noise of a training batch anew, where the batch now lies."""
+        """Draw fresh noise for a training batch on its device."""
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        if self._on_device is None or self.trainer is None or not self.trainer.training:
+        if self.noise is None or not self.is_training:
             return batch
         with self.drawn_together(batch):
             fresh = torch.randn_like(batch["eps"])
-        self._on_device = self._on_device.to(fresh)
-        y = batch["y"] + (fresh - batch["eps"]) @ self._on_device.T
+        self._noise_there = self._noise_there.to(fresh)
+        y = batch["y"] + (fresh - batch["eps"]) @ self._noise_there.T
         return {**batch, "y": y, "eps": fresh}
 
     def _parts(self, n: int, stream: int) -> Batch:
@@ -256,8 +217,8 @@ class Simulator(PartsDataModule):
             return self._model(self._trial)
 
     def _draw_reference(self, y: Any, n: int, seed: int) -> np.ndarray:
-        where = f"data.reference={self._reference_path}"
-        function = resolve(str(self._reference_path), "data.reference").value
+        where = f"data.reference={self.reference_path}"
+        function = resolve(str(self.reference_path), "data.reference").value
         given = np.asarray(y, dtype=np.float64)
         try:
             draws = function(given, n, np.random.default_rng(seed), self._factor)
