@@ -56,7 +56,7 @@ class Application(FlowModule):
 
     def check_objective(self, data: Any) -> None:
         """Refuse loss terms that ask for more than the data and the companions give."""
-        general = getattr(data, "has_general", False)
+        general = data.has_general
         for name, term in self.objective.terms.items():
             check = getattr(term, "check", None)
             if self.objective.weights[name] and check is not None:

@@ -59,7 +59,7 @@ class Classification(Unconditional):
             InnflowError: saying which key to change.
         """
         super().check_data(data)
-        names = list(getattr(data, "classes", None) or [])
+        names = list(data.classes)
         if not names or "label" not in data.sets()["train"].parts:
             raise InnflowError(
                 "Classification: the data have no labels: data.labels=true, or another data set"

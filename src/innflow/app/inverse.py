@@ -112,7 +112,7 @@ class Inverse(Application):
             self.y_units.load_state_dict(known)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
         self.familiar.fit(self.y_units(parts["y"][order[:ROWS]]))
-        self._settle_width(bool(getattr(data, "deterministic", False)))
+        self._settle_width(data.deterministic)
 
     def _settle_width(self, deterministic: bool) -> None:
         observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None

@@ -226,7 +226,7 @@ def _tell(skipped: Sequence[str]) -> None:
 def _follow(data: Any, arguments: Mapping[str, Any]) -> bool:
     """Give a data module the coordinates of the run, where it has some; return whether it had."""
     path = home(arguments) / COORDINATES
-    if not hasattr(data, "load_state") or not path.is_file():
+    if not path.is_file():
         return False
     try:
         data.load_state(read_arrays(path))

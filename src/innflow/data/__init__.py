@@ -15,6 +15,7 @@ __all__ = [
     "Toy",
     "Vision",
     "cats",
+    "write_shards",
 ]
 
 __getattr__ = lazy_exports(
@@ -26,6 +27,7 @@ __getattr__ = lazy_exports(
         "SimCats": "innflow.data.image.simcats",
         "cats": "innflow.data.image.simcats",
         "Shards": "innflow.data.image.shards",
+        "write_shards": "innflow.data.image.tar",
         "Vision": "innflow.data.image.vision",
         "Simulator": "innflow.data.simulation.simulator",
         "Pairs": "innflow.data.table.pairs",

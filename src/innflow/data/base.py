@@ -39,24 +39,11 @@ class PartsDataModule(LightningDataModule):
         drawn: Whether the images are drawn, in place of photographs.
         levels: Number of grey levels of images x, whose pixels are 0 to levels - 1.
         log_prob: The exact log density in nats (B,) of x (B, D), where it is known.
-        picture: (set name, rows (N,)) -> images uint8 (N, 3, S, S) that x was computed from, where
-            x is not an image itself.
-        prior: Distribution of the parameters x of an inverse problem, where it is known.
-        forward: Forward model x (B, P) -> y (B, M) without declared noise, where it is known.
-        noise: Factor S (M, M) of the declared noise S eps, where there is any.
-        reference: (y (M,), n, seed) -> draws (n, P) of the exact posterior, where it is known.
-        reference_path: Import path of the reference.
     """
 
     drawn: bool = False
     levels: int = 256
     log_prob: Callable[[Tensor], Tensor] | None = None
-    picture: Callable[[str, Any], np.ndarray] | None = None
-    prior: Any = None
-    forward: Callable[[Tensor], Tensor] | None = None
-    noise: Tensor | None = None
-    reference: Callable[[Any, int, int], np.ndarray] | None = None
-    reference_path: str | None = None
 
     def __init__(
         self,
@@ -109,11 +96,6 @@ class PartsDataModule(LightningDataModule):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every part, known before any data are read."""
         return {"x": self.shape}
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the data y of an inverse problem are known to be a function of x alone."""
-        return False
 
     @property
     def has_general(self) -> bool:

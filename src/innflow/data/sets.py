@@ -142,55 +142,31 @@ def hold_out(
     labels: Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Return the rows to keep and those to hold out, with labels the same fraction of every class.
+    """Return the sorted rows to keep and to hold out, at least one of each.
 
     Args:
-        rows: Positions of the items, (R,).
-        fraction: Of them to hold out.
+        rows: Positions of the items, (R,), sorted.
+        fraction: Of them to hold out, with labels of every class.
         seed: Of the choice.
         of: What the items are, for the error when there are fewer than two.
-        labels: Class of every item, of those outside `rows` too.
+        labels: Class of every item, an index into `classes`.
         classes: Names of the classes, for the error.
     """
     if labels is None:
         kept, held = split_holdout(len(rows), fraction, seed, of)
-    else:
-        kept, held = split_stratified(labels[rows], classes, fraction, seed, of)
-    return rows[kept], rows[held]
+        return rows[kept], rows[held]
+    splits = [
+        hold_out(rows[labels[rows] == label], fraction, seed, f"{of} of class {name}")
+        for label, name in enumerate(classes)
+    ]
+    kept, held = (torch.cat(side).sort().values for side in zip(*splits, strict=True))
+    return kept, held
 
 
 def split_holdout(count: int, fraction: float, seed: int, of: str) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices to keep and to hold out of `count` items, at least one of each.
-
-    Args:
-        count: Number of items.
-        fraction: Of them to hold out.
-        seed: Of the choice.
-        of: What the items are, for the error when there are fewer than two.
-    """
+    """Return the sorted indices to keep and to hold out of `count` items, at least one of each."""
     if count < 2:
         raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
     held = min(max(round(fraction * count), 1), count - 1)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[held:].sort().values, order[:held].sort().values
-
-
-def split_stratified(
-    labels: Tensor, classes: Sequence[str], fraction: float, seed: int, of: str
-) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices to keep and to hold out, the same fraction of every class.
-
-    Args:
-        labels: (N,) class of each item, an index into `classes`.
-        classes: Names of the classes, for the error when one has fewer than two items.
-        fraction: Of each class to hold out.
-        seed: Of the choice.
-        of: What the items are, for the error.
-    """
-    kept, held = [], []
-    for label, name in enumerate(classes):
-        rows = (labels == label).nonzero()[:, 0]
-        keep, hold = split_holdout(len(rows), fraction, seed, f"{of} of class {name}")
-        kept.append(rows[keep])
-        held.append(rows[hold])
-    return torch.cat(kept).sort().values, torch.cat(held).sort().values

@@ -134,8 +134,8 @@ def run(
         app.load_state_dict(read_checkpoint(best)["state_dict"])
         metrics = study(app, case, analyses, run_dir)
         metrics |= clock.metrics()
-        if hasattr(data, "state"):
-            write_arrays(run_dir / COORDINATES, data.state())
+        if state := data.state():
+            write_arrays(run_dir / COORDINATES, state)
         finish(run_dir, metrics, dashboards, trainer.global_step)
         (run_dir / FAILED).unlink(missing_ok=True)  # it has failed before, and gone on
         return metrics

@@ -12,13 +12,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from innflow.data.image.images import Images
-from innflow.data.image.shards import find_shards, read_items, write_shards
-from innflow.data.image.stream import Shards
-from innflow.errors import InnflowError
-
 from data.conftest import write_noise
 from data.test_base import Watcher, quiet_trainer
+from innflow.data.image.images import Images
+from innflow.data.image.patterns import find_shards
+from innflow.data.image.shards import Shards
+from innflow.data.image.tar import read_items, write_shards
+from innflow.errors import InnflowError
 
 COUNT, PER_SHARD = 48, 8
 
@@ -29,7 +29,7 @@ def packed(tmp_path: Path) -> Path:
     for i in range(COUNT):
         write_noise(tmp_path / f"tree/train/{'cat' if i % 3 else 'lion'}/{i:02d}.png", i)
     for i in range(10):
-        write_noise(tmp_path / f"tree/val/{'cat' if i % 2 else 'lion'}/{i}.png", 100 + i)
+        write_noise(tmp_path / f"tree/test/{'cat' if i % 2 else 'lion'}/{i}.png", 100 + i)
     for i in range(6):
         write_noise(tmp_path / f"tree/dogs/{i}.png", 200 + i)
     out = tmp_path / "packed"

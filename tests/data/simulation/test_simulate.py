@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import innflow.data.simulation.simulate
+from data.own import write_module
 from innflow.data.simulation.forward import ForwardModel
 from innflow.data.simulation.simulate import (
     Simulations,
@@ -18,8 +19,6 @@ from innflow.data.simulation.simulate import (
     write_simulations,
 )
 from innflow.errors import InnflowError
-
-from data.own import write_module
 
 SOURCE = f"""
 import os

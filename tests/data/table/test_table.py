@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pyarrow
 import pytest
-from pyarrow import parquet
 import torch
+from pyarrow import parquet
 
-from innflow.data.table.table import Table, read_table
+from innflow.data.table.files import read_table
+from innflow.data.table.table import Table
 from innflow.errors import InnflowError
 
 VALUES = np.random.default_rng(0).standard_normal((60, 3))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from innflow.data.base import PartsDataModule, check_whole
-from innflow.data.sets import Items, PartsSet, make_sets, split_stratified
+from innflow.data.sets import Items, PartsSet, hold_out, make_sets
 
 _TEST_SHARE = 1 / 3
 _TEST_SEED = 0
@@ -58,7 +58,8 @@ class Digits(PartsDataModule):
         x = torch.from_numpy(bundled.images.astype(np.uint8))[:, None]
         labels = torch.from_numpy(bundled.target.astype(np.int64))
         digits = Items.numbered("digit", {"x": x, "label": labels})
-        rest, test = split_stratified(labels, self.classes, _TEST_SHARE, _TEST_SEED, "digits")
+        every = torch.arange(len(x))
+        rest, test = hold_out(every, _TEST_SHARE, _TEST_SEED, "digits", labels, self.classes)
         sets = make_sets(
             digits, test, self.holdout, self.seed, "training digits", rest, self.classes
         )

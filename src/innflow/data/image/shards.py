@@ -25,9 +25,10 @@ from innflow.data.image.cache import (
     write_cache,
 )
 from innflow.data.image.images import DEFAULT_CACHE, ImageModule
+from innflow.data.image.patterns import SIZES, Patterns, Shard, count_items, find_shards
 from innflow.data.image.storage import map_threads
 from innflow.data.image.stream import Reading, Stream
-from innflow.data.image.tar import SIZES, Item, Patterns, Shard, count_items, find_shards
+from innflow.data.image.tar import Item
 from innflow.data.loader import EpochLoader
 from innflow.data.sets import Batch, Items, PartsSet, make_sets
 from innflow.errors import InnflowError

@@ -1,10 +1,11 @@
-"""Drawn cats, and drawn things that are not cats, as image files to train on without a download."""
+"""Drawn cats, dogs, beach balls and flowers as image files, for training without a download."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
 
@@ -18,17 +19,19 @@ from innflow.system.atomic import writing_folder
 from innflow.system.progress import track
 
 _DRAWING = 1
-"""Version of the drawings: a change of the sketches that moves a pixel adds one."""
+"""Version of the drawings, part of their cache key: increase it when any pixel changes."""
 
 _FEW = 200
 
 
 class SimCats(Images):
-    """Drawn cat faces to train on; drawn dogs, beach balls and flowers as outliers.
+    """Drawn faces of cats to train on; drawn dogs, beach balls and flowers as outliers.
 
-    Any of these kinds may be trained on; the others are outliers.
-    All have backgrounds of one distribution, so that the subject alone makes the difference. They
-    are drawn once, as image files in a folder of the cache, and read as any other images.
+    Any of these kinds can be an inlier; the others are outliers. The backgrounds of all kinds have
+    one distribution. The images are drawn once, as files in a folder of the cache.
+
+    >>> SimCats(size=16, n_train=20).counts
+    {'train/cat': 20, 'test/cat': 200, 'test/dog': 100, 'test/beachball': 100, 'test/flower': 100}
 
     Args:
         size: Height and width in pixels of x.
@@ -110,14 +113,14 @@ class SimCats(Images):
 def draw_folder(
     root: Path, counts: Mapping[str, int], size: int, seed: int, jobs: int | None = None
 ) -> None:
-    """Draw images into `root`, which appears only when all of them are there.
+    """Draw images into a folder that appears whole.
 
     Args:
         root: Folder to make.
         counts: Number of images by folder below the root; its last name says what to draw.
         size: Height and width in pixels.
-        seed: Each image has its own, so they do not depend on the number of processes.
-        jobs: Processes; all cores by default, or one if there is little to draw.
+        seed: Of the drawings, which do not depend on the number of processes.
+        jobs: Processes; by default all cores, or one for few images.
     """
     subjects = list(SUBJECTS)
     tasks = []
@@ -157,38 +160,28 @@ def cats(
     labels: bool = False,
     general: str | os.PathLike[str] | None = None,
 ) -> Images:
-    """Return the photographs below `root`, or drawn cats if it is None; `.drawn` tells which.
+    """Return the photographs below `root` as `Images`, or `SimCats` if it is None.
 
-    With labels, `inliers` chooses among drawings too: `[cat, dog]` draws both to train on.
+    With labels, `inliers` chooses among the drawings too: `[cat, dog]` draws both to train on.
+
+    >>> cats(size=16).drawn, cats("photographs", size=16).drawn
+    (True, False)
     """
+    common: dict[str, Any] = {
+        "size": size,
+        "channels": channels,
+        "batch_size": batch_size,
+        "holdout": holdout,
+        "augment": augment,
+        "cache_dir": cache_dir,
+        "workers": workers,
+        "seed": seed,
+        "labels": labels,
+    }
     if root is not None:
-        return Images(
-            root,
-            size,
-            channels,
-            batch_size,
-            holdout,
-            inliers,
-            augment,
-            cache_dir,
-            workers,
-            seed,
-            labels,
-            general,
-        )
+        return Images(root, inliers=inliers, general=general, **common)
     if general is not None:
         raise InnflowError("data.general goes with photographs: set data.root too")
     if inliers is not None and not labels:
         raise InnflowError("data.inliers chooses among photographs: set data.root too")
-    return SimCats(
-        size,
-        channels,
-        batch_size,
-        holdout,
-        augment,
-        cache_dir,
-        workers,
-        seed,
-        inliers=inliers or ("cat",),
-        labels=labels,
-    )
+    return SimCats(inliers=inliers or ("cat",), **common)

@@ -21,7 +21,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from innflow.data.image.cache import stop_if_too_many
 from innflow.data.image.decode import decode
-from innflow.data.image.tar import Item, Shard, library, read_items
+from innflow.data.image.patterns import Shard, library
+from innflow.data.image.tar import Item, read_items
 from innflow.data.sets import Batch
 from innflow.errors import InnflowError
 

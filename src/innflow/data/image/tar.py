@@ -1,6 +1,6 @@
-"""Sharded tars of images, as webdataset lays them out: found, read from end to end, and written.
+"""Sharded tars of images in webdataset's layout: read from start to end, and written.
 
-A shard is a tar; members of one item share a key, `KEY.jpg` and `KEY.cls`, and lie side by side.
+Members of one item share a key, `KEY.jpg` and `KEY.cls`, and are adjacent.
 """
 
 from __future__ import annotations
@@ -11,166 +11,42 @@ import os
 import random
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
 from innflow.data.image.decode import SUFFIXES
-from innflow.data.image.storage import connect, explain, open_storage, wait_for
+from innflow.data.image.patterns import SIZES, Shard, library, open_file
+from innflow.data.image.storage import explain, open_storage
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 
-SIZES = "sizes.json"
-"""File beside shards that maps the name of each to its number of items."""
-Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
 _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
 _MOST_BYTES = 1 << 28
-"""Of one member: a sparse or a compressed one may claim far more than the tar has."""
+"""Largest size of a member, which a sparse or compressed one can exceed in a small tar."""
 _DAMAGE = (tarfile.TarError, ValueError, EOFError, zlib.error)
 _BLOCK = 512
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A tar of images: its path or URL, its size in bytes, and a stamp of its version."""
-
-    url: str
-    size: int
-    stamp: str
-
-    @property
-    def name(self) -> str:
-        """File name without its suffixes."""
-        return PurePosixPath(self.url).name.partition(".")[0]
-
-
-@dataclass(frozen=True)
 class Item:
-    """An image file of a shard, its name `shard/key`, and its label as text where one is read."""
+    """An image file of a shard, with the name `shard/key` and its label as text, if any."""
 
     name: str
     data: bytes
     label: str | None
 
 
-def find_shards(patterns: Patterns, key: str) -> list[Shard]:
-    """List the shards of one pattern or several, in the order of the patterns.
-
-    Args:
-        patterns: Paths or URLs with braces, `train-{000000..000099}.tar`, or wildcards.
-        key: Of the config, for errors.
-
-    Raises:
-        InnflowError: A pattern is malformed or empty, a shard that it names is not there, or two
-            have the same name, of which the names of items are made.
-    """
-    given = [patterns] if isinstance(patterns, str | os.PathLike) else list(patterns or ())
-    if not given or not all(str(pattern) for pattern in given):
-        raise InnflowError(f"data.{key} is empty: give shards such as DIR/{key}-{{000..099}}.tar")
-    found = [shard for pattern in given for shard in _find(str(pattern), key)]
-    names: set[str] = set()
-    for shard in found:
-        if shard.name in names:
-            raise InnflowError(
-                f"data.{key}: {shard.url} is named twice, or another shard is called {shard.name}"
-            )
-        names.add(shard.name)
-    return found
-
-
-def _find(pattern: str, key: str) -> list[Shard]:
-    braces = library("braceexpand")
-    try:
-        urls = list(braces.braceexpand(pattern))
-    except ValueError as error:
-        raise InnflowError(f"data.{key}={pattern}: braces do not match ({error})") from None
-    if "://" not in pattern:
-        urls = [str(Path(url).expanduser().absolute()) for url in urls]
-    folders: dict[str, dict[str, Any]] = {}
-    found: list[Shard] = []
-    missing: list[str] = []
-    for url in urls:
-        folder, _, name = url.rpartition("/")
-        if folder not in folders:
-            folders[folder] = _list(folder, key)
-        there = folders[folder]
-        wild = any(sign in name for sign in "*?[")
-        names = [one for one in sorted(there) if fnmatchcase(one, name)] if wild else [name]
-        if not names or names[0] not in there:
-            missing.append(url)
-            continue
-        found += [_shard(f"{folder}/{one}", there[one]) for one in names]
-    if missing:
-        verb = "does not exist" if "*" not in missing[0] else "matches no file"
-        others = f" (and {len(missing) - 1:,} of {len(urls):,} more)" if len(missing) > 1 else ""
-        raise InnflowError(f"data.{key}: {missing[0]} {verb}{others}")
-    return found
-
-
-def _list(folder: str, key: str) -> dict[str, Any]:
-    """Return what lies in a folder, by name."""
-    if "://" not in folder:
-        try:
-            with os.scandir(folder or "/") as entries:
-                return {entry.name: entry.stat() for entry in entries if entry.is_file()}
-        except OSError as error:
-            raise InnflowError(f"data.{key}: cannot read {folder}: {error.strerror}") from None
-    try:
-        files, path = connect(folder)
-        found = files.ls(path, detail=True)
-    except FileNotFoundError:
-        return {}
-    except Exception as error:
-        raise explain(folder, error) from error
-    return {PurePosixPath(info["name"]).name: info for info in found if info["type"] == "file"}
-
-
-def _shard(url: str, info: Any) -> Shard:
-    if isinstance(info, Mapping):
-        stamp = str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
-        return Shard(url, info["size"], stamp)
-    return Shard(url, info.st_size, str(info.st_mtime_ns))
-
-
-def count_items(shards: Sequence[Shard]) -> int | None:
-    """Return the number of items by the file sizes.json beside the shards; None without one.
-
-    Raises:
-        InnflowError: The file is damaged, or does not know a shard.
-    """
-    tables: dict[str, Any] = {}
-    total = 0
-    for shard in shards:
-        folder, _, name = shard.url.rpartition("/")
-        where = f"{folder}/{SIZES}"
-        if folder not in tables:
-            try:
-                with _open(where) as file:
-                    tables[folder] = json.load(file)
-            except FileNotFoundError:
-                return None
-            except ValueError as error:
-                raise InnflowError(f"{where}: is damaged ({error})") from None
-        count = tables[folder].get(name) if isinstance(tables[folder], dict) else None
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise InnflowError(f"{where}: does not say how many items {name} holds")
-        total += count
-    return total
-
-
 def read_items(shard: Shard, image: str | None = None, label: str | None = None) -> Iterator[Item]:
-    """Yield the items of a shard in their order; members that belong to no image are passed over.
+    """Yield the items of a shard in order; members without an image are skipped.
 
     Args:
         shard: The tar.
         image: Extension of the images, such as jpg; by default any known one.
-        label: `cls`, or `json.FIELD` for a field of KEY.json; None where labels are not wanted.
+        label: `cls`, or `json.FIELD` for a field of KEY.json; None for no labels.
 
     Raises:
         InnflowError: The shard cannot be read to its end or holds no image, an item has two images
@@ -218,7 +94,7 @@ def _samples(shard: Shard) -> Iterator[dict[str, Any]]:
 def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each regular file of a tar, read once from end to end."""
     try:
-        with _open(shard.url) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        with open_file(shard.url) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
                 if member.size > _MOST_BYTES:
                     raise InnflowError(
@@ -228,7 +104,7 @@ def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
                 content = tar.extractfile(member) if member.isfile() else None
                 if content is not None:
                     yield member.name, content.read()
-                # Or every header read so far stays in memory.
+                # Otherwise all headers stay in memory.
                 tar.members = []  # type: ignore[attr-defined]
             _check_end(tar)
     except InnflowError:
@@ -242,10 +118,10 @@ def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Refuse a tar that does not end in zeros: to Python, a broken header is an end like another.
+    """Refuse a tar that does not end in zeros: Python takes a broken header for the end.
 
     Raises:
-        ReadError: There is something behind the end, or nothing at all.
+        ReadError: Other bytes, or none at all, follow the last member.
     """
     stream: Any = tar.fileobj
     rest = stream.read(_BLOCK)
@@ -253,29 +129,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
     while rest and whole:
         whole, rest = not rest.strip(b"\0"), stream.read(1 << 16)
     if not whole:
-        raise tarfile.ReadError("it breaks off, or a header is broken")
-
-
-def _open(url: str) -> Any:
-    if "://" not in url:
-        return Path(url).open("rb")
-    try:
-        files, path = connect(url)
-        wait_for(files)  # it has been listed before
-        # Read through once: a block that has been read is not needed again.
-        return files.open(path, "rb", block_size=1 << 23, cache_type="readahead")
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise explain(url, error) from error
-
-
-def library(name: str) -> Any:
-    """Return a module of webdataset, whose rules say what an item is, or of what comes with it."""
-    try:
-        return import_module(name)
-    except ImportError:
-        raise InnflowError("data=shards needs webdataset: pip install 'innflow[stream]'") from None
+        raise tarfile.ReadError("it is cut off, or a header is broken")
 
 
 def write_shards(
@@ -285,20 +139,20 @@ def write_shards(
     name: str = "train",
     seed: int = 0,
 ) -> list[str]:
-    """Pack the images of a folder or a bucket into shards in random order, files as they are.
+    """Pack the image files of a folder or a bucket into shards, in random order.
 
     Writes OUT/NAME-000000.tar and so on, and adds them to OUT/sizes.json. The folders directly
-    below are classes; an image in one has the number of its class beside it as KEY.cls.
+    below are classes; KEY.cls holds the number of an image's class.
 
     Args:
         folder: Folder, or `s3://bucket/prefix`.
         out: Folder or URL of the shards.
         per_shard: Number of images in each; the last one has the rest.
         name: Of the shards, before the number.
-        seed: Of the order: a stream is shuffled only so far, a shard must be a mixture by itself.
+        seed: Of the order: reading shuffles only within a buffer, so each shard must be mixed.
 
     Returns:
-        Names of the classes, in the order of their numbers; none where images lie in no folder.
+        Names of the classes, in the order of their numbers; none for images in no folder.
     """
     storage = open_storage(folder)
     paths = [entry.path for entry in storage.entries]
@@ -308,7 +162,7 @@ def write_shards(
     if "://" not in out:
         Path(out).mkdir(parents=True, exist_ok=True)
     try:
-        with _open(f"{out}/{SIZES}") as file:
+        with open_file(f"{out}/{SIZES}") as file:
             sizes = json.load(file)
     except FileNotFoundError:
         sizes = {}
@@ -335,9 +189,9 @@ def _write_item(
     if key in keys:
         key = f"{key}_{len(keys)}"
     keys.add(key)
-    members: Iterable[tuple[str, bytes]] = [(pure.suffix.lower(), data)]
+    members = [(pure.suffix.lower(), data)]
     if "/" in path:
-        members = [*members, (".cls", str(classes.index(path.partition("/")[0])).encode())]
+        members.append((".cls", str(classes.index(path.partition("/")[0])).encode()))
     for suffix, content in members:
         info = tarfile.TarInfo(f"{key}{suffix}")
         info.size = len(content)

@@ -1,4 +1,4 @@
-"""Well-known image sets through torchvision, converted once to the memory-mapped cache."""
+"""Data sets of torchvision, converted once into a memory-mapped cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,28 @@ from innflow.system.progress import track
 
 @dataclass(frozen=True)
 class _Known:
-    """How torchvision opens a set, the folder below the root where it looks, and the classes."""
+    """How torchvision opens a set, its folder below the root, and the classes.
 
-    train: Callable[..., Any]
-    test: Callable[..., Any]
+    Attributes:
+        opener: Class of torchvision.
+        key: Its argument that selects a split.
+        train: The value of that argument for the training split.
+        test: The value for the test split.
+        folder: Where torchvision looks for the files.
+        classes: Names of the labels, empty where there are none.
+    """
+
+    opener: Callable[..., Any]
+    key: str
+    train: Any
+    test: Any
     folder: str
     classes: Sequence[str]
 
 
 _DIGITS = [str(digit) for digit in range(10)]
 _THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-# In the order of torchvision, that numbers the breeds so.
+# In torchvision's order of the labels.
 _BREEDS = [
     "Abyssinian", "American Bulldog", "American Pit Bull Terrier", "Basset Hound", "Beagle",
     "Bengal", "Birman", "Bombay", "Boxer", "British Shorthair", "Chihuahua", "Egyptian Mau",
@@ -48,45 +58,27 @@ _BREEDS = [
     "Wheaten Terrier", "Yorkshire Terrier",
 ]  # fmt: skip
 
+_CLOTHES = datasets.FashionMNIST.classes
 _KNOWN = {
-    "mnist": _Known(
-        partial(datasets.MNIST, train=True),
-        partial(datasets.MNIST, train=False),
-        "MNIST/raw",
-        _DIGITS,
-    ),
+    "mnist": _Known(datasets.MNIST, "train", True, False, "MNIST/raw", _DIGITS),
     "fashionmnist": _Known(
-        partial(datasets.FashionMNIST, train=True),
-        partial(datasets.FashionMNIST, train=False),
-        "FashionMNIST/raw",
-        datasets.FashionMNIST.classes,
+        datasets.FashionMNIST, "train", True, False, "FashionMNIST/raw", _CLOTHES
     ),
-    "cifar10": _Known(
-        partial(datasets.CIFAR10, train=True),
-        partial(datasets.CIFAR10, train=False),
-        "cifar-10-batches-py",
-        _THINGS,
-    ),
-    "svhn": _Known(
-        partial(datasets.SVHN, split="train"), partial(datasets.SVHN, split="test"), "", _DIGITS
-    ),
-    "celeba": _Known(
-        partial(datasets.CelebA, split="train"),
-        partial(datasets.CelebA, split="test"),
-        "celeba",
-        [],
-    ),
+    "cifar10": _Known(datasets.CIFAR10, "train", True, False, "cifar-10-batches-py", _THINGS),
+    "svhn": _Known(datasets.SVHN, "split", "train", "test", "", _DIGITS),
+    "celeba": _Known(datasets.CelebA, "split", "train", "test", "celeba", []),
     "oxfordiiitpet": _Known(
-        partial(datasets.OxfordIIITPet, split="trainval"),
-        partial(datasets.OxfordIIITPet, split="test"),
-        "oxford-iiit-pet",
-        _BREEDS,
+        datasets.OxfordIIITPet, "split", "trainval", "test", "oxford-iiit-pet", _BREEDS
     ),
 }
 
 
 class Vision(ImageModule):
-    """A well-known image set: its test split is the set "test", those of others are outliers.
+    """A data set of torchvision; the test splits of others are outlier sets.
+
+    >>> Vision("mnist", root="data", size=28, channels=1, labels=True).classes[:3]
+    ['0', '1', '2']
+
 
     Args:
         name: mnist, fashionmnist, cifar10, svhn, celeba or oxfordiiitpet.
@@ -95,14 +87,14 @@ class Vision(ImageModule):
         channels: 3 for colour, 1 for grey; grey sets become colour and the other way round.
         batch_size: Over all ranks together.
         holdout: Fraction of the training images that becomes the set "val".
-        outliers: Names of the sets whose test splits are outliers.
+        outliers: Names of the data sets whose test splits are outlier sets.
         download: Whether to fetch what is not there.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where converted images are kept.
         workers: Processes that read ahead.
         seed: Of the split into train and val.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
-        general: Folder or bucket of more general images, to tell the training images from.
+        general: Folder or bucket of more general images, to contrast the training images with.
     """
 
     def __init__(
@@ -187,7 +179,8 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
     try:
         # torchvision prints what it downloads; the standard output belongs to the commands.
         with contextlib.redirect_stdout(sys.stderr):
-            return getattr(known, split)(root=str(root), download=download)
+            chosen = {known.key: known.train if split == "train" else known.test}
+            return known.opener(root=str(root), download=download, **chosen)
     except Exception as error:
         if not download:
             line = f"{name} is not in {place}: put its files there, or set data.download=true"

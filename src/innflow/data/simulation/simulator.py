@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.base import PartsDataModule, check_choice, check_whole
+from innflow.data.base import check_choice, check_whole
 from innflow.data.sets import Batch, Items, PartsSet, make_sets
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.simulation.imports import describe, resolve
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.noise import Noise, add_noise, draw_noise, noise_factor
 from innflow.data.simulation.prior import Prior
 from innflow.data.simulation.seeding import seeded
@@ -37,11 +38,18 @@ _PRIOR, _MODEL, _NOISE = range(1, 4)
 _FEW = 32  # simulations that tell whether a model has noise
 
 
-class Simulator(PartsDataModule):
+class Simulator(InverseData):
     """Simulated pairs of parameters x and data y = f(x) + S eps, eps standard normal.
 
-    Its sets have the parts x (N, P), y (N, M) and, where noise is declared, eps (N, M). Training
-    batches draw their noise anew.
+    The sets have the parts x (N, P), y (N, M) and, where noise is declared, eps (N, M). Training
+    batches get fresh noise.
+
+    >>> arm = "innflow.problem.arm"
+    >>> data = Simulator(f"{arm}.prior", f"{arm}.forward", n=100, n_test=10, batch_size=8)
+    >>> data.shapes
+    {'x': (4,), 'y': (2,)}
+    >>> {name: len(items) for name, items in data.sets().items()}
+    {'train': 90, 'val': 10, 'test': 10}
 
     Args:
         prior: Import path of an object with `sample((n,))`, such as a distribution of torch, or of
@@ -50,19 +58,19 @@ class Simulator(PartsDataModule):
         noise: S: a standard deviation, one for each observable, a lower-triangular factor (M, M),
             or the import path of one; null where the forward model has noise of its own, or none.
         reference: Import path of a function (y, n, rng, noise) that draws (n, P) from p(x | y).
-        n: Number of simulations to train on, those of the set "val" among them.
-        n_test: Number of simulations to test on.
+        n: Number of simulations for the sets "train" and "val".
+        n_test: Number of simulations for the set "test".
         parameters: Names of the parameters; by default PARAMETERS of the forward model's module
             where it has as many, else x0, x1, ...
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
-            says, and any real number where it says nothing.
+            declares, and any real number where it declares none.
         batch_size: Over all ranks together.
         holdout: Fraction of the simulations that becomes the set "val".
         workers: Processes that read ahead.
         processes: Worker processes that simulate, at most; 0 or 1 for this process alone, all
             cores by default. None are started where they would not pay.
-        array: What the forward model is given: "torch", "numpy" or "auto", see `ForwardModel`.
+        array: Type of the forward model's argument: "torch", "numpy" or "auto", see `ForwardModel`.
         cache_dir: Where simulations are kept; null for nowhere.
         seed: Of the parameters, the noise and the split.
     """
@@ -127,7 +135,7 @@ class Simulator(PartsDataModule):
 
     @cached_property
     def deterministic(self) -> bool:
-        """Whether y is a function of x alone: no declared noise, and none seen in a few runs."""
+        """Whether y is a function of x alone: no declared noise, and none found in a few runs."""
         if self._factor is not None:
             return False
         x = self._prior.draw(_FEW, [0, _TRIAL, _PRIOR])

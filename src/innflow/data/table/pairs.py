@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from innflow.data.base import PartsDataModule, check_fraction
+from innflow.data.base import check_fraction
 from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support, check_varied, given_support
 from innflow.data.table.files import column_widths, read_table, value_names
 from innflow.errors import InnflowError
 
 
-class Pairs(PartsDataModule):
+class Pairs(InverseData):
     """Pairs of parameters x and data y of an inverse problem, simulated or measured, one per row.
 
     Their prior and their forward model are unknown.

@@ -111,8 +111,8 @@ class Toy(PartsDataModule):
 
     Args:
         name: moons, rings, checkerboard, eight_gaussians or mixture.
-        n: Number of points to train on, those of the set "val" among them.
-        n_test: Number of points to test on.
+        n: Number of points for the sets "train" and "val".
+        n_test: Number of points for the set "test".
         batch_size: Over all ranks together.
         holdout: Fraction of the training points that becomes the set "val".
         workers: Processes that read ahead.

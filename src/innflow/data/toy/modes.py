@@ -52,8 +52,8 @@ class EightModes(PartsDataModule):
 
     Args:
         labels: all, some or none.
-        n: Number of points to train on, those of the set "val" among them.
-        n_test: Number of points to test on, and of the points of the set "far".
+        n: Number of points for the sets "train" and "val".
+        n_test: Number of points for the set "test", and for the set "far".
         batch_size: Over all ranks together.
         holdout: Fraction of the training points that becomes the set "val".
         workers: Processes that read ahead.
