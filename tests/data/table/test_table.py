@@ -100,7 +100,7 @@ def test_settings_stop_in_the_constructor(tmp_path):
         Table(path, columns=["d"])
     with pytest.raises(InnflowError, match="each column once"):
         Table(path, columns=["a", "a"])
-    with pytest.raises(InnflowError, match=r"data\.val=1"):
+    with pytest.raises(InnflowError, match=r"data\.test=1"):
         Table(path, test=1)
     with pytest.raises(InnflowError, match=r"nowhere\.csv is not there"):
         Table(tmp_path / "nowhere.csv")

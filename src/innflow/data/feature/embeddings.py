@@ -1,4 +1,4 @@
-"""Features of a pretrained network as data: vectors, or maps that keep where things are."""
+"""Features of a pretrained network as data: vectors, or maps with spatial positions."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from innflow.errors import InnflowError
 
 
 class Embeddings(PartsDataModule):
-    """Features of the images of a folder tree, laid out as for `Images`, computed once.
+    """Features of a pretrained network for the images of a folder tree as for `Images`.
 
     The sets are those of the images. The part x is a feature vector (D,), or with `spatial` the map
-    of a layer (C, H, W). Nothing but the training set decides how features are normalised.
+    of a layer (C, H, W). The normalisation is fitted to the training set only.
+
+    >>> Embeddings(None, size=32, network="resnet18").shape
+    (512,)
 
     Args:
         root: Folder, or `s3://bucket/prefix`; None draws cats instead.
-        size: Height and width in pixels of what the network is given.
+        size: Height and width in pixels of the network's input.
         network: efficientnet_lite0, a classifier of torchvision by its name, or timm:NAME.
         weights: File of a state dict; None for the network's own, in place or downloaded.
         layer: Dotted name of a layer of the network; None for what its last linear layer is given.
         spatial: Whether x is the map of the layer, instead of its mean over positions.
         normalise: none, standardise or l2, see `Coordinates`.
         components: Number of principal components; None leaves features as they are.
-        noise: Width of the normal noise that training adds to x: with a few thousand items in a
-            thousand dimensions it keeps a flow from the directions in which they hardly differ
-            (Rothfuss et al., arXiv:1907.08982).
+        noise: Standard deviation of the normal noise that training adds to x, a regularisation for
+            few items in many dimensions (Rothfuss et al., arXiv:1907.08982).
         batch_size: Over all ranks together.
         holdout: Fraction of the training images that becomes the set "val".
         inliers: Classes to train on; all in train by default.
@@ -77,7 +79,7 @@ class Embeddings(PartsDataModule):
             labels=labels,
         )
         if isinstance(noise, bool) or not 0 <= noise < float("inf"):
-            raise InnflowError(f"data.noise={noise}: takes a width of at least 0")
+            raise InnflowError(f"data.noise={noise}: takes a standard deviation of at least 0")
         self.backbone = Backbone(network, size, weights, layer, spatial)
         self.coordinates = Coordinates(normalise, components)
         shape = self.coordinates.shape(self.backbone.shape)
@@ -114,14 +116,13 @@ class Embeddings(PartsDataModule):
             self.coordinates.fit(features[rows["train"]])
         sets = {}
         for key, items in pictures.items():
-            # The rest of the parts: the labels, where there are any.
             parts = {part: values for part, values in items.parts.items() if part != "x"}
             whole = {"x": self.coordinates(features[rows[key]]), **parts}
             sets[key] = PartsSet(key, items.role, whole, items.names)
         return sets
 
     def picture(self, name: str, index: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
-        """Return the images uint8 (N, 3, S, S) that features of a set belong to.
+        """Return the images uint8 (N, 3, S, S) of some features of a set.
 
         Args:
             name: of the set.
@@ -131,24 +132,23 @@ class Embeddings(PartsDataModule):
         return self.images.sets()[name].__getitems__(torch.as_tensor(index))["x"].numpy()
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return x (N, *shape) of images uint8 (N, 3, S, S), as of the items of the sets.
+        """Return x (N, *shape) of images uint8 (N, 3, S, S), preprocessed as the sets are.
 
         Raises:
-            InnflowError: The coordinates are not fitted: neither `setup` nor `load_state` came
-                before.
+            InnflowError: The coordinates are not fitted, by `setup` or `load_state`.
         """
         return self.coordinates(self.backbone(images))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what features depend on beside the config: arrays for a file of a run."""
+        """Return the fitted coordinates and the digest of the weights."""
         self.setup()
         return {**self.coordinates.state(), "weights": np.array(self.backbone.hash)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over the coordinates of a run; the sets then follow them instead of fitting anew.
+        """Restore the coordinates of a run, to be used instead of fitting them again.
 
         Raises:
-            InnflowError: The run saw the features of other weights.
+            InnflowError: The run used other weights.
         """
         if str(state["weights"]) != self.backbone.hash:
             raise InnflowError(

@@ -49,13 +49,13 @@ class _Label:
 
 
 def cache_key(*facts: Any) -> str:
-    """Return a name for all that decides the pixels of a cache."""
+    """Return the name of a cache from all that its pixels depend on."""
     text = json.dumps([_FORMAT, RULE, *facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def read_cache(folder: Path, key: str, verify: bool = False) -> Cached | None:
-    """Open a cache, or return None if there is none or it is damaged.
+    """Open a cache, or return None if it does not exist or is damaged.
 
     Args:
         folder: Where caches lie.
@@ -75,7 +75,7 @@ def read_cache(folder: Path, key: str, verify: bool = False) -> Cached | None:
     if damaged:
         log.warning("the cache %s is damaged: making it again", pixels)
         return None
-    # Private: whoever writes into the tensor by mistake changes a copy in memory, not the file.
+    # shared=False: an accidental change of the tensor does not reach the file.
     flat = torch.from_file(str(pixels), shared=False, size=length, dtype=torch.uint8)
     return Cached(flat.view(label.shape), label.names, label.skipped)
 
@@ -88,7 +88,7 @@ def write_cache(
     Args:
         folder: Where caches lie; made if need be.
         key: Name of the cache.
-        items: Pairs of a name and uint8 (C, H, W), or the reason why there are no pixels.
+        items: Pairs of a name and uint8 (C, H, W), or why there are no pixels.
         total: Number of items.
         source: Where they come from, for messages.
 
@@ -124,16 +124,16 @@ def write_cache(
 
 
 def stop_if_too_many(skipped: Sequence[str], total: int, source: str) -> None:
-    """Stop once more than 5% of all items could not be decoded."""
+    """Raise an error if more than 5% of all items could not be decoded."""
     if len(skipped) > _ALLOWED_SKIPS * total:
         raise InnflowError(
             f"{source}: more than {_ALLOWED_SKIPS:.0%} of {total:,} images cannot be decoded "
-            f"({name_first(skipped)}): mend or remove them"
+            f"({name_first(skipped)}): repair or remove them"
         )
 
 
 def name_first(skipped: Sequence[str], limit: int = 3) -> str:
-    """Return the first few of many, and how many more there are."""
+    """Return the first few as text, and the number of the others."""
     more = f"; and {len(skipped) - limit:,} more" if len(skipped) > limit else ""
     return "; ".join(skipped[:limit]) + more
 

@@ -172,12 +172,12 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
     """Open one split, "train" or "test", of a known set.
 
     Raises:
-        InnflowError: It is not in `root`, and may not or cannot be downloaded.
+        InnflowError: It is not in `root`, and `download` is false or fails.
     """
     known = _KNOWN[name]
     place = root / known.folder
     try:
-        # torchvision prints what it downloads; the standard output belongs to the commands.
+        # torchvision prints progress; standard output is reserved for the results of commands.
         with contextlib.redirect_stdout(sys.stderr):
             chosen = {known.key: known.train if split == "train" else known.test}
             return known.opener(root=str(root), download=download, **chosen)
@@ -193,7 +193,7 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
 def _convert(
     images: Any, size: int, channels: int, title: str, labelled: bool
 ) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yield the pixels of every image, or why there are none, by its index and, if known, label."""
+    """Yield name and pixels of every image, or an error; the name is its index and label."""
 
     def load(index: int) -> tuple[str, np.ndarray | str]:
         try:

@@ -1,4 +1,4 @@
-"""Parameters from a prior and data from a forward model, as a data module: any inverse problem."""
+"""Inverse problems as data modules: parameters from a prior, data from a forward model."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from innflow.data.simulation.support import check_varied, given_support, support
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
-# A stream of random numbers is [seed, what for, drawn by]; no 0, for NumPy drops it at the end.
+# A random stream is [seed, purpose, source], without 0, which has no effect at the end in NumPy.
 _TRAIN, _TEST, _FRESH, _TRIAL = range(1, 5)
 _PRIOR, _MODEL, _NOISE = range(1, 4)
-_FEW = 32  # simulations that tell whether a model has noise
+_FEW = 32  # simulations to find out whether a model has noise
 
 
 class Simulator(InverseData):
@@ -158,8 +158,8 @@ class Simulator(InverseData):
         """Return the simulations, from the cache where it has them.
 
         Raises:
-            InnflowError: The forward model fails, a parameter lies outside the support, or is the
-                same in all simulations.
+            InnflowError: The forward model fails, or a parameter is outside the support or
+                constant.
         """
         train = Items.numbered("train", self._parts(self.n, _TRAIN))
         test = Items.numbered("test", self._parts(self.n_test, _TEST))
@@ -205,9 +205,9 @@ class Simulator(InverseData):
 
     @cached_property
     def _behaviour(self) -> list[Tensor]:
-        """What prior and model do on a few rows, for a cache to notice what they read or import.
+        """A few draws and runs, part of the cache key, as prior and model may depend on files.
 
-        One that no seed makes repeatable is known by its source alone.
+        Results that are not reproducible under a seed are left out.
         """
         acts = (self._draw_some, self._run_some)
         return [first for act in acts if torch.equal(first := act(), act())]
@@ -240,13 +240,13 @@ class Simulator(InverseData):
 
 
 def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
-    """Return n names: those given, else those in a module if it has as many, else x0, x1, ...
+    """Return n names: the given ones, else those of the module if it has n, else x0, x1, ...
 
     Args:
-        key: "parameters" or "observables"; in capitals, what the module calls them.
-        given: From the config.
+        key: "parameters" or "observables", in capitals the name in the module.
+        given: Names from the config.
         module: Of the forward model.
-        n: How many.
+        n: Number of names.
     """
     if given is not None:
         if len(given) != n or len(set(given)) < n:

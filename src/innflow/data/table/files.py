@@ -35,10 +35,10 @@ def read_table(
     Args:
         path: A .csv, .npz or .parquet file.
         columns: Columns to use, in this order; all but the label by default.
-        label: A column that need not hold numbers, nor be there.
+        label: A column that is left out; it may be missing.
 
     Raises:
-        InnflowError: The file, a column, or a finite number in a cell is missing.
+        InnflowError: The file or a column is missing, or a cell is not a finite number.
     """
     path = existing_table(path)
     widths = read_header(path, label)
@@ -50,7 +50,7 @@ def read_table(
         raise InnflowError(f"{path} cannot be read: {error}") from error
     if not len(values):
         raise InnflowError(f"{path} has no rows below its column names")
-    with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is an error below
         x = values.astype(np.float32)
     bad = np.argwhere(~np.isfinite(x))
     if len(bad):
@@ -58,13 +58,13 @@ def read_table(
         column = [name for name in chosen for _ in range(widths[name])][at]
         raise InnflowError(
             f"{path}, row {row} (from 0), column {column}: {values[row, at]} is not a finite "
-            "number in single precision: mend or remove the row"
+            "number in single precision: correct or remove it"
         )
     return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
 
 
 def column_widths(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Return how many values every column of a table holds in a row, without reading the rows."""
+    """Return the number of values of each column in a row, from the header alone."""
     return read_header(existing_table(path), None)
 
 
@@ -95,7 +95,7 @@ def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
         given = [name for column in needed for name in spread[column]]
         others = [name for name in found if name not in names]
         if others:
-            announce(f"{key}={path}: {_listed(others)} ignored: the run has no such columns")
+            announce(f"{key}={path}: {_listed(others)} ignored, the run has no such columns")
         return values[:, [given.index(name) for name in names]]
     # A known name in another position: the columns are not in the order of the run.
     moved = any(name in names and names.index(name) != i for i, name in enumerate(found))
@@ -112,7 +112,7 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
     """Return the name of the class of each row of a table; whole numbers become their digits.
 
     Raises:
-        InnflowError: A row has no class, or a number that is not whole.
+        InnflowError: A row has no class, or a number that is not an integer.
     """
     path = existing_table(path)
     values: list[Any]
@@ -170,7 +170,7 @@ def choose_columns(
 
 
 def read_header(path: Path, label: str | None) -> dict[str, int]:
-    """Return how many values every column holds in a row, without reading the rows."""
+    """Return the number of values of each column in a row, from the header alone."""
     try:
         if path.suffix.lower() == ".csv":
             widths = dict.fromkeys(_csv_header(path), 1)
@@ -237,7 +237,7 @@ def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
                 if not _is_number(cells[i]):
                     raise InnflowError(
                         f"{where}, column {column}: {cells[i]!r} is not a finite number: "
-                        "mend or remove the row"
+                        "correct or remove it"
                     )
             rows.append([float(cells[i]) for i in at])
     return np.array(rows, dtype=np.float64).reshape(-1, len(columns))

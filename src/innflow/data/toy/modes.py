@@ -26,7 +26,7 @@ CENTRES = np.array(
 )
 SIGMA = 0.2
 FAR = 4.0
-"""Distance in sigma from every centre beyond which a point belongs to no mode."""
+"""Distance from every centre, in sigma, from which a point counts as far."""
 _REACH = 4.0
 
 _LABELS: dict[str, tuple[list[int], list[str]]] = {

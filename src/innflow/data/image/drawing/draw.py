@@ -1,6 +1,6 @@
-"""Drawn photographs, each from its own seed.
+"""Drawn photographs, one per seed.
 
-Imports no torch, since every process that draws imports this.
+It does not import torch, as all drawing processes import it.
 """
 
 from __future__ import annotations
