@@ -29,7 +29,6 @@ class Embeddings(PartsDataModule):
     (512,)
 
     Args:
-        root: Folder, or `s3://bucket/prefix`; None draws cats instead.
         size: Height and width in pixels of the network's input.
         network: efficientnet_lite0, a classifier of torchvision by its name, or timm:NAME.
         weights: File of a state dict; None for the network's own, in place or downloaded.
@@ -39,13 +38,8 @@ class Embeddings(PartsDataModule):
         components: Number of principal components; None leaves features as they are.
         noise: Standard deviation of the normal noise that training adds to x, a regularisation for
             few items in many dimensions (Rothfuss et al., arXiv:1907.08982).
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
-        inliers: Classes to train on; all in train by default.
-        cache_dir: Where decoded images and features are kept.
-        workers: Processes that read ahead.
-        seed: Of the splits.
-        labels: Whether the sets of inliers carry the class of each image.
+        root, inliers, labels, cache_dir, batch_size, holdout, workers, seed: See `Images`. Without
+            a root, cats are drawn.
     """
 
     def __init__(

@@ -26,12 +26,9 @@ class Digits(PartsDataModule):
     {'train': 1138, 'val': 60, 'test': 599, 'inverted': 599, 'scrambled': 599}
 
     Args:
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training digits that becomes the set "val".
         shift: Largest random translation of a training digit in pixels, along both axes; the
             border is filled with paper.
-        workers: Processes that read ahead.
-        seed: Of the split into train and val.
+        batch_size, holdout, workers, seed: See `PartsDataModule`.
     """
 
     levels = 17

@@ -32,10 +32,10 @@ class ImageModule(PartsDataModule):
     """Base of all data modules of images: size, channels, cache and augmentation.
 
     Args:
-        size: Height and width in pixels.
+        size: Height and width in pixels: the shorter side is resized to it and the centre cropped.
         channels: 3 for colour, 1 for grey.
         batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
+        holdout: Fraction of the training images that becomes the set "val", without a val/ folder.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
         workers: Processes that read ahead.
@@ -98,19 +98,12 @@ class Images(ImageModule):
 
     Args:
         root: Folder, or `s3://bucket/prefix`.
-        size: Height and width in pixels: the shorter side is resized to it, the centre kept.
-        channels: 3 for colour, 1 for grey.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val" where val/ does not.
         inliers: Classes to train on; all in train by default. Other classes in train are left out.
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where decoded images are kept.
-        workers: Processes that read ahead.
-        seed: Of the splits.
         labels: Whether the sets of inliers carry the class of each image.
-        general: Folder or bucket of more general images, to contrast the training images with.
         outliers: Name -> folder or bucket of a further outlier set: all its images, or, if it has
             train/, its test set by the same seed, on which no model of it has been trained.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general: See
+            `ImageModule`.
     """
 
     def __init__(

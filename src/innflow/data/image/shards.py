@@ -58,18 +58,13 @@ class Shards(ImageModule):
         image: Extension of the images inside, such as jpg or input.png; null for any known one.
         label: Where the class is: `cls`, or `json.FIELD`; null without labels.
         classes: Names of the classes, in the order of their numbers; with `label` only.
-        size: Height and width in pixels: the shorter side is resized to it, the centre kept.
-        channels: 3 for colour, 1 for grey.
-        batch_size: Over all ranks together.
         epoch_items: Items of an epoch over all ranks, of which whole batches are made; null for all
             by the file sizes.json beside the shards.
         study_items: Number of training items that analyses and the set "val" are taken from.
         holdout: Fraction of the study items that becomes the set "val"; training leaves it out.
         buffer: Image files that a worker keeps in memory, to draw one at random.
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where decoded images are kept.
         workers: Processes of each rank that read and decode; each needs a shard of its own.
-        seed: Of the order and the split.
+        size, channels, batch_size, augment, cache_dir, seed: See `ImageModule`.
     """
 
     def __init__(

@@ -34,14 +34,6 @@ class SimCats(Images):
     {'train/cat': 20, 'test/cat': 200, 'test/dog': 100, 'test/beachball': 100, 'test/flower': 100}
 
     Args:
-        size: Height and width in pixels of x.
-        channels: 3 for colour, 1 for grey.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where the drawings and the decoded images are kept.
-        workers: Processes that read ahead.
-        seed: Of the splits.
         n_train: Number of images to train on, of each inlier kind.
         n_test: Number of images to test on, of each inlier kind.
         n_outliers: Number of images of each other kind.
@@ -49,6 +41,8 @@ class SimCats(Images):
         draw_seed: Of the drawings; they stay the same while `seed` changes.
         inliers: Kinds to train on, from cat, dog, beachball and flower.
         labels: Whether the sets of inliers carry the kind of each image.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed: See
+            `ImageModule`.
     """
 
     drawn = True

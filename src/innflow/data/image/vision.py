@@ -83,18 +83,11 @@ class Vision(ImageModule):
     Args:
         name: mnist, fashionmnist, cifar10, svhn, celeba or oxfordiiitpet.
         root: Where torchvision keeps the files.
-        size: Height and width in pixels; images of another size are resized, the centre kept.
-        channels: 3 for colour, 1 for grey; grey sets become colour and the other way round.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
         outliers: Names of the data sets whose test splits are outlier sets.
         download: Whether to fetch what is not there.
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where converted images are kept.
-        workers: Processes that read ahead.
-        seed: Of the split into train and val.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
-        general: Folder or bucket of more general images, to contrast the training images with.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general: See
+            `ImageModule`.
     """
 
     def __init__(

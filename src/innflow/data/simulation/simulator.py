@@ -65,14 +65,11 @@ class Simulator(InverseData):
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
             declares, and any real number where it declares none.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the simulations that becomes the set "val".
-        workers: Processes that read ahead.
         processes: Worker processes that simulate, at most; 0 or 1 for this process alone, all
             cores by default. None are started where they would not pay.
         array: Type of the forward model's argument: "torch", "numpy" or "auto", see `ForwardModel`.
         cache_dir: Where simulations are kept; null for nowhere.
-        seed: Of the parameters, the noise and the split.
+        batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the simulations too.
     """
 
     def __init__(

@@ -30,11 +30,8 @@ class Pairs(InverseData):
         x: Columns that hold the parameters, in this order.
         y: Columns that hold the data. An array (N, D) of an .npz gives D of them, named a0, a1 ...
         support: [low, high] of each parameter, null for an open end; any real number by default.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training rows that becomes the set "val".
         test: Fraction of all rows that becomes the set "test".
-        workers: Processes that read ahead.
-        seed: Of the splits.
+        batch_size, holdout, workers, seed: See `PartsDataModule`.
     """
 
     def __init__(

@@ -31,13 +31,10 @@ class Table(PartsDataModule):
         path: A .csv with a line of column names, a .npz with one array (N,) or (N, D) a name, or a
             .parquet file.
         columns: Columns to use, in this order; all but the label by default.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training rows that becomes the set "val".
         test: Fraction of all rows that becomes the set "test".
         outliers: Another such file; its rows are the set "outliers".
-        workers: Processes that read ahead.
-        seed: Of the splits, stratified by class if there are labels.
         label: Column of class names or whole numbers; the sorted classes are labels 0, 1 and so on.
+        batch_size, holdout, workers, seed: See `PartsDataModule`. Splits are stratified by label.
     """
 
     def __init__(

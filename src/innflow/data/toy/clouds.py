@@ -113,10 +113,7 @@ class Toy(PartsDataModule):
         name: moons, rings, checkerboard, eight_gaussians or mixture.
         n: Number of points for the sets "train" and "val".
         n_test: Number of points for the set "test".
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training points that becomes the set "val".
-        workers: Processes that read ahead.
-        seed: Of the points and of the split.
+        batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the points too.
     """
 
     def __init__(

@@ -54,10 +54,7 @@ class EightModes(PartsDataModule):
         labels: all, some or none.
         n: Number of points for the sets "train" and "val".
         n_test: Number of points for the set "test", and for the set "far".
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training points that becomes the set "val".
-        workers: Processes that read ahead.
-        seed: Of the points and of the split.
+        batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the points too.
 
     Attributes:
         centres: (8, 2), of the modes.
