@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from innflow.data.feature.backbone import Backbone, fold_batch_norm
 from innflow.data.feature.network import LITE0, Pretrained, open_network
-from innflow.data.image.images import read_images
+from innflow.data.image.storage import read_images
 
 BATCH = 32
 

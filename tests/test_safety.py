@@ -31,10 +31,10 @@ from innflow.app.module import FORMAT
 from innflow.command.arguments import restore_coordinates
 from innflow.command.evaluate import evaluate
 from innflow.data.feature import features
-from innflow.data.image import cache, shards
+from innflow.data.image import cache, tar
 from innflow.data.image.decode import decode
 from innflow.data.simulation import simulate
-from innflow.data.table.table import read_table
+from innflow.data.table.files import read_table
 from innflow.system import npz as archive
 
 COMMANDS = ("innflow-eval", "innflow-sample", "innflow-score", "innflow-posterior")
@@ -398,7 +398,7 @@ def test_a_picture_that_claims_to_be_huge_takes_no_memory(tmp_path):
         (tmp_path / kind).write_bytes(header(kind, 12_000, 9_000))
     code = """if True:
         import pathlib, resource, sys
-        from innflow.data.decode import decode
+        from innflow.data.image.decode import decode
         from PIL import Image
         def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         Image.init(); before = peak()
@@ -472,7 +472,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(
 
 
 def test_a_member_of_a_tar_that_claims_far_more_is_refused(tmp_path, refused, monkeypatch):
-    monkeypatch.setattr(shards, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(tar, "_MOST_BYTES", 1 << 20)
     path = tmp_path / "train-0.tar"
     with tarfile.open(path, "w:gz") as file:
         info = tarfile.TarInfo("a\n.png")
@@ -480,7 +480,7 @@ def test_a_member_of_a_tar_that_claims_far_more_is_refused(tmp_path, refused, mo
         file.addfile(info, io.BytesIO(bytes(info.size)))
     assert path.stat().st_size < 1 << 14
     with refused(str(path), r"a\n.png", "4,194,304 bytes"):
-        list(shards.read_items(shards.Shard(str(path), path.stat().st_size, "")))
+        list(tar.read_items(tar.Shard(str(path), path.stat().st_size, "")))
 
 
 NAMES = [

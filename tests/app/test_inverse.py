@@ -24,6 +24,7 @@ SHAPES = {"x": (2,), "y": (1,), "eps": (1,)}
 class Sum(PartsDataModule):
     """x ~ N((3, -1), diag(4, 1)) and y = x0 + x1 + 0.5 eps: the posterior is known exactly."""
 
+    deterministic = False
     support = Support(torch.full((2,), -torch.inf), torch.full((2,), torch.inf), torch.zeros(2) > 0)
     mean = torch.tensor([3.0, -1.0])
     sd = torch.tensor([2.0, 1.0])

@@ -22,6 +22,7 @@ TRIALS = 3
 class Trials(PartsDataModule):
     """x ~ N(0, 1) in two dimensions, observed three times with noise: y (B, 6)."""
 
+    deterministic = False
     support = Support(torch.full((2,), -torch.inf), torch.full((2,), torch.inf), torch.zeros(2) > 0)
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from innflow import Objective, flow
 from innflow.app import Density
 from innflow.callback import Guard, Progress
 from innflow.callback.guard import _Flag
+from innflow.data.sets import Items
 from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
 from innflow.objective.base import nll
@@ -66,7 +67,8 @@ def test_without_a_checkpoint_the_message_names_none(data, fit, refused):
 
 def test_data_that_are_not_finite_name_the_likelihood(data, fit, refused):
     data.setup()
-    data.sets()["train"].parts["x"].fill_(float("nan"))
+    x = torch.full((len(data.sets()["train"]), 2), float("nan"))
+    data.sets()["train"] = Items.numbered("train", {"x": x}).select("train", "train")
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
     with refused("train/nll=nan"):
         fit(app, data, max_steps=3, callbacks=[Guard()])
@@ -99,7 +101,8 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(data,
 
 def test_validation_data_that_are_not_finite_stop_the_run(data, fit, refused):
     data.setup()
-    data.sets()["val"].parts["x"][0] = float("nan")
+    x = data.sets()["val"].parts["x"].index_fill(0, torch.tensor([0]), float("nan"))
+    data.sets()["val"] = Items.numbered("val", {"x": x}).select("val", "val")
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
     with refused("val/nll=nan", "not finite"):
         fit(app, data, max_steps=40, limit_val_batches=1.0, callbacks=[Guard()])

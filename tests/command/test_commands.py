@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import innflow
-from innflow.data.image.images import read_images
+from innflow.data.image.storage import read_images
 
 SCORES = ["score", "p_value", "log_prob", "likelihood", "bits_per_dim", "latent_distance"]
 P_VALUES = ["likelihood_p", "bits_per_dim_p", "latent_distance_p", "typicality_p"]

@@ -24,9 +24,9 @@ def tree(tmp_path: Path) -> Path:
     for i in range(40):
         write_noise(root / "train/cat" / ("tabby" if i % 2 else ".") / f"{i:02d}.png", i)
     for i in range(10):
-        write_noise(root / f"val/cat/{i}.png", 100 + i)
+        write_noise(root / f"test/cat/{i}.png", 100 + i)
     for i in range(6):
-        write_noise(root / f"val/dog/{i}.png", 200 + i)
+        write_noise(root / f"test/dog/{i}.png", 200 + i)
     for i in range(5):
-        write_noise(root / f"val/ball/{i}.PNG", 300 + i)
+        write_noise(root / f"test/ball/{i}.PNG", 300 + i)
     return root

@@ -6,7 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from innflow.data.base import PartsDataModule, PartsSet, split_holdout
+from innflow.data.base import PartsDataModule
+from innflow.data.sets import PartsSet, split_holdout
 from innflow.errors import InnflowError
 
 
@@ -36,14 +37,14 @@ class Watcher(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: dict[str, list[torch.Tensor]] = {"train": [], "test": [], "test": []}
+        self.seen: dict[str, list[torch.Tensor]] = {"train": [], "val": [], "test": []}
 
     def training_step(self, batch, index):
         self.seen["train"].append(batch["x"])
         return self.weight
 
     def validation_step(self, batch, index):
-        self.seen["test"].append(batch["x"])
+        self.seen["val"].append(batch["x"])
 
     def test_step(self, batch, index):
         self.seen["test"].append(batch["x"])
@@ -119,7 +120,7 @@ def test_a_look_at_a_first_batch_takes_nothing_from_the_first_epoch(workers):
     model = Starter()
     quiet_trainer().fit(model, Numbers(workers=workers))
     assert len(torch.cat(model.seen["train"]).unique()) == 176
-    assert len(torch.cat(model.seen["test"])) == 20
+    assert len(torch.cat(model.seen["val"])) == 20
 
 
 def test_batches_are_pinned_for_a_gpu_alone(monkeypatch):
@@ -143,7 +144,7 @@ def test_augments_in_training_only():
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     assert (torch.cat(model.seen["train"]) < 0).all()
-    assert (torch.cat(model.seen["test"]) > 0).all()
+    assert (torch.cat(model.seen["val"]) > 0).all()
     assert (torch.cat(model.seen["test"]) > 0).all()
 
 

@@ -21,7 +21,9 @@ def test_keys_are_the_parameters(path, tmp_path):
     table.parent.mkdir()
     table.write_text("a,b\n1,2\n")
     paths = {"data": str(table.parent), "cache": str(tmp_path / "cache")}
-    config = OmegaConf.create({"paths": paths, "seed": 7, "data": OmegaConf.load(path)})
+    with hydra.initialize_config_dir(str(path.parents[1]), version_base="1.3"):
+        node = hydra.compose(f"data/{path.stem}").data
+    config = OmegaConf.create({"paths": paths, "seed": 7, "data": node})
     if path.stem == "pairs":
         config.data.update(path=str(table), x=["a"], y=["b"])
     if path.stem == "simulator":

@@ -12,15 +12,16 @@ import torch
 from pyarrow import parquet
 from torchvision import datasets
 
-from innflow.data.base import PartsDataModule, PartsSet, split_stratified
-from innflow.data.image.images import Images
-from innflow.data.image.simcats import (SimCats, cats)
-from innflow.data.table.table import (Table, read_labels)
-from innflow.data.image.vision import (_KNOWN, Vision)
-from innflow.errors import InnflowError
-
 from data.conftest import write_noise
 from data.image.test_vision import write_cifar, write_mnist
+from innflow.data.base import PartsDataModule
+from innflow.data.image.images import Images
+from innflow.data.image.simcats import SimCats, cats
+from innflow.data.image.vision import _KNOWN, Vision
+from innflow.data.sets import PartsSet, hold_out
+from innflow.data.table.files import read_labels
+from innflow.data.table.table import Table
+from innflow.errors import InnflowError
 
 LABELLED = ("train", "val", "test")
 
@@ -33,9 +34,9 @@ def pets(tmp_path: Path) -> Path:
         for i in range(count):
             write_noise(root / f"train/{kind}/{'deep/' * (i % 2)}{i}.png", base + i)
         for i in range(count // 5):
-            write_noise(root / f"val/{kind}/{i}.png", base + 50 + i)
+            write_noise(root / f"test/{kind}/{i}.png", base + 50 + i)
     for i in range(5):
-        write_noise(root / f"val/ball/{i}.png", 300 + i)
+        write_noise(root / f"test/ball/{i}.png", 300 + i)
     return root
 
 
@@ -94,7 +95,7 @@ def test_batches_and_flips_keep_labels_beside_their_images(pets):
 def test_some_classes_are_inliers_and_the_others_outliers(pets):
     for i in range(6):
         write_noise(pets / f"train/fox/{i}.png", 400 + i)
-    write_noise(pets / "val/fox/0.png", 500)
+    write_noise(pets / "test/fox/0.png", 500)
     assert opened(pets).classes == ["cat", "dog", "fox"]
     data = opened(pets, inliers=["fox", "cat"])
     assert data.classes == ["cat", "fox"]
@@ -104,18 +105,18 @@ def test_some_classes_are_inliers_and_the_others_outliers(pets):
     assert list(data.sets()["dog"].parts) == ["x"]
 
 
-def test_test_stands_in_for_val(pets):
-    (pets / "test").rename(pets / "test")
+def test_val_stands_in_for_test(pets):
+    (pets / "test").rename(pets / "val")
     data = opened(pets)
     check_names(data)
     assert counts(data.sets()["test"]) == [4, 6]
-    assert data.sets()["test"].names[0] == "test/cat/0.png"
+    assert data.sets()["test"].names[0] == "val/cat/0.png"
     assert len(data.sets()["ball"]) == 5
     assert len(opened(pets, labels=False).sets()["ball"]) == 5
 
 
 @pytest.mark.parametrize("inner", [".", "train"])
-def test_without_val_a_tenth_of_each_class_is_tested_on(pets, inner):
+def test_without_test_a_tenth_of_each_class_is_the_test_set(pets, inner):
     shutil.rmtree(pets / "test")
     data = opened(pets / inner)
     check_names(data, at=0 if inner == "train" else 1)
@@ -128,15 +129,15 @@ def test_without_val_a_tenth_of_each_class_is_tested_on(pets, inner):
 
 
 @pytest.mark.parametrize("options", [{}, {"inliers": ["cat", "dog"]}])
-@pytest.mark.parametrize("split", ["train", "test", "test"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_class_without_images_is_named(pets, refused, split, options):
-    if split == "test":
-        (pets / "test").rename(pets / "test")
+    if split == "val":
+        (pets / "test").rename(pets / "val")
     shutil.rmtree(pets / split / "dog")
     (pets / split / "dog").mkdir()
     data = Images(pets, size=10, cache_dir=pets.parent / "cache", labels=True, **options)
     if split == "train" and not options:
-        with refused("data.labels=true needs two classes", "cat alone", f"{pets}/train"):
+        with refused("data.labels=true needs two classes", "there is only cat", f"{pets}/train"):
             _ = data.classes
         return
     for ask in (data.prepare_data, lambda: data.classes):
@@ -153,7 +154,7 @@ def test_images_outside_class_folders_have_no_label(pets, refused):
     with refused("labels missing", "in no class folder"):
         opened(pets / "train/cat")
     shutil.rmtree(pets / "train")
-    with refused(f"{pets} has val/ but no train/"):
+    with refused(f"{pets} has test/ but no train/"):
         opened(pets)
 
 
@@ -195,7 +196,7 @@ def test_cats_and_dogs_with_and_without_a_root(pets, tmp_path, refused):
     assert (drawn.drawn, drawn.classes) == (True, ["cat", "dog"])
     photographs = cats(pets, **options)
     assert (photographs.drawn, photographs.classes) == (False, ["cat", "dog"])
-    with refused("data.labels=true needs two classes", "cat alone"):
+    with refused("data.labels=true needs two classes", "there is only cat"):
         cats(None, labels=True)
     with refused("data.inliers=unicorn", "choose from cat, dog, beachball, flower"):
         cats(None, labels=True, inliers=["cat", "unicorn"])
@@ -344,11 +345,11 @@ def test_the_label_is_a_column_and_no_feature(tmp_path, refused):
 
 def test_a_stratified_split_takes_the_same_share_of_each_class():
     labels = torch.tensor([0] * 30 + [1] * 10 + [2] * 2)[torch.randperm(42)]
-    kept, held = split_stratified(labels, "abc", 0.1, 0, "rows")
+    kept, held = hold_out(torch.arange(len(labels)), 0.1, 0, "rows", labels, "abc")
     assert labels[held].bincount().tolist() == [3, 1, 1]
     assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(42))
     assert torch.equal(kept, kept.sort().values)
-    again = split_stratified(labels, "abc", 0.1, 0, "rows")[1]
-    other = split_stratified(labels, "abc", 0.1, 1, "rows")[1]
+    again = hold_out(torch.arange(len(labels)), 0.1, 0, "rows", labels, "abc")[1]
+    other = hold_out(torch.arange(len(labels)), 0.1, 1, "rows", labels, "abc")[1]
     assert torch.equal(held, again)
     assert not torch.equal(held, other)

@@ -250,7 +250,7 @@ class Study:
     @property
     def levels(self) -> int:
         """Number of grey levels of an image."""
-        return getattr(self.data, "levels", 256)
+        return self.data.levels
 
     def picture(self, x: np.ndarray) -> np.ndarray:
         """Round and clip images to whole grey levels and stretch them to 8 bits, to be shown."""

@@ -69,9 +69,7 @@ class Dequantization(Preprocessing):
         if noise is None:
             return 0.5
         if noise is torch.default_generator:
-            return rand(
-                pixels.shape, batch_axis=0, dtype=pixels.dtype, device=pixels.device
-            )
+            return rand(pixels.shape, batch_axis=0, dtype=pixels.dtype, device=pixels.device)
         return rand(pixels.shape, batch_axis=0, generator=noise).to(pixels)
 
     def postprocess(self, x: Tensor) -> Tensor:

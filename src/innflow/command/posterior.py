@@ -15,7 +15,7 @@ from innflow.analysis.posterior.resimulation import build_forward_model, resimul
 from innflow.app import Inverse
 from innflow.command.arguments import answer_folder, check_arguments, load_run, refuse_rest
 from innflow.command.posterior_files import Answer, write_draws, write_figures, write_summary
-from innflow.data.table.rows import read_rows
+from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
 from innflow.metric.summary import compute_summary
 from innflow.run.folder import claim, write_origin

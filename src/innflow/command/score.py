@@ -23,8 +23,8 @@ from innflow.config.build import build
 from innflow.config.message import one_line
 from innflow.config.trust import check_trusted
 from innflow.data.image.cache import name_first
-from innflow.data.image.images import read_images
-from innflow.data.table.table import read_table
+from innflow.data.image.storage import read_images
+from innflow.data.table.files import read_table
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import COORDINATES
 from innflow.run.scores_csv import to_csv, write_scores

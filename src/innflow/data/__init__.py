@@ -2,19 +2,37 @@
 
 from innflow.system.lazy import lazy_exports
 
-__all__ = ["Embeddings", "Digits", "Images", "SimCats", "cats", "Shards", "Vision", "Simulator", "Pairs", "Table", "Toy", "EightModes"]
+__all__ = [
+    "Digits",
+    "EightModes",
+    "Embeddings",
+    "Images",
+    "Pairs",
+    "Shards",
+    "SimCats",
+    "Simulator",
+    "Table",
+    "Toy",
+    "Vision",
+    "cats",
+    "write_shards",
+]
 
-__getattr__ = lazy_exports(__name__, {
-    "Embeddings": "innflow.data.feature.embeddings",
-    "Digits": "innflow.data.image.digits",
-    "Images": "innflow.data.image.images",
-    "SimCats": "innflow.data.image.simcats",
-    "cats": "innflow.data.image.simcats",
-    "Shards": "innflow.data.image.stream",
-    "Vision": "innflow.data.image.vision",
-    "Simulator": "innflow.data.simulation.simulator",
-    "Pairs": "innflow.data.table.pairs",
-    "Table": "innflow.data.table.table",
-    "Toy": "innflow.data.toy.clouds",
-    "EightModes": "innflow.data.toy.modes",
-})
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Embeddings": "innflow.data.feature.embeddings",
+        "Digits": "innflow.data.image.digits",
+        "Images": "innflow.data.image.images",
+        "SimCats": "innflow.data.image.simcats",
+        "cats": "innflow.data.image.simcats",
+        "Shards": "innflow.data.image.shards",
+        "write_shards": "innflow.data.image.tar",
+        "Vision": "innflow.data.image.vision",
+        "Simulator": "innflow.data.simulation.simulator",
+        "Pairs": "innflow.data.table.pairs",
+        "Table": "innflow.data.table.table",
+        "Toy": "innflow.data.toy.clouds",
+        "EightModes": "innflow.data.toy.modes",
+    },
+)

@@ -1,10 +1,10 @@
-"""The data module that serves sets of named parts in batches."""
+"""The data module that all data modules derive from: sets of named parts, served in batches."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,8 +14,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from innflow.data.loader import (EpochLoader, Order)
-from innflow.data.image.general import (Beside, check_disjoint)
+from innflow.data.general import PairedWithGeneral, check_disjoint
+from innflow.data.loader import EpochLoader, ShuffledBatches
 from innflow.data.sets import GENERAL, Batch, PartsSet
 from innflow.errors import InnflowError
 from innflow.system.ranks import shared_draws, shares
@@ -24,22 +24,26 @@ from innflow.system.ranks import shared_draws, shares
 class PartsDataModule(LightningDataModule):
     """Serves the sets "train", "val", "test" and any outliers as batches keyed by part names.
 
-    A subclass sets `shape` in its constructor and returns its sets from `load_sets`. One whose
-    exact density is known also sets `log_prob`. One that knows the classes of its items gives
-    their names as `classes` and puts their labels, int64 (N,), beside x as the part "label"; only
-    sets of outliers have none.
+    A subclass passes `shape` to the constructor and returns its sets from `load_sets`. Where items
+    have classes, it returns their names as `classes` and their labels, int64 (N,), as the part
+    "label" of every set but those of outliers.
 
     Args:
-        shape: Of the part x, known before any data are touched.
+        shape: Of the part x, known before any data are read.
         batch_size: Over all ranks together: each takes its equal share.
-        holdout: Fraction of the training items kept out of training as the set "val".
+        holdout: Fraction of the training items that becomes the set "val".
         workers: Processes that read ahead; a batch is one gather, so 0 is mostly fastest.
         seed: Of the split into train and val.
+
+    Attributes:
+        drawn: Whether the images are drawn, in place of photographs.
+        levels: Number of grey levels of images x, whose pixels are 0 to levels - 1.
+        log_prob: The exact log density in nats (B,) of x (B, D), where it is known.
     """
 
     drawn: bool = False
     levels: int = 256
-    """Number of grey levels of x, where x is an image: its pixels are 0 to levels - 1."""
+    log_prob: Callable[[Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -59,9 +63,28 @@ class PartsDataModule(LightningDataModule):
         self._general: PartsSet | None = None
         self._classes: list[str] = []
 
+    @abstractmethod
+    def load_sets(self) -> dict[str, PartsSet]:
+        """Return the sets by name: "train", "val", "test", then the outliers."""
+
+    def load_general(self) -> PartsSet | None:
+        """Return a more general set to contrast the training items with; None by default."""
+        return None
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Return a random variation of every item of x (B, ...); by default x itself."""
+        return x
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the data depend on besides the config, as arrays; nothing by default."""
+        return {}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state` returned; data without a state ignore it."""
+
     @property
     def classes(self) -> list[str]:
-        """Name of each label, known before any data are decoded; empty where there are none."""
+        """Name of each label, known before any data are decoded; empty without labels."""
         return self._classes
 
     @property
@@ -71,23 +94,14 @@ class PartsDataModule(LightningDataModule):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every part, known before any data are touched."""
+        """Shape of every part, known before any data are read."""
         return {"x": self.shape}
 
-    @abstractmethod
-    def load_sets(self) -> dict[str, PartsSet]:
-        """Return the sets by name: "train", "val", "test", then the outliers."""
-
-    def load_general(self) -> PartsSet | None:
-        """Return a more general set to tell the training items from; by default there is none."""
-        return None
-
-    def augment(self, x: Tensor) -> Tensor:
-        """Return a random variation of every item of x (B, ...); by default x itself.
-
-        Draw with `innflow.system.ranks`, so that every rank gets numbers of its own.
-        """
-        return x
+    @property
+    def has_general(self) -> bool:
+        """Whether training batches have the part "general"."""
+        self.setup()
+        return self._general is not None
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what the data depend on besides the config, as arrays; nothing by default."""
@@ -102,7 +116,7 @@ class PartsDataModule(LightningDataModule):
             return
         sets, self._general = self.load_sets(), self.load_general()
         if self._general is not None:
-            check_disjoint(self._general, sets, self._general.name)
+            check_disjoint(self._general, sets)
         self._sets = sets
 
     @property
@@ -110,20 +124,52 @@ class PartsDataModule(LightningDataModule):
         """Whether the data come from a forward model without noise."""
         return False
 
-    @property
-    def has_general(self) -> bool:
-        """Whether training batches bring general items beside the inliers."""
-        self.setup()
-        return self._general is not None
-
     def sets(self) -> dict[str, PartsSet]:
         """Return all sets by name."""
         self.setup()
         return self._sets
 
+    def train_dataloader(self) -> EpochLoader:
+        """Return the loader of the set "train": shuffled, without an incomplete last batch."""
+        items = self.sets()["train"]
+        if len(items) < self.batch_size:
+            raise InnflowError(
+                f"data.batch_size={self.batch_size} is more than the {len(items)} training items: "
+                "lower it, or add data"
+            )
+        served: Dataset[Batch] = items
+        general = 0
+        if self._general is not None:
+            served, general = PairedWithGeneral(items, self._general), len(self._general)
+        batch_size = self.rank_batch_size * self.rank[1]
+        shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
+        order = ShuffledBatches(len(items), batch_size, self.rank, self.seed, shuffle, general)
+        return EpochLoader(self._loader(served, order), order)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the loader of the set "val", in order."""
+        return self._in_order(self.sets()["val"])
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the loader of the inlier set "test", in order."""
+        return self._in_order(self.sets()["test"])
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment a training batch on its device."""
+        if not self.is_training:
+            return batch
+        with self.shared_draws():
+            batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
+        return batch
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a trainer is running its training loop."""
+        return self.trainer is not None and bool(self.trainer.training)
+
     @property
     def rank(self) -> tuple[int, int]:
-        """Which rank this is, and of how many."""
+        """Index of this rank, and number of ranks."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
@@ -131,124 +177,61 @@ class PartsDataModule(LightningDataModule):
     @property
     def rank_batch_size(self) -> int:
         """Number of items in a batch of one rank."""
-        _, world = self.rank
-        if self.batch_size % world:
+        _, ranks = self.rank
+        if self.batch_size % ranks:
             raise InnflowError(
-                f"data.batch_size={self.batch_size} is not divisible by {world} ranks: "
-                f"give a multiple of {world}"
+                f"data.batch_size={self.batch_size} is not divisible by {ranks} ranks: "
+                f"give a multiple of {ranks}"
             )
-        return self.batch_size // world
-
-    def train_dataloader(self) -> Iterable[Batch]:
-        """Return shuffled whole batches of the training items."""
-        items = self.sets()["train"]
-        share = self.rank_batch_size
-        if len(items) < self.batch_size:
-            raise InnflowError(
-                f"data.batch_size={self.batch_size} is more than the {len(items)} training items: "
-                "lower it, or add data"
-            )
-        served: Dataset[Batch] = items
-        beside = 0
-        if self._general is not None:
-            served, beside = Beside(items, self._general), len(self._general)
-        shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
-        order = Order(len(items), share * self.rank[1], self.rank, self.seed, shuffle, beside)
-        return EpochLoader(served, order, **self._options())
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the val set, that is held out of the training items."""
-        return self._loader(self.sets()["val"])
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """Return the inlier test set, on which nothing is ever chosen."""
-        return self._loader(self.sets()["test"])
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment the whole batch where it now lies, in training only."""
-        if self.trainer is None or not self.trainer.training:
-            return batch
-        with self.shared_draws():
-            batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
-        return batch
+        return self.batch_size // ranks
 
     def shared_draws(self) -> AbstractContextManager[None]:
-        """Return a block in which each rank draws its part of the numbers of the whole batch."""
+        """Return a context in which each rank draws its part of the noise of the whole batch."""
         return shared_draws(*self.rank)
 
-    def _loader(self, items: PartsSet) -> DataLoader[Batch]:
-        rows: Any = shares(len(items), self.batch_size, *self.rank)
-        return DataLoader(items, batch_sampler=rows, **self._options())
+    def _in_order(self, items: PartsSet) -> DataLoader[Batch]:
+        return self._loader(items, shares(len(items), self.batch_size, *self.rank))
 
-    def _options(self) -> dict[str, Any]:
-        """Return how a loader reads batches; it draws nothing from the stream that noise is of."""
-        return {
-            "collate_fn": _as_it_is,
-            "num_workers": self.workers,
-            "persistent_workers": self.workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            "generator": torch.Generator().manual_seed(self.seed),
-        }
+    def _loader(self, items: Dataset[Batch], rows: Any) -> DataLoader[Batch]:
+        """Return a loader of the batches of these rows."""
+        return DataLoader(
+            items,
+            batch_sampler=rows,
+            collate_fn=_identity,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # Its own generator: otherwise it would draw from the one that noise is drawn from.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def split_holdout(count: int, fraction: float, seed: int, of: str) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices to keep and to hold out of `count` items, at least one of each.
-
-    Args:
-        count: Number of items.
-        fraction: Of them to hold out.
-        seed: Of the choice.
-        of: What the items are, for the error when there are fewer than two.
-    """
-    if count < 2:
-        raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
-    held = min(max(round(fraction * count), 1), count - 1)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return order[held:].sort().values, order[:held].sort().values
-
-
-def split_stratified(
-    labels: Tensor, classes: Sequence[str], fraction: float, seed: int, of: str
-) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices to keep and to hold out, the same fraction of every class.
-
-    Args:
-        labels: (N,) class of each item, an index into `classes`.
-        classes: Names of the classes, for the error when one has fewer than two items.
-        fraction: Of each class to hold out.
-        seed: Of the choice.
-        of: What the items are, for the error.
-    """
-    kept, held = [], []
-    for label, name in enumerate(classes):
-        rows = (labels == label).nonzero()[:, 0]
-        keep, hold = split_holdout(len(rows), fraction, seed, f"{of} of class {name}")
-        kept.append(rows[keep])
-        held.append(rows[hold])
-    return torch.cat(kept).sort().values, torch.cat(held).sort().values
+def is_number(value: Any, low: float, high: float = math.inf) -> bool:
+    """Return whether a value is a finite number above `low` and at most `high`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and low < value <= high
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number of at least `least`, or say which key of the data is wrong."""
+    """Return a whole number of at least `least`; an error names the key of the data."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InnflowError(f"data.{name}={value}: give a whole number of at least {least}")
     return value
 
 
 def check_fraction(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1, or say which key of the data is wrong."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value < 1:
+    """Return a number strictly between 0 and 1; an error names the key of the data."""
+    if not is_number(value, 0, 1) or value == 1:
         raise InnflowError(f"data.{name}={value}: give a fraction between 0 and 1")
     return float(value)
 
 
 def check_choice(name: str, value: Any, known: Sequence[str]) -> str:
-    """Return a value that is one of the known ones, or list them."""
+    """Return a value that is one of the known ones; an error lists them."""
     if value not in known:
         raise InnflowError(f"data.{name}={value} is not known: choose from {', '.join(known)}")
     return str(value)

@@ -1,88 +1,113 @@
-"""Shuffled batches of a set, in an order that repeats: where an epoch has come to is one number.
+"""Batches of a set in a reproducible shuffled order that a checkpoint can resume.
 
-The order is a function of the seed and the epoch alone. So a run that was cut off goes on with the
-batch after its last, and with any number of ranks the same items are together in a batch.
+The order is a function of the seed and the epoch alone. A resumed run therefore continues with the
+batch after its last one, and the same items share a batch on any number of ranks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from innflow.data.sets import Batch
+from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
 
-class Order:
-    """The rows of each batch of one rank, in an epoch.
+class EpochOrder(Protocol):
+    """An order of batches within an epoch.
+
+    Attributes:
+        batch_size: Items in a batch of all ranks together.
+    """
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def begin(self, epoch: int, skip: int) -> None:
+        """Let the next iteration be of this epoch, without its first `skip` batches."""
+
+    def facts(self) -> dict[str, int]:
+        """Return all that the order depends on."""
+
+
+class ShuffledBatches:
+    """The rows of each batch of one rank, as a batch sampler.
 
     Args:
-        count: Number of items.
-        batch: Items in a batch of all ranks; what is left over at the end of an epoch is dropped.
-        rank: Which rank this is, and of how many.
+        items: Number of items.
+        batch_size: Items in a batch of all ranks; an incomplete last batch is dropped.
+        rank: Index of this rank, and number of ranks.
         seed: Of the order.
-        shuffle: Or the items as they lie.
-        beside: Number of items of another set, of which each row gets one at random; 0 for none.
+        shuffle: False leaves the items in their own order.
+        general: Number of items of a general set, of which each row is paired with a random one;
+            0 for none.
     """
 
     def __init__(
         self,
-        count: int,
-        batch: int,
+        items: int,
+        batch_size: int,
         rank: tuple[int, int],
         seed: int,
         shuffle: bool = True,
-        beside: int = 0,
+        general: int = 0,
     ) -> None:
-        self.count, self.batch, self.seed, self.shuffle = count, batch, seed, shuffle
-        self.beside = beside
+        self.items, self.batch_size, self.seed = items, batch_size, seed
+        self.shuffle, self.general = shuffle, general
         self.rank, self.ranks = rank
-        self.epoch = 0
-        self.seen = 0
-        """Batches of the epoch that are left out."""
+        self.epoch, self.skip = 0, 0
 
     def __len__(self) -> int:
-        return self.count // self.batch
+        return self.items // self.batch_size
+
+    def begin(self, epoch: int, skip: int) -> None:
+        """Let the next iteration be of this epoch, without its first `skip` batches."""
+        self.epoch, self.skip = epoch, skip
+
+    def facts(self) -> dict[str, int]:
+        """Return all that the order depends on."""
+        return {"items": self.items, "batch_size": self.batch_size, "seed": self.seed}
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """Yield the rows of every batch that is not yet seen, or pairs of them."""
+        """Yield the rows of each batch, or pairs of a row and a row of the general set."""
         number = int(np.random.SeedSequence([self.seed, self.epoch, 1]).generate_state(1)[0])
-        draw = torch.Generator().manual_seed(number)
-        rows = torch.randperm(self.count, generator=draw)
+        generator = torch.Generator().manual_seed(number)
+        rows = torch.randperm(self.items, generator=generator)
         if not self.shuffle:
-            rows = torch.arange(self.count)
-        others = torch.randint(self.beside, (self.count,), generator=draw) if self.beside else None
-        share = self.batch // self.ranks
-        for turn in range(self.seen, len(self)):
-            first = turn * self.batch + self.rank * share
-            here = slice(first, first + share)
-            mine = rows[here].tolist()
-            yield mine if others is None else list(zip(mine, others[here].tolist(), strict=True))
+            rows = torch.arange(self.items)
+        others = torch.randint(max(self.general, 1), (self.items,), generator=generator)
+        share = self.batch_size // self.ranks
+        for index in range(self.skip, len(self)):
+            first = index * self.batch_size + self.rank * share
+            mine = rows[first : first + share].tolist()
+            paired = others[first : first + share].tolist()
+            yield list(zip(mine, paired, strict=True)) if self.general else mine
 
 
 class EpochLoader:
-    """The batches of an order, epoch after epoch, from where a checkpoint says that it came to.
+    """The batches of an order, epoch after epoch, resumable in the middle of an epoch.
 
-    Lightning asks for its state at every checkpoint and gives it back before the first batch of a
-    resumed run. A new iteration begins the epoch, or its rest, again.
+    Lightning saves its state in every checkpoint and loads it before the first batch of a resumed
+    run. Each new iteration starts the epoch, or its remainder after resuming, from the beginning.
 
     Args:
-        items: What is served.
-        order: Its rows, batch by batch.
-        options: Of the `DataLoader` that reads them.
+        loader: Reads the batches.
+        order: Their order, which the loader iterates over.
     """
 
-    def __init__(self, items: Dataset[Batch], order: Order, **options: Any) -> None:
-        self.order = order
+    def __init__(self, loader: DataLoader[Batch], order: EpochOrder) -> None:
+        self.loader, self.order = loader, order
         self.sampler = self  # where Lightning looks for `set_epoch`
         self.epoch = 0
-        self.loader: DataLoader[Batch] = DataLoader(items, batch_sampler=order, **options)
         self._resumed = (0, 0)
-        self._seen = 0
+        self._done = 0
 
     def __len__(self) -> int:
         return len(self.order)
@@ -92,28 +117,32 @@ class EpochLoader:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the epoch that are not yet seen.
+        """Yield the remaining batches of the epoch.
 
-        A generator: persistent workers serve one iteration at a time, and Lightning begins its own
-        before the flow has looked at a first batch.
+        A generator: persistent workers serve one iteration at a time, and Lightning creates its own
+        iterator before the flow has read a first batch.
         """
-        seen = self._resumed[1] if self.epoch == self._resumed[0] else 0
-        self.order.epoch, self.order.seen, self._seen = self.epoch, seen, seen
+        self._done = self._resumed[1] if self.epoch == self._resumed[0] else 0
+        self.order.begin(self.epoch, self._done)
         for batch in self.loader:
-            self._seen += 1
+            if isinstance(batch, InnflowError):  # from a worker process
+                raise batch
+            self._done += 1
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the epoch is, in items of all ranks, and what its order depends on."""
-        facts = {name: getattr(self.order, name) for name in ("count", "batch", "seed")}
-        return {"epoch": self.epoch, "items": self._seen * self.order.batch, "order": facts}
+        """Return the position in items of all ranks, and all that the order depends on."""
+        items = self._done * self.order.batch_size
+        return {"epoch": self.epoch, "items": items, "order": self.order.facts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the items that were seen; say so if others are in their place now."""
+        """Continue after the items already used; tell the user where the order has changed."""
         self.epoch = state["epoch"]
-        self._resumed = (self.epoch, state["items"] // self.order.batch)
-        if state["items"] and state["order"] != self.state_dict()["order"]:
+        self._resumed = (self.epoch, state["items"] // self.order.batch_size)
+        facts = self.order.facts()
+        changed = [name for name in facts if facts[name] != state["order"].get(name)]
+        if changed and state["items"]:
             announce(
-                "data: the items or their order changed since the checkpoint, so the rest of epoch "
+                f"data: {', '.join(changed)} changed since the checkpoint, so the rest of epoch "
                 f"{self.epoch} may repeat some of its {state['items']:,} items and leave out others"
             )

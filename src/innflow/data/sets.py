@@ -1,19 +1,21 @@
-"""Sets of named parts."""
+"""Sets of named parts, and how train, val and test arise from a source of items."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from innflow.errors import InnflowError
+
 Role = Literal["train", "val", "inlier", "outlier"]
 Batch = dict[str, Tensor]
 GENERAL = "general"
-"""Part of training batches, beside x: items of a general set, as many, at random."""
+"""Part of training batches with as many items of a general set, drawn at random."""
 
 
 class PartsSet(Dataset[Batch]):
@@ -22,7 +24,7 @@ class PartsSet(Dataset[Batch]):
     Args:
         name: "train", "val", "test", or the name of an outlier set.
         role: What the set may be used for.
-        whole: Arrays of equal first axis, perhaps memory-mapped, perhaps shared with other sets.
+        whole: Arrays of equal first axis, possibly memory-mapped, possibly shared with other sets.
         names: One name per item of this set.
         rows: The items of `whole` that belong to this set; all of them by default.
     """
@@ -69,3 +71,102 @@ class PartsSet(Dataset[Batch]):
         whole = self._whole.items()
         shapes = ", ".join(f"{key} {tuple(part.shape[1:])} {part.dtype}" for key, part in whole)
         return f"PartsSet({self.name}, {self.role}, {len(self):,} items: {shapes})"
+
+
+class Items(NamedTuple):
+    """A source of items: arrays of equal first axis by part name, and a name per item."""
+
+    parts: Mapping[str, Tensor]
+    names: Sequence[str]
+
+    @classmethod
+    def numbered(cls, prefix: str, parts: Mapping[str, Tensor]) -> Items:
+        """Return items with the names prefix/0, prefix/1, ..."""
+        return cls(parts, [f"{prefix}/{i}" for i in range(len(next(iter(parts.values()))))])
+
+    def select(self, name: str, role: Role, rows: Tensor | None = None) -> PartsSet:
+        """Return a set of some rows of the items, of all by default."""
+        names = self.names if rows is None else [self.names[i] for i in rows.tolist()]
+        return PartsSet(name, role, self.parts, names, rows)
+
+
+def make_sets(
+    items: Items,
+    test: Items | Tensor | float,
+    val: Items | Tensor | float,
+    seed: int,
+    of: str,
+    rows: Tensor | None = None,
+    classes: Sequence[str] = (),
+) -> dict[str, PartsSet]:
+    """Return the sets "train", "val" and "test", disjoint.
+
+    The test set is either given or held out of the training items; then the validation set is
+    either given or held out of the remaining training items, by the same seed.
+
+    Args:
+        items: Training items, and those of the other sets that are chosen from them.
+        test: Other items, rows of `items`, or the fraction of `rows` to hold out.
+        val: Other items, rows of `items`, or the fraction of the remaining training items to hold
+            out.
+        seed: Of both choices.
+        of: What the items are, for the error where there are too few of them.
+        rows: The training items among `items`, before anything is held out; all by default.
+        classes: Names of the values of the part "label": the same fraction of every class is then
+            held out.
+    """
+    train = torch.arange(len(items.names)) if rows is None else rows
+    labels = items.parts["label"] if classes else None
+    if isinstance(test, float):
+        train, test = hold_out(train, test, seed, of, labels, classes)
+    if isinstance(val, float):
+        train, val = hold_out(train, val, seed, of, labels, classes)
+
+    def select(name: str, role: Role, chosen: Items | Tensor) -> PartsSet:
+        if isinstance(chosen, Items):
+            return chosen.select(name, role)
+        return items.select(name, role, chosen)
+
+    return {
+        "train": select("train", "train", train),
+        "val": select("val", "val", val),
+        "test": select("test", "inlier", test),
+    }
+
+
+def hold_out(
+    rows: Tensor,
+    fraction: float,
+    seed: int,
+    of: str,
+    labels: Tensor | None = None,
+    classes: Sequence[str] = (),
+) -> tuple[Tensor, Tensor]:
+    """Return the sorted rows to keep and to hold out, at least one of each.
+
+    Args:
+        rows: Positions of the items, (R,), sorted.
+        fraction: Of them to hold out, with labels of every class.
+        seed: Of the choice.
+        of: What the items are, for the error when there are fewer than two.
+        labels: Class of every item, an index into `classes`.
+        classes: Names of the classes, for the error.
+    """
+    if labels is None:
+        kept, held = split_holdout(len(rows), fraction, seed, of)
+        return rows[kept], rows[held]
+    splits = [
+        hold_out(rows[labels[rows] == label], fraction, seed, f"{of} of class {name}")
+        for label, name in enumerate(classes)
+    ]
+    kept, held = (torch.cat(side).sort().values for side in zip(*splits, strict=True))
+    return kept, held
+
+
+def split_holdout(count: int, fraction: float, seed: int, of: str) -> tuple[Tensor, Tensor]:
+    """Return the sorted indices to keep and to hold out of `count` items, at least one of each."""
+    if count < 2:
+        raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
+    held = min(max(round(fraction * count), 1), count - 1)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order[held:].sort().values, order[:held].sort().values

@@ -1,12 +1,12 @@
-"""Inverse kinematics: where the base and the joints of a planar arm are, given its end.
+"""Inverse kinematics of a planar arm: its base and joint angles from the position of its end.
 
-Parameters: the height of the base on its vertical rail, N(0, 0.25^2), and three joint angles in
-radians, N(0, 0.5^2), each measured from the segment before. Data: the two coordinates of the end
-of the arm, whose segments have lengths 0.5, 0.5 and 1.
+Prior: the height of the base on a vertical rail, N(0, 0.25^2), and three joint angles in radians,
+N(0, 0.5^2), each relative to the segment before. Forward model: the position of the end of the arm,
+whose segments have lengths 0.5, 0.5 and 1. Noise: none. Reference posterior: exact.
 
-Source: Ardizzone et al., "Analyzing inverse problems with invertible neural networks" (ICLR 2019),
-with the angles as in Kruse et al., "Benchmarking invertible architectures on inverse problems"
-(2019).
+Source: Ardizzone et al., "Analyzing inverse problems with invertible neural networks"
+(arXiv:1808.04730), with the angles of Kruse et al., "Benchmarking invertible architectures on
+inverse problems" (arXiv:2101.10763).
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def forward(x: Tensor) -> Tensor:
 def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
     """Return draws (n, 4) of the exact posterior.
 
-    The prior gives the first two joints; the third and the rail then follow from y, in two ways
-    (elbow up or down) and up to whole turns. A solution weighs its prior density over the Jacobian
-    |d y / d (rail, angle 3)| = |sin| of the direction of the last segment.
+    The first two angles are drawn from the prior; the third and the rail follow from y, in two ways
+    (elbow up or down) and up to whole turns. The importance weight of a solution is its prior
+    density over the Jacobian |d y / d (rail, angle 3)|, the |sin| of the last segment's direction.
 
     Args:
         y: (2,) end of the arm.
         n: Number of draws.
-        rng: Of the draws.
+        rng: Generator of random numbers.
         noise: (2, 2) factor S of Gaussian noise S eps on y, or None.
 
     Returns:
         Draws (n, 4); without noise forward(draw) is y.
 
     Raises:
-        InnflowError: Where y is out of reach.
+        InnflowError: The arm cannot reach y.
     """
     reach = sum(LENGTHS)
     if noise is None and abs(y[0]) >= reach:
@@ -67,7 +67,7 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
 
     def propose(m: int) -> tuple[np.ndarray, np.ndarray]:
         one, two = ANGLE * rng.standard_normal((2, m))
-        # The unknown end without noise is symmetric about the end with noise.
+        # Gaussian noise is symmetric: the true end given y is y plus noise.
         end = y if noise is None else y + rng.standard_normal((m, 2)) @ noise.T
         across, up = end[..., 0], end[..., 1]
         cosine = (across - first * np.cos(one) - second * np.cos(one + two)) / third

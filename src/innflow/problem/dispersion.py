@@ -1,10 +1,10 @@
 """Shear velocities of the crust from the dispersion of Rayleigh waves.
 
-The parameters are the shear velocities in km/s of seven layers, 2 to 10 km thick, and of the
-half-space below 30 km, each uniform within its own bounds. P velocity is 1.73 times the shear
-velocity, and density follows from it. The data are the phase velocities in km/s of the
-fundamental mode at 12 periods from 4 to 30 s, with a standard deviation of 0.03 km/s. The forward
-model is `disba` (pip install 'innflow[dispersion]'), 0.8 ms a profile on one slow core.
+Prior: the shear velocities in km/s of seven layers, 2 to 10 km thick, and of the half-space below
+30 km, each uniform within its own bounds; P velocity is 1.73 times the shear velocity, and density
+follows from it. Forward model: the phase velocities in km/s of the fundamental mode at 12 periods
+from 4 to 30 s, by `disba` (pip install 'innflow[dispersion]'), 0.8 ms a profile. Noise: standard
+deviation 0.03 km/s. Reference posterior: importance sampling after tempering.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ prior = Independent(Uniform(torch.from_numpy(_LOW).float(), torch.from_numpy(_HI
 def forward(x: Tensor) -> Tensor:
     """Return the phase velocities (B, 12) in km/s of shear velocities x (B, 8) in km/s.
 
-    Where disba finds no fundamental mode the row is NaN; within the prior it has not been seen.
+    A row is NaN where disba finds no fundamental mode, which did not occur within the prior.
 
     Raises:
-        InnflowError: where disba is not installed.
+        InnflowError: disba is not installed.
     """
     return torch.from_numpy(_phase_velocity(x.detach().cpu().double().numpy())).to(x)
 
@@ -53,21 +53,21 @@ def posterior(
 ) -> np.ndarray:
     """Return draws (n, 8) of the shear velocities in km/s given the phase velocities y (12,).
 
-    The posterior is narrow and bent. A cubic polynomial stands in for the forward model (its error
-    is 0.005 km/s and less) while particles are tempered into place; disba then weighs them.
+    The posterior is narrow and curved. Sequential Monte Carlo with a cubic polynomial in place of
+    the forward model (error at most 0.005 km/s) gives proposals, which are weighted with disba.
 
     Args:
         y: (12,) phase velocities in km/s.
         n: number of draws.
-        rng: source of randomness.
+        rng: generator of random numbers.
         noise: lower triangular factor S (12, 12) of the noise covariance in km/s.
 
     Returns:
         (n, 8).
 
     Raises:
-        InnflowError: where an observable has no noise, where disba is not installed, or where the
-            polynomial is too far off, as with noise below 0.005 km/s.
+        InnflowError: an observable has no noise, disba is not installed, or the polynomial is too
+            inaccurate, as with noise below 0.005 km/s.
     """
     rough_misfit = make_misfit(_polynomial, y, noise)
     misfit = make_misfit(lambda w: _phase_velocity(_velocity(w)), y, noise)
@@ -89,7 +89,7 @@ def _phase_velocity(shear: np.ndarray) -> np.ndarray:
         raise InnflowError(
             "the dispersion problem needs disba: pip install 'innflow[dispersion]'"
         ) from error
-    shear = np.ascontiguousarray(shear)  # or numba compiles disba anew, which takes long
+    shear = np.ascontiguousarray(shear)  # otherwise numba compiles disba again
     pressure = 1.73 * shear
     # Brocher, Bulletin of the Seismological Society of America 95 (2005), eq. 1; g/cm^3.
     density = np.polyval([0.000106, -0.0043, 0.0671, -0.4721, 1.6612, 0], pressure)
@@ -113,7 +113,7 @@ def _half_square(misfit: np.ndarray) -> np.ndarray:
     return (misfit**2).sum(axis=1) / 2
 
 
-# Each monomial of degree 3 in (1, velocities) is a monomial of degree 2 times one more factor.
+# Each monomial of degree 3 in (1, velocities) is one of degree 2 times another factor.
 _SQUARES = np.array(list(combinations_with_replacement(range(9), 2)))
 _SQUARE_OF = np.zeros((9, 9), dtype=int)
 _SQUARE_OF[tuple(_SQUARES.T)] = np.arange(len(_SQUARES))

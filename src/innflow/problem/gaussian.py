@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal
 
 from innflow.errors import InnflowError
 
-# Data in single precision say nothing about directions that they see this much less than others.
+# Relative singular value below which single precision data do not determine a direction.
 RANK_TOLERANCE = 1e-6
 
 
@@ -57,14 +57,13 @@ class LinearGaussian:
 
         Args:
             y: (M,) data.
-            noise: S, (M, M), or None for data without noise, which leave a covariance of lower
-                rank.
+            noise: S, (M, M), or None for data without noise; the covariance then has lower rank.
 
         Returns:
             Mean (P,) and covariance (P, P).
 
         Raises:
-            InnflowError: where no x can give such data.
+            InnflowError: no x gives these data.
         """
         factor, observed, shift = self._condition(y, noise)
         size = len(self.mean)
@@ -87,11 +86,11 @@ class LinearGaussian:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Solve for the white vector u = (w, eps), where x = mean + L w and y = matrix x + S eps.
 
-        The data fix u along the rows of an orthonormal basis and leave it N(0, I) across them. No
-        covariance is inverted, so noise of any size, none included, takes the same stable path.
+        The data determine u along the rows of an orthonormal basis; orthogonal to them it stays
+        N(0, I). No covariance is inverted, so this is stable for any noise, including none.
 
         Returns:
-            L (P, P), the basis (rank, P + M) of what is observed, and the mean of u (P + M,).
+            L (P, P), the basis (rank, P + M), and the mean of u (P + M,).
         """
         factor = np.linalg.cholesky(self.covariance)
         rows = len(self.matrix)

@@ -1,9 +1,9 @@
-"""Gaussian linear: ten parameters, each seen once with noise.
+"""Gaussian linear task: ten parameters, each observed once with noise.
 
-Parameters: N(0, 0.1 I), 0.1 a variance. Data: the parameters plus noise N(0, 0.1 I). The simulator
-is stochastic itself.
+Prior: N(0, 0.1 I), 0.1 being a variance. Forward model: the parameters plus noise N(0, 0.1 I),
+which the simulator adds itself. Reference posterior: exact.
 
-Source: Lueckmann et al., "Benchmarking simulation-based inference" (2021).
+Source: Lueckmann et al., "Benchmarking simulation-based inference" (arXiv:2101.04653).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     Args:
         y: (10,) data.
         n: Number of draws.
-        rng: Of the draws.
+        rng: Generator of random numbers.
         noise: (10, 10) factor S of Gaussian noise S eps added to the data, or None.
 
     Returns:

@@ -1,8 +1,8 @@
-"""The linear twin of the gravity problem: every column is a sheet, so the posterior is exact.
+"""Linear version of the gravity problem, with an exact posterior.
 
-Columns, stations, units and noise are those of `innflow.problem.gravity`. The mass of a column is
-squeezed into a horizontal sheet at a depth of 1,500 m, and the prior of the depth profile is
-Gaussian, with the mean and (to first order) the covariance of the nonlinear problem.
+Columns, stations, units and noise are those of `innflow.problem.gravity`. Prior: Gaussian, with the
+mean and, to first order, the covariance of the nonlinear problem. Forward model: the mass of each
+column lies in a horizontal sheet at a depth of 1,500 m. Reference posterior: exact.
 """
 
 from __future__ import annotations
@@ -38,18 +38,4 @@ def forward(x: Tensor) -> Tensor:
     return x @ torch.from_numpy(MODEL.matrix).to(x).T
 
 
-def posterior(
-    y: np.ndarray, n: int, rng: np.random.Generator, noise: np.ndarray | None
-) -> np.ndarray:
-    """Return exact draws (n, 32) of the depth profile in m given the anomaly y (12,) in mGal.
-
-    Args:
-        y: (12,) anomaly in mGal.
-        n: number of draws.
-        rng: source of randomness.
-        noise: factor S (12, 12) of the noise covariance in mGal, or None for data without noise.
-
-    Returns:
-        (n, 32).
-    """
-    return MODEL.draw(y, n, rng, noise)
+posterior = MODEL.draw

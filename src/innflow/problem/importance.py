@@ -10,10 +10,10 @@ from scipy.special import logsumexp
 
 from innflow.errors import InnflowError
 
-# So many effective proposals for each draw that hardly any of them is drawn twice.
+# Effective proposals per draw, so many that hardly any is drawn twice.
 OVERSAMPLING = 5
 FLOOR = 1000
-# A proposal whose log weight lies so far below the largest is never drawn, and is not kept.
+# Proposals with a log weight so far below the largest are discarded.
 NEGLIGIBLE = 30.0
 
 
@@ -25,23 +25,22 @@ def resample(
     oversampling: int = OVERSAMPLING,
     batch: int = 2**16,
 ) -> np.ndarray:
-    """Draw from a density by weighting proposals until there are enough of them, then resampling.
+    """Draw from a density by importance resampling of as many proposals as are needed.
 
     Args:
-        propose: Given a number of tries, returns proposals (K, P) and their log weights (K,), log
-            of density over density of the proposal up to a constant; K may be any number.
+        propose: Number of tries -> proposals (K, P), of any number K, and log weights (K,), the log
+            ratio of the density to that of the proposal, up to a constant.
         n: Number of draws.
-        rng: For the resampling.
-        limit: Number of tries after which to give up.
-        oversampling: Effective proposals for each draw.
+        rng: Generator of random numbers.
+        limit: Largest number of tries.
+        oversampling: Effective proposals per draw.
         batch: Number of tries to begin with.
 
     Returns:
         Draws (n, P).
 
     Raises:
-        InnflowError: Where the effective sample size stays below `oversampling` times the
-            number of draws.
+        InnflowError: The effective sample size stays below `oversampling` times `n`.
     """
     wanted = oversampling * max(n, FLOOR)
     proposals: list[np.ndarray] = []
@@ -51,7 +50,7 @@ def resample(
         if tried >= limit:
             raise InnflowError(
                 f"posterior: {tried} proposals are worth {effective:.0f} draws of the"
-                f" posterior, and {n} of them need {wanted}; y is all but impossible, so give a"
+                f" posterior, and {n} of them need {wanted}; y is very unlikely: give a"
                 " likelier y or ask for fewer draws"
             )
         proposal, log = propose(batch)
@@ -60,7 +59,7 @@ def resample(
         proposals.append(proposal[kept])
         logs.append(log[kept])
         tried += batch
-        # The doubling keeps the sums over all the weights cheap.
+        # Doubling keeps the total cost of the sums over all weights linear.
         batch = min(tried, 2**20, max(limit - tried, 1))
         weight = np.concatenate(logs)
         if weight.size:
@@ -70,14 +69,14 @@ def resample(
 
 
 def systematic(share: np.ndarray, n: int, rng: Generator) -> np.ndarray:
-    """Draw indices (n,) with these probabilities, in random order and as evenly as can be.
+    """Draw indices (n,) by systematic resampling, in random order.
 
-    None with a share below 1 / n is drawn twice.
+    An index of probability below 1 / n is drawn at most once.
 
     Args:
         share: (K,) probabilities, sum 1.
         n: Number of draws.
-        rng: Source of randomness.
+        rng: Generator of random numbers.
     """
     steps = (np.arange(n) + rng.random()) / n
     return rng.permutation(np.minimum(np.searchsorted(np.cumsum(share), steps), share.size - 1))

@@ -1,4 +1,4 @@
-"""The product of independent distributions, one beside the other."""
+"""The product of independent distributions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from innflow.errors import InnflowError
 
 
 class Joint(Distribution):
-    """Independent distributions over consecutive columns of one vector, discrete ones too.
+    """Independent distributions, continuous or discrete, of consecutive columns of a vector.
+
+    >>> from torch.distributions import Normal, Uniform
+    >>> joint = Joint([Normal(0.0, 1.0), Uniform(2.0, 3.0)])
+    >>> joint.sample((5,)).shape, joint.log_prob(torch.tensor([0.0, 2.5]))
+    (torch.Size([5, 2]), tensor(-0.9189))
 
     Args:
         distributions: Without a batch shape, of event shape () or (k,) each.
 
     Raises:
-        InnflowError: Where there is none, or one that is a batch or a matrix.
+        InnflowError: There is none, or one is a batch or a matrix.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -41,7 +46,7 @@ class Joint(Distribution):
     @property
     def support(self) -> constraints.Constraint:
         """The constraint on each column."""
-        # A vector's constraint is unwrapped to that of its entries, which `cat` puts side by side.
+        # `cat` concatenates constraints of single entries.
         parts = [_of_entries(one.support) for one in self.distributions]
         return constraints.cat(parts, dim=-1, lengths=self.lengths)
 

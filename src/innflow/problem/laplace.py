@@ -1,7 +1,7 @@
 """Importance sampling around the mode, for nonlinear problems with nearly Gaussian posteriors.
 
-White coordinates w ~ N(0, I) stand for the parameters, and the data are y = f(w) + S eps with
-eps ~ N(0, I). Proposals come from a Student-t around the mode of p(w | y) with the curvature there.
+The parameters are white coordinates w ~ N(0, I), the data y = f(w) + S eps with eps ~ N(0, I).
+The proposal is a Student-t distribution at the mode of p(w | y) with the curvature there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from innflow.errors import InnflowError
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-DEGREES = 8  # of freedom: tails heavier than those of a Gaussian prior
+DEGREES = 8  # of freedom, for tails heavier than those of the Gaussian prior
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def make_misfit(forward: Function, y: np.ndarray, noise: np.ndarray | None) -> F
         noise: lower triangular S (M, M).
 
     Raises:
-        InnflowError: where an observable has no noise.
+        InnflowError: an observable has no noise.
     """
     if noise is None or not np.all(np.diagonal(noise) > 0):
         raise InnflowError(
@@ -73,10 +73,10 @@ def make_misfit(forward: Function, y: np.ndarray, noise: np.ndarray | None) -> F
 
 
 def find_laplace(misfit: Function, size: int, step: float = 0.02) -> StudentT:
-    """Return the Student-t around the mode of p(w | y), found by Levenberg and Marquardt.
+    """Return the Student-t at the mode of p(w | y), found by the Levenberg-Marquardt algorithm.
 
     Args:
-        misfit: as `make_misfit` returns it.
+        misfit: from `make_misfit`.
         size: P.
         step: of the central differences that give the Jacobian of the misfit.
     """

@@ -1,10 +1,10 @@
-"""A reflection seismogram: the impedance profile from a convolution trace with coloured noise.
+"""Impedance profile from a reflection seismogram with correlated noise.
 
-The parameters are the logarithms of the acoustic impedance (in kg/m^2/s) at 64 two-way times, 4 ms
-apart: a Gaussian process about a linear trend. Half their step from one sample to the next is the
-reflection coefficient; the trace (64 samples, 4 ms, dimensionless) is its convolution with a
-Ricker wavelet of 25 Hz. The noise of the trace is an AR(1) process. All is linear and Gaussian:
-the posterior is exact. A trace shows neither the mean impedance nor its slow changes.
+Prior: the logarithms of the acoustic impedance (in kg/m^2/s) at 64 two-way times, 4 ms apart, a
+Gaussian process about a linear trend. Forward model: half the difference of consecutive samples is
+the reflection coefficient; the trace (64 samples, dimensionless) is its convolution with a Ricker
+wavelet of 25 Hz. Neither the mean impedance nor its slow changes affect the trace. Noise: an AR(1)
+process. Reference posterior: exact, as all is linear and Gaussian.
 """
 
 from __future__ import annotations
@@ -47,22 +47,8 @@ prior = MODEL.prior()
 
 def forward(x: Tensor) -> Tensor:
     """Return the traces (B, 64) without noise of log-impedance profiles x (B, 64)."""
-    # The mean of a profile has no echo; without it single precision keeps its digits.
+    # The mean does not change the trace; without it there is less cancellation.
     return (x - x.mean(dim=1, keepdim=True)) @ torch.from_numpy(MODEL.matrix).to(x).T
 
 
-def posterior(
-    y: np.ndarray, n: int, rng: np.random.Generator, noise: np.ndarray | None
-) -> np.ndarray:
-    """Return exact draws (n, 64) of the log-impedance profile given a trace y (64,).
-
-    Args:
-        y: (64,) trace.
-        n: number of draws.
-        rng: source of randomness.
-        noise: factor S (64, 64) of the noise covariance, or None for a trace without noise.
-
-    Returns:
-        (n, 64).
-    """
-    return MODEL.draw(y, n, rng, noise)
+posterior = MODEL.draw

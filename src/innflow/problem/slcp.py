@@ -1,12 +1,13 @@
 """SLCP, simple likelihood and complex posterior: four points of one Gaussian in the plane.
 
-Parameters: U(-3, 3) each; the mean is (theta 1, theta 2), the standard deviations are theta 3^2 and
-theta 4^2, the correlation is tanh(theta 5). The signs of theta 3 and theta 4 leave no trace in the
-data, so the posterior has four equal modes. Data: the points, one after the other. The simulator is
-stochastic itself.
+Prior: U(-3, 3) for each of five parameters. Forward model: four points drawn from the Gaussian with
+mean (theta 1, theta 2), standard deviations theta 3^2 and theta 4^2 and correlation tanh(theta 5).
+The signs of theta 3 and theta 4 do not affect the data, so the posterior has four equal modes.
+Reference posterior: exact.
 
-Source: Papamakarios et al., "Sequential neural likelihood" (2019), as in Lueckmann et al.,
-"Benchmarking simulation-based inference" (2021), without the 1e-6 that they add to the variances.
+Source: Papamakarios et al., "Sequential neural likelihood" (arXiv:1805.07226), as in Lueckmann et
+al., "Benchmarking simulation-based inference" (arXiv:2101.04653), without the 1e-6 that they add to
+the variances.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ POINTS = 4
 BOUND = 3.0
 PARAMETERS = tuple(f"theta {i}" for i in range(1, 6))
 OBSERVABLES = tuple(f"point {i} {axis}" for i in range(1, POINTS + 1) for axis in "uv")
-# The degrees of freedom for which the proposal of `posterior` equals it but for (1 - rho^2)^(1/4).
+# Degrees of freedom of the proposal, for which its weight is (1 - rho^2)^(1/4).
 FREEDOM = 2.5
 
 prior = Independent(Uniform(torch.full((5,), -BOUND), torch.full((5,), BOUND)), 1)
@@ -45,38 +46,38 @@ def forward(x: Tensor) -> Tensor:
 def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
     """Return draws (n, 5) of the exact posterior.
 
-    Let A be the scatter matrix of the points. With a flat mean integrated out, the likelihood of
-    their covariance S is |S|^(-3/2) exp(-tr(A / S) / 2), and the uniform prior of theta 3 to 5
-    gives S the density |theta 3 theta 4|^-5 / (1 - rho^2). Under draws of S from the inverse
-    Wishart law with scale A and 2.5 degrees of freedom, of density |S|^(-11/4) exp(-tr(A / S) / 2),
-    their product weighs (1 - rho^2)^(1/4). The mean given S is Gaussian about that of the points,
-    and the two signs are coins. All are drawn within the prior's box as far as that is easy, with
-    the mass of the box as one more weight, and what leaves it is dropped.
+    Let A be the scatter matrix of the points. Integrated over a flat mean, the likelihood of their
+    covariance S is |S|^(-3/2) exp(-tr(A / S) / 2), and the uniform prior of theta 3 to 5 gives S
+    the density |theta 3 theta 4|^-5 / (1 - rho^2). S is proposed from the inverse Wishart
+    distribution with scale A and 2.5 degrees of freedom, of density |S|^(-11/4) exp(-tr(A / S) /
+    2), so its importance weight is (1 - rho^2)^(1/4). The mean given S is Gaussian about that of
+    the points, and the two signs are random. Where possible they are drawn truncated to the prior's
+    box, with the mass of the box as a factor of the weight; other draws outside it are rejected.
 
     Args:
         y: (8,) data.
         n: Number of draws.
-        rng: Of the draws.
+        rng: Generator of random numbers.
         noise: Must be None.
 
     Returns:
         Draws (n, 5).
 
     Raises:
-        InnflowError: Where noise is given, the points lie on one line, or hardly any parameter
-            leads to them.
+        InnflowError: Noise is given, the points lie on one line, or hardly any parameter leads to
+            them.
     """
     if noise is not None:
         raise InnflowError(
-            "posterior: slcp knows no exact posterior under additional noise on the data; leave"
+            "posterior: slcp has no exact posterior with additional noise on the data; leave"
             " the noise out"
         )
     points = np.asarray(y, dtype=float).reshape(POINTS, 2)
-    # The axis with the wider scatter comes first: it feels the edges of the prior's box most.
+    # The axis with the wider scatter comes first: truncation by the prior's box affects it most.
     order = np.argsort(-points.var(axis=0))
     points = points[:, order]
     centre = points.mean(axis=0)
-    # R^T R is the scatter A, which may be all but singular.
+    # R^T R is the scatter A, which may be nearly singular.
     (first, shared), (_, second) = np.linalg.qr(points - centre, mode="r")
     first, shared, second = abs(first), shared * np.sign(first), abs(second)
     if not min(first, second) > 0:
@@ -116,8 +117,8 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
 def _chi_square(
     freedom: float, least: float, most: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw chi-square variables within `least` and `most` (m,); with them the log weights."""
-    # The exponential factor of the density is drawn exactly, the power is the weight.
+    """Return chi-square draws between `least` and `most` (m,), and their log weights."""
+    # The exponential factor of the density is sampled exactly; the power factor is the weight.
     mass = -np.expm1(-0.5 * np.maximum(most - least, 0))
     draw = least - 2 * np.log1p(-mass * rng.random(mass.shape))
     with np.errstate(divide="ignore"):
@@ -127,9 +128,9 @@ def _chi_square(
 def _box(
     centre: np.ndarray | float, variance: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the mean of four points within the prior's box; with it the log mass of the box."""
+    """Return draws of the mean of four points within the prior's box, and the box's log mass."""
     spread = np.sqrt(variance / POINTS)
-    # Mirrored so that the box lies to the left, where the distribution keeps its digits.
+    # Mirrored so that the box lies in the left tail, where ndtr is accurate.
     side = np.where(np.asarray(centre) < 0, -1.0, 1.0)
     low, high = (ndtr((edge - side * centre) / spread) for edge in (-BOUND, BOUND))
     share = low + rng.random(spread.shape) * (high - low)

@@ -1,4 +1,4 @@
-"""Draws from posteriors of any shape, where many runs of the forward model are cheap."""
+"""Sequential Monte Carlo for posteriors of any shape with a cheap forward model."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def draw_tempered(
 ) -> np.ndarray:
     """Draw from N(0, I) times a likelihood by sequential Monte Carlo.
 
-    Particles start as draws of the prior. The likelihood is then raised to a power that grows to 1,
-    by steps that each halve the effective sample size; after each step the particles are resampled
-    and move by Metropolis steps along differences of two others, which fit narrow and bent
-    posteriors.
+    Particles start as draws from the prior. The likelihood is tempered by a power that grows to 1
+    in steps that each halve the effective sample size; after each step the particles are resampled
+    and moved by Metropolis steps along differences of other particles (differential evolution),
+    which suit narrow and curved posteriors.
 
     Args:
         log_likelihood: of points (B, P), in nats (B,), finite.
         size: P.
         n: number of particles, thousands.
-        rng: source of randomness.
+        rng: generator of random numbers.
         moves: Metropolis steps at each power, ten times as many at the last.
 
     Returns:
@@ -60,7 +60,7 @@ def draw_tempered(
 
 
 def _step(log_like: np.ndarray, largest: float) -> float:
-    """Return by how much the power may grow until half the particles count."""
+    """Return the step of the power that halves the effective sample size, at most `largest`."""
 
     def surplus(step: float) -> float:
         share = softmax(step * log_like)

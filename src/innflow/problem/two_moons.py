@@ -1,10 +1,10 @@
 """Two moons: a posterior of two crescents.
 
-Parameters: U(-1, 1) each. Data: a point on a noisy half circle of radius N(0.1, 0.01^2), shifted
-by the parameters. The simulator is stochastic itself.
+Prior: U(-1, 1) for both parameters. Forward model: a point on a noisy half circle of radius
+N(0.1, 0.01^2), shifted by the parameters. Reference posterior: exact.
 
-Source: Greenberg et al., "Automatic posterior transformation" (2019), as in Lueckmann et al.,
-"Benchmarking simulation-based inference" (2021).
+Source: Greenberg et al., "Automatic posterior transformation" (arXiv:1905.07488), as in Lueckmann
+et al., "Benchmarking simulation-based inference" (arXiv:2101.04653).
 """
 
 from __future__ import annotations
@@ -39,21 +39,20 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     """Return draws (n, 2) of the exact posterior.
 
     In the coordinates (u, v) = (theta 2 + theta 1, theta 2 - theta 1) / sqrt 2, a rotation, the
-    data are a random point of the crescent plus (-|u|, v). Draw that point anew and solve: |u|
-    and v follow with Jacobian 1, the sign of u is a coin, and what leaves the prior's square is
-    dropped.
+    data are a random point of the crescent plus (-|u|, v). Given such a point, |u| and v follow
+    with Jacobian 1, the sign of u is random, and draws outside the prior's square are rejected.
 
     Args:
         y: (2,) data.
         n: Number of draws.
-        rng: Of the draws.
+        rng: Generator of random numbers.
         noise: (2, 2) factor S of Gaussian noise S eps added to the data, or None.
 
     Returns:
         Draws (n, 2).
 
     Raises:
-        InnflowError: Where hardly any parameter leads to y.
+        InnflowError: Hardly any parameter leads to y.
     """
 
     def propose(m: int) -> tuple[np.ndarray, np.ndarray]:

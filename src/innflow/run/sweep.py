@@ -176,7 +176,7 @@ def find_varied(jobs: Sequence[Job]) -> list[str]:
 def write_csv(path: Path, jobs: Sequence[Job], varied: Sequence[str]) -> None:
     """Write sweep.csv: one row per job, in their order."""
     names = sorted({name for job in jobs for name in job.metrics})
-    with writing(path) as file:
+    with writing(path, "w") as file:
         writer = csv.writer(file)
         writer.writerow(["job", "state", *varied, *names, "reason"])
         for job in jobs:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from innflow.data.feature.backbone import (Backbone, fold_batch_norm)
-from innflow.data.feature.network import (LITE0, open_network)
+from innflow.data.feature.backbone import Backbone, fold_batch_norm
+from innflow.data.feature.network import LITE0, open_network
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -7,8 +7,9 @@ from PIL import Image
 
 from innflow.data.feature.backbone import Backbone
 from innflow.data.feature.embeddings import Embeddings
-from innflow.data.image.images import (Images, read_images)
 from innflow.data.feature.network import LITE0
+from innflow.data.image.images import Images
+from innflow.data.image.storage import read_images
 
 
 def opened(root, cache, **options) -> Embeddings:
@@ -53,7 +54,7 @@ def test_only_training_items_decide_the_coordinates(data, tree, tmp_path):
     train = data.sets()["train"].parts["x"]
     torch.testing.assert_close(train.mean(dim=0), torch.zeros(1280), atol=1e-4, rtol=0)
     for i in range(20):
-        Image.new("RGB", (12, 10), "white").save(tree / f"val/dog/white{i}.png")
+        Image.new("RGB", (12, 10), "white").save(tree / f"test/dog/white{i}.png")
     more = opened(tree, tmp_path / "cache")
     assert len(more.sets()["dog"]) == 26
     torch.testing.assert_close(more.sets()["train"].parts["x"], train)
@@ -65,12 +66,12 @@ def test_a_run_takes_its_coordinates_to_new_pictures(data, tree, tmp_path):
     assert all(isinstance(value, np.ndarray) for value in state.values())
     new = Embeddings("nowhere", size=32, cache_dir=tmp_path / "empty")
     new.load_state(state)
-    images, _, _ = read_images(tree / "val/dog", new.size, new.channels)
+    images, _, _ = read_images(tree / "test/dog", new.size, new.channels)
     expected = data.sets()["dog"].parts["x"]
     torch.testing.assert_close(new.embed(images), expected, atol=1e-4, rtol=1e-3)
     assert not (tmp_path / "empty").exists()
     # On another root the sets follow the run, too.
-    other = Embeddings(tree / "val/dog", size=32, cache_dir=tmp_path / "cache")
+    other = Embeddings(tree / "test/dog", size=32, cache_dir=tmp_path / "cache")
     other.load_state(state)
     rows = torch.cat([other.sets()[name].parts["x"] for name in ("train", "val", "test")])
     assert not torch.allclose(other.sets()["train"].parts["x"].mean(dim=0), torch.zeros(1280))
@@ -116,7 +117,7 @@ def test_labels_stand_beside_features(tree, tmp_path):
     data = opened(tree, tmp_path / "cache", labels=True)
     assert data.classes == ["cat", "dog"]
     test = data.sets()["test"]
-    wanted = [int(name.startswith("val/dog")) for name in test.names]
+    wanted = [int(name.startswith("test/dog")) for name in test.names]
     assert test.parts["label"].tolist() == wanted
     assert "label" not in data.sets()["ball"].parts
 

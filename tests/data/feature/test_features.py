@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from innflow.data.feature.backbone import Backbone
-from innflow.data.feature.features import (Coordinates, compute_features)
+from innflow.data.feature.features import Coordinates, compute_features
 from innflow.data.feature.network import LITE0
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision import models
 
-from innflow.data.feature.network import (LITE0, open_network)
+from innflow.data.feature.network import LITE0, open_network
 
 
 def test_lite0_brings_its_weights_and_the_pixels_it_was_trained_on():

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine
 
-from innflow.data.image.augment import (AMOUNTS, build_augment, warp)
+from innflow.data.image.augment import AMOUNTS, build_augment, warp
 from innflow.data.image.images import Images
 from innflow.errors import InnflowError
 
@@ -96,7 +96,9 @@ def test_what_comes_from_outside_is_mirrored_at_the_border():
 
 def test_amounts_are_drawn_evenly_between_their_limits(monkeypatch):
     seen = []
-    monkeypatch.setattr("innflow.data.image.augment.warp", lambda x, *drawn: seen.append(drawn) or x)
+    monkeypatch.setattr(
+        "innflow.data.image.augment.warp", lambda x, *drawn: seen.append(drawn) or x
+    )
     build_augment(list(AMOUNTS))(torch.zeros(4000, 1, 1, 1, dtype=torch.uint8))
     turn, scale, shear, mirrored = seen[0]
     for drawn, centre, most in ((turn, 0, 10), (scale, 1, 0.1), (shear[0], 0, 5), (shear[1], 0, 5)):

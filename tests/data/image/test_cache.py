@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from innflow.data.image.cache import (cache_key, read_cache, write_cache)
+from innflow.data.image.cache import cache_key, read_cache, write_cache
 from innflow.errors import InnflowError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 4), dtype=np.uint8)

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from innflow.data.image.digits import (Digits, shift_images)
+from innflow.data.image.digits import Digits, shift_images
 
 LABELLED = ("train", "val", "test")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from innflow.data.image import images as images_module
-from innflow.data.image.images import (Images, read_images)
-from innflow.errors import InnflowError
-
 from data.conftest import write_noise
+from innflow.data.image import storage
+from innflow.data.image.images import Images
+from innflow.data.image.storage import read_images
+from innflow.errors import InnflowError
 
 
 def opened(root, cache, **options) -> Images:
@@ -38,23 +38,23 @@ def test_layout_gives_roles_names_and_pixels(tree, tmp_path):
         for name, x in zip(part.names, part.parts["x"], strict=True):
             original = np.asarray(Image.open(tree / name)).transpose(2, 0, 1)
             assert np.array_equal(x, original[:, 1:11])
-    assert sets["dog"].names[0] == "val/dog/0.png"
+    assert sets["dog"].names[0] == "test/dog/0.png"
 
 
-def test_monitor_is_held_out_of_train_by_the_seed(tree, tmp_path):
-    def monitor(seed):
+def test_val_is_held_out_of_train_by_the_seed(tree, tmp_path):
+    def held_out(seed):
         sets = opened(tree, tmp_path / "cache", holdout=0.2, seed=seed).sets()
         assert not set(sets["train"].names) & set(sets["val"].names)
         assert len(sets["train"]) + len(sets["val"]) == 40
         return sets["val"].names
 
-    assert monitor(1) == monitor(1)
-    assert monitor(1) != monitor(2)
+    assert held_out(1) == held_out(1)
+    assert held_out(1) != held_out(2)
 
 
 def test_images_are_decoded_once(tree, tmp_path, monkeypatch):
     first = opened(tree, tmp_path / "cache")
-    monkeypatch.setattr(images_module, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(storage, "decode", lambda *_: pytest.fail("decoded again"))
     again = opened(tree, tmp_path / "cache")
     assert torch.equal(again.sets()["test"].parts["x"], first.sets()["test"].parts["x"])
     assert len(list((tmp_path / "cache").iterdir())) == 2
@@ -63,10 +63,10 @@ def test_images_are_decoded_once(tree, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda root: write_noise(root / "val/dog/0.png", 999),
-        lambda root: (root / "val/dog/0.png").unlink(),
-        lambda root: write_noise(root / "val/dog/new.png", 999),
-        lambda root: os.utime(root / "val/dog/0.png", (1, 1)),
+        lambda root: write_noise(root / "test/dog/0.png", 999),
+        lambda root: (root / "test/dog/0.png").unlink(),
+        lambda root: write_noise(root / "test/dog/new.png", 999),
+        lambda root: os.utime(root / "test/dog/0.png", (1, 1)),
     ],
     ids=["another picture", "one less", "one more", "touched"],
 )
@@ -115,22 +115,22 @@ def test_linked_folders_are_followed(tree, tmp_path):
 def test_damaged_files_are_named_counted_and_skipped(tree, tmp_path, caplog):
     whole = (tree / "train/cat/00.png").read_bytes()
     (tree / "train/cat/cut.png").write_bytes(whole[: len(whole) // 2])
-    (tree / "val/cat/text.jpg").write_text("no image at all")
+    (tree / "test/cat/text.jpg").write_text("no image at all")
     for _ in range(2):  # decoded, then from the cache
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             sets = opened(tree, tmp_path / "cache").sets()
         assert "skipped 2 of 63 images" in caplog.text
         assert "train/cat/cut.png" in caplog.text
-        assert "val/cat/text.jpg: not an image" in caplog.text
+        assert "test/cat/text.jpg: not an image" in caplog.text
         assert len(sets["test"]) == 10
-        assert "val/cat/text.jpg" not in sets["test"].names
+        assert "test/cat/text.jpg" not in sets["test"].names
 
 
 def test_more_than_five_percent_stop_and_leave_nothing(tree, tmp_path):
     for i in range(4):
-        (tree / f"val/dog/bad{i}.jpg").write_bytes(b"bad")
-    with pytest.raises(InnflowError, match=r"more than 5% of 65 images.*val/dog/bad0.jpg"):
+        (tree / f"test/dog/bad{i}.jpg").write_bytes(b"bad")
+    with pytest.raises(InnflowError, match=r"more than 5% of 65 images.*test/dog/bad0.jpg"):
         opened(tree, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_more_than_five_percent_stop_and_leave_nothing(tree, tmp_path):
 def test_some_classes_only(tree, tmp_path):
     for i in range(8):
         write_noise(tree / f"train/lion/{i}.png", i)
-    write_noise(tree / "val/lion/0.png")
+    write_noise(tree / "test/lion/0.png")
     both = opened(tree, tmp_path / "cache").sets()
     assert len(both["train"]) + len(both["val"]) == 48
     assert len(both["test"]) == 11
@@ -151,24 +151,66 @@ def test_some_classes_only(tree, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["train/cat/tabby", "train/cat"])
-def test_a_plain_folder_is_all_inliers(tree, tmp_path, caplog, source):
-    with caplog.at_level(logging.INFO):
-        sets = opened(tree / source, tmp_path / "cache").sets()
+def test_a_plain_folder_is_all_inliers(tree, tmp_path, capsys, source):
+    sets = opened(tree / source, tmp_path / "cache").sets()
     total = len(list((tree / source).rglob("*.png")))
     assert list(sets) == ["train", "val", "test"]
     assert len(sets["test"]) == total // 10
     assert sum(map(len, sets.values())) == total
     assert len({name for part in sets.values() for name in part.names}) == total
-    assert f"{total // 10} of the training images are tested on" in caplog.text
+    line = f"{tree / source}: no test/, so the test set is a tenth of the training images\n"
+    assert capsys.readouterr().out == line
 
 
-def test_without_val_a_tenth_of_train_is_tested_on(tree, tmp_path, caplog):
+def test_without_a_test_folder_a_tenth_of_train_is_the_test_set(tree, tmp_path, capsys):
     shutil.rmtree(tree / "test")
     write_noise(tree / "more/cat/0.png")
-    with caplog.at_level(logging.INFO):
-        sets = opened(tree, tmp_path / "cache").sets()
+    sets = opened(tree, tmp_path / "cache").sets()
     assert len(sets["test"]) == 4
-    assert "1 images outside train/ and val/ are not used" in caplog.text
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"{tree}: no test/, so the test set is a tenth of the training images",
+        f"{tree}: 1 images outside train/, val/ and test/ are not used",
+    ]
+
+
+def test_train_val_and_test_folders_are_the_three_sets(tree, tmp_path, capsys):
+    for i in range(7):
+        write_noise(tree / f"val/cat/{i}.png", 400 + i)
+    for i in range(3):
+        write_noise(tree / f"val/fox/{i}.png", 500 + i)
+    sets = opened(tree, tmp_path / "cache").sets()
+    assert {name: len(part) for name, part in sets.items()} == {
+        "train": 40,
+        "val": 7,
+        "test": 10,
+        "ball": 5,
+        "dog": 6,
+    }
+    assert sets["val"].names == [f"val/cat/{i}.png" for i in range(7)]
+    assert sets["test"].names == [f"test/cat/{i}.png" for i in range(10)]
+    for name, x in zip(sets["val"].names, sets["val"].parts["x"], strict=True):
+        assert np.array_equal(x.permute(1, 2, 0), np.asarray(Image.open(tree / name))[1:11])
+    line = f"{tree}: 3 images in val/ are of no training class and not used\n"
+    assert capsys.readouterr().out == line
+
+
+def test_without_a_test_folder_val_is_the_test_set(tree, tmp_path, capsys):
+    (tree / "test").rename(tree / "val")
+    data = opened(tree, tmp_path / "cache", holdout=0.1)
+    sets = data.sets()
+    assert sets["test"].names == [f"val/cat/{i}.png" for i in range(10)]
+    assert len(sets["val"]) == 4
+    assert all(name.startswith("train/") for name in sets["val"].names)
+    assert sets["dog"].role == "outlier"
+    data.prepare_data()  # Lightning calls it again for every stage
+    line = "no test/, so val/ is the test set and the validation set is a part of train/"
+    assert capsys.readouterr().out == f"{tree}: {line}\n"
+
+
+def test_train_and_test_folders_need_no_word(tree, tmp_path, capsys):
+    opened(tree, tmp_path / "cache")
+    assert capsys.readouterr().out == ""
 
 
 def test_places_without_images(tree, tmp_path):
@@ -192,8 +234,8 @@ def test_places_without_images(tree, tmp_path):
 
 
 def test_outliers_by_a_name_that_is_taken(tree, tmp_path):
-    write_noise(tree / "val/monitor/0.png")
-    with pytest.raises(InnflowError, match="val/monitor"):
+    write_noise(tree / "test/val/0.png")
+    with pytest.raises(InnflowError, match="test/val"):
         opened(tree, tmp_path / "cache")
 
 
@@ -214,18 +256,18 @@ def test_wrong_settings_stop_before_any_data_are_touched(options, says):
 
 
 def test_read_images(tree):
-    (tree / "val/cat/bad.jpg").write_text("x")
+    (tree / "test/cat/bad.jpg").write_text("x")
     x, names, skipped = read_images(tree, 10, 3)
     assert x.shape == (61, 3, 10, 10)
     assert x.dtype == torch.uint8
-    assert skipped == ["val/cat/bad.jpg: not an image"]
-    i = names.index("val/dog/3.png")
+    assert skipped == ["test/cat/bad.jpg: not an image"]
+    i = names.index("test/dog/3.png")
     assert np.array_equal(x[i].permute(1, 2, 0), np.asarray(Image.open(tree / names[i]))[1:11])
 
-    x, names, skipped = read_images(tree / "val/dog/3.png", 10, 1)
+    x, names, skipped = read_images(tree / "test/dog/3.png", 10, 1)
     assert x.shape == (1, 1, 10, 10)
     assert names == ["3.png"]
     with pytest.raises(InnflowError, match="cannot be decoded"):
-        read_images(tree / "val/cat/bad.jpg", 10, 3)
+        read_images(tree / "test/cat/bad.jpg", 10, 3)
     with pytest.raises(InnflowError, match="does not exist"):
         read_images(tree / "nowhere", 10, 3)

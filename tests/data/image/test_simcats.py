@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from innflow.data.image.drawing.draw import (SUBJECTS, draw)
-from innflow.data.image.images import Images
-from innflow.data.image.simcats import (SimCats, cats, draw_folder)
 from innflow.data.image.drawing.canvas import Canvas
+from innflow.data.image.drawing.draw import SUBJECTS, draw
 from innflow.data.image.drawing.scenes import background
+from innflow.data.image.images import Images
+from innflow.data.image.simcats import SimCats, cats, draw_folder
 from innflow.errors import InnflowError
 
 FEW = {"n_train": 8, "n_test": 3, "n_outliers": 2}
@@ -48,7 +48,7 @@ def test_sets(tmp_path):
     assert sizes == {"train": 6, "val": 2, "test": 3, "beachball": 2, "dog": 2, "flower": 2}
     assert data.drawn
     assert data.shape == (3, 16, 16)
-    assert data.sets()["dog"].names == ["val/dog/00000.png", "val/dog/00001.png"]
+    assert data.sets()["dog"].names == ["test/dog/00000.png", "test/dog/00001.png"]
     files = list(tmp_path.rglob("*.png"))
     assert len(files) == 17
     assert Image.open(files[0]).size == (64, 64)
@@ -68,7 +68,7 @@ def test_drawn_once_and_again_when_asked_for_others(tmp_path):
 
 
 def test_the_same_on_any_number_of_processes(tmp_path):
-    counts = {"train/cat": 5, "val/dog": 4}
+    counts = {"train/cat": 5, "test/dog": 4}
     draw_folder(tmp_path / "one", counts, 24, 0, jobs=1)
     draw_folder(tmp_path / "two", counts, 24, 0, jobs=2)
     paths = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.png"))
@@ -88,7 +88,7 @@ def test_who_comes_second_keeps_the_first_drawings(tmp_path):
 
 def test_an_interruption_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="unicorn"):
-        draw_folder(tmp_path / "cats", {"train/cat": 2, "val/unicorn": 1}, 16, 0)
+        draw_folder(tmp_path / "cats", {"train/cat": 2, "test/unicorn": 1}, 16, 0)
     assert list(tmp_path.iterdir()) == []
 
 

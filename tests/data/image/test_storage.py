@@ -13,13 +13,14 @@ from functools import partial
 
 import boto3
 import pytest
-from aws import lead_to, serving
 import torch
+from aws import lead_to, serving
 from moto.server import ThreadedMotoServer
 
-from innflow.data.image.images import (Images, read_images)
-from innflow.data.image.shards import (find_shards, read_items)
-from innflow.data.image.storage import open_storage
+from innflow.data.image.images import Images
+from innflow.data.image.patterns import find_shards
+from innflow.data.image.storage import open_storage, read_images
+from innflow.data.image.tar import read_items
 from innflow.errors import InnflowError
 
 
@@ -60,19 +61,19 @@ def test_a_new_version_of_an_object_is_read_again(bucket, tree, tmp_path):
         return data.sets()["dog"].parts["x"]
 
     before = dogs()
-    other = (tree / "val/cat/0.png").read_bytes()
-    bucket.put_object(Bucket="pictures", Key="some/prefix/val/dog/0.png", Body=other)
+    other = (tree / "test/cat/0.png").read_bytes()
+    bucket.put_object(Bucket="pictures", Key="some/prefix/test/dog/0.png", Body=other)
     after = dogs()
     assert torch.equal(after[1:], before[1:])
     assert not torch.equal(after[0], before[0])
 
 
 def test_read_images_of_a_prefix_and_of_one_object(bucket, tree):
-    x, names, skipped = read_images("s3://pictures/some/prefix/val/dog", 10, 3)
-    expected, expected_names, _ = read_images(tree / "val/dog", 10, 3)
+    x, names, skipped = read_images("s3://pictures/some/prefix/test/dog", 10, 3)
+    expected, expected_names, _ = read_images(tree / "test/dog", 10, 3)
     assert torch.equal(x, expected)
     assert (names, skipped) == (expected_names, [])
-    x, names, _ = read_images("s3://pictures/some/prefix/val/dog/2.png", 10, 3)
+    x, names, _ = read_images("s3://pictures/some/prefix/test/dog/2.png", 10, 3)
     assert torch.equal(x[0], expected[2])
     assert names == ["2.png"]
 
@@ -191,9 +192,9 @@ def test_a_server_that_is_lost_and_comes_back_is_waited_for(bucket, monkeypatch,
 
 def test_an_object_lost_on_the_way(bucket):
     storage = open_storage("s3://pictures/some/prefix")
-    bucket.delete_object(Bucket="pictures", Key="some/prefix/val/dog/0.png")
+    bucket.delete_object(Bucket="pictures", Key="some/prefix/test/dog/0.png")
     with pytest.raises(FileNotFoundError):
-        storage.read("val/dog/0.png")
+        storage.read("test/dog/0.png")
 
 
 def test_an_unknown_kind_of_address(bucket):

@@ -12,13 +12,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from innflow.data.image.images import Images
-from innflow.data.image.shards import (find_shards, read_items, write_shards)
-from innflow.data.image.stream import Shards
-from innflow.errors import InnflowError
-
 from data.conftest import write_noise
 from data.test_base import Watcher, quiet_trainer
+from innflow.data.image.images import Images
+from innflow.data.image.patterns import find_shards
+from innflow.data.image.shards import Shards
+from innflow.data.image.tar import read_items, write_shards
+from innflow.errors import InnflowError
 
 COUNT, PER_SHARD = 48, 8
 
@@ -29,7 +29,7 @@ def packed(tmp_path: Path) -> Path:
     for i in range(COUNT):
         write_noise(tmp_path / f"tree/train/{'cat' if i % 3 else 'lion'}/{i:02d}.png", i)
     for i in range(10):
-        write_noise(tmp_path / f"tree/val/{'cat' if i % 2 else 'lion'}/{i}.png", 100 + i)
+        write_noise(tmp_path / f"tree/test/{'cat' if i % 2 else 'lion'}/{i}.png", 100 + i)
     for i in range(6):
         write_noise(tmp_path / f"tree/dogs/{i}.png", 200 + i)
     out = tmp_path / "packed"
@@ -307,15 +307,15 @@ def test_patterns_that_name_nothing(packed, refused):
         opened(packed, train=f"{packed}/train-{{000000..000003.tar").setup()
     with refused("data.train", "train-000006.tar does not exist (and 2 of 9 more)"):
         opened(packed, train=f"{packed}/train-{{000000..000008}}.tar").setup()
-    with refused("data.val", "test-*.tar matches no file"):
-        opened(packed, test=f"{packed}/test-*.tar").setup()
+    with refused("data.test", "other-*.tar matches no file"):
+        opened(packed, test=f"{packed}/other-*.tar").setup()
     with refused("data.outliers.dog", "cannot read", "nowhere"):
         opened(packed, outliers={"dog": "/nowhere/dog.tar"}).setup()
-    with refused("data.val", "test-000000.tar is named twice"):
+    with refused("data.test", "test-000000.tar is named twice"):
         opened(packed, test=[packed / "test-*.tar", packed / "test-000000.tar"]).setup()
-    with refused("data.val is empty"):
+    with refused("data.test is empty"):
         opened(packed, test=None).setup()
-    with refused("data.val", "train-000000.tar is in data.train too"):
+    with refused("data.test", "train-000000.tar is in data.train too"):
         opened(packed, test=f"{packed}/train-000000.tar").setup()
 
 
@@ -328,7 +328,7 @@ def test_patterns_that_name_nothing(packed, refused):
         ({"epoch_items": 0}, "data.epoch_items=0"),
         ({"buffer": 0}, "data.buffer=0"),
         ({"study_items": 1}, "data.study_items=1"),
-        ({"outliers": {"test": "x"}}, "data.outliers.val"),
+        ({"outliers": {"val": "x"}}, "data.outliers.val"),
     ],
 )
 def test_values_out_of_range(packed, options, says, refused):
@@ -388,8 +388,17 @@ def test_many_corrupt_images_end_training(packed, workers, refused):
 
 def test_a_corrupt_image_among_the_studied(packed, refused):
     write_tar(packed / "test-000000.tar", {"1.png": b"no image"})
-    with refused("data.val", "test-000000/1: not an image"):
+    with refused("data.test", "test-000000/1: not an image"):
         opened(packed, test=packed / "test-000000.tar").setup()
+
+
+def test_shards_of_a_validation_set_leave_all_training_images(packed):
+    data = opened(packed, val=packed / "dog-000000.tar", outliers=None)
+    sets = data.sets()
+    assert len(sets["val"]) == 6
+    assert all(name.startswith("dog-000000/") for name in sets["val"].names)
+    assert len(sets["train"]) == 8
+    assert len(data.train_dataloader()) == COUNT // data.batch_size
 
 
 def test_write_shards_packs_files_as_they_are(tmp_path):

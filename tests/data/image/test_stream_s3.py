@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from innflow.data.image.shards import (find_shards, read_items, write_shards)
-from innflow.data.image.stream import Shards
-
 from data.conftest import write_noise
 from data.image.test_storage import bucket, server  # noqa: F401
+from innflow.data.image.patterns import find_shards
+from innflow.data.image.shards import Shards
+from innflow.data.image.tar import read_items, write_shards
 
 URL = "s3://pictures/packed"
 
@@ -21,7 +21,7 @@ URL = "s3://pictures/packed"
 def shards(bucket, tree) -> str:  # noqa: F811
     """The trees of cats and dogs, packed from the bucket into the bucket."""
     assert write_shards("s3://pictures/some/prefix/train", URL, 10) == ["cat"]
-    assert write_shards("s3://pictures/some/prefix/val/cat", URL, 10, "test") == []
+    assert write_shards("s3://pictures/some/prefix/test/cat", URL, 10, "test") == []
     return URL
 
 
@@ -35,7 +35,7 @@ def opened(url: str, cache: Path, **options) -> Shards:
 def test_a_bucket_streams_like_the_folder(shards, tree, tmp_path, workers):
     near = str(tmp_path / "near")
     write_shards(tree / "train", near, 10)
-    write_shards(tree / "val/cat", near, 10, "test")
+    write_shards(tree / "test/cat", near, 10, "test")
     ours, theirs = (
         list(opened(url, tmp_path / "cache", workers=workers).train_dataloader())
         for url in (shards, near)
@@ -46,8 +46,8 @@ def test_a_bucket_streams_like_the_folder(shards, tree, tmp_path, workers):
 
 def test_a_new_version_of_a_shard_is_decoded_again(shards, bucket, tree, tmp_path):  # noqa: F811
     before = opened(shards, tmp_path / "cache").sets()["test"].parts["x"]
-    write_noise(tree / "val/cat/0.png", 999)
-    write_shards(tree / "val/cat", shards, 10, "test")
+    write_noise(tree / "test/cat/0.png", 999)
+    write_shards(tree / "test/cat", shards, 10, "test")
     after = opened(shards, tmp_path / "cache").sets()["test"].parts["x"]
     assert (before != after).flatten(1).any(1).sum() == 1
 

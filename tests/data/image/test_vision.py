@@ -104,7 +104,7 @@ def test_grey_set_with_a_grey_outlier(tmp_path):
     for name in ("train", "val"):
         rows = [int(item.removeprefix("train/")) for item in sets[name].names]
         assert np.array_equal(sets[name].parts["x"][:, 0], digits["train"][rows])
-    assert sets["test"].names[2] == "val/2"
+    assert sets["test"].names[2] == "test/2"
 
 
 def test_colour_set_with_outliers_of_other_size_and_kind(tmp_path, monkeypatch):

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from innflow.data.simulation.forward import (ForwardModel, run_chunk)
-from innflow.errors import InnflowError
-
 from data.own import write_module
+from innflow.data.simulation.forward import ForwardModel, run_chunk
+from innflow.errors import InnflowError
 
 SOURCE = """
 import numpy as np

@@ -5,10 +5,9 @@ import sys
 
 import pytest
 
+from data.own import write_module
 from innflow.data.simulation.imports import resolve
 from innflow.errors import InnflowError
-
-from data.own import write_module
 
 SOURCE = """
 class Setup:

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from innflow.data.simulation.noise import (add_noise, draw_noise, noise_factor)
-from innflow.errors import InnflowError
-
 from data.own import write_module
+from innflow.data.simulation.noise import add_noise, draw_noise, noise_factor
+from innflow.errors import InnflowError
 
 LOWER = [[1.0, 0.0], [0.5, 2.0]]
 

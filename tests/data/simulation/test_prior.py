@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.distributions import Independent
 
+from data.own import write_module
 from innflow.data.simulation.prior import Prior
 from innflow.errors import InnflowError
-
-from data.own import write_module
 
 SOURCE = """
 import numpy as np

@@ -9,11 +9,16 @@ import pytest
 import torch
 
 import innflow.data.simulation.simulate
-from innflow.data.simulation.forward import ForwardModel
-from innflow.data.simulation.simulate import (Simulations, cache_key, read_simulations, simulate, write_simulations)
-from innflow.errors import InnflowError
-
 from data.own import write_module
+from innflow.data.simulation.forward import ForwardModel
+from innflow.data.simulation.simulate import (
+    Simulations,
+    cache_key,
+    read_simulations,
+    simulate,
+    write_simulations,
+)
+from innflow.errors import InnflowError
 
 SOURCE = f"""
 import os

@@ -5,17 +5,17 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import hydra
 import innflow.conf
 import numpy as np
 import pytest
 import torch
-import yaml
+from omegaconf import OmegaConf
 from torch.distributions import Independent
 
+from data.own import write_module
 from innflow.data.simulation.simulator import Simulator
 from innflow.errors import InnflowError
-
-from data.own import write_module
 
 SOURCE = """
 import numpy as np
@@ -275,7 +275,8 @@ NAMED = [
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_problem_of_innflow_is_this_data_module(name):
-    options = yaml.safe_load((PROBLEMS / f"{name}.yaml").read_text())
+    with hydra.initialize_config_dir(str(PROBLEMS.parent), version_base="1.3"):
+        options = OmegaConf.to_container(hydra.compose(f"data/{name}"))["data"]
     assert options.pop("_target_") == "innflow.data.Simulator"
     options |= {"n": 600, "n_test": 5, "cache_dir": None, "seed": 0, "batch_size": 8}
     data = Simulator(**options)

@@ -31,7 +31,7 @@ from torch.distributions import (
     constraints,
 )
 
-from innflow.data.simulation.support import (Support, check_varied, given_support, support_of)
+from innflow.data.simulation.support import Support, check_varied, given_support, support_of
 from innflow.errors import InnflowError
 from innflow.problem.joint import Joint
 

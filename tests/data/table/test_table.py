@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pyarrow
 import pytest
-from pyarrow import parquet
 import torch
+from pyarrow import parquet
 
-from innflow.data.table.table import (Table, read_table)
+from innflow.data.table.files import read_table
+from innflow.data.table.table import Table
 from innflow.errors import InnflowError
 
 VALUES = np.random.default_rng(0).standard_normal((60, 3))
@@ -99,7 +100,7 @@ def test_settings_stop_in_the_constructor(tmp_path):
         Table(path, columns=["d"])
     with pytest.raises(InnflowError, match="each column once"):
         Table(path, columns=["a", "a"])
-    with pytest.raises(InnflowError, match=r"data\.val=1"):
+    with pytest.raises(InnflowError, match=r"data\.test=1"):
         Table(path, test=1)
     with pytest.raises(InnflowError, match=r"nowhere\.csv is not there"):
         Table(tmp_path / "nowhere.csv")

@@ -24,7 +24,7 @@ def test_sets(name):
     assert points.dtype == torch.float32
     assert len(points.unique(dim=0)) == 600
     assert points.abs().max() < 6
-    assert sets["test"].names[3] == "val/3"
+    assert sets["test"].names[3] == "test/3"
     assert next(iter(data.train_dataloader()))["x"].shape == (256, 2)
     assert hasattr(data, "log_prob") == (name in EXACT)
 

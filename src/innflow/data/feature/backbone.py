@@ -1,4 +1,4 @@
-"""From 8-bit images to the features of a pretrained network, at the speed of the machine."""
+"""Features of a pretrained network for 8-bit images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from innflow.data.image.images import map_threads
-from innflow.data.feature.network import (Pretrained, open_network)
+from innflow.data.feature.network import Pretrained, open_network
+from innflow.data.image.storage import map_threads
 from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)
 
-# Enough to keep a core busy, few enough to stay in its cache.
+# Large enough to keep a core busy, small enough for its cache.
 _BATCH = 16
 _BATCH_CUDA = 256
 
@@ -29,9 +29,9 @@ _BATCH_CUDA = 256
 class Backbone:
     """A pretrained network up to one of its layers.
 
-    On a processor every thread takes a batch of its own: the many small layers of a network gain
-    less from sharing one batch. Batch normalisation is folded into the convolution before it, which
-    changes features by rounding alone.
+    On a CPU every thread computes batches of its own, which is faster than sharing the small layers
+    of one batch. Batch normalisation is folded into the convolution before it, which changes
+    features by rounding errors only.
 
     Args:
         network: efficientnet_lite0, a classifier of torchvision, or timm:NAME.
@@ -62,7 +62,7 @@ class Backbone:
 
     @property
     def hash(self) -> str:
-        """Digest of the weights, which are loaded for it."""
+        """Digest of the weights; loads them on first use."""
         if not self._hash:
             self._hash = self._source.load(self.weights)
             fold_batch_norm(self._source.module, self.layer)
@@ -79,7 +79,7 @@ class Backbone:
         return torch.from_numpy(rows)
 
     def stream(self, images: Tensor) -> Iterator[np.ndarray]:
-        """Yield the features of one image after the other, float32 (*shape)."""
+        """Yield the features of each image, float32 (*shape)."""
         wanted = (3, self.size, self.size)
         if tuple(images.shape[1:]) != wanted or images.dtype != torch.uint8:
             raise InnflowError(
@@ -121,7 +121,7 @@ class Backbone:
         return features
 
     def _probe(self) -> tuple[int, ...]:
-        """Send one empty image through the network, to see what its layers give."""
+        """Return the shape of the features, from a forward pass of an empty image."""
         module, name = self._source.module, self._source.name
         calls: Counter[str] = Counter()
         shapes: dict[str, tuple[int, ...]] = {}
@@ -161,7 +161,7 @@ class Backbone:
         shape = shapes[self.layer]
         if calls[self.layer] > 1:
             raise InnflowError(
-                f"data.layer={self.layer} is passed {calls[self.layer]} times in {name}: takes one "
+                f"data.layer={self.layer} is called {calls[self.layer]} times in {name}: takes one "
                 f"such as {', '.join(_spread(maps))}"
             )
         if len(shape) not in (1, 3) or (self.spatial and len(shape) == 1):
@@ -188,7 +188,7 @@ class Backbone:
 
 
 class _ReachedError(Exception):
-    """Raised by the chosen layer: what follows it is not needed."""
+    """Raised by the chosen layer to skip the layers after it."""
 
     def __init__(self, features: Tensor) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ def _stop(_: nn.Module, __: Any, output: Tensor) -> None:
 
 
 def _spread(names: list[str], count: int = 4) -> list[str]:
-    """Return a few of the shortest names, from the first to the last."""
+    """Return a few of the shortest names, evenly spaced."""
     fewest = min((name.count(".") for name in names if "." in name), default=0)
     short = [name for name in names if name.count(".") <= fewest and name] or names
     steps = np.linspace(0, len(short) - 1, min(count, len(short))).round().astype(int)
@@ -208,7 +208,7 @@ def _spread(names: list[str], count: int = 4) -> list[str]:
 
 
 class _Tracer(fx.Tracer):
-    """Sees convolutions and normalisations as they are, also those of a library's own class."""
+    """Tracer that keeps convolutions and normalisations whole, subclasses included."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = isinstance(m, nn.Conv2d | nn.BatchNorm2d)
@@ -216,18 +216,18 @@ class _Tracer(fx.Tracer):
 
 
 def fold_batch_norm(module: nn.Module, keep: str | None = None) -> int:
-    """Fold every batch normalisation, in evaluation, into the convolution that alone feeds it.
+    """Fold each batch normalisation in evaluation mode into the convolution before it.
 
     Args:
         module: changed in place; its outputs stay the same up to rounding.
-        keep: name of a layer whose own output must stay, too.
+        keep: name of a layer whose output must stay the same too.
 
     Returns:
-        How many were folded; 0 for a network whose graph cannot be followed.
+        Number of folded layers; 0 for a network that cannot be traced.
     """
     try:
         graph = _Tracer().trace(module)
-    except Exception as error:  # a network's own code may do anything with a stand-in for a tensor
+    except Exception as error:  # code that inspects values raises any error under tracing
         log.info("batch normalisation is not folded: the network cannot be traced (%s)", error)
         return 0
     layers = dict(module.named_modules())
@@ -254,7 +254,7 @@ def fold_batch_norm(module: nn.Module, keep: str | None = None) -> int:
             norm.bias,
         )
         parent, _, attribute = str(node.target).rpartition(".")
-        # timm's normalisations hold the activation that follows.
+        # Normalisations of timm contain the activation that follows.
         setattr(layers[parent], attribute, getattr(norm, "act", nn.Identity()))
         folded += 1
     return folded

@@ -1,4 +1,4 @@
-"""Features of a pretrained network as data: vectors, or maps that keep where things are."""
+"""Features of a pretrained network as data: vectors, or maps with spatial positions."""
 
 from __future__ import annotations
 
@@ -10,41 +10,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.feature.backbone import Backbone
 from innflow.data.base import PartsDataModule, PartsSet
-from innflow.data.feature.features import (Coordinates, Normalisation, compute_features)
-from innflow.data.image.images import DEFAULT_CACHE
+from innflow.data.feature.backbone import Backbone
+from innflow.data.feature.features import Coordinates, Normalisation, compute_features
 from innflow.data.feature.network import LITE0
+from innflow.data.image.images import DEFAULT_CACHE
 from innflow.data.image.simcats import cats
 from innflow.errors import InnflowError
 from innflow.system.ranks import randn
 
 
 class Embeddings(PartsDataModule):
-    """Features of the images of a folder tree, laid out as for `Images`, computed once.
+    """Features of a pretrained network for the images of a folder tree as for `Images`.
 
     The sets are those of the images. The part x is a feature vector (D,), or with `spatial` the map
-    of a layer (C, H, W). Nothing but the training set decides how features are normalised.
+    of a layer (C, H, W). The normalisation is fitted to the training set only.
+
+    >>> Embeddings(None, size=32, network="resnet18").shape
+    (512,)
 
     Args:
-        root: Folder, or `s3://bucket/prefix`; None draws cats instead.
-        size: Height and width in pixels of what the network is given.
+        size: Height and width in pixels of the network's input.
         network: efficientnet_lite0, a classifier of torchvision by its name, or timm:NAME.
         weights: File of a state dict; None for the network's own, in place or downloaded.
         layer: Dotted name of a layer of the network; None for what its last linear layer is given.
         spatial: Whether x is the map of the layer, instead of its mean over positions.
         normalise: none, standardise or l2, see `Coordinates`.
         components: Number of principal components; None leaves features as they are.
-        noise: Width of the normal noise that training adds to x: with a few thousand items in a
-            thousand dimensions it keeps a flow from the directions in which they hardly differ
-            (Rothfuss et al., arXiv:1907.08982).
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
-        inliers: Classes to train on; all in train by default.
-        cache_dir: Where decoded images and features are kept.
-        workers: Processes that read ahead.
-        seed: Of the splits.
-        labels: Whether the sets of inliers carry the class of each image.
+        noise: Standard deviation of the normal noise that training adds to x, a regularisation for
+            few items in many dimensions (Rothfuss et al., arXiv:1907.08982).
+        root, inliers, labels, cache_dir, batch_size, holdout, workers, seed: See `Images`. Without
+            a root, cats are drawn.
     """
 
     def __init__(
@@ -78,12 +74,12 @@ class Embeddings(PartsDataModule):
             labels=labels,
         )
         if isinstance(noise, bool) or not 0 <= noise < float("inf"):
-            raise InnflowError(f"data.noise={noise}: takes a width of at least 0")
+            raise InnflowError(f"data.noise={noise}: takes a standard deviation of at least 0")
         self.backbone = Backbone(network, size, weights, layer, spatial)
         self.coordinates = Coordinates(normalise, components)
         shape = self.coordinates.shape(self.backbone.shape)
         super().__init__(shape, batch_size, holdout, workers, seed)
-        self.noise = float(noise)
+        self.noise_sd = float(noise)
         self.size, self.channels = size, self.images.channels
         self.drawn = self.images.drawn
         self.cache_dir = Path(cache_dir).expanduser()
@@ -95,9 +91,9 @@ class Embeddings(PartsDataModule):
 
     def augment(self, x: Tensor) -> Tensor:
         """Return x with fresh noise."""
-        if not self.noise:
+        if not self.noise_sd:
             return x
-        return x + self.noise * randn(x.shape, batch_axis=0, dtype=x.dtype, device=x.device)
+        return x + self.noise_sd * randn(x.shape, batch_axis=0, dtype=x.dtype, device=x.device)
 
     def prepare_data(self) -> None:
         """Decode the images and compute their features, unless the cache has them."""
@@ -117,14 +113,13 @@ class Embeddings(PartsDataModule):
             self.coordinates.fit(features[rows["train"]])
         sets = {}
         for key, items in pictures.items():
-            # The rest of the parts: the labels, where there are any.
             parts = {part: values for part, values in items.parts.items() if part != "x"}
             whole = {"x": self.coordinates(features[rows[key]]), **parts}
             sets[key] = PartsSet(key, items.role, whole, items.names)
         return sets
 
     def picture(self, name: str, index: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
-        """Return the images uint8 (N, 3, S, S) that features of a set belong to.
+        """Return the images uint8 (N, 3, S, S) of some features of a set.
 
         Args:
             name: of the set.
@@ -134,24 +129,23 @@ class Embeddings(PartsDataModule):
         return self.images.sets()[name].__getitems__(torch.as_tensor(index))["x"].numpy()
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return x (N, *shape) of images uint8 (N, 3, S, S), as of the items of the sets.
+        """Return x (N, *shape) of images uint8 (N, 3, S, S), preprocessed as the sets are.
 
         Raises:
-            InnflowError: The coordinates are not fitted: neither `setup` nor `load_state` came
-                before.
+            InnflowError: The coordinates are not fitted, by `setup` or `load_state`.
         """
         return self.coordinates(self.backbone(images))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what features depend on beside the config: arrays for a file of a run."""
+        """Return the fitted coordinates and the digest of the weights."""
         self.setup()
         return {**self.coordinates.state(), "weights": np.array(self.backbone.hash)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over the coordinates of a run; the sets then follow them instead of fitting anew.
+        """Restore the coordinates of a run, to be used instead of fitting them again.
 
         Raises:
-            InnflowError: The run saw the features of other weights.
+            InnflowError: The run used other weights.
         """
         if str(state["weights"]) != self.backbone.hash:
             raise InnflowError(
@@ -167,4 +161,3 @@ class Embeddings(PartsDataModule):
         cached = self.images.open_cache(verify=False)
         features = compute_features(self.cache_dir, cached.images, cached.names, self.backbone)
         return features, cached.names
-

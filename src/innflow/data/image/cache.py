@@ -1,8 +1,8 @@
 """Decoded images in one memory-mapped file, written once and checked when opened.
 
-A cache is `<key>.u8`, the raw (N, C, H, W) bytes, and `<key>.json`, that says what they are. Each
-is written under another name and moved into place, the json last, so that a reader never sees half
-of one; two writers of a key write the same bytes, so it does not matter which comes last.
+A cache is `<key>.u8`, the raw (N, C, H, W) bytes, and `<key>.json` with their shape and names. Each
+appears whole, the json last, so a reader never opens an incomplete cache. Two writers of one key
+write the same bytes, so their order does not matter.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from torch import Tensor
 
 from innflow.data.image.decode import RULE
 from innflow.errors import InnflowError
+from innflow.system.atomic import write_text, writing
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +49,13 @@ class _Label:
 
 
 def cache_key(*facts: Any) -> str:
-    """Return a name for all that decides the pixels of a cache."""
+    """Return the name of a cache from all that its pixels depend on."""
     text = json.dumps([_FORMAT, RULE, *facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def read_cache(folder: Path, key: str, verify: bool = False) -> Cached | None:
-    """Open a cache, or return None if there is none or it is damaged.
+    """Open a cache, or return None if it does not exist or is damaged.
 
     Args:
         folder: Where caches lie.
@@ -76,7 +75,7 @@ def read_cache(folder: Path, key: str, verify: bool = False) -> Cached | None:
     if damaged:
         log.warning("the cache %s is damaged: making it again", pixels)
         return None
-    # Private: whoever writes into the tensor by mistake changes a copy in memory, not the file.
+    # shared=False: an accidental change of the tensor does not reach the file.
     flat = torch.from_file(str(pixels), shared=False, size=length, dtype=torch.uint8)
     return Cached(flat.view(label.shape), label.names, label.skipped)
 
@@ -89,7 +88,7 @@ def write_cache(
     Args:
         folder: Where caches lie; made if need be.
         key: Name of the cache.
-        items: Pairs of a name and uint8 (C, H, W), or the reason why there are no pixels.
+        items: Pairs of a name and uint8 (C, H, W), or why there are no pixels.
         total: Number of items.
         source: Where they come from, for messages.
 
@@ -99,14 +98,12 @@ def write_cache(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    unique = f"{key}.{uuid4().hex[:8]}.tmp"
-    pixels, label_file = folder / f"{unique}.u8", folder / f"{unique}.json"
+        raise unwritable(folder, error) from error
     crc, shape = 0, (0, 0, 0)
     names: list[str] = []
     skipped: list[str] = []
     try:
-        with pixels.open("wb") as file:
+        with writing(folder / f"{key}.u8") as file:
             for name, image in items:
                 if isinstance(image, str):
                     skipped.append(f"{name}: {image}")
@@ -116,17 +113,10 @@ def write_cache(
                 file.write(data)
                 crc, shape = zlib.crc32(data, crc), image.shape
                 names.append(name)
-            file.flush()
-            os.fsync(file.fileno())
         label = _Label([len(names), *shape], crc, names, skipped)
-        label_file.write_text(json.dumps(asdict(label)))
-        os.replace(pixels, folder / f"{key}.u8")
-        os.replace(label_file, folder / f"{key}.json")
+        write_text(folder / f"{key}.json", json.dumps(asdict(label)))
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    finally:
-        pixels.unlink(missing_ok=True)
-        label_file.unlink(missing_ok=True)
+        raise unwritable(folder, error) from error
     cached = read_cache(folder, key)
     if cached is None:
         raise InnflowError(f"the cache {folder / key}.u8 changed while it was written: try again")
@@ -134,21 +124,22 @@ def write_cache(
 
 
 def stop_if_too_many(skipped: Sequence[str], total: int, source: str) -> None:
-    """Stop once more than 5% of all items could not be decoded."""
+    """Raise an error if more than 5% of all items could not be decoded."""
     if len(skipped) > _ALLOWED_SKIPS * total:
         raise InnflowError(
             f"{source}: more than {_ALLOWED_SKIPS:.0%} of {total:,} images cannot be decoded "
-            f"({name_first(skipped)}): mend or remove them"
+            f"({name_first(skipped)}): repair or remove them"
         )
 
 
 def name_first(skipped: Sequence[str], limit: int = 3) -> str:
-    """Return the first few of many, and how many more there are."""
+    """Return the first few as text, and the number of the others."""
     more = f"; and {len(skipped) - limit:,} more" if len(skipped) > limit else ""
     return "; ".join(skipped[:limit]) + more
 
 
-def _unwritable(folder: Path, error: OSError) -> InnflowError:
+def unwritable(folder: Path, error: OSError) -> InnflowError:
+    """Return the error of a cache folder that cannot be written."""
     return InnflowError(
         f"cannot write the cache {folder}: {error.strerror or error}; "
         "free some space there or set data.cache_dir"

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to 8-bit pixels, as a person sees the picture."""
+"""Decoding of image files to 8-bit pixels, upright and on white."""
 
 from __future__ import annotations
 
@@ -9,30 +9,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 RULE = "lanczos-1"
-"""Names how pixels are made; part of every cache key, so change it with the code below."""
+"""Version of the code below, part of every cache key: change both together."""
 
-SUFFIXES = frozenset(
-    (
-        ".bmp",
-        ".gif",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    )
-)
-
-# Those of the suffixes. Pillow goes by the content and would call Ghostscript on an EPS.
+_NAMES = "bmp gif jpeg jpg pbm pgm png pnm ppm tif tiff webp"
+SUFFIXES = frozenset(f".{name}" for name in _NAMES.split(" "))
+# The formats of these suffixes: Pillow goes by the content and would call Ghostscript on an EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-# Where Pillow begins to warn of a decompression bomb.
+# Where Pillow starts to warn of a decompression bomb; such an image is refused instead.
 _MOST_PIXELS = 89_478_485
-# It is refused then, in one line: the warning would be another.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -41,7 +25,7 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
     """Return the picture in an image file as uint8 (C, size, size).
 
     Raises:
-        ValueError: The bytes are not a picture that can be shown; the message says why.
+        ValueError: The bytes are not a picture that can be decoded; the message says why.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -62,8 +46,7 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
 def to_pixels(image: Image.Image, size: int, channels: int) -> np.ndarray:
     """Return an image as uint8 (C, size, size): shorter side to `size`, centre crop.
 
-    Resized by a Lanczos window, which is antialiased on the way down and keeps the eyes of a 32
-    pixel cat sharper than area averaging does.
+    Resized by a Lanczos window, which is antialiased and sharper than area averaging.
 
     Raises:
         ValueError: Its pixels have no defined black and white.

@@ -1,44 +1,39 @@
-"""Drawn cats, and drawn things that are not cats, as image files to train on without a download."""
+"""Drawn cats, dogs, beach balls and flowers as image files, for training without a download."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
 
 from innflow.data.base import check_choice, check_whole
-from innflow.data.image.cache import (Cached, cache_key)
-from innflow.data.image.drawing.draw import (SUBJECTS, draw_file)
-from innflow.data.image.images import (DEFAULT_CACHE, Images)
+from innflow.data.image.cache import Cached, cache_key
+from innflow.data.image.drawing.draw import SUBJECTS, draw_file
+from innflow.data.image.folders import Folders
+from innflow.data.image.images import DEFAULT_CACHE, Images
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing_folder
 from innflow.system.progress import track
 
 _DRAWING = 1
-"""Version of the drawings: a change of the sketches that moves a pixel adds one."""
+"""Version of the drawings, part of their cache key: increase it when any pixel changes."""
 
 _FEW = 200
 
 
 class SimCats(Images):
-    """Drawn cat faces to train on; drawn dogs, beach balls and flowers as outliers.
+    """Drawn faces of cats to train on; drawn dogs, beach balls and flowers as outliers.
 
-    Any of these kinds may be trained on; the others are outliers.
-    All have backgrounds of one distribution, so that the subject alone makes the difference. They
-    are drawn once, as image files in a folder of the cache, and read as any other images.
+    Any of these kinds can be an inlier; the others are outliers. The backgrounds of all kinds have
+    one distribution. The images are drawn once, as files in a folder of the cache.
+
+    >>> SimCats(size=16, n_train=20).counts
+    {'train/cat': 20, 'test/cat': 200, 'test/dog': 100, 'test/beachball': 100, 'test/flower': 100}
 
     Args:
-        size: Height and width in pixels of x.
-        channels: 3 for colour, 1 for grey.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where the drawings and the decoded images are kept.
-        workers: Processes that read ahead.
-        seed: Of the splits.
         n_train: Number of images to train on, of each inlier kind.
         n_test: Number of images to test on, of each inlier kind.
         n_outliers: Number of images of each other kind.
@@ -46,6 +41,8 @@ class SimCats(Images):
         draw_seed: Of the drawings; they stay the same while `seed` changes.
         inliers: Kinds to train on, from cat, dog, beachball and flower.
         labels: Whether the sets of inliers carry the kind of each image.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed: See
+            `ImageModule`.
     """
 
     drawn = True
@@ -96,8 +93,8 @@ class SimCats(Images):
         )
         if labels:
             # Known before anything is drawn.
-            places = [(split, kind) for split, kind in (key.split("/") for key in self.counts)]
-            self._classes = self._name_classes(places, "test")
+            paths = [f"{folder}/0.png" for folder in self.counts]
+            self._classes = Folders(self.root, paths, self.inliers, labels).classes
 
     def open_cache(self, verify: bool) -> Cached:
         """Draw the images unless they are there, and open them."""
@@ -110,44 +107,37 @@ class SimCats(Images):
 def draw_folder(
     root: Path, counts: Mapping[str, int], size: int, seed: int, jobs: int | None = None
 ) -> None:
-    """Draw images into `root`, which appears only when all of them are there.
+    """Draw images into a folder that appears whole.
 
     Args:
         root: Folder to make.
         counts: Number of images by folder below the root; its last name says what to draw.
         size: Height and width in pixels.
-        seed: Each image has its own, so they do not depend on the number of processes.
-        jobs: Processes; all cores by default, or one if there is little to draw.
+        seed: Of the drawings, which do not depend on the number of processes.
+        jobs: Processes; by default all cores, or one for few images.
     """
-    unfinished = root.with_name(f"{root.name}.{uuid4().hex[:8]}.tmp")
     subjects = list(SUBJECTS)
     tasks = []
     try:
-        for split, (folder, count) in enumerate(counts.items()):
-            (unfinished / folder).mkdir(parents=True)
-            subject = folder.rpartition("/")[2]
-            for i in range(count):
-                seeds = [seed, split, subjects.index(subject), i]
-                tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
-        jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
-        # joblib, and not concurrent.futures: its processes neither fork a program that has threads
-        # nor import the user's script again.
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
-        done = pool(delayed(draw_file)(*task) for task in tasks)
-        for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
-            pass
-        try:
-            os.rename(unfinished, root)
-        except OSError:
-            if not root.exists():  # otherwise another process drew the same, and was first
-                raise
+        with writing_folder(root) as unfinished:
+            for split, (folder, count) in enumerate(counts.items()):
+                (unfinished / folder).mkdir(parents=True)
+                subject = folder.rpartition("/")[2]
+                for i in range(count):
+                    seeds = [seed, split, subjects.index(subject), i]
+                    tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
+            jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
+            # joblib rather than concurrent.futures: its processes neither fork a program that has
+            # threads nor import the user's script again.
+            pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
+            done = pool(delayed(draw_file)(*task) for task in tasks)
+            for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
+                pass
     except OSError as error:
         raise InnflowError(
             f"cannot draw into {root.parent}: {error.strerror or error}; "
             "free some space there or set data.cache_dir"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def cats(
@@ -164,38 +154,28 @@ def cats(
     labels: bool = False,
     general: str | os.PathLike[str] | None = None,
 ) -> Images:
-    """Return the photographs below `root`, or drawn cats if it is None; `.drawn` tells which.
+    """Return the photographs below `root` as `Images`, or `SimCats` if it is None.
 
-    With labels, `inliers` chooses among drawings too: `[cat, dog]` draws both to train on.
+    With labels, `inliers` chooses among the drawings too: `[cat, dog]` draws both to train on.
+
+    >>> cats(size=16).drawn, cats("photographs", size=16).drawn
+    (True, False)
     """
+    common: dict[str, Any] = {
+        "size": size,
+        "channels": channels,
+        "batch_size": batch_size,
+        "holdout": holdout,
+        "augment": augment,
+        "cache_dir": cache_dir,
+        "workers": workers,
+        "seed": seed,
+        "labels": labels,
+    }
     if root is not None:
-        return Images(
-            root,
-            size,
-            channels,
-            batch_size,
-            holdout,
-            inliers,
-            augment,
-            cache_dir,
-            workers,
-            seed,
-            labels,
-            general,
-        )
+        return Images(root, inliers=inliers, general=general, **common)
     if general is not None:
         raise InnflowError("data.general goes with photographs: set data.root too")
     if inliers is not None and not labels:
         raise InnflowError("data.inliers chooses among photographs: set data.root too")
-    return SimCats(
-        size,
-        channels,
-        batch_size,
-        holdout,
-        augment,
-        cache_dir,
-        workers,
-        seed,
-        inliers=inliers or ("cat",),
-        labels=labels,
-    )
+    return SimCats(inliers=inliers or ("cat",), **common)

@@ -1,23 +1,32 @@
-"""Image files of a local folder or of `s3://bucket/prefix`, listed and read the same way."""
+"""Image files of a local folder or of `s3://bucket/prefix`: listed, read and decoded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
+import numpy as np
+import torch
+from torch import Tensor
 
-from innflow.data.image.decode import SUFFIXES
+from innflow.data.image.cache import stop_if_too_many
+from innflow.data.image.decode import SUFFIXES, decode
 from innflow.errors import InnflowError
+from innflow.system.progress import track
 
-# A wrong endpoint should be reported in seconds; the defaults of botocore retry for minutes.
+T = TypeVar("T")
+
+# A wrong endpoint is reported within seconds; the defaults of botocore retry for minutes.
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 _RETRIES = 8
-"""Tries of s3fs, half a minute in all, once a server has answered: one that is lost may return."""
+"""Tries of s3fs, half a minute in total, once a server has answered."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class Storage:
         root: As a full path or URL.
         remote: Whether reading waits for a network.
         entries: Every image file that is not hidden, at any depth.
-        read: Path below the root -> bytes; FileNotFoundError and PermissionError concern that
-            file alone, InnflowError concerns the whole root.
+        read: Path below the root -> bytes; raises FileNotFoundError and PermissionError for a
+            single file, InnflowError for the whole root.
     """
 
     root: str
@@ -51,7 +60,7 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
     """List the images below a folder or a URL, or one single image file.
 
     Raises:
-        InnflowError: There is no such place, it cannot be reached or read, or holds no image.
+        InnflowError: The root does not exist, cannot be read, or has no images.
     """
     storage = _open_remote(str(root)) if "://" in str(root) else _open_local(Path(root))
     if not storage.entries:
@@ -89,7 +98,7 @@ def _open_local(root: Path) -> Storage:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yield every file below a folder as a path with forward slashes, through links too."""
+    """Yield every file below a folder, with forward slashes; links are followed."""
 
     def stop(error: OSError) -> None:
         raise error
@@ -100,29 +109,29 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def connect(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, asked anew each time, and the path on it.
+    """Return a new, uncached file system for a URL, and the path on it.
 
     Raises:
-        Exception: of any kind, for `explain`.
+        Exception: Of any kind, for `explain`.
     """
     scheme, _, path = url.partition("://")
     options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
     files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
     if options:
         _retry_refused()
-        files.retries = 2  # by themselves they are tried three times, which takes seconds
+        files.retries = 2
     return files, path
 
 
 def wait_for(files: Any) -> None:
-    """Be patient with a file system that has answered before, where its connection is lost."""
+    """Retry longer after a lost connection, for a file system that has answered before."""
     if hasattr(files, "retries"):
         files.retries = _RETRIES
 
 
 @cache
 def _retry_refused() -> None:
-    """Let s3fs try again where a server refuses connections, as it does where one breaks off."""
+    """Make s3fs retry refused connections too, not only lost ones."""
     from botocore.exceptions import EndpointConnectionError
     from s3fs.core import add_retryable_error
 
@@ -161,7 +170,7 @@ def _open_remote(root: str) -> Storage:
 
 
 def explain(root: str, error: Exception) -> InnflowError:
-    """Turn what a remote file system raised into what, where and what to do."""
+    """Return the InnflowError for an error of a remote file system."""
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError):
         line = "the bucket does not exist: check its name and AWS_ENDPOINT_URL"
@@ -176,3 +185,56 @@ def explain(root: str, error: Exception) -> InnflowError:
     else:
         line = f"cannot be read ({kind}: {error}): check the address and AWS_ENDPOINT_URL"
     return InnflowError(" ".join(f"{root}: {line}".split()))
+
+
+def decode_all(
+    storage: Storage, size: int, channels: int
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield the name of every image, and its pixels or why it cannot be decoded."""
+
+    def load(path: str) -> tuple[str, np.ndarray | str]:
+        try:
+            return path, decode(storage.read(path), size, channels)
+        except ValueError as error:
+            return path, str(error)
+        except OSError as error:
+            return path, error.strerror or str(error)
+
+    paths = [entry.path for entry in storage.entries]
+    # Decoding releases the interpreter's lock; threads that wait for a network need no core.
+    threads = 32 if storage.remote else os.cpu_count() or 1
+    yield from track(map_threads(load, paths, threads), "decoding images", len(paths))
+
+
+def map_threads(function: Callable[[Any], T], items: Iterable[Any], threads: int) -> Iterator[T]:
+    """Yield the results of a function in order, a bounded number of them in memory."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        while block := list(islice(remaining, 32 * threads)):
+            yield from pool.map(function, block)
+
+
+def read_images(
+    source: str | os.PathLike[str], size: int, channels: int
+) -> tuple[Tensor, list[str], list[str]]:
+    """Decode every image of a folder, a bucket or a single file, without any cache.
+
+    Returns:
+        Images uint8 (N, C, size, size), their names, and "name: reason" of those that cannot be
+        decoded.
+
+    Raises:
+        InnflowError: There are no images, or more than 5% cannot be decoded.
+    """
+    storage = open_storage(source)
+    images: list[np.ndarray] = []
+    names: list[str] = []
+    skipped: list[str] = []
+    for name, image in decode_all(storage, size, channels):
+        if isinstance(image, str):
+            skipped.append(f"{name}: {image}")
+            stop_if_too_many(skipped, len(storage.entries), str(source))
+        else:
+            images.append(image)
+            names.append(name)
+    return torch.from_numpy(np.stack(images)), names, skipped

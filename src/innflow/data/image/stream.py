@@ -1,219 +1,209 @@
-"""A data module of images in sharded tars, for sets that fit neither in memory nor in a cache."""
+"""Batches of images streamed from shards by each rank and worker, in a reproducible order.
+
+The order of an epoch is a function of the seed, the epoch and the readers, so the position in an
+epoch is one number, and a resumed run continues with the batch after its last.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cached_property
-from itertools import chain, islice
+import random
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
-from innflow.data.base import check_whole, split_holdout
-from innflow.data.image.cache import (Cached, cache_key, name_first, read_cache, stop_if_too_many, write_cache)
-from innflow.data.image.images import (DEFAULT_CACHE, ImageModule, map_threads)
-from innflow.data.image.reader import (Reading, Stream, StreamLoader)
-from innflow.data.sets import PartsSet, Role
-from innflow.data.image.shards import (SIZES, Item, Patterns, Shard, count_items, find_shards)
+from innflow.data.image.cache import stop_if_too_many
+from innflow.data.image.decode import decode
+from innflow.data.image.patterns import Shard, library
+from innflow.data.image.tar import Item, read_items
+from innflow.data.sets import Batch
 from innflow.errors import InnflowError
-from innflow.system.progress import track
 
 log = logging.getLogger(__name__)
 
 
-class Shards(ImageModule):
-    """Images in shards, tars as webdataset lays them out, on disk or in a bucket.
+@dataclass(frozen=True)
+class Reading:
+    """How items of shards become pixels and labels.
 
-    Training batches are streamed: nothing of the training shards is kept but the first
-    `study_items` images, the set "train" that analyses look at, and what is held out of these as
-    the set "val". They, the set "test" and the outliers are decoded once into the cache.
+    Attributes:
+        size: Height and width in pixels.
+        channels: 3 for colour, 1 for grey.
+        image: Extension of the images; None for any known one.
+        label: `cls`, or `json.FIELD`; None without labels.
+        classes: Names of the labels.
+    """
+
+    size: int
+    channels: int
+    image: str | None
+    label: str | None
+    classes: Sequence[str]
+
+    def items(self, shard: Shard) -> Iterator[Item]:
+        """Yield the items of a shard."""
+        return read_items(shard, self.image, self.label)
+
+    def pixels(self, item: Item) -> np.ndarray | str:
+        """Return an image as uint8 (C, size, size), or the reason why there are no pixels."""
+        try:
+            return decode(item.data, self.size, self.channels)
+        except ValueError as error:
+            return str(error)
+
+    def number(self, label: str | None, name: str) -> int:
+        """Return the class that a label names, by its name or its number.
+
+        Raises:
+            InnflowError: It names none.
+        """
+        if label in self.classes:
+            return self.classes.index(label)
+        if label is not None and label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        raise InnflowError(
+            f"{name}: its {self.label} is {label}: expected a name in data.classes, or its number "
+            f"below {len(self.classes)}"
+        )
+
+
+class Stream(IterableDataset[Batch]):
+    """The batches of one rank in one epoch; each of W workers reads every W-th of them.
+
+    In every epoch the shards are dealt anew to the readers, the workers of all ranks. Every rank
+    yields the same number of batches: a reader at the end of its shards starts them again.
 
     Args:
-        train: Shards to train on, one pattern or several, with braces or wildcards.
-        test: Shards of the set "test".
-        outliers: Name -> shards of a set of outliers.
-        image: Extension of the images inside, such as jpg or input.png; null for any known one.
-        label: Where the class is: `cls`, or `json.FIELD`; null without labels.
-        classes: Names of the classes, in the order of their numbers; with `label` only.
-        size: Height and width in pixels: the shorter side is resized to it, the centre kept.
-        channels: 3 for colour, 1 for grey.
-        batch_size: Over all ranks together.
-        epoch_items: Items of an epoch over all ranks, of which whole batches are made; null for all
-            by the file sizes.json beside the shards.
-        study_items: Number of training items that analyses and the set "val" are taken from.
-        holdout: Fraction of the study items that becomes the set "val"; training leaves it out.
-        buffer: Image files that a worker keeps in memory, to draw one at random.
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where decoded images are kept.
-        workers: Processes of each rank that read and decode; each needs a shard of its own.
-        seed: Of the order and the split.
+        shards: All shards, of all ranks.
+        reading: How items become parts.
+        share: Items in a batch of one rank.
+        batches: Number of batches of every rank in an epoch.
+        rank: Index of this rank, and number of ranks.
+        workers: Worker processes of each rank; 0 for this process itself.
+        buffer: Image files kept in memory, of which the next one is drawn at random.
+        seed: Of the order.
+        held: Names of items that are left out.
+
+    Attributes:
+        batch_size: Items in a batch of all ranks together.
     """
 
     def __init__(
         self,
-        train: Patterns,
-        test: Patterns,
-        outliers: Mapping[str, Patterns] | None = None,
-        image: str | None = None,
-        label: str | None = None,
-        classes: Sequence[str] | None = None,
-        size: int = 32,
-        channels: int = 3,
-        batch_size: int = 64,
-        epoch_items: int | None = None,
-        study_items: int = 10_000,
-        holdout: float = 0.05,
+        shards: Sequence[Shard],
+        reading: Reading,
+        share: int,
+        batches: int,
+        rank: tuple[int, int] = (0, 1),
+        workers: int = 0,
         buffer: int = 1000,
-        augment: Sequence[str] | Mapping[str, float] | None = None,
-        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
-        workers: int = 2,
         seed: int = 0,
+        held: frozenset[str] = frozenset(),
     ) -> None:
-        super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
-        self.patterns = {"train": train, "test": test}
-        for name, patterns in (outliers or {}).items():
-            if name in ("train", "val", "test", "samples", ""):
-                raise InnflowError(f"data.outliers.{name}: there is a set of this name already")
-            self.patterns[name] = patterns
-        if label is not None and label != "cls" and not label.startswith("json."):
-            raise InnflowError(f"data.label={label} is not known: give cls or json.FIELD")
-        if (label is None) != (classes is None) or (classes is not None and len(classes) < 2):
+        self.shards, self.reading = shards, reading
+        self.share, self.batches = share, batches
+        self.rank, self.ranks = rank
+        self.batch_size = share * self.ranks
+        self.workers = max(workers, 1)
+        self.buffer, self.seed, self.held = buffer, seed, held
+        readers = self.ranks * self.workers
+        if len(shards) < readers:
             raise InnflowError(
-                f"data.classes={classes}: with data.label give the names of two classes or more in "
-                "the order of their numbers, and null without"
+                f"data.train: {len(shards)} shards are not enough for {self.ranks} ranks x "
+                f"{self.workers} workers, each needs its own: lower data.workers or write more"
             )
-        self._classes = [str(name) for name in classes or ()]
-        self.reading = Reading(size, channels, image, label, tuple(self._classes))
-        self.epoch_items = epoch_items
-        if epoch_items is not None:
-            check_whole("epoch_items", epoch_items, 1)
-        self.study_items = check_whole("study_items", study_items, 2)
-        self.buffer = check_whole("buffer", buffer, 1)
+        # Worker processes outlive an epoch; this shared memory tells them which one is next.
+        self._position = torch.zeros(2, dtype=torch.long).share_memory_()
 
-    @cached_property
-    def shards(self) -> dict[str, list[Shard]]:
-        """The shards of every set; the set "val" is a part of "train"."""
-        found: dict[str, list[Shard]] = {}
-        owner: dict[str, str] = {}
-        for name, patterns in self.patterns.items():
-            key = name if name in ("train", "test") else f"outliers.{name}"
-            found[name] = find_shards(patterns, key)
-            for shard in found[name]:
-                other = owner.setdefault(shard.url, key)
-                if other != key:
-                    raise InnflowError(f"data.{key}: {shard.url} is in data.{other} too")
-        return found
+    def __len__(self) -> int:
+        return self.batches
 
-    def prepare_data(self) -> None:
-        """Decode all that is not streamed into the cache, unless it is there."""
-        for name in self.shards:
-            self._open(name, verify=True)
+    def begin(self, epoch: int, skip: int) -> None:
+        """Let the next iteration be of this epoch, without its first `skip` batches."""
+        self._position.copy_(torch.tensor([epoch, skip]))
 
-    def load_sets(self) -> dict[str, PartsSet]:
-        """Return the sets, from the cache."""
-        sets: dict[str, PartsSet] = {}
-        for name in self.shards:
-            cached, labels = self._open(name, verify=False)
-            whole = {"x": cached.images}
-            if self._reading(name).label is not None:
-                named = zip(labels, cached.names, strict=True)
-                whole["label"] = torch.tensor([self.reading.number(*pair) for pair in named])
-            if name != "train":
-                role: Role = "inlier" if name == "test" else "outlier"
-                sets[name] = PartsSet(name, role, whole, cached.names)
-                continue
-            kept, held = split_holdout(
-                len(cached.names), self.holdout, self.seed, "data.train, items to study"
+    def facts(self) -> dict[str, int]:
+        """Return all that the order depends on."""
+        names = " ".join(shard.name for shard in self.shards)
+        return {
+            "shards": zlib.crc32(names.encode()),
+            "ranks": self.ranks,
+            "workers": self.workers,
+            "batch_size": self.batch_size,
+            "buffer": self.buffer,
+            "epoch_items": self.batches * self.batch_size,
+            "held": zlib.crc32(" ".join(sorted(self.held)).encode()),
+            "seed": self.seed,
+        }
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches of this process, or an InnflowError for the main process to raise."""
+        info = get_worker_info()
+        epoch, skip = self._position.tolist()
+        # The loader takes batches from the workers in turn, beginning with the first of them.
+        worker = 0 if info is None else (info.id + skip) % self.workers
+        try:
+            yield from self._batches(epoch, skip, worker)
+        except InnflowError as error:
+            yield error  # raised in a worker, it would reach the user as a long traceback
+
+    def _batches(self, epoch: int, skip: int, worker: int) -> Iterator[Batch]:
+        numbers = range(worker, self.batches, self.workers)
+        items = self._items(epoch, self.rank * self.workers + worker)
+        undecoded: list[str] = []
+        done = sum(number < skip for number in numbers)
+        deque(islice(items, done * self.share), maxlen=0)  # read, and not decoded
+        for _ in numbers[done:]:
+            yield self._decode(list(islice(items, self.share)), undecoded)
+            stop_if_too_many(undecoded, len(numbers) * self.share, "data.train")
+
+    def _items(self, epoch: int, reader: int) -> Iterator[Item]:
+        """Yield the items of one reader without end, in another order on every pass."""
+        order = list(self.shards)
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        own = order[reader :: self.ranks * self.workers]
+        shuffle = library("webdataset").filters.shuffle
+        turn = 0
+        while True:
+            rng = random.Random(f"{self.seed}/{epoch}/{reader}/{turn}")
+            rng.shuffle(own)
+            kept = (
+                item
+                for shard in own
+                for item in self.reading.items(shard)
+                if item.name not in self.held
             )
-            parts: list[tuple[str, Role, torch.Tensor]] = [
-                ("train", "train", kept),
-                ("val", "val", held),
-            ]
-            for part, role, rows in parts:
-                sets[part] = PartsSet(part, role, whole, [cached.names[row] for row in rows], rows)
-        return sets
+            empty = True
+            for item in shuffle(self.buffer, initial=self.buffer, rng=rng)(kept):
+                empty = False
+                yield item
+            if empty:
+                raise InnflowError(
+                    f"{own[0].url}: all its images are held out: lower data.holdout or data.workers"
+                )
+            turn += 1
 
-    def train_dataloader(self) -> StreamLoader:
-        """Return the batches of this rank, streamed from its shards."""
-        held = frozenset(self.sets()["val"].names)
-        total = self._count(len(held)) if self.epoch_items is None else self.epoch_items
-        batches = total // self.batch_size
-        if not batches:
-            raise InnflowError(
-                f"data.batch_size={self.batch_size} is more than the {total:,} items of an epoch: "
-                "lower it, raise data.epoch_items, or add data"
-            )
-        rank, ranks = (0, 1)
-        if self.trainer is not None:
-            rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        stream = Stream(
-            self.shards["train"],
-            self.reading,
-            self.rank_batch_size,
-            batches,
-            (rank, ranks),
-            self.workers,
-            self.buffer,
-            self.seed,
-            held,
-        )
-        return StreamLoader(stream)
-
-    def _count(self, held: int) -> int:
-        """Return the number of items that all training shards together have to train on."""
-        total = count_items(self.shards["train"])
-        if total is None:
-            raise InnflowError(
-                f"data.epoch_items is null, and there is no {SIZES} beside the shards of data.train"
-                " that says how many items they hold: give the number of items of an epoch"
-            )
-        return total - held
-
-    def _open(self, name: str, verify: bool) -> tuple[Cached, list[str | None]]:
-        """Open the cache of a set, and the label of each item as text; decode them if need be."""
-        shards = self.shards[name]
-        limit = self.study_items if name == "train" else None
-        reading = self._reading(name)
-        facts = {**asdict(reading), "classes": None}  # their names change neither pixels nor text
-        key = cache_key("shards", [asdict(shard) for shard in shards], limit, facts)
-        path = self.cache_dir / f"{key}.labels.json"
-        cached = read_cache(self.cache_dir, key, verify) if path.is_file() else None
-        if cached is None:
-            known: dict[str, str | None] = {}
-            found = islice(chain.from_iterable(map(reading.items, shards)), limit)
-            items = track(self._decode(found, known), f"decoding {name}", limit)
-            # How many there are shows at the end, and so does whether too many are damaged.
-            cached = write_cache(self.cache_dir, key, items, sys.maxsize, f"data.{name}")
-            labels = [known[item] for item in cached.names]
-            partial = path.with_suffix(f".{os.getpid()}.tmp")
-            partial.write_text(json.dumps(labels))
-            os.replace(partial, path)
-        labels = json.loads(path.read_text())
-        if cached.skipped:
-            total = len(cached.names) + len(cached.skipped)
-            stop_if_too_many(cached.skipped, total, f"data.{name}")
-            log.warning("data.%s: skipped %s", name, name_first(cached.skipped))
-        return cached, labels
-
-    def _reading(self, name: str) -> Reading:
-        """Return how a set is read: outliers have no labels."""
-        return self.reading if name in ("train", "test") else replace(self.reading, label=None)
-
-    def _decode(
-        self, items: Iterable[Item], labels: dict[str, str | None]
-    ) -> Iterator[tuple[str, np.ndarray | str]]:
-        """Yield the names and the pixels of items, or why there are none; note their labels."""
-
-        def load(item: Item) -> tuple[Item, np.ndarray | str]:
-            return item, self.reading.pixels(item)
-
-        for item, pixels in map_threads(load, items, os.cpu_count() or 1):
-            if item.name in labels:
-                raise InnflowError(f"{item.name}: there are two of this name; rename a shard")
-            labels[item.name] = item.label
-            yield item.name, pixels
+    def _decode(self, items: Sequence[Item], skipped: list[str]) -> Batch:
+        """Return a whole batch; images that cannot be decoded are replaced by others of it."""
+        decoded = [self.reading.pixels(item) for item in items]
+        good = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
+        for item, image in zip(items, decoded, strict=True):
+            if isinstance(image, str):
+                skipped.append(f"{item.name}: {image}")
+                log.warning("left out %s", skipped[-1])
+        if not good:
+            raise InnflowError(f"data.train: no image of a batch can be decoded ({skipped[-1]})")
+        bad = len(items) - len(good)
+        rows = good + [good[row % len(good)] for row in range(bad)]
+        batch = {"x": torch.from_numpy(np.stack([decoded[row] for row in rows]))}
+        if self.reading.label is not None:
+            labels = [self.reading.number(items[row].label, items[row].name) for row in rows]
+            batch["label"] = torch.tensor(labels)
+        return batch

@@ -1,4 +1,4 @@
-"""Well-known image sets through torchvision, converted once to the memory-mapped cache."""
+"""Data sets of torchvision, converted once into a memory-mapped cache."""
 
 from __future__ import annotations
 
@@ -7,37 +7,47 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision import datasets
 
-from innflow.data.base import PartsSet, check_choice
-from innflow.data.sets import Role
-from innflow.data.image.cache import (Cached, cache_key, read_cache, write_cache)
+from innflow.data.base import check_choice
+from innflow.data.image.cache import Cached, cache_key, read_cache, write_cache
 from innflow.data.image.decode import to_pixels
-from innflow.data.image.images import (DEFAULT_CACHE, ImageModule, map_threads)
+from innflow.data.image.images import DEFAULT_CACHE, ImageModule
+from innflow.data.image.storage import map_threads
+from innflow.data.sets import Items, PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 
 
 @dataclass(frozen=True)
 class _Known:
-    """How torchvision opens a set, the folder below the root where it looks, and the classes."""
+    """How torchvision opens a set, its folder below the root, and the classes.
 
-    train: Callable[..., Any]
-    test: Callable[..., Any]
+    Attributes:
+        opener: Class of torchvision.
+        key: Its argument that selects a split.
+        train: The value of that argument for the training split.
+        test: The value for the test split.
+        folder: Where torchvision looks for the files.
+        classes: Names of the labels, empty where there are none.
+    """
+
+    opener: Callable[..., Any]
+    key: str
+    train: Any
+    test: Any
     folder: str
     classes: Sequence[str]
 
 
 _DIGITS = [str(digit) for digit in range(10)]
 _THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-# In the order of torchvision, that numbers the breeds so.
+# In torchvision's order of the labels.
 _BREEDS = [
     "Abyssinian", "American Bulldog", "American Pit Bull Terrier", "Basset Hound", "Beagle",
     "Bengal", "Birman", "Bombay", "Boxer", "British Shorthair", "Chihuahua", "Egyptian Mau",
@@ -48,61 +58,36 @@ _BREEDS = [
     "Wheaten Terrier", "Yorkshire Terrier",
 ]  # fmt: skip
 
+_CLOTHES = datasets.FashionMNIST.classes
 _KNOWN = {
-    "mnist": _Known(
-        partial(datasets.MNIST, train=True),
-        partial(datasets.MNIST, train=False),
-        "MNIST/raw",
-        _DIGITS,
-    ),
+    "mnist": _Known(datasets.MNIST, "train", True, False, "MNIST/raw", _DIGITS),
     "fashionmnist": _Known(
-        partial(datasets.FashionMNIST, train=True),
-        partial(datasets.FashionMNIST, train=False),
-        "FashionMNIST/raw",
-        datasets.FashionMNIST.classes,
+        datasets.FashionMNIST, "train", True, False, "FashionMNIST/raw", _CLOTHES
     ),
-    "cifar10": _Known(
-        partial(datasets.CIFAR10, train=True),
-        partial(datasets.CIFAR10, train=False),
-        "cifar-10-batches-py",
-        _THINGS,
-    ),
-    "svhn": _Known(
-        partial(datasets.SVHN, split="train"), partial(datasets.SVHN, split="test"), "", _DIGITS
-    ),
-    "celeba": _Known(
-        partial(datasets.CelebA, split="train"),
-        partial(datasets.CelebA, split="test"),
-        "celeba",
-        [],
-    ),
+    "cifar10": _Known(datasets.CIFAR10, "train", True, False, "cifar-10-batches-py", _THINGS),
+    "svhn": _Known(datasets.SVHN, "split", "train", "test", "", _DIGITS),
+    "celeba": _Known(datasets.CelebA, "split", "train", "test", "celeba", []),
     "oxfordiiitpet": _Known(
-        partial(datasets.OxfordIIITPet, split="trainval"),
-        partial(datasets.OxfordIIITPet, split="test"),
-        "oxford-iiit-pet",
-        _BREEDS,
+        datasets.OxfordIIITPet, "split", "trainval", "test", "oxford-iiit-pet", _BREEDS
     ),
 }
 
 
 class Vision(ImageModule):
-    """A well-known image set: its test split is the set "test", those of others are outliers.
+    """A data set of torchvision; the test splits of others are outlier sets.
+
+    >>> Vision("mnist", root="data", size=28, channels=1, labels=True).classes[:3]
+    ['0', '1', '2']
+
 
     Args:
         name: mnist, fashionmnist, cifar10, svhn, celeba or oxfordiiitpet.
         root: Where torchvision keeps the files.
-        size: Height and width in pixels; images of another size are resized, the centre kept.
-        channels: 3 for colour, 1 for grey; grey sets become colour and the other way round.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val".
-        outliers: Names of the sets whose test splits are outliers.
+        outliers: Names of the data sets whose test splits are outlier sets.
         download: Whether to fetch what is not there.
-        augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
-        cache_dir: Where converted images are kept.
-        workers: Processes that read ahead.
-        seed: Of the split into train and val.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
-        general: Folder or bucket of more general images, to tell the training images from.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general: See
+            `ImageModule`.
     """
 
     def __init__(
@@ -143,29 +128,22 @@ class Vision(ImageModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets, from the cache."""
-        wholes: dict[str, dict[str, Tensor]] = {}
+        splits: dict[str, Items] = {}
         for key, (name, split) in self._splits().items():
             cached = self._open(name, split)
-            wholes[key] = {"x": cached.images}
+            parts = {"x": cached.images}
             if self.classes and key in ("train", "test"):
-                wholes[key]["label"] = torch.tensor([_label(item) for item in cached.names])
-        total = len(wholes["train"]["x"])
-        kept, held = self.split_rows(
-            torch.arange(total), self.holdout, self.title, wholes["train"].get("label")
+                parts["label"] = torch.tensor([_label(item) for item in cached.names])
+            splits[key] = Items.numbered(key, parts)
+        sets = make_sets(
+            splits["train"],
+            splits["test"],
+            self.holdout,
+            self.seed,
+            f"{self.title}, training images",
+            classes=self.classes,
         )
-        sets = {}
-        shares: list[tuple[str, Role, Tensor]] = [
-            ("train", "train", kept),
-            ("val", "val", held),
-        ]
-        for key, role, rows in shares:
-            names = [f"train/{row}" for row in rows.tolist()]
-            sets[key] = PartsSet(key, role, wholes["train"], names, rows)
-        for key in ("test", *self.outliers):
-            names = [f"{key}/{row}" for row in range(len(wholes[key]["x"]))]
-            kind: Role = "inlier" if key == "test" else "outlier"
-            sets[key] = PartsSet(key, kind, wholes[key], names)
-        return sets
+        return sets | {name: splits[name].select(name, "outlier") for name in self.outliers}
 
     def _splits(self) -> dict[str, tuple[str, str]]:
         inliers = {"train": (self.title, "train"), "test": (self.title, "test")}
@@ -187,14 +165,15 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
     """Open one split, "train" or "test", of a known set.
 
     Raises:
-        InnflowError: It is not in `root`, and may not or cannot be downloaded.
+        InnflowError: It is not in `root`, and `download` is false or fails.
     """
     known = _KNOWN[name]
     place = root / known.folder
     try:
-        # torchvision prints what it downloads; the standard output belongs to the commands.
+        # torchvision prints progress; standard output is reserved for the results of commands.
         with contextlib.redirect_stdout(sys.stderr):
-            return getattr(known, split)(root=str(root), download=download)
+            chosen = {known.key: known.train if split == "train" else known.test}
+            return known.opener(root=str(root), download=download, **chosen)
     except Exception as error:
         if not download:
             line = f"{name} is not in {place}: put its files there, or set data.download=true"
@@ -207,7 +186,7 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
 def _convert(
     images: Any, size: int, channels: int, title: str, labelled: bool
 ) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yield the pixels of every image, or why there are none, by its index and, if known, label."""
+    """Yield name and pixels of every image, or an error; the name is its index and label."""
 
     def load(index: int) -> tuple[str, np.ndarray | str]:
         try:

@@ -1,1 +1,1 @@
-"""Simulations of forward models as data for inverse problems."""
+"""Simulated data of inverse problems: priors, forward models and noise."""

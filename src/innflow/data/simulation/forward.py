@@ -1,6 +1,6 @@
-"""A user's forward model, by its import path: tried once, then run on chunks of rows.
+"""A user's forward model by import path: checked once, then run on chunks of rows.
 
-Worker processes import this module, so it imports little itself.
+Worker processes import this module, so it has few imports.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.simulation.imports import (Imported, describe, resolve)
+from innflow.data.simulation.imports import Imported, describe, resolve
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
 ARRAYS = ("auto", "torch", "numpy")
 _SEARCH = 5.0
-"""Seconds to look for the row at which a forward model raises."""
+"""Seconds for the search of the row at which a forward model raises."""
 _NAMES = {"torch": "torch tensor", "numpy": "numpy array"}
 
 
 class Unfit(ValueError):
-    """What a forward model returns is no (B, M)."""
+    """Raised where a forward model does not return an array (B, M)."""
 
 
 class ForwardModel:
     """A function of parameters (B, P) that returns data (B, M), called by its import path.
 
-    It pickles as its path, so that a worker process imports the module itself.
+    It is pickled as its path, so a worker process imports the module itself.
 
     Args:
         path: Import path of the function.
-        rows: Parameters (R, P) to try it on, R of `trial_rows(P)`.
-        array: "torch" (it is given float32 tensors), "numpy" (float64 arrays), or "auto": torch,
-            then NumPy; the other way round where it calls NumPy and no torch, for NumPy code can
-            run on a tensor and mean another thing (a standard deviation divides by N there).
+        rows: Parameters (R, P) for the check, with R = `trial_rows(P)`.
+        array: Type of its argument: "torch" (float32 tensors), "numpy" (float64 arrays), or "auto",
+            which tries torch first, but NumPy where the function uses only NumPy, since NumPy code
+            can give other results on a tensor (its standard deviation divides by N - 1).
 
     Attributes:
-        kind: What it is given, "torch" or "numpy".
+        kind: Type of its argument, "torch" or "numpy".
         dims: Number M of its observables.
 
     Raises:
-        InnflowError: It cannot be imported or called, or what it returns is not (B, M).
+        InnflowError: It cannot be imported or called, or does not return an array (B, M).
     """
 
     def __init__(self, path: str, rows: Tensor, array: str = "auto") -> None:
@@ -78,19 +78,19 @@ class ForwardModel:
 
     @property
     def module(self) -> ModuleType:
-        """The module that the import path names."""
+        """The module in the import path."""
         return self._imported.module
 
     @property
     def modules(self) -> list[ModuleType]:
-        """The module of the import path and the one that the function was written in."""
+        """The module in the import path and the one that defines the function."""
         return home_of(self._imported)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return data (B, M), float32 on the CPU, for parameters (B, P).
 
         Raises:
-            InnflowError: The function raises, or returns something else.
+            InnflowError: The function raises, or does not return an array (B, M).
         """
         try:
             return torch.from_numpy(self.rows(x.detach().cpu().float().numpy()))
@@ -98,8 +98,8 @@ class ForwardModel:
             raise InnflowError(f"data.forward={self.path}: it {explain(error)}") from error
 
     def rows(self, x: np.ndarray) -> np.ndarray:
-        """Return data (B, M) float32 for parameters (B, P) float32, or raise what it raises."""
-        given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # its own copy
+        """Return data (B, M) float32 for parameters (B, P) float32; its errors are not caught."""
+        given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # a copy
         y = _array(self._imported.value(given), len(x))
         if self.dims and y.shape[1] != self.dims:
             raise Unfit(f"returns {y.shape[1]} observables, after {self.dims} for the first rows")
@@ -110,7 +110,7 @@ class ForwardModel:
         count = len(rows) - 1
         with seeded([0], self.modules):
             dims = self.rows(rows[:count].numpy()).shape[1]
-        if dims == count:  # as many observables as rows: it may have returned (M, B)
+        if dims == count:  # as many observables as rows: possibly (M, B)
             with seeded([0], self.modules):
                 self.rows(rows.numpy())
         return dims
@@ -120,27 +120,27 @@ class ForwardModel:
 
 
 def explain(error: Exception) -> str:
-    """Return what a forward model did wrong, as the end of a sentence about it."""
+    """Return an error of a forward model as the end of a sentence."""
     return str(error) if isinstance(error, Unfit) else f"raises {describe(error)}"
 
 
 def trial_rows(dims: int) -> int:
-    """Return how many rows a forward model is tried on, plus one in reserve.
+    """Return the number of rows to check a forward model with, plus one in reserve.
 
-    Never as many as there are parameters: `a, b = x` takes two rows for two parameters.
+    It differs from the number of parameters, since `a, b = x` would unpack two rows.
     """
     return 3 + (dims == 2)
 
 
 def home_of(imported: Imported) -> list[ModuleType]:
-    """Return the module of an import path, and that of what it names where it is another."""
+    """Return the module in an import path, and the one that defines the object if it differs."""
     value = imported.value
     modules = [imported.module, sys.modules.get(_module_name(value), imported.module)]
     return list({id(module): module for module in modules}.values())
 
 
 def _packages(function: Any) -> set[str]:
-    """Return the packages of all that a function, and the functions that it calls, refer to."""
+    """Return the packages that a function and the functions that it calls refer to."""
     found: set[str] = set()
     seen: set[int] = set()
     pending = [function]
@@ -165,7 +165,7 @@ def _module_name(value: Any) -> str:
 
 
 def _array(y: Any, count: int) -> np.ndarray:
-    """Return what a forward model returned as (B, M) float32."""
+    """Return the result of a forward model as (B, M) float32."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if not hasattr(y, "shape"):
@@ -175,16 +175,16 @@ def _array(y: Any, count: int) -> np.ndarray:
         raise Unfit(f"returns {y.dtype}, expected real numbers")
     if y.shape[:1] != (count,) or y.ndim > 2 or not y.size:
         raise Unfit(f"returns the shape {y.shape}, expected ({count}, M)")
-    with np.errstate(over="ignore"):  # beyond single precision counts as infinite
+    with np.errstate(over="ignore"):  # overflow becomes infinite
         return np.ascontiguousarray(y.reshape(count, -1), dtype=np.float32)
 
 
 def run_chunk(
     model: ForwardModel, x: np.ndarray, seed: tuple[int, ...], start: int
 ) -> np.ndarray | str:
-    """Return data for a chunk of rows from the row `start` on, or what went wrong, in words."""
+    """Return data for a chunk of rows that starts at row `start`, or an error message."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums in another order would differ in their last bits
+    torch.set_num_threads(1)  # another order of summation changes the last bits
     try:
         with seeded(seed, model.modules):
             return model.rows(x)
@@ -201,7 +201,7 @@ def run_chunk(
 def _culprit(
     model: ForwardModel, x: np.ndarray, seed: tuple[int, ...], raised: Exception
 ) -> str | None:
-    """Return what happens at the first row that fails alone as all did, if it is soon found."""
+    """Return a message about the first row that raises the same error, if found in time."""
     deadline = time.monotonic() + _SEARCH
     for row in x:
         if time.monotonic() > deadline:
@@ -216,6 +216,6 @@ def _culprit(
 
 
 def shown(row: np.ndarray) -> str:
-    """Return a vector in brackets, cut where it is long."""
+    """Return a vector as text, shortened to 8 values."""
     values = ", ".join(f"{value:.7g}" for value in row[:8])
     return f"[{values}{f', ... {len(row)} values' if len(row) > 8 else ''}]"

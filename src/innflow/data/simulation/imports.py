@@ -1,4 +1,4 @@
-"""Objects of a user's own modules, by their import path."""
+"""Objects of a user's modules by import path."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from innflow.errors import InnflowError
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import path names, and the module that the path goes through."""
+    """An imported object, and the module in its import path."""
 
     value: Any
     module: ModuleType
 
 
 def resolve(path: str, key: str) -> Imported:
-    """Return what an import path such as `mymodule.prior` names.
+    """Import an object by a path such as `mymodule.prior`.
 
-    Commands do not have the current folder on `sys.path` as `python -m` has; it is appended, and
-    stays, so that the module's own late imports find what lies beside it.
+    The current folder is appended to `sys.path`, as with `python -m`, and stays there for later
+    imports of the module.
 
     Args:
-        path: Dotted; a module, perhaps within packages, then an attribute of it.
-        key: Of the config, for messages.
+        path: Dotted path of a module and an attribute.
+        key: Config key, for messages.
 
     Raises:
-        InnflowError: naming what is missing, or what the module raised.
+        InnflowError: A part of the path does not exist, or importing the module raises.
     """
     where = f"{key}={path}"
     names = path.split(".")
@@ -57,7 +57,7 @@ def resolve(path: str, key: str) -> Imported:
             value = getattr(value, name)
             module = value if isinstance(value, ModuleType) else module
     if isinstance(value, ModuleType):
-        raise InnflowError(f"{where}: is a module; name something in it: {_some(value)}")
+        raise InnflowError(f"{where}: is a module; give an attribute of it: {_some(value)}")
     return Imported(value, module)
 
 
@@ -80,7 +80,7 @@ def _module(name: str, where: str) -> ModuleType:
         here = str(Path.cwd())
         place = [p for p in places if p.filename.startswith(here)][-1:] or places[-1:]
         line = f" ({Path(place[0].filename).name}, line {place[0].lineno})"
-        line = "" if isinstance(error, SyntaxError) else line  # its message has the place
+        line = "" if isinstance(error, SyntaxError) else line  # its message names the line
         raise InnflowError(f"{where}: importing {name} raised {describe(error)}{line}") from error
 
 

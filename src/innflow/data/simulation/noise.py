@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.simulation.imports import (describe, resolve)
+from innflow.data.simulation.imports import describe, resolve
 from innflow.errors import InnflowError
 
 Noise = float | list[float] | list[list[float]] | str
-"""A setting: one standard deviation, one an observable, a factor S, or an import path of one."""
+"""One standard deviation, one per observable, a factor S, or the import path of one of these."""
 
 
 def noise_factor(noise: Noise | None, dims: int) -> np.ndarray | None:
-    """Return the lower-triangular factor S (M, M), float64, that a setting of the noise means.
+    """Return the lower-triangular factor S (M, M), float64, of a noise setting.
 
     Args:
-        noise: The setting; null, or the path of None, where there is no declared noise.
+        noise: The setting; None, or the path of None, for no declared noise.
         dims: Number of observables.
 
     Raises:
-        InnflowError: It is no factor, of another size, or has no positive diagonal.
+        InnflowError: It is not lower-triangular of size M with a positive diagonal.
     """
     value: Any = resolve(noise, "data.noise").value if isinstance(noise, str) else noise
     if value is None:
@@ -51,7 +51,7 @@ def noise_factor(noise: Noise | None, dims: int) -> np.ndarray | None:
 
 
 def draw_noise(shape: Sequence[int], seed: Sequence[int]) -> Tensor:
-    """Return standard normal noise eps, the same for the same seed."""
+    """Return standard normal noise eps of a shape and a seed."""
     number = int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
     return torch.randn(*shape, generator=torch.Generator().manual_seed(number))
 

@@ -1,4 +1,4 @@
-"""A user's prior, by its import path: an object that draws parameters, or what makes it."""
+"""A user's prior by import path."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from innflow.data.simulation.forward import home_of
-from innflow.data.simulation.imports import (Imported, describe, resolve)
+from innflow.data.simulation.imports import Imported, describe, resolve
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
 
 class Prior:
-    """A prior over vectors of parameters, which pickles as its import path.
+    """A prior over vectors of parameters, pickled as its import path.
 
     Args:
         path: Import path of an object with `sample((n,))`, or of a function or class that makes
             one without arguments.
 
     Raises:
-        InnflowError: It cannot be imported or made, or what it draws is not (N, P) numbers.
+        InnflowError: It cannot be imported or made, or does not draw numbers (N, P).
     """
 
     def __init__(self, path: str) -> None:
@@ -39,7 +39,7 @@ class Prior:
 
     @cached_property
     def value(self) -> Any:
-        """The object itself; a distribution of torch with its batch as the event (P,)."""
+        """The prior itself; a torch distribution gets the event shape (P,)."""
         value = self._imported.value
         if inspect.isclass(value) or not hasattr(value, "sample"):
             value = self._made(value)
@@ -51,14 +51,14 @@ class Prior:
 
     @property
     def modules(self) -> list[ModuleType]:
-        """The module of the import path and the one that it was written in."""
+        """The module in the import path and the one that defines the prior."""
         return home_of(self._imported)
 
     def draw(self, n: int, seed: Sequence[int]) -> Tensor:
         """Return parameters (n, P), float32.
 
         Raises:
-            InnflowError: The prior raises, or draws something else.
+            InnflowError: The prior raises, or does not draw finite numbers (n, P).
         """
         where = f"data.prior={self.path}"
         value = self.value
@@ -76,7 +76,10 @@ class Prior:
         return x.reshape(n, -1)
 
     def _made(self, maker: Any) -> Any:
-        where, takes = f"data.prior={self.path}", "give a distribution of torch, or the like"
+        where, takes = (
+            f"data.prior={self.path}",
+            "give a torch distribution, or an object with sample((n,))",
+        )
         if not callable(maker):
             found = type(maker).__name__
             raise InnflowError(f"{where}: a {found} has no method sample: {takes}")

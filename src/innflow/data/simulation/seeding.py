@@ -1,4 +1,4 @@
-"""One seed for every generator of random numbers that a user's code may draw from."""
+"""One seed for all random number generators that a user's code may use."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ import numpy as np
 import torch
 
 Handles = tuple[Callable[[], Any], Callable[[Any], Any], Callable[[int], Any]]
-"""How to read, to restore and to seed a generator."""
+"""Functions that read, restore and seed a generator."""
 
 
 @contextmanager
 def seeded(seed: Sequence[int], modules: Sequence[ModuleType] = ()) -> Iterator[None]:
-    """Seed every generator that a prior or a forward model may draw from; then all is as before.
+    """Seed all generators that a prior or forward model may use, and restore them afterwards.
 
     Args:
         seed: Whole numbers, not negative.
-        modules: Whose own generators (`rng = np.random.default_rng(0)`) are seeded too: in every
-            worker process they would begin anew, and repeat each other's noise.
+        modules: Modules with generators of their own (`rng = np.random.default_rng(0)`), which are
+            seeded too; otherwise all worker processes would draw the same noise.
     """
     generators = list(_generators(modules))
     states = [get() for get, _, _ in generators]
-    for number, (_, _, start) in enumerate(generators, start=1):  # NumPy drops a last 0
+    for number, (_, _, start) in enumerate(
+        generators, start=1
+    ):  # a trailing 0 has no effect in NumPy
         start(int(np.random.SeedSequence([*seed, number]).generate_state(1)[0]))
     try:
         yield
@@ -37,7 +39,7 @@ def seeded(seed: Sequence[int], modules: Sequence[ModuleType] = ()) -> Iterator[
 
 
 def _generators(modules: Sequence[ModuleType]) -> Iterator[Handles]:
-    """Yield how to read, to restore and to seed the global generators, then those of modules."""
+    """Yield the handles of the global generators and of those of modules."""
     yield torch.get_rng_state, torch.set_rng_state, torch.manual_seed
     yield np.random.get_state, np.random.set_state, np.random.seed
     yield random.getstate, random.setstate, random.seed

@@ -1,4 +1,4 @@
-"""Many runs of a forward model, in parallel worker processes, and a cache of them on disk."""
+"""Runs of a forward model in parallel worker processes, and their cache on disk."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from uuid import uuid4
 
 import joblib
 import numpy as np
@@ -24,20 +22,21 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
-from innflow.system.npz import (DAMAGE, read_arrays)
-from innflow.data.simulation.forward import (ForwardModel, run_chunk, shown)
+from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
 from innflow.errors import InnflowError
-from innflow.system.progress import (announce, track)
+from innflow.system.atomic import write_arrays
+from innflow.system.npz import DAMAGE, read_arrays
+from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)
 
 ALLOWED = 0.01
-"""Part of the simulations that may be NaN or infinite, and is then left out."""
+"""Largest fraction of the simulations that may be NaN or infinite; they are left out."""
 _FORMAT = 1
 _CHUNKS = 100
 _CHUNK = 4096
 _WORTH_WORKERS = 10.0
-"""Seconds of work left for which it pays to start worker processes, which takes some itself."""
+"""Seconds of remaining work from which starting worker processes pays."""
 
 Task = tuple[np.ndarray, tuple[int, ...], int]
 
@@ -49,19 +48,19 @@ def simulate(
     processes: int | None = None,
     allowed: float = ALLOWED,
 ) -> Tensor:
-    """Return data (N, M) for parameters x (N, P), the same on any number of processes.
+    """Return data (N, M) for parameters x (N, P), independent of the number of processes.
 
     Args:
-        model: The forward model; its own noise is drawn anew for every chunk of rows.
+        model: The forward model; its own noise is seeded for each chunk of rows.
         x: Parameters, float32.
-        seed: Whole numbers; each chunk adds its own.
-        processes: Workers at most; 0 or 1 for this process alone, null for all cores. None are
-            started where they would not pay.
-        allowed: Part of the rows that may come out NaN or infinite.
+        seed: Whole numbers, extended by the number of each chunk.
+        processes: Largest number of workers; 0 or 1 for this process alone, None for all cores.
+            Short simulations run without workers.
+        allowed: Largest fraction of rows that may be NaN or infinite.
 
     Raises:
-        InnflowError: The model raises, changes the shape of what it returns, dies, or gives more
-            rows than allowed that are not finite.
+        InnflowError: The model raises, changes the shape of its results, kills its process, or
+            returns too many rows that are not finite.
     """
     size = min(max(-(-len(x) // _CHUNKS), 1), _CHUNK)
     starts = range(0, len(x), size)
@@ -70,7 +69,7 @@ def simulate(
     parts: list[np.ndarray] = []
     bad: list[int] = []
     with warnings.catch_warnings(), closing(_results(model, tasks, processes)) as results:
-        # Where it stops early, joblib speaks of tasks that were done for nothing.
+        # joblib warns of unused results after an early stop.
         warnings.filterwarnings("ignore", module="joblib.parallel")
         bar = track(results, f"simulating, {size:,} at a time", total=len(tasks))
         for y, start in zip(bar, starts, strict=True):
@@ -81,7 +80,7 @@ def simulate(
             if len(bad) > allowed * len(x):
                 raise InnflowError(
                     f"data.forward={model.path}: {len(bad):,} of the first {start + len(y):,} "
-                    f"simulations are not finite, {allowed:.0%} of {len(x):,} may be: mend it or "
+                    f"simulations are not finite, {allowed:.0%} of {len(x):,} may be: fix it or "
                     f"narrow the prior; the first is x = {shown(rows[bad[0]])}"
                 )
     return torch.from_numpy(np.concatenate(parts))
@@ -90,13 +89,13 @@ def simulate(
 def _results(
     model: ForwardModel, tasks: Sequence[Task], processes: int | None
 ) -> Generator[np.ndarray | str, None, None]:
-    """Yield what `run_chunk` returns for each task, in order."""
+    """Yield the result of `run_chunk` for each task, in order."""
     start = time.monotonic()
     first = run_chunk(model, *tasks[0])
     left = (time.monotonic() - start) * (len(tasks) - 1)
     yield first
     workers = max(joblib.cpu_count() if processes is None else processes, 1)
-    if left >= _WORTH_WORKERS:  # where output goes to a file, there is no bar to tell
+    if left >= _WORTH_WORKERS:  # in a log file there is no progress bar
         announce(
             f"simulating {model.path}: about {left / workers:,.0f} s on {workers} "
             f"{'processes' if workers > 1 else 'process'}"
@@ -104,7 +103,7 @@ def _results(
     if workers == 1 or left < _WORTH_WORKERS:
         yield from (run_chunk(model, *task) for task in tasks[1:])
         return
-    # Rows are sent whole, not as a file mapped read-only.
+    # max_nbytes=None: rows are copied, not mapped from a read-only file.
     parallel = joblib.Parallel(workers, return_as="generator", max_nbytes=None)
     try:
         yield from parallel(joblib.delayed(run_chunk)(model, *task) for task in tasks[1:])
@@ -113,13 +112,13 @@ def _results(
             f"data.forward={model.path}: killed its worker process, perhaps out of memory: "
             "lower data.processes"
         ) from None
-    finally:  # each worker holds a few hundred megabytes, and would for minutes
+    finally:  # each idle worker holds a few hundred megabytes
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 @dataclass(frozen=True)
 class Simulations:
-    """Parameters x (N, P) and data y (N, M) without declared noise, and how many were left out."""
+    """Parameters x (N, P), data y (N, M) without declared noise, and the number left out."""
 
     x: Tensor
     y: Tensor
@@ -127,10 +126,10 @@ class Simulations:
 
 
 def cache_key(modules: Sequence[ModuleType], *facts: Any) -> str:
-    """Return a name for all that decides simulations, the source of modules among it.
+    """Return a name of all that simulations depend on, with the source of modules.
 
     Args:
-        modules: Where the prior and the forward model come from.
+        modules: Those of the prior and the forward model.
         facts: Texts, numbers and tensors.
     """
     digest = hashlib.sha256()
@@ -145,14 +144,14 @@ def cache_key(modules: Sequence[ModuleType], *facts: Any) -> str:
 
 
 def read_simulations(file: Path) -> Simulations | None:
-    """Return what a cache holds, or None if it is not there or damaged."""
+    """Return the content of a cache, or None if it does not exist or is damaged."""
     try:
         stored = read_arrays(file)
         x, y = (torch.from_numpy(stored[name]) for name in "xy")
         found = Simulations(x, y, int(stored["dropped"]))
     except FileNotFoundError:
         return None
-    except (*DAMAGE, TypeError):  # of values that no tensor can hold
+    except (*DAMAGE, TypeError):  # values of a type without tensor
         log.warning("the cache %s is damaged: simulating again", file)
         return None
     announce(f"{len(found.x):,} simulations from {file}")
@@ -160,30 +159,17 @@ def read_simulations(file: Path) -> Simulations | None:
 
 
 def write_simulations(file: Path, made: Simulations) -> None:
-    """Write a cache under another name and move it into place.
+    """Write a cache, whole or not at all.
 
     Raises:
         InnflowError: The folder cannot be written.
     """
-    unique = file.with_name(f"{file.stem}.{uuid4().hex[:8]}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _removed(unique), unique.open("wb") as stream:
-            np.savez(stream, x=made.x.numpy(), y=made.y.numpy(), dropped=made.dropped)
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.replace(unique, file)
+        arrays = {"x": made.x.numpy(), "y": made.y.numpy(), "dropped": np.array(made.dropped)}
+        write_arrays(file, arrays)
     except OSError as error:
         raise InnflowError(
             f"cannot write the cache {file.parent}: {error.strerror or error}; "
             "free some space there or set data.cache_dir"
         ) from error
-
-
-@contextmanager
-def _removed(path: Path) -> Iterator[None]:
-    """Leave no half of a file behind."""
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Parameters from a prior and data from a forward model, as a data module: any inverse problem."""
+"""Inverse problems as data modules: parameters from a prior, data from a forward model."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -13,37 +13,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.base import (
-    Batch,
-    PartsDataModule,
-    PartsSet,
-    check_choice,
-    check_whole,
-    split_holdout,
-)
-from innflow.data.sets import Role
-from innflow.data.simulation.forward import (ARRAYS, ForwardModel, trial_rows)
-from innflow.data.simulation.imports import (describe, resolve)
-from innflow.data.simulation.noise import (Noise, add_noise, draw_noise, noise_factor)
+from innflow.data.base import check_choice, check_whole
+from innflow.data.sets import Batch, Items, PartsSet, make_sets
+from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
+from innflow.data.simulation.imports import describe, resolve
+from innflow.data.simulation.inverse_data import InverseData
+from innflow.data.simulation.noise import Noise, add_noise, draw_noise, noise_factor
 from innflow.data.simulation.prior import Prior
 from innflow.data.simulation.seeding import seeded
-from innflow.data.simulation.simulate import (Simulations, cache_key, read_simulations, simulate, write_simulations)
-from innflow.data.simulation.support import (check_varied, given_support, support_of)
+from innflow.data.simulation.simulate import (
+    Simulations,
+    cache_key,
+    read_simulations,
+    simulate,
+    write_simulations,
+)
+from innflow.data.simulation.support import check_varied, given_support, support_of
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 from innflow.system.ranks import randn
 
-# A stream of random numbers is [seed, what for, drawn by]; no 0, for NumPy drops it at the end.
-_TRAIN, _VAL, _FRESH, _TRIAL = range(1, 5)
+# A random stream is [seed, purpose, source], without 0, which has no effect at the end in NumPy.
+_TRAIN, _TEST, _FRESH, _TRIAL = range(1, 5)
 _PRIOR, _MODEL, _NOISE = range(1, 4)
-_FEW = 32  # simulations that tell whether a model has noise
+_FEW = 32  # simulations to find out whether a model has noise
 
 
-class Simulator(PartsDataModule):
+class Simulator(InverseData):
     """Simulated pairs of parameters x and data y = f(x) + S eps, eps standard normal.
 
-    Its sets have the parts x (N, P), y (N, M) and, where noise is declared, eps (N, M). Training
-    batches draw their noise anew.
+    The sets have the parts x (N, P), y (N, M) and, where noise is declared, eps (N, M). Training
+    batches get fresh noise.
+
+    >>> arm = "innflow.problem.arm"
+    >>> data = Simulator(f"{arm}.prior", f"{arm}.forward", n=100, n_test=10, batch_size=8)
+    >>> data.shapes
+    {'x': (4,), 'y': (2,)}
+    >>> {name: len(items) for name, items in data.sets().items()}
+    {'train': 90, 'val': 10, 'test': 10}
 
     Args:
         prior: Import path of an object with `sample((n,))`, such as a distribution of torch, or of
@@ -52,21 +59,18 @@ class Simulator(PartsDataModule):
         noise: S: a standard deviation, one for each observable, a lower-triangular factor (M, M),
             or the import path of one; null where the forward model has noise of its own, or none.
         reference: Import path of a function (y, n, rng, noise) that draws (n, P) from p(x | y).
-        n: Number of simulations to train on, those of the set "val" among them.
-        n_test: Number of simulations to test on.
+        n: Number of simulations for the sets "train" and "val".
+        n_test: Number of simulations for the set "test".
         parameters: Names of the parameters; by default PARAMETERS of the forward model's module
             where it has as many, else x0, x1, ...
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
-            says, and any real number where it says nothing.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the simulations that becomes the set "val".
-        workers: Processes that read ahead.
+            declares, and any real number where it declares none.
         processes: Worker processes that simulate, at most; 0 or 1 for this process alone, all
             cores by default. None are started where they would not pay.
-        array: What the forward model is given: "torch", "numpy" or "auto", see `ForwardModel`.
+        array: Type of the forward model's argument: "torch", "numpy" or "auto", see `ForwardModel`.
         cache_dir: Where simulations are kept; null for nowhere.
-        seed: Of the parameters, the noise and the split.
+        batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the simulations too.
     """
 
     def __init__(
@@ -93,15 +97,18 @@ class Simulator(PartsDataModule):
         self._trial = self._prior.draw(4, [0, _TRIAL, _PRIOR])[: trial_rows(self._prior.dims)]
         self._model = ForwardModel(forward, self._trial, array)
         super().__init__((self._prior.dims,), batch_size, holdout, workers, seed)
+        self.prior = self._prior.value
         self.n = check_whole("n", n, 2)
         self.n_test = check_whole("n_test", n_test, 1)
         self.processes = None if processes is None else check_whole("processes", processes, 0)
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._factor = noise_factor(noise, self._model.dims)
-        self._on_device = None if self._factor is None else torch.from_numpy(self._factor).float()
-        self._reference_path = reference
-        if reference is not None and not callable(resolve(reference, "data.reference").value):
-            raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
+        if self._factor is not None:
+            self.noise = self._noise_there = torch.from_numpy(self._factor).float()
+        if reference is not None:
+            if not callable(resolve(reference, "data.reference").value):
+                raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
+            self.reference_path, self.reference = reference, self._draw_reference
         module = self._model.module
         self._columns = {
             "x": names_of("parameters", parameters, module, self._prior.dims),
@@ -124,29 +131,9 @@ class Simulator(PartsDataModule):
         """Names of the parameters x and of the data y."""
         return self._columns
 
-    @property
-    def prior(self) -> Any:
-        """The prior itself."""
-        return self._prior.value
-
-    @property
-    def noise(self) -> Tensor | None:
-        """The factor S (M, M), float32, of the declared noise."""
-        return None if self._factor is None else torch.from_numpy(self._factor).float()
-
-    @property
-    def reference(self) -> Callable[[Any, int, int], np.ndarray] | None:
-        """Draws from the exact posterior, (y (M,), n, seed) -> (n, P), or None where unknown."""
-        return None if self._reference_path is None else self._draw_reference
-
-    @property
-    def reference_path(self) -> str | None:
-        """Import path of the reference, which tells the draws of one from those of another."""
-        return self._reference_path
-
     @cached_property
     def deterministic(self) -> bool:
-        """Whether y is a function of x alone: no declared noise, and none seen in a few runs."""
+        """Whether y is a function of x alone: no declared noise, and none found in a few runs."""
         if self._factor is not None:
             return False
         x = self._prior.draw(_FEW, [0, _TRIAL, _PRIOR])
@@ -169,39 +156,24 @@ class Simulator(PartsDataModule):
         """Return the simulations, from the cache where it has them.
 
         Raises:
-            InnflowError: The forward model fails, a parameter lies outside the support, or is the
-                same in all simulations.
+            InnflowError: The forward model fails, or a parameter is outside the support or
+                constant.
         """
-        train, test = self._parts(self.n, _TRAIN), self._parts(self.n_test, _VAL)
-        check_varied(train["x"], self._columns["x"], "all draws from the prior")
-        count = len(train["x"])
-        kept, held = split_holdout(count, self.holdout, self.seed, f"data.n={self.n}")
-        sets: list[tuple[str, Role, Batch, Tensor]] = [
-            ("train", "train", train, kept),
-            ("val", "val", train, held),
-            ("test", "inlier", test, torch.arange(len(test["x"]))),
-        ]
-        return {
-            name: PartsSet(
-                name,
-                role,
-                parts,
-                [f"{'test' if parts is test else 'train'}/{i}" for i in rows.tolist()],
-                rows,
-            )
-            for name, role, parts, rows in sets
-        }
+        train = Items.numbered("train", self._parts(self.n, _TRAIN))
+        test = Items.numbered("test", self._parts(self.n_test, _TEST))
+        check_varied(train.parts["x"], self._columns["x"], "all draws from the prior")
+        return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Draw the noise of a training batch anew, where the batch now lies."""
+        """Draw fresh noise for a training batch on its device."""
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        if self._on_device is None or self.trainer is None or not self.trainer.training:
+        if self.noise is None or not self.is_training:
             return batch
         eps = batch["eps"]
         with self.shared_draws():
             fresh = randn(eps.shape, batch_axis=0, dtype=eps.dtype, device=eps.device)
-        self._on_device = self._on_device.to(fresh)
-        y = batch["y"] + (fresh - eps) @ self._on_device.T
+        self._noise_there = self._noise_there.to(fresh)
+        y = batch["y"] + (fresh - eps) @ self._noise_there.T
         return {**batch, "y": y, "eps": fresh}
 
     def _parts(self, n: int, stream: int) -> Batch:
@@ -232,9 +204,9 @@ class Simulator(PartsDataModule):
 
     @cached_property
     def _behaviour(self) -> list[Tensor]:
-        """What prior and model do on a few rows, for a cache to notice what they read or import.
+        """A few draws and runs, part of the cache key, as prior and model may depend on files.
 
-        One that no seed makes repeatable is known by its source alone.
+        Results that are not reproducible under a seed are left out.
         """
         acts = (self._draw_some, self._run_some)
         return [first for act in acts if torch.equal(first := act(), act())]
@@ -252,8 +224,8 @@ class Simulator(PartsDataModule):
             return self._model(self._trial)
 
     def _draw_reference(self, y: Any, n: int, seed: int) -> np.ndarray:
-        where = f"data.reference={self._reference_path}"
-        function = resolve(str(self._reference_path), "data.reference").value
+        where = f"data.reference={self.reference_path}"
+        function = resolve(str(self.reference_path), "data.reference").value
         given = np.asarray(y, dtype=np.float64)
         try:
             draws = function(given, n, np.random.default_rng(seed), self._factor)
@@ -267,13 +239,13 @@ class Simulator(PartsDataModule):
 
 
 def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
-    """Return n names: those given, else those in a module if it has as many, else x0, x1, ...
+    """Return n names: the given ones, else those of the module if it has n, else x0, x1, ...
 
     Args:
-        key: "parameters" or "observables"; in capitals, what the module calls them.
-        given: From the config.
+        key: "parameters" or "observables", in capitals the name in the module.
+        given: Names from the config.
         module: Of the forward model.
-        n: How many.
+        n: Number of names.
     """
     if given is not None:
         if len(given) != n or len(set(given)) < n:

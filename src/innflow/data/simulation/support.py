@@ -1,4 +1,4 @@
-"""Where the parameters of a prior can lie: an interval each, of real or of whole numbers."""
+"""Supports of priors: an interval of real or of whole numbers for each parameter."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ class Support:
 
     @classmethod
     def real(cls, dims: int) -> Support:
-        """Return the support of parameters that may be any real number."""
+        """Return the support of P unbounded real parameters."""
         open_end = torch.full((dims,), math.inf)
         return cls(-open_end, open_end, torch.zeros(dims, dtype=torch.bool))
 
     def contains(self, x: Tensor) -> Tensor:
-        """Return for each value of x (B, P) whether it lies inside, bool (B, P)."""
+        """Return whether each value of x (B, P) lies inside, bool (B, P)."""
         inside = (x >= self.low.to(x.device)) & (x <= self.high.to(x.device))
         return inside & ((x == x.round()) | ~self.discrete.to(x.device))
 
     def check(self, x: Tensor, names: Sequence[str]) -> None:
-        """Refuse values that lie outside.
+        """Raise an error if any value lies outside.
 
         Args:
             x: Parameters (B, P).
             names: Of the parameters.
 
         Raises:
-            InnflowError: naming the first such parameter, its value and its interval.
+            InnflowError: Names the first such parameter, its value and its interval.
         """
         outside = (~self.contains(x)).nonzero()
         if len(outside):
@@ -80,10 +80,10 @@ class Support:
 
 
 def check_varied(values: Tensor, names: Sequence[str], where: str) -> None:
-    """Refuse a column of values (N, D) that is the same everywhere, from which nothing is learnt.
+    """Raise an error if a column of values (N, D) is constant.
 
     Raises:
-        InnflowError: naming the column and its value.
+        InnflowError: Names the column and its value.
     """
     same = (values == values[:1]).all(dim=0).nonzero().flatten().tolist()
     if same:
@@ -93,21 +93,21 @@ def check_varied(values: Tensor, names: Sequence[str], where: str) -> None:
 
 
 def support_of(prior: Any, dims: int) -> Support:
-    """Return the support of a prior; an object that does not tell its own may lie anywhere.
+    """Return the support of a prior, all real numbers for an object without `support`.
 
     Args:
         prior: A distribution of torch, or an object with `sample` and perhaps `support`.
         dims: Number of parameters.
 
     Raises:
-        InnflowError: Its support is no product of intervals, such as a simplex.
+        InnflowError: Its support is not a product of intervals, such as a simplex.
     """
     low, high, discrete = (part.broadcast_to(dims) for part in _checked(_of(prior), prior, dims))
     return Support(low.float(), high.float(), discrete.clone())
 
 
 def given_support(pairs: Sequence[Sequence[float | None]], dims: int) -> Support:
-    """Return the support that data.support gives as [low, high] a parameter, null for open."""
+    """Return the support from one [low, high] per parameter, with None for an open end."""
     ends: list[list[float]] = []
     for pair in pairs:
         if len(pair) != 2:
@@ -141,15 +141,15 @@ def _checked(bounds: Bounds, prior: Any, dims: int) -> Bounds:
 def _of(prior: Any) -> Bounds:
     if isinstance(prior, Joint):
         pairs = zip(prior.distributions, prior.lengths, strict=True)
-        return _beside([(_of(one), length) for one, length in pairs])
+        return _concatenated([(_of(one), length) for one, length in pairs])
     if isinstance(prior, Independent):
         return _of(prior.base_dist)
     if isinstance(prior, MixtureSameFamily):
         return _hull(prior)
-    # Its subclasses (LogNormal, Gumbel ...) know their own support; this one tells only the
-    # codomain of its last transform, which is all positive numbers for a log-uniform prior.
+    # Its subclasses (LogNormal, Gumbel ...) define their support; the class itself only gives the
+    # codomain of its last transform, which is too large for a log-uniform prior.
     if type(prior) is TransformedDistribution:
-        moved = _moved(prior)
+        moved = _transformed(prior)
         if moved is not None:
             return moved
     try:
@@ -160,14 +160,14 @@ def _of(prior: Any) -> Bounds:
 
 
 def _read(constraint: Any, owner: str) -> Bounds:
-    """Return the bounds of a constraint on one number, or on several that do not depend."""
+    """Return the bounds of a constraint on independent numbers."""
     if isinstance(constraint, constraints.independent):
         return _read(constraint.base_constraint, owner)
     if isinstance(constraint, constraints.cat):
         pairs = zip(constraint.cseq, constraint.lengths, strict=True)
-        return _beside([(_read(one, owner), length) for one, length in pairs])
+        return _concatenated([(_read(one, owner), length) for one, length in pairs])
     if isinstance(constraint, constraints.stack):
-        return _beside([(_read(one, owner), 1) for one in constraint.cseq])
+        return _concatenated([(_read(one, owner), 1) for one in constraint.cseq])
     if isinstance(constraint, type(constraints.real)):
         return _bounds(-math.inf, math.inf, discrete=False)
     if isinstance(constraint, type(constraints.boolean)):
@@ -177,7 +177,7 @@ def _read(constraint: Any, owner: str) -> Bounds:
         high = getattr(constraint, "upper_bound", math.inf)
         return _bounds(low, high, constraint.is_discrete)
     raise InnflowError(
-        f"data.prior: {owner} has the support {constraint}, which is no interval for each "
+        f"data.prior: {owner} has the support {constraint}, which is not an interval for each "
         "parameter: write the prior in free parameters, or give data.support=[[low, high], ...]"
     )
 
@@ -187,8 +187,8 @@ def _bounds(low: Any, high: Any, discrete: bool) -> Bounds:
     return ends[0], ends[1], torch.tensor(discrete)
 
 
-def _beside(parts: Sequence[tuple[Bounds, int]]) -> Bounds:
-    """Return the bounds of consecutive parameters, from those of groups of a length each."""
+def _concatenated(parts: Sequence[tuple[Bounds, int]]) -> Bounds:
+    """Return the bounds of consecutive parameters from groups of bounds and their lengths."""
     low, high, discrete = (
         torch.cat([bounds[i].broadcast_to(length) for bounds, length in parts]) for i in range(3)
     )
@@ -196,7 +196,7 @@ def _beside(parts: Sequence[tuple[Bounds, int]]) -> Bounds:
 
 
 def _hull(mixture: MixtureSameFamily) -> Bounds:
-    """Return the smallest intervals that hold every component."""
+    """Return the smallest intervals that contain all components."""
     component = mixture.component_distribution
     shape = component.batch_shape + component.event_shape
     low, high, discrete = (part.broadcast_to(shape) for part in _of(component))
@@ -204,8 +204,8 @@ def _hull(mixture: MixtureSameFamily) -> Bounds:
     return low.amin(axis), high.amax(axis), discrete.all(axis)
 
 
-def _moved(prior: TransformedDistribution) -> Bounds | None:
-    """Return the base's bounds after monotone transforms of single numbers, else None."""
+def _transformed(prior: TransformedDistribution) -> Bounds | None:
+    """Return the base's bounds after monotone elementwise transforms, None for others."""
     low, high, discrete = _of(prior.base_dist)
     for transform in prior.transforms:
         single = transform.domain.event_dim == transform.codomain.event_dim == 0

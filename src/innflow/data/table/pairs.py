@@ -6,19 +6,23 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from innflow.data.base import PartsDataModule, PartsSet, check_fraction, split_holdout
-from innflow.data.sets import Role
-from innflow.data.simulation.support import (Support, check_varied, given_support)
-from innflow.data.table.table import (column_widths, read_table)
+from innflow.data.base import check_fraction
+from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.simulation.inverse_data import InverseData
+from innflow.data.simulation.support import Support, check_varied, given_support
+from innflow.data.table.files import column_widths, read_table, value_names
 from innflow.errors import InnflowError
 
 
-class Pairs(PartsDataModule):
-    """Simulated or measured pairs of x and y, one a row, of an inverse problem.
+class Pairs(InverseData):
+    """Pairs of parameters x and data y of an inverse problem, simulated or measured, one per row.
 
-    Neither the prior nor the forward model behind them is known.
+    Their prior and their forward model are unknown.
+
+    >>> import numpy as np
+    >>> np.savetxt("pairs.csv", np.random.rand(100, 3), delimiter=",", header="a,b,c", comments="")
+    >>> Pairs("pairs.csv", x=["a"], y=["b", "c"]).shapes
+    {'x': (1,), 'y': (2,)}
 
     Args:
         path: A .csv with a line of column names, a .npz with one array (N,) or (N, D) a name, or a
@@ -26,18 +30,9 @@ class Pairs(PartsDataModule):
         x: Columns that hold the parameters, in this order.
         y: Columns that hold the data. An array (N, D) of an .npz gives D of them, named a0, a1 ...
         support: [low, high] of each parameter, null for an open end; any real number by default.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training rows that becomes the set "val".
         test: Fraction of all rows that becomes the set "test".
-        workers: Processes that read ahead.
-        seed: Of the splits.
+        batch_size, holdout, workers, seed: See `PartsDataModule`.
     """
-
-    prior = None
-    forward = None
-    simulate = None
-    reference = None
-    noise = None
 
     def __init__(
         self,
@@ -82,23 +77,11 @@ class Pairs(PartsDataModule):
             InnflowError: A value is missing; a parameter lies outside the support, or is the same
                 in all rows.
         """
-        whole = {part: read_table(self.path, names)[0] for part, names in self.chosen.items()}
-        check_varied(whole["x"], self._columns["x"], f"all rows of {self.path}")
-        self.support.check(whole["x"], self._columns["x"])
-        count, of = len(whole["x"]), f"{self.path}, rows"
-        rest, test = split_holdout(count, self.test, self.seed, of)
-        kept, held = split_holdout(len(rest), self.holdout, self.seed, of)
-        rows: list[tuple[str, Role, torch.Tensor]] = [
-            ("train", "train", rest[kept]),
-            ("val", "val", rest[held]),
-            ("test", "inlier", test),
-        ]
-        return {
-            name: PartsSet(
-                name, role, whole, [f"{self.path.name}/{i}" for i in index.tolist()], index
-            )
-            for name, role, index in rows
-        }
+        parts = {part: read_table(self.path, names)[0] for part, names in self.chosen.items()}
+        check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
+        self.support.check(parts["x"], self._columns["x"])
+        items, of = Items.numbered(self.path.name, parts), f"{self.path}, rows"
+        return make_sets(items, self.test, self.holdout, self.seed, of)
 
 
 def _listed(key: str, columns: str | Sequence[str], widths: dict[str, int]) -> list[str]:
@@ -114,10 +97,7 @@ def _listed(key: str, columns: str | Sequence[str], widths: dict[str, int]) -> l
 
 def _spread(columns: Sequence[str], widths: dict[str, int]) -> list[str]:
     """Return a name for every value of a row."""
-    names: list[str] = []
-    for column in columns:
-        width = widths[column]
-        names += [column] if width == 1 else [f"{column}{i}" for i in range(width)]
+    names = [name for column in columns for name in value_names(column, widths[column])]
     if len(set(names)) < len(names):
         raise InnflowError(f"the columns {', '.join(names)} have a name twice: rename an array")
     return names

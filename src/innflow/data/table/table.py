@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import importlib
-import math
 import os
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from innflow.system.npz import (DAMAGE, check_archive, read_arrays)
-from innflow.data.base import (
-    PartsDataModule,
-    PartsSet,
-    check_fraction,
-    split_holdout,
-    split_stratified,
+from innflow.data.base import PartsDataModule, check_fraction
+from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.table.files import (
+    choose_columns,
+    existing_table,
+    read_header,
+    read_labels,
+    read_table,
 )
-from innflow.data.sets import Role
 from innflow.errors import InnflowError
-
-_SUFFIXES = (".csv", ".npz", ".parquet")
-_UNREADABLE = (*DAMAGE, csv.Error)
 
 
 class Table(PartsDataModule):
     """Rows of a table as vectors.
 
+    >>> import numpy as np
+    >>> np.savetxt("points.csv", np.random.rand(100, 2), delimiter=",", header="a,b", comments="")
+    >>> {name: len(items) for name, items in Table("points.csv", batch_size=8).sets().items()}
+    {'train': 86, 'val': 4, 'test': 10}
+
     Args:
         path: A .csv with a line of column names, a .npz with one array (N,) or (N, D) a name, or a
             .parquet file.
         columns: Columns to use, in this order; all but the label by default.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training rows that becomes the set "val".
         test: Fraction of all rows that becomes the set "test".
-        outliers: Another such file, whose rows are the set "outliers".
-        workers: Processes that read ahead.
-        seed: Of the splits, which take the same share of each class if there are labels.
-        label: Column of class names or whole numbers. The classes, in order, are labels 0, 1 and
-            so on.
+        outliers: Another such file; its rows are the set "outliers".
+        label: Column of class names or whole numbers; the sorted classes are labels 0, 1 and so on.
+        batch_size, holdout, workers, seed: See `PartsDataModule`. Splits are stratified by label.
     """
 
     def __init__(
@@ -60,11 +50,11 @@ class Table(PartsDataModule):
         label: str | None = None,
     ) -> None:
         self.test = check_fraction("test", test)
-        self.path = _existing(path)
-        self.outliers = None if outliers is None else _existing(outliers)
+        self.path = existing_table(path)
+        self.outliers = None if outliers is None else existing_table(outliers)
         self.label = label
-        widths = _read_header(self.path, label)
-        self.chosen = _choose(self.path, widths, columns, label)
+        widths = read_header(self.path, label)
+        self.chosen = choose_columns(self.path, widths, columns, label)
         dims = sum(widths[column] for column in self.chosen)
         super().__init__((dims,), batch_size, holdout, workers, seed)
 
@@ -72,7 +62,7 @@ class Table(PartsDataModule):
     def classes(self) -> list[str]:
         """Name of each label, from the file; empty without labels."""
         if self.label is not None and not self._classes:
-            self._classes = _in_order(read_labels(self.path, self.label))
+            self._classes = _sorted(read_labels(self.path, self.label))
             if len(self._classes) < 2:
                 raise InnflowError(
                     f"data.label={self.label} needs two classes or more, {self.path} has "
@@ -83,250 +73,33 @@ class Table(PartsDataModule):
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the rows of the file in three disjoint sets, and the outliers."""
         x, names = read_table(self.path, self.chosen, self.label)
-        whole = {"x": x}
+        parts = {"x": x}
         if self.label is not None:
-            known = {name: label for label, name in enumerate(self.classes)}
+            labels = {name: label for label, name in enumerate(self.classes)}
             found = read_labels(self.path, self.label)
-            whole["label"] = torch.tensor([known[name] for name in found])
-        rest, test = self._split(torch.arange(len(x)), self.test, whole.get("label"))
-        kept, held = self._split(rest, self.holdout, whole.get("label"))
-        rows: list[tuple[str, Role, Tensor]] = [
-            ("train", "train", kept),
-            ("val", "val", held),
-            ("test", "inlier", test),
-        ]
-        sets = {
-            name: PartsSet(name, role, whole, [names[i] for i in index.tolist()], index)
-            for name, role, index in rows
-        }
+            parts["label"] = torch.tensor([labels[name] for name in found])
+        sets = make_sets(
+            Items(parts, names),
+            self.test,
+            self.holdout,
+            self.seed,
+            f"{self.path}, rows",
+            classes=self.classes,
+        )
         if self.outliers is not None:
             other, other_names = read_table(self.outliers, self.chosen, self.label)
             if other.shape[1:] != x.shape[1:]:
                 raise InnflowError(
                     f"{self.outliers} has {other.shape[1]} values a row, {self.path} {x.shape[1]}"
                 )
-            sets["outliers"] = PartsSet("outliers", "outlier", {"x": other}, other_names)
+            sets["outliers"] = Items({"x": other}, other_names).select("outliers", "outlier")
         return sets
 
-    def _split(self, rows: Tensor, fraction: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        of = f"{self.path}, rows"
-        if labels is None:
-            kept, held = split_holdout(len(rows), fraction, self.seed, of)
-        else:
-            kept, held = split_stratified(labels[rows], self.classes, fraction, self.seed, of)
-        return rows[kept], rows[held]
 
-
-def read_table(
-    path: str | os.PathLike[str],
-    columns: Sequence[str] | None = None,
-    label: str | None = None,
-) -> tuple[Tensor, list[str]]:
-    """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
-
-    Args:
-        path: A .csv, .npz or .parquet file.
-        columns: Columns to use, in this order; all but the label by default.
-        label: A column that need not hold numbers, nor be there.
-
-    Raises:
-        InnflowError: The file, a column, or a finite number in a cell is missing.
-    """
-    path = _existing(path)
-    widths = _read_header(path, label)
-    chosen = _choose(path, widths, columns, label if label in widths else None)
-    read = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[path.suffix.lower()]
-    try:
-        values = read(path, chosen)
-    except _UNREADABLE as error:
-        raise InnflowError(f"{path} cannot be read: {error}") from error
-    if not len(values):
-        raise InnflowError(f"{path} has no rows below its column names")
-    with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
-        x = values.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        row, at = bad[0].tolist()
-        column = [name for name in chosen for _ in range(widths[name])][at]
-        raise InnflowError(
-            f"{path}, row {row} (from 0), column {column}: {values[row, at]} is not a finite "
-            "number in single precision: mend or remove the row"
-        )
-    return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
-
-
-def column_widths(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Return how many values every column of a table holds in a row, without reading the rows."""
-    return _read_header(_existing(path), None)
-
-
-def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
-    """Return the name of the class of each row of a table; whole numbers become their digits.
-
-    Raises:
-        InnflowError: A row has no class, or a number that is not whole.
-    """
-    path = _existing(path)
-    values: list[Any]
-    try:
-        if path.suffix.lower() == ".csv":
-            at = _csv_header(path).index(column)
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                values = [cells[at].strip() for cells in list(csv.reader(file))[1:] if cells]
-        elif path.suffix.lower() == ".npz":
-            values = read_arrays(path, [column])[column].tolist()
-        else:
-            values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
-    except (*_UNREADABLE, IndexError) as error:
-        raise InnflowError(f"{path}, column {column} cannot be read: {error}") from error
-    names = []
-    for row, value in enumerate(values):
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        name = str(int(value)) if whole else value
-        if not isinstance(name, str) or not name:
-            raise InnflowError(
-                f"{path}, row {row} (from 0), column {column}: {value!r} is no class: give a name "
-                "or a whole number"
-            )
-        names.append(name)
-    return names
-
-
-def _in_order(names: Sequence[str]) -> list[str]:
-    """Return the distinct names, numbers by size."""
+def _sorted(names: Sequence[str]) -> list[str]:
+    """Return the distinct names, sorted, numbers by value."""
     distinct = sorted(set(names))
     try:
         return sorted(distinct, key=int)
     except ValueError:
         return distinct
-
-
-def _existing(path: str | os.PathLike[str]) -> Path:
-    place = Path(path).expanduser()
-    if place.suffix.lower() not in _SUFFIXES:
-        raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
-    if not place.is_file():
-        raise InnflowError(f"{place} is not there: give the path of a table")
-    return place
-
-
-def _choose(
-    path: Path, widths: dict[str, int], columns: Sequence[str] | None, label: str | None
-) -> list[str]:
-    known = ", ".join(widths)
-    if label is not None and label not in widths:
-        raise InnflowError(f"data.label: {path} has no column {label}: choose from {known}")
-    if columns is None:
-        columns = [column for column in widths if column != label]
-    if label in columns:
-        raise InnflowError(f"data.label={label} is among data.columns too: leave it out there")
-    if not columns or len(set(columns)) < len(columns):
-        raise InnflowError(f"data.columns={list(columns)}: give each column once, from {known}")
-    for column in columns:
-        if column not in widths:
-            raise InnflowError(f"{path} has no column {column}: choose from {known}")
-    return list(columns)
-
-
-def _read_header(path: Path, label: str | None) -> dict[str, int]:
-    """Return how many values every column holds in a row, without reading the rows."""
-    try:
-        if path.suffix.lower() == ".csv":
-            widths = dict.fromkeys(_csv_header(path), 1)
-        elif path.suffix.lower() == ".npz":
-            widths = _npz_header(path, label)
-        else:
-            widths = dict.fromkeys(_parquet(path).read_schema(path).names, 1)
-    except _UNREADABLE as error:
-        raise InnflowError(f"{path} cannot be read: {error}") from error
-    if not widths:
-        raise InnflowError(f"{path} has no columns")
-    return widths
-
-
-def _csv_header(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = [cell.strip() for cell in next(csv.reader(file), [])]
-    if header and all(_is_number(cell) for cell in header):
-        raise InnflowError(f"{path}: its first line holds numbers, expected the column names")
-    if len(set(header)) < len(header):
-        raise InnflowError(f"{path}: its first line names a column twice")
-    return header
-
-
-def _npz_header(path: Path, label: str | None) -> dict[str, int]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    check_archive(path)
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = {
-                    1: np.lib.format.read_array_header_1_0,
-                    2: np.lib.format.read_array_header_2_0,
-                }
-                shape, _, dtype = read[version[0]](file)
-            name = member.removesuffix(".npy")
-            if name == label:
-                dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
-            else:
-                dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
-            if len(shape) not in dims or dtype.kind not in kinds:
-                raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
-            shapes[name] = shape
-    if len({shape[0] for shape in shapes.values()}) > 1:
-        raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
-    return {name: 1 if len(shape) == 1 else shape[1] for name, shape in shapes.items()}
-
-
-def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
-    header = _csv_header(path)
-    at = [header.index(column) for column in columns]
-    rows: list[list[float]] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        next(reader)
-        for cells in reader:
-            if not cells:
-                continue
-            where = f"{path}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise InnflowError(f"{where}: {len(cells)} cells for {len(header)} columns")
-            for column, i in zip(columns, at, strict=True):
-                if not _is_number(cells[i]):
-                    raise InnflowError(
-                        f"{where}, column {column}: {cells[i]!r} is not a finite number: "
-                        "mend or remove the row"
-                    )
-            rows.append([float(cells[i]) for i in at])
-    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
-
-
-def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
-    arrays = read_arrays(path, columns)
-    return np.column_stack([arrays[column] for column in columns]).astype(np.float64)
-
-
-def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:
-    table = _parquet(path).read_table(path, columns=columns)
-    values = []
-    for column in columns:
-        try:
-            values.append(table[column].to_numpy().astype(np.float64))
-        except (ValueError, TypeError) as error:
-            raise InnflowError(f"{path}, column {column}: not numbers ({error})") from error
-    return np.column_stack(values)
-
-
-def _parquet(path: Path) -> Any:
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise InnflowError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False

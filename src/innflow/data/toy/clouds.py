@@ -1,4 +1,4 @@
-"""Clouds of points in the plane, two of them with their exact density."""
+"""Point clouds in the plane, two of them with their exact density."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ from sklearn.datasets import make_circles, make_moons
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from innflow.data.base import (
-    PartsDataModule,
-    PartsSet,
-    check_choice,
-    check_whole,
-    split_holdout,
-)
-from innflow.data.sets import Role
+from innflow.data.base import PartsDataModule, check_choice, check_whole
+from innflow.data.sets import Items, PartsSet, make_sets
 
 
 @dataclass(frozen=True)
@@ -105,22 +99,22 @@ _CLOUDS: dict[str, Callable[[int, Generator], np.ndarray]] = {
 
 
 class Toy(PartsDataModule):
-    """A cloud of points in the plane, drawn when it is opened.
+    """Points of a distribution in the plane, drawn at setup.
 
-    "eight_gaussians" and "mixture" have `log_prob(x)`, the exact log density in nats (B,) of points
-    (B, 2); the others have no such attribute.
+    The exact log density `log_prob` is known for "eight_gaussians" and "mixture".
+
+    >>> data = Toy("eight_gaussians", n=1000, n_test=100)
+    >>> {name: len(items) for name, items in data.sets().items()}
+    {'train': 950, 'val': 50, 'test': 100}
+    >>> data.log_prob(torch.zeros(3, 2)).shape
+    torch.Size([3])
 
     Args:
         name: moons, rings, checkerboard, eight_gaussians or mixture.
-        n: Number of points to train on, those of the set "val" among them.
-        n_test: Number of points to test on.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training points that becomes the set "val".
-        workers: Processes that read ahead.
-        seed: Of the points and of the split.
+        n: Number of points for the sets "train" and "val".
+        n_test: Number of points for the set "test".
+        batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the points too.
     """
-
-    log_prob: Callable[[Tensor], Tensor]
 
     def __init__(
         self,
@@ -142,13 +136,10 @@ class Toy(PartsDataModule):
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the points, in single precision."""
         train, test = (
-            torch.from_numpy(_CLOUDS[self.cloud](n, np.random.default_rng([self.seed, stream])))
-            for stream, n in enumerate((self.n, self.n_test))
+            Items.numbered(name, {"x": torch.from_numpy(_CLOUDS[self.cloud](n, rng)).float()})
+            for name, n, rng in (
+                ("train", self.n, np.random.default_rng([self.seed, 0])),
+                ("test", self.n_test, np.random.default_rng([self.seed, 1])),
+            )
         )
-        kept, held = split_holdout(self.n, self.holdout, self.seed, f"data.n={self.n}")
-        sets: list[tuple[str, Role, Tensor, list[str]]] = [
-            ("train", "train", train[kept], [f"train/{i}" for i in kept.tolist()]),
-            ("val", "val", train[held], [f"train/{i}" for i in held.tolist()]),
-            ("test", "inlier", test, [f"test/{i}" for i in range(self.n_test)]),
-        ]
-        return {name: PartsSet(name, role, {"x": x.float()}, ids) for name, role, x, ids in sets}
+        return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")

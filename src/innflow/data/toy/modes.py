@@ -1,4 +1,4 @@
-"""Eight Gaussians on a ring, labelled in three ways, with every exact density."""
+"""Eight Gaussians on a ring, labelled in three ways, with their exact densities."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from innflow.data.base import (
-    PartsDataModule,
-    PartsSet,
-    check_choice,
-    check_whole,
-    split_holdout,
-)
-from innflow.data.sets import Role
+from innflow.data.base import PartsDataModule, check_choice, check_whole
+from innflow.data.sets import Items, PartsSet, make_sets
 
 CENTRES = np.array(
     [
@@ -32,7 +26,7 @@ CENTRES = np.array(
 )
 SIGMA = 0.2
 FAR = 4.0
-"""Distance in sigma from every centre beyond which a point belongs to no mode."""
+"""Distance from every centre, in sigma, from which a point counts as far."""
 _REACH = 4.0
 
 _LABELS: dict[str, tuple[list[int], list[str]]] = {
@@ -43,21 +37,24 @@ _LABELS: dict[str, tuple[list[int], list[str]]] = {
 
 
 class EightModes(PartsDataModule):
-    """Points of eight equally likely Gaussians on a ring, and the class of each.
+    """Points of eight equally likely Gaussians on a ring, with class labels.
 
     The labelling "all" makes each mode a class, "some" makes four classes of 4, 2, 1 and 1 modes,
-    "none" a single one. The task is that of Ardizzone et al., "Analyzing Inverse Problems with
-    Invertible Neural Networks", ICLR 2019. The set "far" holds points, even over the square from
-    -4 to 4, that are at least 4 sigma from every centre; they have no label.
+    "none" a single one (Ardizzone et al., arXiv:1808.04730). The outlier set "far" holds points
+    distributed uniformly over the part of the square from -4 to 4 that is at least 4 sigma from
+    every centre; they have no label.
+
+    >>> data = EightModes("some", n=1000, n_test=100)
+    >>> data.classes
+    ['red', 'blue', 'green', 'purple']
+    >>> data.class_log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5, 4])
 
     Args:
         labels: all, some or none.
-        n: Number of points to train on, those of the set "val" among them.
-        n_test: Number of points to test on, and of the points of the set "far".
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training points that becomes the set "val".
-        workers: Processes that read ahead.
-        seed: Of the points and of the split.
+        n: Number of points for the sets "train" and "val".
+        n_test: Number of points for the set "test", and for the set "far".
+        batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the points too.
 
     Attributes:
         centres: (8, 2), of the modes.
@@ -89,7 +86,7 @@ class EightModes(PartsDataModule):
 
     @property
     def floor(self) -> float:
-        """The least negative log-likelihood of x given its class, H(x | class), in nats.
+        """The conditional entropy H(x | class) in nats, the least attainable mean of -log p.
 
         The entropy of a class of m modes is log(2 pi e sigma^2) + log m, exact but for the overlap
         of modes 10 sigma apart, which is below 1e-5 nats.
@@ -117,22 +114,14 @@ class EightModes(PartsDataModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the points, in single precision, and the points far from all modes."""
-        train, test = (
-            self._draw(n, np.random.default_rng([self.seed, stream]))
-            for stream, n in enumerate((self.n, self.n_test))
+        train = self._draw(self.n, np.random.default_rng([self.seed, 0]))
+        test = Items.numbered(
+            "test", self._draw(self.n_test, np.random.default_rng([self.seed, 1]))
         )
-        kept, held = split_holdout(self.n, self.holdout, self.seed, f"data.n={self.n}")
         far = torch.from_numpy(_far(self.n_test, np.random.default_rng([self.seed, 2]))).float()
-        inliers: list[tuple[str, Role, dict[str, Tensor], Tensor, str]] = [
-            ("train", "train", train, kept, "train"),
-            ("val", "val", train, held, "train"),
-            ("test", "inlier", test, torch.arange(self.n_test), "test"),
-        ]
-        sets = {
-            name: PartsSet(name, role, whole, [f"{source}/{i}" for i in rows.tolist()], rows)
-            for name, role, whole, rows, source in inliers
-        }
-        sets["far"] = PartsSet("far", "outlier", {"x": far}, [f"far/{i}" for i in range(len(far))])
+        source = f"data.n={self.n}"
+        sets = make_sets(Items.numbered("train", train), test, self.holdout, self.seed, source)
+        sets["far"] = Items.numbered("far", {"x": far}).select("far", "outlier")
         return sets
 
     def _draw(self, n: int, rng: Generator) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A small canvas for drawn photographs: shapes in a pose, painted with colour, fur and light."""
+"""Canvas for drawn photographs: polygons, colours, fur, light and shadow."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def mirror(points: np.ndarray, side: int) -> np.ndarray:
 
 
 def ragged(points: np.ndarray, rng: Generator, amount: float) -> np.ndarray:
-    """Return an outline with its points moved in and out, as tufts of fur move it."""
+    """Return an outline with its points moved in and out at random, like fur."""
     centre = points.mean(axis=0)
     return centre + (points - centre) * (1 + amount * rng.standard_normal((len(points), 1)))
 
 
 class Canvas:
-    """A square picture in the making.
+    """A square picture that shapes are painted on.
 
     Shapes are given in the coordinates of the object drawn, which `place` maps to the frame:
     x to the right and y down, the object's half width about 1.
@@ -99,7 +99,7 @@ class Canvas:
         if blur <= 0 or box is None:
             return mask
         edge = int(3 * radius) + 1
-        # Only where something is: most shapes are small.
+        # Blur only the bounding box, as most shapes are small.
         box = (
             max(box[0] - edge, 0),
             max(box[1] - edge, 0),
@@ -111,7 +111,7 @@ class Canvas:
         return soft
 
     def paint(self, mask: Image.Image, colour: Colour, alpha: float | np.ndarray = 1.0) -> None:
-        """Lay a colour, one for all (3,) or one per pixel (H, W, 3), over what is there."""
+        """Paint a colour (3,), or one per pixel (H, W, 3), over the image under a mask."""
         box = mask.getbbox()
         if box is None:
             return
@@ -126,7 +126,7 @@ class Canvas:
         self.image[window] += cover * strength * (paint - self.image[window])
 
     def shade(self, mask: Image.Image, width: float, height: float, depth: float = 0.5) -> None:
-        """Light what is under a mask as if it were half an egg with these half axes."""
+        """Shade the area under a mask like half an ellipsoid with these half axes."""
         right, down = self.u / width, self.v / height
         toward = np.sqrt(np.clip(1 - right**2 - down**2, 0.05, 1))
         light = np.linalg.inv(self.matrix) @ self.light[:2] * np.sqrt(np.linalg.det(self.matrix))
@@ -136,14 +136,14 @@ class Canvas:
         self.paint(mask, np.clip(self.image * gain, 0, 1))
 
     def noise(self, cells: int) -> np.ndarray:
-        """Return smooth noise (H, W), about standard normal, with so many cells a side."""
+        """Return smooth, roughly standard normal noise (H, W) from `cells` cells a side."""
         coarse = self.rng.standard_normal((cells, cells)).astype(np.float32)
         return np.asarray(
             Image.fromarray(coarse).resize((self.side,) * 2, Image.Resampling.BICUBIC)
         )
 
     def fur(self, hairs: int = 110, rings: int = 9) -> np.ndarray:
-        """Return noise (H, W), standard normal, in streaks that run outward from the object."""
+        """Return standard normal noise (H, W) in streaks outward from the object."""
         table = self.rng.standard_normal((hairs, rings)).astype(np.float32)
         start = self.rng.random(hairs, np.float32)
         hair = ((np.arctan2(self.v, self.u) / (2 * np.pi) + 0.5) * hairs).astype(int) - 1
@@ -151,7 +151,7 @@ class Canvas:
         return table[hair, reach.astype(int) % rings]
 
     def finish(self) -> Image.Image:
-        """Return the picture, reduced, with the blur and grain of a small camera."""
+        """Return the picture at its final size, with blur and grain of a small camera."""
         rng = self.rng
         direction = self.x * self.light[0] + self.y * self.light[1]
         exposure = rng.uniform(0.88, 1.1) * (1 + rng.uniform(0.05, 0.25) * direction)
@@ -172,22 +172,22 @@ def hue(rng: Generator, saturation: tuple[float, float], value: tuple[float, flo
 
 
 def mix(colour: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Return a colour with a share (H, W) of another in it."""
+    """Return a mixture of two colours, with a share (H, W) of the second."""
     return colour + share[..., None] * (other - colour)
 
 
 def within(mask: Image.Image, other: Image.Image) -> Image.Image:
-    """Return a mask where it overlaps another."""
+    """Return the intersection of two masks."""
     return Image.fromarray(np.minimum(np.asarray(mask), np.asarray(other)))
 
 
 def cast_shadow(canvas: Canvas, mask: Image.Image) -> None:
-    """Darken what is behind a shape, away from the light."""
+    """Paint the shadow of a shape, away from the light."""
     away = tuple(-canvas.light[:2] * canvas.side * 0.07)
     moved = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, -away[0], 0, 1, -away[1]))
     canvas.paint(canvas.blurred(moved, 0.12), (0, 0, 0), 0.35)
 
 
 def jitter(rng: Generator, down: float = 0.0) -> tuple[float, float]:
-    """Return where to put a subject: near the middle, or lower."""
+    """Return a random position of a subject near the middle, or lower."""
     return rng.normal(0, 0.07), rng.normal(down, 0.06)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from innflow.data.image.drawing.canvas import (Canvas, cast_shadow, ellipse, jitter, mirror, mix, ragged, smooth, within)
-from innflow.data.image.drawing.faces import (SIDES, Pose, dyed, symmetric)
+from innflow.data.image.drawing.canvas import (
+    Canvas,
+    cast_shadow,
+    ellipse,
+    jitter,
+    mirror,
+    mix,
+    ragged,
+    smooth,
+    within,
+)
+from innflow.data.image.drawing.faces import SIDES, Pose, dyed, symmetric
 
 # Fur: base, markings, muzzle and chest.
 _COATS = np.array(

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from innflow.data.image.drawing.canvas import (Canvas, cast_shadow, ellipse, jitter, mirror, mix, ragged, smooth)
-from innflow.data.image.drawing.faces import (SIDES, Pose, dyed, symmetric)
+from innflow.data.image.drawing.canvas import (
+    Canvas,
+    cast_shadow,
+    ellipse,
+    jitter,
+    mirror,
+    mix,
+    ragged,
+    smooth,
+)
+from innflow.data.image.drawing.faces import SIDES, Pose, dyed, symmetric
 
 # Fur: base, ears and patches, muzzle and chest.
 _COATS = np.array(

@@ -1,6 +1,6 @@
-"""Drawn photographs, each from its own seed.
+"""Drawn photographs, one per seed.
 
-Imports no torch, since every process that draws imports this.
+It does not import torch, as all drawing processes import it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from innflow.data.image.drawing.canvas import Canvas
 from innflow.data.image.drawing.cat import cat
 from innflow.data.image.drawing.dog import dog
 from innflow.data.image.drawing.scenes import background
-from innflow.data.image.drawing.things import (beachball, flower)
+from innflow.data.image.drawing.things import beachball, flower
 
 SUBJECTS: dict[str, Callable[[Canvas], None]] = {
     "cat": cat,

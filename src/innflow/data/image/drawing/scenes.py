@@ -1,4 +1,4 @@
-"""Backgrounds for drawn photographs, of one distribution whatever stands in front."""
+"""Backgrounds of drawn photographs, independent of the subject."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from innflow.data.image.drawing.canvas import (SUPERSAMPLE, Canvas, ellipse, hue)
+from innflow.data.image.drawing.canvas import SUPERSAMPLE, Canvas, ellipse, hue
 
 
 def background(canvas: Canvas) -> None:
@@ -79,7 +79,7 @@ def _lights(canvas: Canvas) -> np.ndarray:
 
 
 def _turned(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frame's coordinates in a random direction and across it."""
+    """Return the coordinates of the frame rotated by a random angle."""
     angle = canvas.rng.uniform(0, np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return canvas.x * cos + canvas.y * sin, canvas.y * cos - canvas.x * sin

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from innflow.data.image.drawing.canvas import (Canvas, cast_shadow, ellipse, hue, jitter, mirror, smooth)
+from innflow.data.image.drawing.canvas import (
+    Canvas,
+    cast_shadow,
+    ellipse,
+    hue,
+    jitter,
+    mirror,
+    smooth,
+)
 
 
 def beachball(canvas: Canvas) -> None:

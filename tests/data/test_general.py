@@ -4,12 +4,11 @@ import shutil
 
 import torch
 
-from innflow.data.loader import Order
-from innflow.data.image.general import (Beside, check_disjoint)
-from innflow.data.image.images import Images
-from innflow.data.sets import GENERAL, PartsSet
-
 from data.conftest import write_noise
+from innflow.data.general import PairedWithGeneral, check_disjoint
+from innflow.data.image.images import Images
+from innflow.data.loader import ShuffledBatches
+from innflow.data.sets import GENERAL, PartsSet
 
 
 def rows(name, role, values) -> PartsSet:
@@ -23,8 +22,9 @@ def folder_of_noise(folder, count, seed):
 
 
 def test_each_inlier_has_a_general_item_of_its_own():
-    served = Beside(rows("train", "train", [1, 2, 3]), rows("g", "train", range(10, 200)))
-    order = Order(3, 2, (0, 1), seed=0, companions=190)
+    inliers, general = rows("train", "train", [1, 2, 3]), rows("g", "train", range(10, 200))
+    served = PairedWithGeneral(inliers, general)
+    order = ShuffledBatches(3, 2, (0, 1), seed=0, general=190)
     batches = []
     for order.epoch in range(4):
         batches += [served.__getitems__(pairs) for pairs in order]
@@ -45,8 +45,8 @@ def test_shared_items_are_counted_and_refused(refused):
         "dog": rows("dog", "outlier", [2, 3, 9]),
     }
     with refused("data.general=folder", "2 of dog", "remove them"):
-        check_disjoint(general, sets, "folder")
-    check_disjoint(general, {"test": sets["test"]}, "folder")
+        check_disjoint(general, sets)
+    check_disjoint(general, {"test": sets["test"]})
 
 
 def test_images_bring_a_general_folder(tree, tmp_path, refused):
@@ -102,10 +102,10 @@ def test_further_outliers_from_other_folders(tree, tmp_path, refused):
         Images(tree, outliers={"dog": tmp_path / "flat"}, **options).sets()
 
 
-def test_test_stands_in_for_a_missing_val(tmp_path):
+def test_val_stands_in_for_a_missing_test(tmp_path):
     folder_of_noise(tmp_path / "tree" / "train" / "a", 8, 1)
-    folder_of_noise(tmp_path / "tree" / "test" / "a", 3, 2)
-    folder_of_noise(tmp_path / "tree" / "test" / "b", 2, 3)
+    folder_of_noise(tmp_path / "tree" / "val" / "a", 3, 2)
+    folder_of_noise(tmp_path / "tree" / "val" / "b", 2, 3)
     sets = Images(tmp_path / "tree", size=10, cache_dir=tmp_path / "cache").sets()
     assert {name: len(items) for name, items in sets.items() if name in ("test", "b")} == {
         "test": 3,

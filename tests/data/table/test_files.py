@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from innflow.data.table.rows import read_rows
+from innflow.data.table.files import read_rows
 
 NAMES = ["end x", "end y"]
 

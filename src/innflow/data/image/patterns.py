@@ -1,0 +1,160 @@
+"""Shards of images by path patterns, and their numbers of items."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from innflow.data.image.storage import connect, explain, wait_for
+from innflow.errors import InnflowError
+
+SIZES = "sizes.json"
+"""File beside shards that maps the name of each to its number of items."""
+Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar of images: its path or URL, its size in bytes, and a stamp of its version."""
+
+    url: str
+    size: int
+    stamp: str
+
+    @property
+    def name(self) -> str:
+        """File name without its suffixes."""
+        return PurePosixPath(self.url).name.partition(".")[0]
+
+
+def find_shards(patterns: Patterns, key: str) -> list[Shard]:
+    """List the shards of one pattern or several, in the order of the patterns.
+
+    Args:
+        patterns: Paths or URLs with braces, `train-{000000..000099}.tar`, or wildcards.
+        key: Config key, for errors.
+
+    Raises:
+        InnflowError: A pattern is malformed or empty, a shard does not exist, or two shards have
+            the same name.
+    """
+    given = [patterns] if isinstance(patterns, str | os.PathLike) else list(patterns or ())
+    if not given or not all(str(pattern) for pattern in given):
+        raise InnflowError(f"data.{key} is empty: give shards such as DIR/{key}-{{000..099}}.tar")
+    found = [shard for pattern in given for shard in _find(str(pattern), key)]
+    names: set[str] = set()
+    for shard in found:
+        if shard.name in names:
+            raise InnflowError(
+                f"data.{key}: {shard.url} is named twice, or another shard is called {shard.name}"
+            )
+        names.add(shard.name)
+    return found
+
+
+def _find(pattern: str, key: str) -> list[Shard]:
+    braces = library("braceexpand")
+    try:
+        urls = list(braces.braceexpand(pattern))
+    except ValueError as error:
+        raise InnflowError(f"data.{key}={pattern}: braces do not match ({error})") from None
+    if "://" not in pattern:
+        urls = [str(Path(url).expanduser().absolute()) for url in urls]
+    folders: dict[str, dict[str, Any]] = {}
+    found: list[Shard] = []
+    missing: list[str] = []
+    for url in urls:
+        folder, _, name = url.rpartition("/")
+        if folder not in folders:
+            folders[folder] = _list(folder, key)
+        there = folders[folder]
+        wild = any(sign in name for sign in "*?[")
+        names = [one for one in sorted(there) if fnmatchcase(one, name)] if wild else [name]
+        if not names or names[0] not in there:
+            missing.append(url)
+            continue
+        found += [_shard(f"{folder}/{one}", there[one]) for one in names]
+    if missing:
+        verb = "does not exist" if "*" not in missing[0] else "matches no file"
+        others = f" (and {len(missing) - 1:,} of {len(urls):,} more)" if len(missing) > 1 else ""
+        raise InnflowError(f"data.{key}: {missing[0]} {verb}{others}")
+    return found
+
+
+def _list(folder: str, key: str) -> dict[str, Any]:
+    """Return the file information of a folder, by name."""
+    if "://" not in folder:
+        try:
+            with os.scandir(folder or "/") as entries:
+                return {entry.name: entry.stat() for entry in entries if entry.is_file()}
+        except OSError as error:
+            raise InnflowError(f"data.{key}: cannot read {folder}: {error.strerror}") from None
+    try:
+        files, path = connect(folder)
+        found = files.ls(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    except Exception as error:
+        raise explain(folder, error) from error
+    return {PurePosixPath(info["name"]).name: info for info in found if info["type"] == "file"}
+
+
+def _shard(url: str, info: Any) -> Shard:
+    if isinstance(info, Mapping):
+        stamp = str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
+        return Shard(url, info["size"], stamp)
+    return Shard(url, info.st_size, str(info.st_mtime_ns))
+
+
+def count_items(shards: Sequence[Shard]) -> int | None:
+    """Return the number of items by the file sizes.json beside the shards; None without one.
+
+    Raises:
+        InnflowError: The file is damaged, or a shard is missing in it.
+    """
+    tables: dict[str, Any] = {}
+    total = 0
+    for shard in shards:
+        folder, _, name = shard.url.rpartition("/")
+        where = f"{folder}/{SIZES}"
+        if folder not in tables:
+            try:
+                with open_file(where) as file:
+                    tables[folder] = json.load(file)
+            except FileNotFoundError:
+                return None
+            except ValueError as error:
+                raise InnflowError(f"{where}: is damaged ({error})") from None
+        count = tables[folder].get(name) if isinstance(tables[folder], dict) else None
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise InnflowError(f"{where}: has no number of items for {name}")
+        total += count
+    return total
+
+
+def open_file(url: str) -> Any:
+    """Open a file by its path or URL, to be read once from start to end."""
+    if "://" not in url:
+        return Path(url).open("rb")
+    try:
+        files, path = connect(url)
+        wait_for(files)
+        return files.open(path, "rb", block_size=1 << 23, cache_type="readahead")
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise explain(url, error) from error
+
+
+def library(name: str) -> Any:
+    """Return a module of the optional package webdataset, or of its dependencies."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InnflowError("data=shards needs webdataset: pip install 'innflow[stream]'") from None

@@ -1,0 +1,41 @@
+"""The data module of an inverse problem: parameters x, data y, and what is known of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from innflow.data.base import PartsDataModule
+from innflow.data.simulation.support import Support
+
+
+class InverseData(PartsDataModule):
+    """Pairs of parameters x (N, P) and data y (N, M).
+
+    Attributes:
+        support: Of the parameters.
+        prior: Distribution of the parameters; None where unknown.
+        forward: Data (B, M) of parameters (B, P) without declared noise; None where unknown.
+        noise: Factor S (M, M), float32, of the declared noise S eps; None where there is none.
+        reference: Sampler of the exact posterior, (y (M,), n, seed) -> (n, P); None where unknown.
+        reference_path: Import path of the reference.
+    """
+
+    support: Support
+    prior: Any = None
+    forward: Callable[[Tensor], Tensor] | None = None
+    noise: Tensor | None = None
+    reference: Callable[[Any, int, int], np.ndarray] | None = None
+    reference_path: str | None = None
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether y is known to be a function of x alone."""
+        return False
+
+    def simulate(self, x: Tensor, seed: int) -> Tensor:
+        """Return data (B, M) with fresh noise for parameters (B, P), possibly NaN."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward model")

@@ -1,0 +1,278 @@
+"""Tables in CSV, NPZ or Parquet files: column names, numbers and class labels."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innflow.errors import InnflowError
+from innflow.system.npz import DAMAGE, check_archive, read_arrays
+from innflow.system.progress import announce
+
+SHOWN = 8
+"""Number of column names in a message."""
+_SUFFIXES = (".csv", ".npz", ".parquet")
+_UNREADABLE = (*DAMAGE, csv.Error)
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    label: str | None = None,
+) -> tuple[Tensor, list[str]]:
+    """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
+
+    Args:
+        path: A .csv, .npz or .parquet file.
+        columns: Columns to use, in this order; all but the label by default.
+        label: A column that is left out; it may be missing.
+
+    Raises:
+        InnflowError: The file or a column is missing, or a cell is not a finite number.
+    """
+    path = existing_table(path)
+    widths = read_header(path, label)
+    chosen = choose_columns(path, widths, columns, label if label in widths else None)
+    read = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[path.suffix.lower()]
+    try:
+        values = read(path, chosen)
+    except _UNREADABLE as error:
+        raise InnflowError(f"{path} cannot be read: {error}") from error
+    if not len(values):
+        raise InnflowError(f"{path} has no rows below its column names")
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is an error below
+        x = values.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        row, at = bad[0].tolist()
+        column = [name for name in chosen for _ in range(widths[name])][at]
+        raise InnflowError(
+            f"{path}, row {row} (from 0), column {column}: {values[row, at]} is not a finite "
+            "number in single precision: correct or remove it"
+        )
+    return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
+
+
+def column_widths(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Return the number of values of each column in a row, from the header alone."""
+    return read_header(existing_table(path), None)
+
+
+def value_names(column: str, width: int) -> list[str]:
+    """Return a name for each value that a column holds in a row."""
+    return [column] if width == 1 else [f"{column}{i}" for i in range(width)]
+
+
+def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
+    """Return named columns of a table, float32 (B, len(names)), in the order of the names.
+
+    Columns are matched by name, or by position where none of the names occurs and the table has as
+    many columns.
+
+    Args:
+        path: A .csv, .npz or .parquet file. An array (N, D) of an .npz is D columns a0, a1 ...
+        names: Of the columns to read.
+        key: The argument that gives the table, for messages.
+
+    Raises:
+        InnflowError: A column or a value is missing.
+    """
+    spread = {column: value_names(column, width) for column, width in column_widths(path).items()}
+    found = [name for group in spread.values() for name in group]
+    if set(names) <= set(found):
+        needed = [column for column, group in spread.items() if set(group) & set(names)]
+        values, _ = read_table(path, needed)
+        given = [name for column in needed for name in spread[column]]
+        others = [name for name in found if name not in names]
+        if others:
+            announce(f"{key}={path}: {_listed(others)} ignored, the run has no such columns")
+        return values[:, [given.index(name) for name in names]]
+    # A known name in another position: the columns are not in the order of the run.
+    moved = any(name in names and names.index(name) != i for i, name in enumerate(found))
+    if len(found) != len(names) or moved:
+        raise InnflowError(
+            f"{key}={path}: has the columns {_listed(found)}, the run takes {_listed(names)}"
+        )
+    values, _ = read_table(path)
+    announce(f"{key}={path}: {_listed(found)} taken by position as {_listed(names)}")
+    return values
+
+
+def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
+    """Return the name of the class of each row of a table; whole numbers become their digits.
+
+    Raises:
+        InnflowError: A row has no class, or a number that is not an integer.
+    """
+    path = existing_table(path)
+    values: list[Any]
+    try:
+        if path.suffix.lower() == ".csv":
+            at = _csv_header(path).index(column)
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                values = [cells[at].strip() for cells in list(csv.reader(file))[1:] if cells]
+        elif path.suffix.lower() == ".npz":
+            values = read_arrays(path, [column])[column].tolist()
+        else:
+            values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
+    except (*_UNREADABLE, IndexError) as error:
+        raise InnflowError(f"{path}, column {column} cannot be read: {error}") from error
+    names = []
+    for row, value in enumerate(values):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        name = str(int(value)) if whole else value
+        if not isinstance(name, str) or not name:
+            raise InnflowError(
+                f"{path}, row {row} (from 0), column {column}: {value!r} is no class: give a name "
+                "or a whole number"
+            )
+        names.append(name)
+    return names
+
+
+def existing_table(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a table; an error says what is wrong with it."""
+    place = Path(path).expanduser()
+    if place.suffix.lower() not in _SUFFIXES:
+        raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
+    if not place.is_file():
+        raise InnflowError(f"{place} does not exist: give the path of a table")
+    return place
+
+
+def choose_columns(
+    path: Path, widths: dict[str, int], columns: Sequence[str] | None, label: str | None
+) -> list[str]:
+    """Return the columns to read, by default all but the label; an error names a wrong one."""
+    known = ", ".join(widths)
+    if label is not None and label not in widths:
+        raise InnflowError(f"data.label: {path} has no column {label}: choose from {known}")
+    if columns is None:
+        columns = [column for column in widths if column != label]
+    if label in columns:
+        raise InnflowError(f"data.label={label} is among data.columns too: leave it out there")
+    if not columns or len(set(columns)) < len(columns):
+        raise InnflowError(f"data.columns={list(columns)}: give each column once, from {known}")
+    for column in columns:
+        if column not in widths:
+            raise InnflowError(f"{path} has no column {column}: choose from {known}")
+    return list(columns)
+
+
+def read_header(path: Path, label: str | None) -> dict[str, int]:
+    """Return the number of values of each column in a row, from the header alone."""
+    try:
+        if path.suffix.lower() == ".csv":
+            widths = dict.fromkeys(_csv_header(path), 1)
+        elif path.suffix.lower() == ".npz":
+            widths = _npz_header(path, label)
+        else:
+            widths = dict.fromkeys(_parquet(path).read_schema(path).names, 1)
+    except _UNREADABLE as error:
+        raise InnflowError(f"{path} cannot be read: {error}") from error
+    if not widths:
+        raise InnflowError(f"{path} has no columns")
+    return widths
+
+
+def _csv_header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header = [cell.strip() for cell in next(csv.reader(file), [])]
+    if header and all(_is_number(cell) for cell in header):
+        raise InnflowError(f"{path}: its first line holds numbers, expected the column names")
+    if len(set(header)) < len(header):
+        raise InnflowError(f"{path}: its first line names a column twice")
+    return header
+
+
+def _npz_header(path: Path, label: str | None) -> dict[str, int]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = {
+                    1: np.lib.format.read_array_header_1_0,
+                    2: np.lib.format.read_array_header_2_0,
+                }
+                shape, _, dtype = read[version[0]](file)
+            name = member.removesuffix(".npy")
+            if name == label:
+                dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
+            else:
+                dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
+            if len(shape) not in dims or dtype.kind not in kinds:
+                raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
+            shapes[name] = shape
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
+    return {name: 1 if len(shape) == 1 else shape[1] for name, shape in shapes.items()}
+
+
+def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
+    header = _csv_header(path)
+    at = [header.index(column) for column in columns]
+    rows: list[list[float]] = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        next(reader)
+        for cells in reader:
+            if not cells:
+                continue
+            where = f"{path}, line {reader.line_num}"
+            if len(cells) != len(header):
+                raise InnflowError(f"{where}: {len(cells)} cells for {len(header)} columns")
+            for column, i in zip(columns, at, strict=True):
+                if not _is_number(cells[i]):
+                    raise InnflowError(
+                        f"{where}, column {column}: {cells[i]!r} is not a finite number: "
+                        "correct or remove it"
+                    )
+            rows.append([float(cells[i]) for i in at])
+    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+
+
+def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
+    arrays = read_arrays(path, columns)
+    return np.column_stack([arrays[column] for column in columns]).astype(np.float64)
+
+
+def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:
+    table = _parquet(path).read_table(path, columns=columns)
+    values = []
+    for column in columns:
+        try:
+            values.append(table[column].to_numpy().astype(np.float64))
+        except (ValueError, TypeError) as error:
+            raise InnflowError(f"{path}, column {column}: not numbers ({error})") from error
+    return np.column_stack(values)
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise InnflowError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown}, ... ({len(names)} columns)"
