@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from innflow.app.coordinates import Unconstrained
-from innflow.app.preprocess import Pixels
+from innflow.app.preprocess import Dequantization
 from innflow.app.trials import shuffle_trials
 from innflow.data.image.augment import build_augment
 from innflow.data.image.digits import shift_images
@@ -34,7 +34,7 @@ DRAWS = {
     "flip": lambda x: build_augment(["flip"])(x),
     "resample": lambda x: build_augment({"resample": 0.5})(x),
     "shift": lambda x: shift_images(x, 2),
-    "dequantization": lambda x: Pixels().preprocess(x.float(), torch.default_generator),
+    "dequantization": lambda x: Dequantization().preprocess(x.float(), torch.default_generator),
     "latent": lambda x: StandardNormal().sample(x.float()),
     "trials": lambda x: shuffle_trials(x.flatten(1)[:, :16], 4, torch.default_generator),
     "whole numbers": lambda x: whole_numbers()(x[:, 0, 0, :4] % 10.0, torch.default_generator)[0],

@@ -103,13 +103,6 @@ class PartsDataModule(LightningDataModule):
         self.setup()
         return self._general is not None
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what the data depend on besides the config, as arrays; nothing by default."""
-        return {}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Restore what `state` returned; data without a state ignore it."""
-
     def setup(self, stage: str | None = None) -> None:
         """Open the sets, once."""
         if self._sets:
