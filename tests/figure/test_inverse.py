@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from innflow.errors import InnflowError
-from innflow.figure.posterior.coverage import plot_coverage, plot_ranks, plot_sharpness
+from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.figure.posterior.pairs import plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_recovery, plot_resimulation
 from innflow.figure.style import DPI

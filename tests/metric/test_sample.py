@@ -33,7 +33,7 @@ def test_rows_do_not_change_the_sum(monkeypatch):
     x, y = clouds(1, 100)
     whole = mmd(x, y)
     # Blocks of rows; the pool that sets the scale shrinks with them, so it holds all points here.
-    monkeypatch.setattr("innflow.metric.sample.ROWS", 100)
+    monkeypatch.setattr("innflow.metric.divergence.ROWS", 100)
     assert mmd(x, y) == pytest.approx(whole, abs=1e-12)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -39,6 +39,8 @@ class PartsDataModule(LightningDataModule):
     drawn: bool = False
     levels: int = 256
     """Number of grey levels of x, where x is an image: its pixels are 0 to levels - 1."""
+    log_prob: Callable[[Tensor], Tensor] | None = None
+    """Exact log density in nats (B,) of data (B, *shape), where it is known."""
 
     def __init__(
         self,

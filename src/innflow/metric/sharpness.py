@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist, pdist
 
 from innflow.errors import InnflowError
-from innflow.metric.coverage import check_pairs, scale_of_truth
+from innflow.metric.posterior_calibration import check_pairs, scale_of_truth
 
 
 class Sharpness(NamedTuple):

@@ -21,7 +21,7 @@ import yaml
 
 from innflow.errors import InnflowError
 from innflow.figure.style import DPI
-from innflow.figure.sweep import plot_parallel
+from innflow.figure.parallel_axes import plot_parallel
 from innflow.run.report import CSS
 from innflow.system.atomic import write_text
 from innflow.system.failure import FAILED, read_failure

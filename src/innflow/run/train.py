@@ -129,7 +129,7 @@ def run(
             return {}
         if config["trainer"]["strategy"] == "fsdp":
             app = whole(app, config, data)
-            case.app = cast(Any, app)
+            case.app = app
         best = find_checkpoint(run_dir, "best")
         app.load_state_dict(read_checkpoint(best)["state_dict"])
         metrics = study(app, case, analyses, run_dir)
@@ -253,10 +253,14 @@ def make_study(
     limit = config["study"]["train_limit"]
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
         raise InnflowError(f"study.train_limit={limit}: takes a whole number of at least 2")
+    if not isinstance(config["study"]["quick"], bool):
+        raise InnflowError(f"study.quick={config['study']['quick']}: takes true or false")
     scorer = app.scorer
     if config["score"] and (scorer is None or app.config["score"] != config["score"]):
         scorer = build(config["score"], "score")
-    case = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
+    case = Study(
+        app, data, data.sets(), scorer, config["seed"], limit, run_dir, config["study"]["quick"]
+    )
     if scorer is not None:
         _ = case.calibration_index
         scorer.check(app.companions)

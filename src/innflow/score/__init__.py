@@ -1,6 +1,6 @@
 """Anomaly scores over per-item arrays."""
 
-from innflow.score.base import Likelihoods, Measured, Score, StatelessScore
+from innflow.score.base import Measured, Score, StatelessScore
 from innflow.score.batch import (
     Power,
     batch_p_value,
@@ -27,7 +27,6 @@ __all__ = [
     "LatentDistance",
     "LatentNorm",
     "Likelihood",
-    "Likelihoods",
     "LogDet",
     "Mahalanobis",
     "Measured",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Likelihoods, Measured, StatelessScore
+from innflow.score.base import Measured, StatelessScore
 from innflow.score.scale import contribution
 
 
@@ -41,21 +41,21 @@ class Ratio(StatelessScore):
         """
         other = companion(items, self.against, "Ratio")
         if self.scale is None:
-            return np.asarray(other.log_prob, dtype=np.float64) - items.log_prob
-        own, others = items.terms.shape[1], other.terms.shape[1]
+            return other.sum(axis=1).astype(np.float64) - items.log_prob
+        own, others = items.terms.shape[1], other.shape[1]
         if own != others:
             raise InnflowError(
                 f"score Ratio: the model has {own} scales, its companion {self.against} has "
                 f"{others}: takes companions.{self.against}=DIR of a run with the same model"
             )
         who = f"Ratio(scale={self.scale})"
-        return contribution(other.terms, self.scale, who) - contribution(
+        return contribution(other, self.scale, who) - contribution(
             items.terms, self.scale, who
         )
 
 
-def companion(items: Measured, name: str, who: str) -> Likelihoods:
-    """Return what a companion says of the items.
+def companion(items: Measured, name: str, who: str) -> np.ndarray:
+    """Return the terms (N, L) of log p of a companion for the items.
 
     Raises:
         InnflowError: naming the key that gives an application the companion.

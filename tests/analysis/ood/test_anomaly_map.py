@@ -10,7 +10,7 @@ from torch import Tensor
 from analysis.linear import Items, LinearGaussian, plane_study
 from innflow.analysis import Study
 from innflow.analysis.ood.anomaly_map import AnomalyMap, compute_maps
-from innflow.figure.ood.anomaly_map import _overlay, plot_anomaly_maps
+from innflow.figure.ood.heat_overlay import _overlay, plot_anomaly_maps
 
 SHAPE = (6, 8, 8)
 # Of the maps; in the pictures the same place is eight times as large.

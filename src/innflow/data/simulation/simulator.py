@@ -15,7 +15,6 @@ from torch import Tensor
 
 from innflow.data.base import (
     Batch,
-    PartsDataModule,
     PartsSet,
     check_choice,
     check_whole,
@@ -24,6 +23,7 @@ from innflow.data.base import (
 from innflow.data.sets import Role
 from innflow.data.simulation.forward import (ARRAYS, ForwardModel, trial_rows)
 from innflow.data.simulation.imports import (describe, resolve)
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.noise import (Noise, add_noise, draw_noise, noise_factor)
 from innflow.data.simulation.prior import Prior
 from innflow.data.simulation.seeding import seeded
@@ -38,7 +38,7 @@ _PRIOR, _MODEL, _NOISE = range(1, 4)
 _FEW = 32  # simulations that tell whether a model has noise
 
 
-class Simulator(PartsDataModule):
+class Simulator(InverseData):
     """Simulated pairs of parameters x and data y = f(x) + S eps, eps standard normal.
 
     Its sets have the parts x (N, P), y (N, M) and, where noise is declared, eps (N, M). Training

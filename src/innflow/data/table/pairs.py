@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
-from innflow.data.base import PartsDataModule, PartsSet, check_fraction, split_holdout
+from innflow.data.base import PartsSet, check_fraction, split_holdout
 from innflow.data.sets import Role
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import (Support, check_varied, given_support)
 from innflow.data.table.table import (column_widths, read_table)
 from innflow.errors import InnflowError
 
 
-class Pairs(PartsDataModule):
+class Pairs(InverseData):
     """Simulated or measured pairs of x and y, one a row, of an inverse problem.
 
     Neither the prior nor the forward model behind them is known.
@@ -34,10 +35,6 @@ class Pairs(PartsDataModule):
     """
 
     prior = None
-    forward = None
-    simulate = None
-    reference = None
-    noise = None
 
     def __init__(
         self,

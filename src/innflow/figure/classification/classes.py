@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from innflow.figure.sample import plot_image_rows
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import new_figure, style
 
 # The first four are the colours of the four-colour labelling of the eight modes.

@@ -21,7 +21,7 @@ def plot_reliability(diagrams: Mapping[str, Bins]) -> Figure:
     The bar of a point is the exact (Clopper and Pearson) 95% interval of its accuracy.
 
     Args:
-        diagrams: name of the classifier -> its bins, as `innflow.metric.calibration.reliability`
+        diagrams: name of the classifier -> its bins, as `innflow.metric.class_calibration.reliability`
             returns them.
     """
     figure, (left, right) = new_figure(1, 2, height=3.3, width=6.2)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from innflow.figure.sample import plot_image_rows
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import OUTLIERS, new_figure, style
 from innflow.metric import pearson
 

@@ -3,7 +3,7 @@ import pytest
 
 from analysis.linear import plane_study
 from innflow.analysis import Training
-from innflow.analysis.training import read_metrics
+from innflow.analysis.training_log import read_metrics
 from innflow.errors import InnflowError
 
 ROWS = """epoch,step,time/seconds,train/nll,val/nll

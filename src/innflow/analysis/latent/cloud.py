@@ -1,4 +1,4 @@
-"""The latent cloud: where sets, samples and augmented copies lie in it."""
+"""Latent vectors of sets, samples and augmented copies in two dimensions."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from innflow.analysis.latent.projection import (
     spread_plane,
     total_variance,
 )
-from innflow.analysis.study import Study, in_batches, to_pixels
-from innflow.figure.latent import plot_clusters, plot_latent
-from innflow.figure.sample import plot_image_rows
+from innflow.analysis.study import Study, to_pixels
+from innflow.figure.image_rows import plot_image_rows
+from innflow.figure.latent_plane import plot_clusters, plot_latent
 
 
 @dataclass
 class LatentCloud:
-    """Draws latents in two dimensions, the extremes among them, and copies as clusters.
+    """Draw latents in two dimensions, the extreme items, and augmented copies as clusters.
+
+        >>> LatentCloud(samples=100).components
+        32
 
     Attributes:
-        samples: samples encoded and drawn with the sets.
-        components: principal components that are rotated to spread the outliers.
-        shown: pictures in a row of extremes.
-        images: test images that are copied, and `copies` augmented copies of each.
-        copies: augmented copies of each image.
+        samples: number of samples that are encoded and drawn with the sets.
+        components: number of principal components that are rotated to spread the outliers.
+        shown: number of images in a row of extremes.
+        images: number of test images that are copied.
+        copies: number of augmented copies of each.
     """
 
     samples: int = 500
@@ -45,22 +48,25 @@ class LatentCloud:
         pca = principal_components(train, self.components, study.seed)
         variance = total_variance(train)
         plane = principal_plane(pca, variance)
-        latents = {"train": train, "samples": study.encode(study.sample(self.samples))}
+        latents = {
+            "train": train,
+            "samples": study.encode(study.sample(study.count(self.samples, 64))),
+        }
         latents |= {name: study.measure(name).latent for name in ("test", *study.outliers)}
         findings = Findings("Latent cloud", "")
         findings.figures["pca"] = Plot(
             plot_latent(_projected(plane, latents), study.colors, plane.labels),
             f"Latent vectors by the first two principal components of {len(train):,} training "
-            "latents. Samples are drawn at temperature 1 and encoded again. A large marker is the "
-            "mean of its set; a plot leaves out at most 1% of items on each axis.",
+            "latents. Samples are drawn at temperature 1 and encoded. A large marker is the mean of "
+            "its set; at most 1% of the items are outside of each axis.",
         )
         shares = pca.explained_variance_[:2].sum() / variance
         norms = "; ".join(
             f"{name} {np.linalg.norm(z, axis=1).mean():.1f}" for name, z in latents.items()
         )
         notes = [
-            f"Two of {train.shape[1]:,} latent dimensions hold {shares:.1%} of the variance of the "
-            f"training latents. Mean latent norm (a standard normal: {train.shape[1] ** 0.5:.1f}): "
+            f"Two of {train.shape[1]:,} principal components explain {shares:.1%} of the variance of "
+            f"the training latents. Mean latent norm (a standard normal: {train.shape[1] ** 0.5:.1f}): "
             f"{norms}."
         ]
         if study.outliers:
@@ -68,9 +74,9 @@ class LatentCloud:
             rotated = spread_plane(pca, groups)
             findings.figures["spread"] = Plot(
                 plot_latent(_projected(rotated, latents), study.colors, rotated.labels),
-                f"The same cloud rotated within {pca.n_components_} principal components so that "
-                "test and the outlier sets spread most (Fisher's criterion). The rotation was "
-                "chosen with the outliers: it is for looking only, and no score uses it.",
+                f"The plane of {pca.n_components_} principal components that separates test and the "
+                "outlier sets best (Fisher's criterion). It is chosen with the outliers, for "
+                "display only: no score uses it.",
             )
         if study.is_image:
             self._extremes(study, findings)
@@ -85,44 +91,36 @@ class LatentCloud:
             if not names:
                 continue
             distance = np.concatenate([_distance(study, name, mean) for name in names])
-            source = np.repeat(names, [len(study.measure(name)) for name in names])
-            start = dict(
-                zip(names, np.cumsum([0, *(len(study.measure(n)) for n in names)]), strict=False)
-            )
+            counts = [len(study.measure(name)) for name in names]
+            source = np.repeat(names, counts)
+            start = dict(zip(names, np.cumsum([0, *counts]), strict=False))
             order = np.argsort(distance, kind="stable")
             ends = {"closest": order[: self.shown], "most extreme": order[::-1][: self.shown]}
             for end, chosen in ends.items():
                 pictures = [study.measure(source[i]).data[i - start[source[i]]] for i in chosen]
                 rows.append(to_pixels(np.stack(pictures)))
                 labels.append(f"{label}\n{end}")
-                notes.append(
-                    [
-                        f"{distance[i]:.1f}"
-                        + (f"\n{_short(source[i])}" if label == "outliers" else "")
-                        for i in chosen
-                    ]
-                )
+                sets = [f"\n{_short(source[i])}" if label == "outliers" else "" for i in chosen]
+                notes.append([f"{distance[i]:.1f}{s}" for i, s in zip(chosen, sets, strict=True)])
         findings.figures["extremes"] = Plot(
             plot_image_rows(rows, labels, notes=notes, block=2),
-            f"The {self.shown} images whose latents lie closest to the mean of the training "
-            f"latents and the {self.shown} that lie farthest, of test and of all outlier sets "
-            "together, with the distance.",
+            f"The {self.shown} images with the smallest and the {self.shown} with the largest "
+            "distance of their latents from the mean of the training latents, of test and of all "
+            "outlier sets together; the number is the distance.",
         )
 
     def _copies(self, study: Study, findings: Findings) -> str:
         test = study.measure("test")
         chosen = np.random.default_rng(study.seed + 2).permutation(len(test))[: self.images]
-        originals = torch.tensor(test.data[chosen])
-        augment = getattr(study.data, "augment", None)
-        if augment is None:
-            return "The data have no augmentation, so there are no copies to draw as clusters."
+        number = study.count(self.copies, 4)
+        originals = torch.tensor(test.data[chosen]).repeat_interleave(number, dim=0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(study.seed)
-            copies = augment(originals.repeat_interleave(self.copies, dim=0)).cpu()
-        if torch.equal(copies, originals.repeat_interleave(self.copies, dim=0)):
-            return "The augmentation is switched off, so there are no copies to draw as clusters."
-        moved = in_batches(study.app.encode, copies.numpy(), "augmented copies")
-        groups = moved.reshape(len(chosen), self.copies, -1)
+            copies = study.data.augment(originals).cpu()
+        if torch.equal(copies, originals):
+            return "The data have no augmentation, so there are no augmented copies."
+        moved = study.encode(copies.numpy(), "augmented copies")
+        groups = moved.reshape(len(chosen), number, -1)
         base = test.latent[chosen]
         plane = centre_plane(list(groups))
         clusters = [plane(np.r_[z[None], group]) for z, group in zip(base, groups, strict=True)]
@@ -130,17 +128,17 @@ class LatentCloud:
             plot_clusters(
                 plane(study.measure("train").latent), clusters, test.data[chosen], plane.labels
             ),
-            f"{self.copies} augmented copies of each of {len(chosen)} test images (stars), in the "
-            "colour of the frame, over the training latents in grey. In this plane the centres of "
-            "the clusters lie farthest apart.",
+            f"{number} augmented copies of each of {len(chosen)} test images (stars), in the colour "
+            "of the frame, over the training latents in grey, in the plane of largest variance of "
+            "the cluster centres.",
         )
         within = np.mean([np.linalg.norm(g - g.mean(axis=0), axis=1).mean() for g in groups])
         centres = groups.mean(axis=1)
         apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
         between = apart[np.triu_indices(len(centres), 1)].mean() if len(centres) > 1 else np.nan
         return (
-            f"Augmented copies lie {within:.1f} from the centre of their own cluster on average, "
-            f"in all {moved.shape[1]:,} dimensions; the centres lie {between:.1f} apart."
+            f"Mean distance of augmented copies from the centre of their cluster: {within:.1f}; "
+            f"between the centres: {between:.1f} (Euclidean, in {moved.shape[1]:,} dimensions)."
         )
 
 

@@ -18,7 +18,7 @@ def told(monkeypatch):
         gap = np.abs(draws.mean(axis=0) - reference.mean(axis=0)) / reference.std(axis=0)
         return 0.5 + min(0.5, float(gap.max()))
 
-    monkeypatch.setattr("innflow.analysis.classification.modes.compute_c2st", apart)
+    monkeypatch.setattr("innflow.analysis.classification.mode_coverage.compute_c2st", apart)
 
 
 def test_the_exact_flow_covers_all_modes_and_has_no_gap():

@@ -14,7 +14,7 @@ from innflow.analysis.classification.recalibration import (
     fit_width,
     log_loss,
 )
-from innflow.metric.calibration import compute_classification
+from innflow.metric.class_calibration import compute_classification
 
 MEANS = torch.tensor([[0.0, 0.0], [1.5, 0.0], [0.0, 1.5]])
 EVEN = torch.ones(3, 2)

@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from innflow.data.toy.modes import EightModes
-from innflow.metric.calibration import (
+from innflow.metric.class_calibration import (
     apply_temperature,
     compute_classification,
     confusion,

@@ -102,7 +102,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 def test_blocks_of_resamples_are_bounded_and_equal(monkeypatch):
     inliers, outliers = draw(2)
-    monkeypatch.setattr("innflow.metric.ood.BLOCK", 290 * 7)
+    monkeypatch.setattr("innflow.metric.roc.BLOCK", 290 * 7)
     small = compute_ood(inliers, outliers, resamples=50)
     assert small["auroc"].low < small["auroc"].high
 

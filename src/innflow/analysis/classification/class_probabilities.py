@@ -1,4 +1,4 @@
-"""How well a flow tells classes apart, and whether its probabilities keep what they promise."""
+"""Accuracy and calibration of the class probabilities of a flow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from innflow.analysis.classification.recalibration import (
 from innflow.analysis.density.density2d import bounds, grid
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.study import Study, in_batches
-from innflow.errors import InnflowError
 from innflow.figure.classification.classes import plot_confusion, plot_regions
 from innflow.figure.classification.reliability import plot_reliability
-from innflow.figure.sample import plot_image_rows
-from innflow.metric.calibration import (
+from innflow.figure.image_rows import plot_image_rows
+from innflow.metric.class_calibration import (
     apply_temperature,
     compute_classification,
     confusion,
@@ -32,18 +31,12 @@ from innflow.metric.calibration import (
 
 SHOWN = 10
 RESOLUTION = 200
-NAMES = {
-    "accuracy": "accuracy",
-    "nll": "class_nll",
-    "brier": "brier",
-    "ece": "ece",
-    "mce": "mce",
-}
+NAMES = {"accuracy": "accuracy", "nll": "class_nll", "brier": "brier", "ece": "ece", "mce": "mce"}
 NONE, TEMPERATURE = "none", "temperature"
 
 
-class Way(NamedTuple):
-    """A way to probabilities.
+class Method(NamedTuple):
+    """A method of recalibration.
 
     Attributes:
         probabilities: p(class | x) on test, (N, C).
@@ -58,12 +51,15 @@ class Way(NamedTuple):
 
 @dataclass
 class Classification:
-    """Tests p(class | x) on test: right labels, log loss, and calibration in three ways.
+    """Evaluate p(class | x) on test: accuracy, log loss, and calibration by several methods.
 
-    Probabilities are mended on the set "val", which training has not seen, and reported on
-    test: by temperature scaling, the baseline, and by the flow's own means, the width of its
-    classes and, for images, the mean over dequantization noise (`recalibration.py`). Of the own
-    ones the log loss on val chooses.
+    Probabilities are recalibrated on the set "val", on which the flow is not trained, by temperature
+    scaling as a baseline and by the flow's own parameters: the width of its classes and, for images,
+    the mean over dequantization noise (`recalibration.py`). Among the latter the log loss on val
+    decides.
+
+        >>> Classification(noise_draws=4)
+        Classification(noise_draws=4)
 
     Attributes:
         noise_draws: draws of the dequantization noise of an image to average over.
@@ -73,47 +69,38 @@ class Classification:
 
     def check(self, study: Study) -> None:
         """Refuse an application that does not classify, or fewer than two classes."""
-        if len(require_classifier(study, "classification").classes) < 2:
-            raise InnflowError(
-                "analysis classification: there is one class only, nothing to tell apart: leave "
-                "it out of the analysis group"
-            )
+        require_classifier(study, "classification", least=2)
 
     def __call__(self, study: Study) -> Findings:
         """Return `test/accuracy`, `test/class_nll`, `test/brier`, `test/ece` and the like."""
-        self.check(study)
-        names = require_classifier(study, "classification").classes
+        names = require_classifier(study, "classification", least=2).classes
         labels = labels_of(study, "test")
-        ways, chosen = self._ways(study)
+        methods, chosen = self._recalibrate(study)
         values = {
-            name: compute_classification(way.probabilities, labels, seed=study.seed)
-            for name, way in ways.items()
+            name: compute_classification(method.probabilities, labels, seed=study.seed)
+            for name, method in methods.items()
         }
-        plain, mended = ways[NONE].probabilities, ways[chosen].probabilities
-        floor = calibration_floor(mended, study.seed)
+        plain, own = methods[NONE].probabilities, methods[chosen].probabilities
+        floor = calibration_floor(own, study.seed)
         findings = Findings("Classification", _text(study, values, chosen, floor))
         findings.metrics = _metrics(values, chosen) | {
             "test/ece_floor": floor,
-            "calibration/temperature": ways[TEMPERATURE].fitted,
-            "calibration/class_width": ways[chosen].fitted,
+            "calibration/temperature": methods[TEMPERATURE].fitted,
+            "calibration/class_width": methods[chosen].fitted,
         }
         table = confusion(plain, labels)
-        findings.tables = [_way_table(ways, values, chosen), _class_table(table, names)]
+        findings.tables = [_method_table(methods, values, chosen), _class_table(table, names)]
+        scaled = methods[TEMPERATURE].probabilities
+        drawn = {"as trained": plain, "temperature": scaled, f"own: {chosen}": own}
         findings.figures["reliability"] = Plot(
-            plot_reliability(
-                {
-                    "as trained": reliability(plain, labels),
-                    "temperature": reliability(ways[TEMPERATURE].probabilities, labels),
-                    f"own: {chosen}": reliability(mended, labels),
-                }
-            ),
+            plot_reliability({name: reliability(p, labels) for name, p in drawn.items()}),
             "Accuracy on test against confidence, in 15 bins of confidence; bars are exact 95% "
-            "intervals. Probabilities that keep their promise lie on the dashed line; by chance "
-            f"even they show an ECE of {floor:.3f} on {len(labels):,} items.",
+            "confidence intervals. Calibrated probabilities lie on the dashed line; on "
+            f"{len(labels):,} items they have an ECE of {floor:.3f} by chance.",
         )
         findings.figures["confusion"] = Plot(
             plot_confusion(table, names),
-            f"What the {len(labels):,} items of test are called.",
+            f"Confusion matrix of the {len(labels):,} items of test.",
         )
         if study.is_image:
             _add_mistakes(study, findings, plain, labels, names)
@@ -121,35 +108,32 @@ class Classification:
             _add_regions(study, findings, labels, names)
         return findings
 
-    def _ways(self, study: Study) -> tuple[dict[str, Way], str]:
-        """Return every way by its name, and the name of the flow's own one that val chooses."""
+    def _recalibrate(self, study: Study) -> tuple[dict[str, Method], str]:
+        """Return every method by name, and the name of the flow's own one with the least loss."""
         mixture = require_classifier(study, "classification").mixture
         prior = mixture.log_prior.detach().cpu().double()
-        volumes = (prior - mixture.log_scales.detach().cpu().double().sum(dim=1)).numpy()
+        offsets = (prior - mixture.log_scales.detach().cpu().double().sum(dim=1)).numpy()
         labels = labels_of(study, "val")
         val, test = (self._logits(study, name, prior.numpy()) for name in ("val", "test"))
+
+        def method(draws: slice, factor: float) -> Method:
+            loss = log_loss(val[draws], offsets, factor, labels)
+            return Method(class_probabilities(test[draws], offsets, factor), factor, loss)
+
+        centres, noise = slice(0, 1), slice(1, None)
         temperature = fit_temperature(val[0], labels)
-        cooled = log_loss(val[:1] / temperature, volumes, 1.0, labels)
-        ways = {
-            NONE: Way(
-                class_probabilities(test[:1], volumes, 1.0),
-                1.0,
-                log_loss(val[:1], volumes, 1.0, labels),
-            ),
-            TEMPERATURE: Way(apply_temperature(test[0], temperature), temperature, cooled),
+        cooled = log_loss(val[:1] / temperature, offsets, 1.0, labels)
+        methods = {
+            NONE: method(centres, 1.0),
+            TEMPERATURE: Method(apply_temperature(test[0], temperature), temperature, cooled),
+            "class width": method(centres, fit_width(val[centres], offsets, labels)),
         }
-        own = {"class width": slice(0, 1)}
         if len(val) > 1:
-            noise = slice(1, None)
-            loss = log_loss(val[noise], volumes, 1.0, labels)
-            ways["noise"] = Way(class_probabilities(test[noise], volumes, 1.0), 1.0, loss)
-            own["class width and noise"] = noise
-        for name, draws in own.items():
-            factor = fit_width(val[draws], volumes, labels)
-            loss = log_loss(val[draws], volumes, factor, labels)
-            ways[name] = Way(class_probabilities(test[draws], volumes, factor), factor, loss)
-        mine = [name for name in ways if name not in (NONE, TEMPERATURE)]
-        return ways, min(mine, key=lambda name: ways[name].loss)
+            methods["noise"] = method(noise, 1.0)
+            factor = fit_width(val[noise], offsets, labels)
+            methods["class width and noise"] = method(noise, factor)
+        own = [name for name in methods if name not in (NONE, TEMPERATURE)]
+        return methods, min(own, key=lambda name: methods[name].loss)
 
     def _logits(self, study: Study, name: str, prior: np.ndarray) -> np.ndarray:
         """Return log p(x | class) + log p(class), (1 + K, N, C): bin centres, then K draws."""
@@ -157,7 +141,7 @@ class Classification:
         x = study.measure(name).data
         passes = [in_batches(app.class_log_prob, x, f"classes of {name}")]
         seeds = itertools.count(study.seed)
-        for draw in range(self.noise_draws if study.is_image else 0):
+        for draw in range(study.count(self.noise_draws, 2) if study.is_image else 0):
             noisy = in_batches(
                 lambda batch: app.class_log_prob(batch, noise_seed=next(seeds)),
                 x,
@@ -168,40 +152,41 @@ class Classification:
 
 
 def _metrics(values: dict[str, dict[str, float]], chosen: str) -> dict[str, float]:
-    plain = values[NONE]
-    metrics = {f"test/{key}": plain[key] for key in ("accuracy_low", "accuracy_high")}
-    for suffix, way in (("", NONE), ("_temperature", TEMPERATURE), ("_calibrated", chosen)):
+    metrics = {f"test/{key}": values[NONE][key] for key in ("accuracy_low", "accuracy_high")}
+    for suffix, method in (("", NONE), ("_temperature", TEMPERATURE), ("_calibrated", chosen)):
         for key, name in NAMES.items():
-            metrics[f"test/{name}{suffix}"] = values[way][key]
+            metrics[f"test/{name}{suffix}"] = values[method][key]
     return metrics
 
 
 def _text(study: Study, values: dict[str, dict[str, float]], chosen: str, floor: float) -> str:
     plain, scaled, own = values[NONE], values[TEMPERATURE], values[chosen]
-    val, test = len(study.sets["val"]), len(study.sets["test"])
+    val, test = len(study.index("val")), len(study.index("test"))
     return (
-        f"Of {test:,} items of test {plain['accuracy']:.2%} get the right label (95% bootstrap "
-        f"interval {plain['accuracy_low']:.2%} to {plain['accuracy_high']:.2%}); the log loss of "
+        f"Accuracy on {test:,} items of test: {plain['accuracy']:.2%} (95% bootstrap interval "
+        f"{plain['accuracy_low']:.2%} to {plain['accuracy_high']:.2%}). The log loss of "
         f"p(class | x) is {plain['nll']:.4f} nats and the expected calibration error (ECE) "
         f"{plain['ece']:.4f}.\n\n"
-        f"Fitted on the {val:,} items of val, which neither trained the flow nor test it: "
-        f"temperature scaling of the logits gives a log loss of {scaled['nll']:.4f} and an ECE of "
-        f"{scaled['ece']:.4f}; the flow's own way, {chosen}, {own['nll']:.4f} and "
-        f"{own['ece']:.4f}, with {own['accuracy']:.2%} right. Probabilities that are exactly right "
-        f"would show an ECE of {floor:.4f} on so many items by chance. A factor on the widths of "
-        "the classes is no temperature: it leaves the volumes and the prior of the classes alone "
-        "in Bayes' rule, and what comes out is still a density of x."
+        f"Recalibrated on the {val:,} items of val, which are used neither for training nor for "
+        f"this test: temperature scaling of the logits gives a log loss of {scaled['nll']:.4f} and "
+        f"an ECE of {scaled['ece']:.4f}; the flow's own method, {chosen}, {own['nll']:.4f} and "
+        f"{own['ece']:.4f}, with an accuracy of {own['accuracy']:.2%}. Perfectly calibrated "
+        f"probabilities have an ECE of {floor:.4f} on so many items by chance. Unlike a "
+        "temperature, a factor on the widths of the classes leaves their volumes and prior "
+        "probabilities in Bayes' rule unchanged, and the result is still a density of x."
     )
 
 
-def _way_table(ways: dict[str, Way], values: dict[str, dict[str, float]], chosen: str) -> Table:
+def _method_table(
+    methods: dict[str, Method], values: dict[str, dict[str, float]], chosen: str
+) -> Table:
     rows = []
-    for name, way in ways.items():
+    for name, method in methods.items():
         label = f"{name} (chosen)" if name == chosen else name
         cells = [f"{values[name][key]:.4f}" for key in NAMES]
-        rows.append([label, f"{way.fitted:.3g}", f"{way.loss:.4f}", *cells])
-    columns = ["way", "fitted", "loss on val", "accuracy", "log loss", "Brier", "ECE", "MCE"]
-    return Table("Probabilities on test, mended on val", columns, rows)
+        rows.append([label, f"{method.fitted:.3g}", f"{method.loss:.4f}", *cells])
+    columns = ["method", "fitted", "loss on val", "accuracy", "log loss", "Brier", "ECE", "MCE"]
+    return Table("Class probabilities on test, recalibrated on val", columns, rows)
 
 
 def _class_table(table: np.ndarray, names: list[str]) -> Table:
@@ -216,12 +201,14 @@ def _class_table(table: np.ndarray, names: list[str]) -> Table:
 def _add_mistakes(
     study: Study, findings: Findings, p: np.ndarray, labels: np.ndarray, names: list[str]
 ) -> None:
-    called = p.argmax(axis=1)
-    wrong = np.flatnonzero(called != labels)
+    predicted = p.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
     if not len(wrong):
         return
     worst = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][: 2 * SHOWN]
-    notes = [f"{names[labels[i]]}, called\n{names[called[i]]} ({p[i].max():.2f})" for i in worst]
+    notes = [
+        f"{names[labels[i]]}, predicted\n{names[predicted[i]]} ({p[i].max():.2f})" for i in worst
+    ]
     images = study.picture(study.measure("test").data[worst])
     starts = range(0, len(worst), SHOWN)
     figure = plot_image_rows(
@@ -231,8 +218,8 @@ def _add_mistakes(
     )
     findings.figures["mistakes"] = Plot(
         figure,
-        f"The surest of the {len(wrong):,} mistakes on test: true class, what it is called, and "
-        "with what probability.",
+        f"The misclassified items of test ({len(wrong):,} in all) with the highest confidence: "
+        "true class, predicted class and its probability.",
     )
 
 
@@ -245,5 +232,5 @@ def _add_regions(study: Study, findings: Findings, labels: np.ndarray, names: li
         p.reshape(RESOLUTION, RESOLUTION, -1), extent, x[shown], labels[shown], names
     )
     findings.figures["regions"] = Plot(
-        figure, "Who would be called what, also far from all data, and items of test."
+        figure, "p(class | x) over the plane, also far from all data, and items of test."
     )

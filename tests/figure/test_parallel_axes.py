@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from innflow.figure.sweep import plot_parallel
+from innflow.figure.parallel_axes import plot_parallel
 
 
 @pytest.fixture
