@@ -52,8 +52,9 @@ class Training:
             parts.append(f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})")
         steps = int(columns["step"][1].max())
         text = (
-            f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The best checkpoint is chosen by the "
-            "loss on the validation set, on which nothing is trained; the test set is not used."
+            f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The best checkpoint is chosen by "
+            "the loss on the validation set, on which nothing is trained; the test set is not "
+            "used."
         )
         if study.is_image:
             text += " Training batches have dequantization noise, the validation set has none."

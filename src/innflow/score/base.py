@@ -80,7 +80,7 @@ class Measured(Generic[Array]):
             for name, terms in arrays.items()
             if name.startswith(COMPANIONS)
         }
-        return Measured(**own, companions=others)  # type: ignore[arg-type]
+        return Measured(**own, companions=others)
 
     def map(self, function: Callable[[Array], Other]) -> Measured[Other]:
         """Return the same items with a function applied to every array."""

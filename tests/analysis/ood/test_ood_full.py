@@ -33,9 +33,9 @@ def test_a_run_on_images_is_asked_everything(command, image_run):
     for key in (
         "couplings/prediction/dog",
         "layers/neighbours/ball",
-        "latent_images/mean_norm/val",
+        "latent_images/mean_norm/test",
         "ranking/typicality/spearman_headline",
-        "texture/density/spearman/val",
+        "texture/density/spearman/test",
         "amplitude_phase/amplitude/pearson",
         "ascent/scale_2/gain",
         "batches/likelihood/dog/power_3",
@@ -43,7 +43,7 @@ def test_a_run_on_images_is_asked_everything(command, image_run):
         assert key in metrics
     assert metrics["ascent/log_prob/gain"] > 0
     # Noise moves the latents of an image little: their mean is far longer than by chance.
-    assert metrics["latent_images/mean_norm/val"] > 1
+    assert metrics["latent_images/mean_norm/test"] > 1
     sections = json.loads((there / "report.json").read_text())
     assert len(sections) == 2 + 9
 

@@ -10,7 +10,6 @@ import pytest
 from analysis.linear import image_study, plane_study
 from innflow.analysis import Agreement, Ranking
 from innflow.metric import spearman
-from innflow.score import Likelihoods
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +84,7 @@ def with_companions(study, **functions):
     study.app.companions = dict.fromkeys(functions)
     for name in study.sets:
         items = study.measure(name)
-        companions = {
-            companion: Likelihoods(function(items.log_prob), function(items.terms))
-            for companion, function in functions.items()
-        }
+        companions = {companion: function(items.terms) for companion, function in functions.items()}
         study._measured[name] = replace(items, companions=companions)
     return study
 
@@ -110,7 +106,7 @@ def test_monotone_companions_agree_or_disagree_completely(make):
 def test_models_of_other_scales_are_compared_as_a_whole():
     study = with_companions(image_study(), flat=lambda v: v)
     for name, items in study._measured.items():
-        whole = Likelihoods(items.log_prob, items.log_prob[:, None])
+        whole = items.log_prob[:, None]
         study._measured[name] = replace(items, companions={"flat": whole})
     findings = Agreement()(study)
     assert "flat has 1 scales and the model 2" in findings.text

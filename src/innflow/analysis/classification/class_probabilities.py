@@ -53,10 +53,10 @@ class Method(NamedTuple):
 class Classification:
     """Evaluate p(class | x) on test: accuracy, log loss, and calibration by several methods.
 
-    Probabilities are recalibrated on the set "val", on which the flow is not trained, by temperature
-    scaling as a baseline and by the flow's own parameters: the width of its classes and, for images,
-    the mean over dequantization noise (`recalibration.py`). Among the latter the log loss on val
-    decides.
+    Probabilities are recalibrated on the set "val", on which the flow is not trained: by
+    temperature scaling as a baseline, and by the flow's own parameters, the width of its classes
+    and, for images, the mean over dequantization noise (`recalibration.py`). Among the latter the
+    log loss on val decides.
 
         >>> Classification(noise_draws=4)
         Classification(noise_draws=4)

@@ -124,8 +124,8 @@ class Counterfactual:
         means = app.class_means().cpu().numpy()
         findings.figures["counterfactuals"] = Plot(
             plot_moves(x[chosen], moved, target, means, app.classes, x[:2000]),
-            f"{len(chosen)} test items (black), each with an arrow to its counterfactual in another "
-            "class. Stars: decoded class means.",
+            f"{len(chosen)} test items (black), each with an arrow to its counterfactual in "
+            "another class. Stars: decoded class means.",
         )
 
     @staticmethod

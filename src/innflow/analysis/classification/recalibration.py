@@ -5,10 +5,11 @@ For a flow whose class part y has one normal distribution per class,
     log p(x | c) + log p(c) = q_c + o_c + a term that is the same for all classes,
     q_c = -|(y - mean_c) / sigma_c|^2 / 2,    o_c = log p(c) - sum_i log sigma_ci.
 
-A factor s on every width gives q_c / s^2 + o_c: the change of the log volumes, -N log s, is the same
-for all classes and cancels in Bayes' rule. A temperature T also divides o_c, that is, it flattens
-the class prior and the differences in volume; both agree, T = s^2, for classes of one volume and one
-prior. The recalibrated classifier is still a density: the same flow with other widths.
+A factor s on every width gives q_c / s^2 + o_c: the change of the log volumes, -N log s, is the
+same for all classes and cancels in Bayes' rule. A temperature T also divides o_c, that is, it
+flattens the class prior and the differences in volume; both agree, T = s^2, for classes of one
+volume and one prior. The recalibrated classifier is still a density: the same flow with other
+widths.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ class Likelihood:
             if name == "test":
                 metrics["test/nll"] = float(-log_prob.mean())
         text = (
-            f"Test set ({len(study.index('test')):,} items): {metrics[f'test/{short}']:.3f} {unit}; "
-            f"training set ({len(study.index('train')):,} of {len(study.sets['train']):,}): "
-            f"{metrics[f'train/{short}']:.3f}. Smaller means more probable. Nothing was chosen on "
-            "the test set."
+            f"Test set ({len(study.index('test')):,} items): {metrics[f'test/{short}']:.3f} "
+            f"{unit}; training set ({len(study.index('train')):,} of "
+            f"{len(study.sets['train']):,}): {metrics[f'train/{short}']:.3f}. Smaller means more "
+            "probable. Nothing was chosen on the test set."
         )
         if study.is_image:
             seeds = itertools.count()

@@ -124,15 +124,15 @@ class Attributes:
         )
         findings.figures[name] = Plot(
             figure,
-            f"{name.capitalize()}: each row moves a test image (middle) towards less on the left and "
-            f"more on the right; unit: the difference of the group means, of length "
+            f"{name.capitalize()}: each row moves a test image (middle) towards less on the left "
+            "and more on the right; unit: the difference of the group means, of length "
             f"{np.linalg.norm(direction):.1f} in latent space.",
         )
         return images
 
 
 def _folders(paths: list[str]) -> dict[str, np.ndarray]:
-    """Return the items of each class folder train/<class>/... as booleans, if there are several."""
+    """Return a mask (N,) for each class folder train/<class>/..., if there are several."""
     folders = np.array([path.split("/")[1] if path.count("/") > 1 else "" for path in paths])
     names = sorted(set(folders) - {""})
     return {name: folders == name for name in names} if len(names) > 1 else {}

@@ -57,25 +57,25 @@ class LatentCloud:
         findings.figures["pca"] = Plot(
             plot_latent(_projected(plane, latents), study.colors, plane.labels),
             f"Latent vectors by the first two principal components of {len(train):,} training "
-            "latents. Samples are drawn at temperature 1 and encoded. A large marker is the mean of "
-            "its set; at most 1% of the items are outside of each axis.",
+            "latents. Samples are drawn at temperature 1 and encoded. A large marker is the mean "
+            "of its set; at most 1% of the items are outside of each axis.",
         )
         shares = pca.explained_variance_[:2].sum() / variance
         norms = "; ".join(
             f"{name} {np.linalg.norm(z, axis=1).mean():.1f}" for name, z in latents.items()
         )
         notes = [
-            f"Two of {train.shape[1]:,} principal components explain {shares:.1%} of the variance of "
-            f"the training latents. Mean latent norm (a standard normal: {train.shape[1] ** 0.5:.1f}): "
-            f"{norms}."
+            f"Two of {train.shape[1]:,} principal components explain {shares:.1%} of the variance "
+            "of the training latents. Mean latent norm (a standard normal: "
+            f"{train.shape[1] ** 0.5:.1f}): {norms}."
         ]
         if study.outliers:
             groups = [latents[name] for name in ("test", *study.outliers)]
             rotated = spread_plane(pca, groups)
             findings.figures["spread"] = Plot(
                 plot_latent(_projected(rotated, latents), study.colors, rotated.labels),
-                f"The plane of {pca.n_components_} principal components that separates test and the "
-                "outlier sets best (Fisher's criterion). It is chosen with the outliers, for "
+                f"The plane of {pca.n_components_} principal components that separates test and "
+                "the outlier sets best (Fisher's criterion). It is chosen with the outliers, for "
                 "display only: no score uses it.",
             )
         if study.is_image:
@@ -128,9 +128,9 @@ class LatentCloud:
             plot_clusters(
                 plane(study.measure("train").latent), clusters, test.data[chosen], plane.labels
             ),
-            f"{number} augmented copies of each of {len(chosen)} test images (stars), in the colour "
-            "of the frame, over the training latents in grey, in the plane of largest variance of "
-            "the cluster centres.",
+            f"{number} augmented copies of each of {len(chosen)} test images (stars), in the "
+            "colour of the frame, over the training latents in grey, in the plane of largest "
+            "variance of the cluster centres.",
         )
         within = np.mean([np.linalg.norm(g - g.mean(axis=0), axis=1).mean() for g in groups])
         centres = groups.mean(axis=1)

@@ -52,8 +52,8 @@ def spread_plane(pca: PCA, groups: Sequence[np.ndarray]) -> Plane:
     """Return the plane within principal components that separates groups best.
 
     Maximises Fisher's criterion, tr((W Sw W')^-1 W Sb W'), between-group over within-group
-    scatter, over planes W, with equal weights of the groups. For two groups the criterion determines
-    one direction; the second is the orthogonal one of largest scatter.
+    scatter, over planes W, with equal weights of the groups. For two groups the criterion
+    determines one direction; the second is the orthogonal one of largest scatter.
 
     Args:
         pca: the space, of few components: in many, any groups separate by chance.

@@ -112,8 +112,8 @@ class Samples:
         )
         return (
             f"Share of the variance of {len(latent):,} training latents ({latent.shape[1]:,} "
-            "dimensions) explained by their first principal components, in brackets that of as many "
-            f"draws of a standard normal: {listed}."
+            "dimensions) explained by their first principal components, in brackets that of as "
+            f"many draws of a standard normal: {listed}."
         )
 
 
@@ -124,7 +124,7 @@ def _share(pca: PCA, latent: np.ndarray, count: int) -> float:
 def nearest(
     queries: np.ndarray, items: PartsSet, description: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the root mean square difference of each image from the nearest of a set, and its index."""
+    """Return the root mean square difference of each image from the nearest one, and its index."""
     flat = torch.tensor(queries, dtype=torch.float32).flatten(1)
     best = torch.full((len(flat),), torch.inf)
     where = torch.zeros(len(flat), dtype=torch.long)

@@ -41,8 +41,8 @@ class Agreement:
             compared = scales if scales > 1 and terms.shape[1] == scales else 0
             if scales > 1 and not compared:
                 notes.append(
-                    f"{companion} has {terms.shape[1]} scales and the model {scales}: only their total "
-                    "log p is compared."
+                    f"{companion} has {terms.shape[1]} scales and the model {scales}: only their "
+                    "total log p is compared."
                 )
             for name, items in measured.items():
                 other = items.companions[companion]
@@ -74,9 +74,9 @@ class Agreement:
         numbered = [f"scale {i + 1}" for i in range(scales)] if scales > 1 else []
         listed = "; ".join(f"{row[0]}, {row[1]} {row[3]}" for row in rows)
         text = (
-            "Spearman's rank correlation of log p of the model and of each companion over the items "
-            f"of a set: {listed}. Near 1, both rank the items alike whatever they were trained on, "
-            "and only the difference of their log p depends on the training data."
+            "Spearman's rank correlation of log p of the model and of each companion over the "
+            f"items of a set: {listed}. Near 1, both rank the items alike whatever they were "
+            "trained on, and only the difference of their log p depends on the training data."
         )
         plot = Plot(
             plot_clouds(panels, study.colors),

@@ -43,7 +43,7 @@ class AmplitudePhase:
             raise InnflowError("analysis amplitude_phase: test has fewer than 3 images")
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the images and their log p, and correlate log p at the end with that of both donors."""
+        """Draw the images, and correlate log p of the last one of each pair with both donors."""
         self.check(study)
         test = study.measure("test")
         order = np.random.default_rng(study.seed).permutation(len(test))[
@@ -94,7 +94,8 @@ class AmplitudePhase:
         )
         findings.tables.append(
             Table(
-                f"Correlation of log p of {len(order)} images with new phases with log p of the donors",
+                f"Correlation of log p of {len(order)} images with new phases with log p of the "
+                "donors",
                 ["with", "Pearson", "Spearman"],
                 rows,
             )

@@ -151,8 +151,8 @@ class Ascent:
             )
         if climb.stopped:
             text += (
-                f" {climb.stopped} of {climb.images.shape[1]} trajectories ended early, before a value or "
-                "gradient that is not finite."
+                f" {climb.stopped} of {climb.images.shape[1]} trajectories ended early, before a "
+                "value or gradient that is not finite."
             )
         return text
 

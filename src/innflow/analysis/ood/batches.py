@@ -99,10 +99,10 @@ class Batches:
                 level=self.alpha,
                 shares=True,
             ),
-            f"Share of {study.count(self.draws, 50)} random batches that the rank-sum test of each "
-            f"score flags at level {self.alpha:g} (dashed), by the size of the batch; typicality of "
-            "the mean is two-sided. The share of inlier batches should be near the level; it "
-            "varies by chance, since all batches share the two halves of test.",
+            f"Share of {study.count(self.draws, 50)} random batches that the rank-sum test of "
+            f"each score flags at level {self.alpha:g} (dashed), by the size of the batch; "
+            "typicality of the mean is two-sided. The share of inlier batches should be near the "
+            "level; it varies by chance, since all batches share the two halves of test.",
         )
         findings.tables.append(self._table(found, study))
         return findings
@@ -136,10 +136,10 @@ class Batches:
     def _text(self, study: Study, headline: str, shares: Shares) -> str:
         at = 10 if 10 in self.sizes else max(self.sizes)
         text = (
-            "A batch is flagged where the rank sum of its scores among those of calibration inliers "
-            f"is too high (Mann-Whitney, exact, level {self.alpha:g}; "
-            f"{len(_calibration(study)):,} calibration items, {study.count(self.draws, 50)} random "
-            "batches of each kind). "
+            "A batch is flagged where the rank sum of its scores among those of calibration "
+            f"inliers is too high (Mann-Whitney, exact, level {self.alpha:g}; "
+            f"{len(_calibration(study)):,} calibration items, {study.count(self.draws, 50)} "
+            "random batches of each kind). "
         )
         found = [
             f"{name} {values[at]:.1%}"

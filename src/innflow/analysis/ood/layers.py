@@ -65,8 +65,9 @@ class Layers:
         )
         plot = Plot(
             figure,
-            f"Outputs of {len(rows)} of {len(seen)} couplings, first to last, in image layout, with "
-            "the features that left the flow at earlier levels. Mid-grey is 0; a row has one scale "
+            f"Outputs of {len(rows)} of {len(seen)} couplings, first to last, in image layout, "
+            "with the features that left the flow at earlier levels. Mid-grey is 0; a row has one "
+            "scale "
             "for all images of test and of the outlier sets." + examples.note,
         )
         return Findings("Images layer by layer", text, metrics, {"layers": plot})

@@ -101,11 +101,11 @@ class Scores:
         for name in scorer.scores:
             test[column(name)][half] = leave_one_out_p_values(test[name][half])
         return (
-            f"The p-value of an item is the probability that an inlier has at least its score "
-            f"{scorer.headline}. It is calibrated on {len(half):,} inliers, one half of test, not on "
-            "training items; so are the p-values of all other scores, the columns that end in _p. "
-            "In scores.csv the p-value of an item of that half is calibrated on the others of it "
-            "(leave one out)."
+            "The p-value of an item is the probability that an inlier has at least its score "
+            f"{scorer.headline}. It is calibrated on {len(half):,} inliers, one half of test, not "
+            "on training items; so are the p-values of all other scores, the columns that end in "
+            "_p. In scores.csv the p-value of an item of that half is calibrated on the others of "
+            "it (leave one out)."
         )
 
 

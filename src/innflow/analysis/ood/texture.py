@@ -77,12 +77,12 @@ class Texture:
         )
         steps = "; ".join(f"{name} {features['size'][name].mean():.1f}" for name in shown)
         text = (
-            "Differences of each pixel from its left and upper neighbour, by channel. Mean absolute "
-            f"difference in grey levels: {steps}. Correlation with log p (Pearson / Spearman) of "
-            f"the mean log density of an image's differences under the histogram of "
-            f"{len(counts['train']):,} training images: {_listed(rows, 1)}; of their mean absolute "
-            f"value: {_listed(rows, 3)}. Values near 1 or -1 mean that texture alone determines "
-            "the likelihood."
+            "Differences of each pixel from its left and upper neighbour, by channel. Mean "
+            f"absolute difference in grey levels: {steps}. Correlation with log p (Pearson / "
+            "Spearman) of the mean log density of an image's differences under the histogram of "
+            f"{len(counts['train']):,} training images: {_listed(rows, 1)}; of their mean "
+            f"absolute value: {_listed(rows, 3)}. Values near 1 or -1 mean that texture alone "
+            "determines the likelihood."
         )
         panels = [
             Cloud(features[key], log_prob, label, "log p, nats", title)
@@ -96,9 +96,9 @@ class Texture:
                 panels,
                 study.colors,
             ),
-            "Left: distribution of the differences of neighbouring pixels of each set. "
-            "Middle: log p against the mean log density of the image's differences under the "
-            "training histogram. Right: log p against their mean absolute value. At most 600 images a set "
+            "Left: distribution of the differences of neighbouring pixels of each set. Middle: "
+            "log p against the mean log density of the image's differences under the training "
+            "histogram. Right: log p against their mean absolute value. At most 600 images a set "
             "are drawn.",
         )
         return Findings("Texture and likelihood", text, metrics, {"texture": plot}, [table])

@@ -116,11 +116,11 @@ class Coverage:
         text = (
             f"{verdict} The first {len(y):,} observations of test, {count:,} draws at each; the "
             f"significance level of each test is {LEVEL}.\n\n"
-            f"Calibration error, the median over levels and parameters of the difference between "
+            "Calibration error, the median over levels and parameters of the difference between "
             f"the coverage of central intervals and their level: {np.median(error):.3f} (worst "
-            f"parameter: {names[int(error.argmax())]}, {error.max():.3f}). Ratio of the posterior's "
-            f"standard deviation to the prior's: {sharpness.mean():.3f} on average over parameters "
-            f"(least {names[least]}, {sharpness[least]:.3f}; most {names[most]}, "
+            f"parameter: {names[int(error.argmax())]}, {error.max():.3f}). Ratio of the "
+            f"posterior's standard deviation to the prior's: {sharpness.mean():.3f} on average "
+            f"over parameters (least {names[least]}, {sharpness[least]:.3f}; most {names[most]}, "
             f"{sharpness[most]:.3f}). Draws of the prior pass the rank test, but fail the energy "
             "test, that draws depend on the observation. All tests average over observations: a "
             "posterior may pass them and be wrong at single observations."
@@ -143,8 +143,8 @@ class Coverage:
             ),
             "levels": Plot(
                 plot_coverage(levels),
-                "Expected coverage of credible regions against their level. Below the line: regions "
-                "too small, an overconfident posterior.",
+                "Expected coverage of credible regions against their level. Below the line: "
+                "regions too small, an overconfident posterior.",
             ),
             "sharpness": Plot(
                 plot_sharpness(sharpness, names),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,9 @@ class Posterior:
 
     def __call__(self, study: Study) -> Findings:
         """Compare, resimulate and draw; every metric begins with `posterior/`."""
-        sizes = {name: study.count(getattr(self, name), quick) for name, quick in QUICK.items()}
+        sizes: dict[str, Any] = {
+            name: study.count(getattr(self, name), quick) for name, quick in QUICK.items()
+        }
         return replace(self, **sizes)._compare(study)
 
     def _compare(self, study: Study) -> Findings:
@@ -102,8 +105,8 @@ class Posterior:
         found, metrics = Numbers(), dict[str, float]()
         compared = min(self.observations, len(counts))
         notes = [
-            f"The first {len(counts)} observations of test, on which nothing was trained or chosen; "
-            f"{self.draws:,} draws at each of the first {compared}."
+            f"The first {len(counts)} observations of test, on which nothing was trained or "
+            f"chosen; {self.draws:,} draws at each of the first {compared}."
         ]
         if references.draws:
             self._compare_draws(study, drawn, references, found)
@@ -261,8 +264,8 @@ def _judge_density(study: Study, metrics: dict[str, float]) -> str:
     metrics["posterior/nltp"] = nats.mean()
     return (
         f"NLTP, the mean of -log p(x | y) at the true parameters over all {len(nats):,} items of "
-        f"test: {nats.mean():.3f} nats, standard error {nats.std() / len(nats) ** 0.5:.3f}. Smaller "
-        "is better; no reference is needed."
+        f"test: {nats.mean():.3f} nats, standard error {nats.std() / len(nats) ** 0.5:.3f}. "
+        "Smaller is better; no reference is needed."
     )
 
 

@@ -46,7 +46,8 @@ class Recovery:
         if len(study.sets["test"]) < FEWEST:
             raise InnflowError(
                 f"analysis recovery: set test has {len(study.sets['test'])} items, at least "
-                f"{FEWEST} are needed: raise data.n_test, or leave it out with analysis.recovery=null"
+                f"{FEWEST} are needed: raise data.n_test, or leave it out with "
+                "analysis.recovery=null"
             )
         if "eps" in app.partition.left and problem_of(study).noise is None:
             raise InnflowError(
@@ -88,7 +89,8 @@ class Recovery:
     ) -> None:
         """Compare the eps drawn with x and S^-1 (y - f(x)) of that x."""
         data = problem_of(study)
-        assert data.forward is not None and data.noise is not None
+        assert data.forward is not None
+        assert data.noise is not None
         seed = make_seed(study, (STREAM,))
         x = app.posterior(parts["y"], 1, seed)[:, 0].cpu().float()
         drawn = app.posterior_noise(parts["y"], 1, seed)[:, 0].cpu().double().numpy()
@@ -109,11 +111,13 @@ class Recovery:
             "recovery/eps_normal_distance": float(normal.distances.max()),
         }
         findings.text += (
-            f"\n\nNoise eps drawn with x compared with S^-1 (y - f(x)) of the same x, one draw at each "
+            "\n\n"
+            "Noise eps drawn with x compared with S^-1 (y - f(x)) of the same x, one draw at each "
             f"of {int(finite.sum()):,} observations: root mean square difference {found.rmse:.3f} "
             f"standard deviations of the noise (of which the width of y causes {floor:.3f}), "
             f"correlation {found.correlation:.4f}. Test that the drawn eps is N(0, 1) over the "
-            f"observations: largest Kolmogorov-Smirnov distance {normal.distances.max():.3f}, p = {normal.p_value:.3g}."
+            f"observations: largest Kolmogorov-Smirnov distance {normal.distances.max():.3f}, p = "
+            f"{normal.p_value:.3g}."
         )
         if not finite.all():
             findings.text += (

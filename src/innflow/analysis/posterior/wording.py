@@ -44,14 +44,15 @@ class Numbers:
 
 
 def judge_c2st(found: Numbers, metrics: dict[str, float]) -> str:
-    """Add C2ST and its floor to the metrics, and return a sentence on them, or "" where there are none."""
+    """Add C2ST and its floor to the metrics, and return a sentence on them (may be empty)."""
     c2st, floor = found.of("c2st"), found.of("c2st_floor")
     if not len(c2st):
         return ""
     metrics["posterior/c2st"] = c2st.mean()
     text = (
         "C2ST, the accuracy of a classifier that separates the draws from those of the reference "
-        f"(0.5 is chance): mean {c2st.mean():.3f} over {len(c2st)} observations, worst {c2st.max():.3f}."
+        f"(0.5 is chance): mean {c2st.mean():.3f} over {len(c2st)} observations, worst "
+        f"{c2st.max():.3f}."
     )
     if len(floor):
         metrics["posterior/c2st_floor"] = floor.mean()
@@ -62,7 +63,7 @@ def judge_c2st(found: Numbers, metrics: dict[str, float]) -> str:
 
 
 def judge_err_post(found: Numbers, metrics: dict[str, float], draws: int, unit: str) -> str:
-    """Add Err_post and its floor to the metrics, and return a sentence on them, or "" where there are none."""
+    """Add Err_post and its floor to the metrics, and return a sentence on them (may be empty)."""
     error, floor = found.of("err_post"), found.of("err_post_floor")
     if not len(error):
         return ""
