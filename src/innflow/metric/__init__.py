@@ -1,4 +1,4 @@
-"""Numbers computed from arrays."""
+"""Metrics computed from NumPy arrays."""
 
 from innflow.metric.correlation import pearson, spearman, spearman_matrix
 from innflow.metric.divergence import bits_per_dim, kl_divergence, mmd

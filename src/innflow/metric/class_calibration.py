@@ -1,4 +1,4 @@
-"""How good the probabilities of classes are, and one number that may mend them."""
+"""Accuracy and calibration of class probabilities, temperature scaling, modes covered."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reliability(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """Share of all draws at each mode (K,), share far from every mode, and modes covered."""
+    """Share of draws at each mode (K,), share far from all modes, number of modes covered."""
 
     shares: np.ndarray
     far: float
@@ -56,12 +56,16 @@ def compute_classification(
     The calibration errors compare the confidence, the largest probability, with the accuracy in
     15 equal bins (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
 
+        >>> found = compute_classification([[0.9, 0.1], [0.2, 0.8]], [0, 1])
+        >>> found["accuracy"], round(found["ece"], 3), round(found["nll"], 3)
+        (1.0, 0.15, 0.164)
+
     Args:
         probabilities: (N, C), each row sums to one.
         labels: (N,) true classes, 0 to C - 1.
-        resamples: Of the bootstrap of the accuracy.
-        level: Coverage of its interval.
-        seed: Of the resamples.
+        resamples: of the bootstrap of the accuracy.
+        level: of its confidence interval.
+        seed: of the resamples.
 
     Returns:
         `accuracy`, `accuracy_low` and `accuracy_high`, its percentile bootstrap interval; `nll`,
@@ -70,7 +74,7 @@ def compute_classification(
         between confidence and accuracy.
 
     Raises:
-        InnflowError: Rows are no probabilities, or labels no classes.
+        InnflowError: where rows are no probabilities, or labels are no classes.
     """
     p, y = _check(probabilities, labels)
     if p.shape[1] < 2:
@@ -82,8 +86,7 @@ def compute_classification(
     true = p[np.arange(len(y)), y]
     with np.errstate(divide="ignore"):
         nll = -np.log(true)
-    # torchmetrics gives a confidence of exactly one a bin of its own, and takes one above for a
-    # logit: keep all below.
+    # torchmetrics has a separate bin for a confidence of exactly one: keep all below.
     rows, targets = torch.from_numpy(p.clip(0, _BELOW_ONE)), torch.from_numpy(y)
     ece = multiclass_calibration_error(rows, targets, p.shape[1], n_bins=BINS, norm="l1")
     mce = multiclass_calibration_error(rows, targets, p.shape[1], n_bins=BINS, norm="max")
@@ -99,18 +102,26 @@ def compute_classification(
 
 
 def confusion(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """Return how many items (C, C) of each true class, by row, are called what, by column."""
+    """Count the items (C, C) by true class, the row, and by predicted class, the column.
+
+    >>> confusion([[0.9, 0.1], [0.6, 0.4]], [0, 1])
+    array([[1, 0],
+           [1, 0]])
+    """
     p, y = _check(probabilities, labels)
     return confusion_matrix(y, p.argmax(1), labels=np.arange(p.shape[1]))
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
-    """Return what a reliability diagram shows: accuracy against confidence in equal bins.
+    """Compute a reliability diagram: accuracy against confidence in equal bins.
+
+        >>> reliability([[0.9, 0.1], [0.2, 0.8]], [0, 1], bins=2).counts
+        array([0, 2])
 
     Args:
         probabilities: (N, C), each row sums to one.
         labels: (N,) true classes.
-        bins: Number of bins from 0 to 1; the last one holds a confidence of one too.
+        bins: number of bins from 0 to 1; the last one includes a confidence of one.
     """
     p, y = _check(probabilities, labels)
     confidence, correct = p.max(1), p.argmax(1) == y
@@ -127,19 +138,22 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T whose softmax(logits / T) has the least log loss.
 
-    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The log loss is convex
-    in 1 / T. Logits that make no mistake have no optimum, the loss falls all the way to T = 0: they
-    are left as they are, T = 1, and the log says so.
+    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Without a
+    misclassified item there is no optimum (the loss decreases towards T = 0): T is then 1, with a
+    warning.
+
+        >>> round(fit_temperature([[2.0, 0.0]] * 3 + [[2.0, 0.0]], [0, 0, 0, 1]), 2)
+        1.82
 
     Args:
         logits: (N, C) in nats: for a generative classifier log p(x | class) + log p(class).
-        labels: (N,) true classes, of items that are neither trained nor tested on.
+        labels: (N,) true classes, of items used neither for training nor for testing.
     """
     scores = np.asarray(logits, dtype=np.float64)
     y = _check_labels(scores, labels)
     if (scores.argmax(1) == y).all():
         log.warning(
-            "temperature scaling: no mistake among %s items to learn from: the temperature stays 1",
+            "temperature scaling: none of %s items is misclassified: the temperature stays 1",
             f"{len(y):,}",
         )
         return 1.0
@@ -153,19 +167,26 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def apply_temperature(logits: ArrayLike, temperature: float) -> np.ndarray:
-    """Return the probabilities (N, C) of logits (N, C) at a temperature."""
+    """Return the probabilities (N, C) of logits (N, C) at a temperature.
+
+    >>> apply_temperature([[0.0, 0.0]], 2.0)
+    array([[0.5, 0.5]])
+    """
     return softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
 
 
 def modes_covered(x: ArrayLike, centres: ArrayLike, sigma: float) -> Coverage:
-    """Count the modes that draws reach.
+    """Count the modes of a mixture that draws cover.
 
-    A draw belongs to the nearest centre if it is within 4 sigma of it, or else is far. A mode is
-    covered if it has at least half its share, that of K equally likely ones: draws / 2K.
+    A draw within 4 sigma of the nearest centre belongs to that mode, others are far. One of K
+    equally likely modes is covered if it has at least half of its expected share 1 / K.
+
+        >>> modes_covered([[0.0, 0.1], [0.1, 0.0]], [[0.0, 0.0], [5.0, 5.0]], sigma=0.2).covered
+        1
 
     Args:
         x: (N, D) draws.
-        centres: (K, D) of the modes that the draws should reach.
+        centres: (K, D) of the modes.
         sigma: Standard deviation of a mode.
     """
     points, modes = np.asarray(x, dtype=np.float64), np.asarray(centres, dtype=np.float64)

@@ -1,7 +1,7 @@
-"""Whether posterior draws over many observations are calibrated.
+"""Calibration of posterior draws over many observations.
 
-Shapes throughout: N observations, each with its true parameters (P,) and L draws (L, P) of the
-posterior under test. Draws of the prior are calibrated too: see `innflow.metric.sharpness`.
+Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of the posterior.
+Draws of the prior are calibrated too: see `innflow.metric.sharpness`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sklearn.linear_model import Ridge
 
 from innflow.errors import InnflowError
 
-# An ECDF is compared with its band at no more points than this.
 GRID = 100
+"""Largest number of points at which an ECDF is compared with its band."""
 
 
 class RankTest(NamedTuple):
@@ -44,16 +44,18 @@ class LevelTest(NamedTuple):
 
 
 def compute_ranks(truth: ArrayLike, draws: ArrayLike, rng: np.random.Generator) -> np.ndarray:
-    """Compute for simulation-based calibration the rank of each true parameter among its draws.
+    """Compute the rank of each true parameter among its draws, for simulation-based calibration.
 
     From Talts et al., "Validating Bayesian Inference Algorithms with Simulation-Based
-    Calibration", 2018. Equal values are ordered at random, so that discrete parameters do not
-    look miscalibrated.
+    Calibration", 2018. Ties are broken at random, as discrete parameters require.
+
+        >>> compute_ranks([[0.5]], [[[0.1], [0.2], [0.9]]], np.random.default_rng(0))
+        array([[2]])
 
     Args:
         truth: (N, P).
         draws: (N, L, P).
-        rng: orders equal values.
+        rng: breaks ties.
 
     Returns:
         (N, P) int64 from 0 to L, uniform where the posterior is calibrated.
@@ -66,12 +68,16 @@ def compute_ranks(truth: ArrayLike, draws: ArrayLike, rng: np.random.Generator) 
 
 
 def check_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> RankTest:
-    """Test that each parameter's ranks are uniform.
+    """Test that the ranks of each parameter are uniform.
+
+        >>> rng = np.random.default_rng(0)
+        >>> check_ranks(rng.integers(0, 11, (500, 2)), draws=10, rng=rng).p_value > 0.01
+        True
 
     Args:
         ranks: (N, P) from `compute_ranks`.
-        draws: L, the number of draws that they count.
-        rng: spreads each rank over its step, since the test takes continuous values.
+        draws: L.
+        rng: spreads each rank over its step, since the test is for continuous values.
     """
     spread = spread_ranks(ranks, draws, rng)
     p_values = np.array([kstest(column, "uniform").pvalue for column in spread.T])
@@ -79,7 +85,11 @@ def check_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> RankT
 
 
 def spread_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Spread ranks from 0 to L evenly over (0, 1), so that uniform ranks become U(0, 1) exactly."""
+    """Spread ranks from 0 to L over (0, 1), so that uniform ranks become exactly U(0, 1).
+
+    >>> spread_ranks([0, 1], draws=1, rng=np.random.default_rng(0)).round(2)
+    array([0.32, 0.63])
+    """
     values = np.asarray(ranks)
     return (values + rng.uniform(size=values.shape)) / (draws + 1)
 
@@ -87,11 +97,15 @@ def spread_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> np.n
 def compute_band(
     n: int, rng: np.random.Generator, level: float = 0.95, simulations: int = 20_000
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute a band that holds the whole ECDF of n uniform values with the given chance.
+    """Compute a simultaneous confidence band of the ECDF of n uniform values.
 
-    Pointwise binomial intervals, widened until simulated ECDFs stay inside at all points at once;
+    Pointwise binomial intervals, widened until simulated ECDFs lie inside at all points at once;
     from Saeilynoja et al., "Graphical test for discrete uniformity and its applications in
     goodness-of-fit evaluation", Statistics and Computing 2022.
+
+        >>> points, low, high = compute_band(50, np.random.default_rng(0), simulations=500)
+        >>> len(points), bool((low < points).all() and (points < high).all())
+        (49, True)
 
     Returns:
         Points (K,), the band's lower end and its upper end (K,) as distribution functions.
@@ -99,12 +113,12 @@ def compute_band(
     points = np.linspace(0, 1, min(n, GRID) + 1)[1:-1]
     cells = np.full(len(points) + 1, 1 / (len(points) + 1))
     below = np.cumsum(rng.multinomial(n, cells, size=simulations), axis=1)[:, :-1]
-    # The chance of a count as far out on its side, at each point; the least over the points is
-    # what a simultaneous band must allow.
+    # Tail probability of the count at each point; its minimum over the points is the statistic of
+    # a simultaneous band.
     counts = np.arange(n + 1)[:, None]
     rarity = np.minimum(binom.cdf(counts, n, points), binom.sf(counts - 1, n, points))
     least = np.take_along_axis(rarity, below, axis=0).min(axis=1)
-    # A shade less, so that rounding does not put a count on the band's edge outside.
+    # Slightly less, so that rounding does not exclude a count on the edge of the band.
     tail = float(np.quantile(least, 1 - level, method="lower")) * (1 - 1e-9)
     return points, binom.ppf(tail, n, points) / n, 1 - binom.ppf(tail, n, 1 - points) / n
 
@@ -114,9 +128,12 @@ def compute_calibration_error(ranks: ArrayLike, draws: int) -> np.ndarray:
 
     From Ardizzone et al., "Analyzing Inverse Problems with Invertible Neural Networks", ICLR 2019.
 
+        >>> compute_calibration_error([[5], [5], [5]], draws=10).round(2)
+        array([0.5])
+
     Args:
         ranks: (N, P) from `compute_ranks`.
-        draws: L, the number of draws that they count.
+        draws: L.
 
     Returns:
         (P,) each from 0 to 1.
@@ -130,19 +147,22 @@ def compute_calibration_error(ranks: ArrayLike, draws: int) -> np.ndarray:
 def compute_levels(
     log_prob_truth: ArrayLike, log_prob_draws: ArrayLike, rng: np.random.Generator
 ) -> np.ndarray:
-    """Compute the level of the smallest highest-density region that holds each truth.
+    """Compute the level of the smallest highest-density region that contains each truth.
 
     The share of truths with a level below a is the expected coverage of the regions of level a.
     From Hermans et al., "A Trust Crisis In Simulation-Based Inference?", TMLR 2022.
 
+        >>> compute_levels([-9.0], [[-1.0, -2.0, -3.0]], np.random.default_rng(0)).round(2)
+        array([0.91])
+
     Args:
         log_prob_truth: (N,) log q(x | y) of the truth.
         log_prob_draws: (N, L) of the draws.
-        rng: orders equal values.
+        rng: breaks ties.
 
     Returns:
         (N,) in (0, 1), uniform where the posterior is calibrated; close to 1 where the truth is
-        less likely than nearly all draws.
+        less probable than nearly all draws.
 
     Raises:
         InnflowError: where the shapes do not match or a value is NaN.
@@ -160,18 +180,23 @@ def compute_levels(
 def compute_tarp(
     truth: ArrayLike, draws: ArrayLike, references: ArrayLike, rng: np.random.Generator
 ) -> np.ndarray:
-    """Compute the share of draws that are nearer to a reference point than the truth is.
+    """Compute the share of draws that are nearer to a reference point than the truth (TARP).
 
     From Lemos et al., "Sampling-Based Accuracy Testing of Posterior Estimators for General
     Inference", ICML 2023. Distances are taken in standard deviations of the true parameters.
-    Reference points may depend on the observation but not on its truth or its draws. Where they
-    do not depend on it either, draws of the prior pass; see `draw_tarp_references`.
+    Reference points may depend on the observation but not on its truth or its draws. With points
+    that are independent of the observation, draws of the prior pass; see `draw_tarp_references`.
+
+        >>> rng = np.random.default_rng(0)
+        >>> truth, draws = rng.normal(size=(9, 2)), rng.normal(size=(9, 5, 2))
+        >>> compute_tarp(truth, draws, np.zeros((9, 2)), rng).shape
+        (9,)
 
     Args:
         truth: (N, P).
         draws: (N, L, P).
-        references: (N, P) one point each.
-        rng: orders equal distances.
+        references: (N, P), one point for each observation.
+        rng: breaks ties.
 
     Returns:
         (N,) in (0, 1), uniform where the posterior is calibrated.
@@ -195,8 +220,12 @@ def draw_tarp_references(truth: ArrayLike, y: ArrayLike, rng: np.random.Generato
     """Draw reference points that depend on the observation: a noisy linear regression of x on y.
 
     Each half of the observations is predicted by a ridge regression on the other half, whose
-    residuals, drawn at random, are the noise: no point has seen its own truth. Such points lie on
-    all sides, so a constant shift of the draws is left for the ranks to find.
+    residuals, drawn at random, are the noise: no point depends on its own truth. Since such points
+    lie on all sides, TARP does not detect a constant bias of the draws, but the ranks do.
+
+        >>> rng = np.random.default_rng(0)
+        >>> draw_tarp_references(rng.normal(size=(8, 2)), rng.normal(size=(8, 3)), rng).shape
+        (8, 2)
 
     Args:
         truth: (N, P).
@@ -230,13 +259,17 @@ def draw_tarp_references(truth: ArrayLike, y: ArrayLike, rng: np.random.Generato
 
 
 def check_levels(levels: ArrayLike) -> LevelTest:
-    """Test that levels of `compute_levels` or `compute_tarp` (N,) are uniform."""
+    """Test that levels of `compute_levels` or `compute_tarp` (N,) are uniform.
+
+    >>> round(check_levels([0.1, 0.3, 0.5, 0.7, 0.9]).gap, 2)
+    0.1
+    """
     result = kstest(np.asarray(levels, np.float64), "uniform")
     return LevelTest(float(result.statistic), float(result.pvalue))
 
 
 def _rank(exact: np.ndarray, drawn: np.ndarray, axis: int, rng: np.random.Generator) -> np.ndarray:
-    """Count the draws below the truth, and at random some of those equal to it."""
+    """Count the draws below the truth, with ties broken at random."""
     truth = np.expand_dims(exact, axis)
     below, equal = (drawn < truth).sum(axis=axis), (drawn == truth).sum(axis=axis)
     return below + rng.integers(0, equal + 1)

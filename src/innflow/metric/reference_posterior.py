@@ -1,4 +1,4 @@
-"""How far posterior draws at one observation are from reference draws or from known moments."""
+"""Distances of posterior draws at one observation from reference draws or known moments."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from torch import Tensor
 
 from innflow.errors import InnflowError
 
-# Rows of a block of distances, so that memory stays bounded.
 ROWS = 1024
+"""Rows of a block of distances, so that memory stays bounded."""
 KERNELS = ((0.5, 1.0), (0.2, 1.0), (0.2, 0.5))
 
 
 class Moments(NamedTuple):
-    """Errors of the first two moments, and what as many exact draws would give.
+    """Errors of the first two moments, and those of as many exact draws.
 
     Attributes:
         mean: largest error of a parameter's mean, in posterior standard deviations.
         covariance: error of the covariance relative to it, in the Frobenius norm.
-        mean_floor: median of `mean` were the draws exact and the parameters independent.
-        covariance_floor: root mean square of `covariance` were the draws exact and Gaussian.
+        mean_floor: median of `mean` for exact draws of independent parameters.
+        covariance_floor: root mean square of `covariance` for exact Gaussian draws.
     """
 
     mean: float
@@ -42,13 +42,16 @@ def compute_err_post(
     reference: ArrayLike,
     kernels: Sequence[tuple[float, float]] = KERNELS,
 ) -> float:
-    """Compute the squared maximum mean discrepancy of draws from reference draws, with its bias.
+    """Compute Err_post, the biased squared maximum mean discrepancy from reference draws.
 
     The kernel is a sum of inverse multiquadratics, (a C / (C + d^2))^a over the pairs (C, a). Its
-    widths are absolute: parameters of unlike scales want dividing by their prior standard
-    deviations first. Pairs of a draw with itself count, so two sets of n exact draws differ by
-    about 2 (k(0) - mean k) / n and never by less than zero. The kernels are those of Kruse et al.,
-    "HINT: Hierarchical Invertible Neural Transport", AAAI 2021.
+    widths are absolute: divide parameters of different scales by their prior standard deviations
+    first. The estimate is biased: for two sets of n exact draws it is about
+    2 (k(0) - mean k) / n. The kernels are those of Kruse et al., "HINT: Hierarchical Invertible
+    Neural Transport", AAAI 2021.
+
+        >>> compute_err_post([[0.0], [1.0]], [[0.0], [1.0]])
+        0.0
 
     Args:
         draws: (n, P) of the posterior under test.
@@ -68,18 +71,22 @@ def compute_err_post(
 def compute_c2st(
     draws: ArrayLike, reference: ArrayLike, seed: int = 0, folds: int = 5, jobs: int = 1
 ) -> float:
-    """Compute how often a classifier tells draws from reference draws: 0.5 never, 1 always.
+    """Compute C2ST, the accuracy of a classifier that separates draws from reference draws.
 
-    The classifier is the one of the sbi benchmark, so that numbers compare: columns standardised
-    by the reference, two hidden layers of 10 P rectified units, Adam, the mean accuracy over
-    shuffled folds. From Lueckmann et al., "Benchmarking Simulation-Based Inference", AISTATS 2021.
+    0.5 is chance. The classifier is that of the sbi benchmark: columns standardised by the
+    reference, two hidden layers of 10 P rectified units, Adam, and the mean accuracy over shuffled
+    folds. From Lueckmann et al., "Benchmarking Simulation-Based Inference", AISTATS 2021.
+
+        >>> x = np.random.default_rng(0).normal(size=(60, 1))
+        >>> compute_c2st(x + 4, x, folds=2) > 0.9
+        True
 
     Args:
         draws: (n, P) of the posterior under test.
         reference: (n, P) of the exact posterior.
         seed: of the folds and of the classifier.
         folds: of the cross-validation.
-        jobs: processes to share the folds among; -1 for all cores. The number is the same.
+        jobs: number of processes for the folds; -1 for all cores.
 
     Raises:
         InnflowError: where the shapes differ, a value is not finite, a column of the reference is
@@ -99,7 +106,7 @@ def compute_c2st(
         raise InnflowError(
             f"C2ST: column {constant[0]} of the reference is constant; leave it out of both"
         )
-    # Single precision, as in the benchmark: half the time.
+    # Single precision, as in the benchmark.
     rows = ((np.concatenate([y, x]) - mean) / sd).astype(np.float32)
     side = np.repeat([0, 1], len(x))
     width = 10 * x.shape[1]
@@ -116,7 +123,10 @@ def compute_c2st(
 
 
 def compute_resimulation(resimulated: ArrayLike, y: ArrayLike) -> float:
-    """Compute Err_resim: the mean over draws of the squared distance |f(x) - y|^2.
+    """Compute Err_resim, the mean over draws of the squared distance |f(x) - y|^2.
+
+        >>> compute_resimulation([[1.0, 2.0], [1.0, 0.0]], [1.0, 1.0])
+        1.0
 
     Args:
         resimulated: (..., n, M) data that the forward model gives for the draws, without noise,
@@ -139,10 +149,12 @@ def compute_resimulation(resimulated: ArrayLike, y: ArrayLike) -> float:
 
 
 def compute_moments(draws: ArrayLike, mean: ArrayLike, cov: ArrayLike) -> Moments:
-    """Compute the errors of the mean and of the covariance of draws, both free of units.
+    """Compute the errors of the mean and of the covariance of draws in units of the posterior.
 
-    Parameters are divided by their exact standard deviations first, so that one in large units
-    does not hide the others.
+    Parameters are divided by their exact standard deviations first.
+
+        >>> compute_moments([[0.0], [2.0]], mean=[1.0], cov=[[2.0]]).mean
+        0.0
 
     Args:
         draws: (n, P).
@@ -192,7 +204,7 @@ def _clouds(what: str, draws: ArrayLike, reference: ArrayLike) -> tuple[np.ndarr
 def _mean_kernel(x: Tensor, y: Tensor, kernels: Sequence[tuple[float, float]]) -> float:
     total = 0.0
     for rows in x.split(ROWS):
-        # The exact mode: the one by matrix products leaves 1e-8 on the diagonal.
+        # Matrix products would leave 1e-8 on the diagonal.
         square = torch.cdist(rows, y, compute_mode="donot_use_mm_for_euclid_dist").square()
         for width, power in kernels:
             ratio = power * width / (width + square)

@@ -1,8 +1,8 @@
-"""How well a score tells outliers from inliers; in every function a higher score is stranger.
+"""Detection of outliers by a score that is higher for outliers: AUROC, AUPR, FPR at 95% TPR.
 
 AUROC and AUPR take the outliers as the positive class. FPR at 95% TPR takes the inliers as the
-positive class, as is the custom for out-of-distribution detection: the threshold accepts 95% of
-the inliers, and the rate is the share of outliers that it accepts too (smaller is better).
+positive class, as is usual in out-of-distribution detection: the threshold accepts 95% of the
+inliers, and the rate is the share of outliers that are accepted (smaller is better).
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from numpy.typing import ArrayLike
 
 from innflow.errors import InnflowError
 
-# Resamples are drawn in blocks of at most this many counts, so that memory stays bounded.
 BLOCK = 4_000_000
+"""Largest number of counts in a block of resamples, so that memory stays bounded."""
 
 
 class Estimate(NamedTuple):
-    """A number with its bootstrap interval."""
+    """A number with its bootstrap interval.
+
+    >>> str(Estimate(0.9, 0.85, 0.95))
+    '0.900 [0.850, 0.950]'
+    """
 
     value: float
     low: float
@@ -31,17 +35,29 @@ class Estimate(NamedTuple):
 
 
 def auroc(inliers: ArrayLike, outliers: ArrayLike) -> float:
-    """Return the chance that an outlier scores higher than an inlier, ties counted half."""
+    """Return the probability that an outlier scores higher than an inlier, ties counted half.
+
+    >>> auroc([1, 2, 3], [2, 4])
+    0.75
+    """
     return float(_auroc(*_counts(inliers, outliers))[0])
 
 
 def aupr(inliers: ArrayLike, outliers: ArrayLike) -> float:
-    """Return the average precision at finding outliers; chance is their share of all items."""
+    """Return the average precision with outliers as positives.
+
+    >>> aupr([1, 2, 3], [5, 4])
+    1.0
+    """
     return float(_aupr(*_counts(inliers, outliers))[0])
 
 
 def fpr_at_tpr(inliers: ArrayLike, outliers: ArrayLike, tpr: float = 0.95) -> float:
-    """Return the share of outliers accepted where at least `tpr` of the inliers are accepted."""
+    """Return the share of outliers accepted where at least `tpr` of the inliers are accepted.
+
+    >>> fpr_at_tpr([1, 2, 3, 4], [2, 9])
+    0.5
+    """
     return float(_fpr(*_counts(inliers, outliers), tpr)[0])
 
 
@@ -54,8 +70,11 @@ def compute_ood(
 ) -> dict[str, Estimate]:
     """Compute AUROC, AUPR and FPR at 95% TPR with percentile bootstrap intervals.
 
-    The bootstrap is stratified: inliers and outliers are resampled apart, so that their
-    proportion, on which AUPR depends, stays what it is.
+    The bootstrap is stratified: inliers and outliers are resampled separately, which keeps their
+    proportion, on which AUPR depends.
+
+        >>> compute_ood([1, 2, 3], [4, 5], resamples=10)["auroc"].value
+        1.0
 
     Args:
         inliers: (N,) scores.
@@ -137,8 +156,7 @@ def _aupr(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
 
 def _fpr(inside: np.ndarray, outside: np.ndarray, tpr: float) -> np.ndarray:
     accepted = np.cumsum(inside, axis=1)
-    # Counts are whole, so a shade less than tpr * n cannot let one inlier too few pass; it keeps
-    # 0.95 * 20 from asking for 20 inliers where rounding makes it 19.000000000000004.
+    # The margin is for rounding: 0.95 * 20 = 19.000000000000004 must not require 20 inliers.
     enough = accepted >= (tpr * accepted[:, -1:] - 1e-9)
     threshold = enough.argmax(axis=1)
     admitted = np.take_along_axis(np.cumsum(outside, axis=1), threshold[:, None], axis=1)[:, 0]
