@@ -96,7 +96,7 @@ def test_no_mistake_leaves_no_optimum_and_says_so(caplog):
     logits = np.eye(3) * 5
     with caplog.at_level(logging.WARNING):
         assert fit_temperature(logits, [0, 1, 2]) == 1
-    assert "no mistake among 3 items" in caplog.text
+    assert "none of 3 items is misclassified" in caplog.text
 
 
 def test_the_interval_is_that_of_the_plain_bootstrap():

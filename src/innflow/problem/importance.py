@@ -24,6 +24,7 @@ def resample(
     limit: int = 2**24,
     oversampling: int = OVERSAMPLING,
     batch: int = 2**16,
+    floor: int = FLOOR,
 ) -> np.ndarray:
     """Draw from a density by weighting proposals until there are enough of them, then resampling.
 
@@ -35,6 +36,7 @@ def resample(
         limit: Number of tries after which to give up.
         oversampling: Effective proposals for each draw.
         batch: Number of tries to begin with.
+        floor: Smallest number of draws for which there are enough proposals.
 
     Returns:
         Draws (n, P).
@@ -43,7 +45,7 @@ def resample(
         InnflowError: Where the effective sample size stays below `oversampling` times the
             number of draws.
     """
-    wanted = oversampling * max(n, FLOOR)
+    wanted = oversampling * max(n, floor)
     proposals: list[np.ndarray] = []
     logs: list[np.ndarray] = []
     largest, tried, effective = -np.inf, 0, 0.0

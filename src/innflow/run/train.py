@@ -52,6 +52,9 @@ from innflow.system.slurm import job_id
 
 log = logging.getLogger(__name__)
 
+QUICK_SIZES = {"n": 2000, "n_test": 200, "n_train": 400, "n_outliers": 20}
+"""Largest numbers of simulated or drawn items, by the key of the data, where study.quick=true."""
+
 UNUSED_SRUN = ".*`srun` command is available.*"
 """What Lightning says wherever Slurm is installed and a run is no job of it."""
 
@@ -81,6 +84,7 @@ def run(
     check(config)
     check_switches(config)
     check_strategy(config)
+    config = cut_short(config)
     if spawns(config):
         return spawn(run, config, run_dir, overrides, sweep)
     checkpoint = find_beginning(run_dir, config["ckpt"])
@@ -139,6 +143,17 @@ def run(
         finish(run_dir, metrics, dashboards, trainer.global_step)
         (run_dir / FAILED).unlink(missing_ok=True)  # it has failed before, and gone on
         return metrics
+
+
+def cut_short(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config whose data have at most 2,000 simulated or drawn items for a quick study."""
+    if not config["study"]["quick"]:
+        return config
+    data = {
+        key: min(value, QUICK_SIZES[key]) if isinstance(value, int) and key in QUICK_SIZES else value
+        for key, value in config["data"].items()
+    }
+    return {**config, "data": data}
 
 
 def whole(app: Application, config: Mapping[str, Any], data: PartsDataModule) -> Application:

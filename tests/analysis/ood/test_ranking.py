@@ -90,8 +90,8 @@ def with_companions(study, **functions):
 
 
 @pytest.mark.parametrize("make", [image_study, plane_study])
-def test_monotone_companions_agree_or_disagree_completely(make):
-    study = with_companions(make(), same=lambda v: 2 * v + 1, opposite=lambda v: -(v**3))
+def test_companions_of_rising_and_falling_log_prob_agree_or_disagree_completely(make):
+    study = with_companions(make(), same=lambda v: 2 * v + 1, opposite=lambda v: -3 * v)
     findings = Agreement()(study)
     for name in ("test", *study.outliers):
         for key in ("spearman", "scale_1", "scale_2"):
@@ -106,11 +106,12 @@ def test_monotone_companions_agree_or_disagree_completely(make):
 def test_models_of_other_scales_are_compared_as_a_whole():
     study = with_companions(image_study(), flat=lambda v: v)
     for name, items in study._measured.items():
-        whole = items.log_prob[:, None]
+        whole = -(items.log_prob[:, None] ** 3)
         study._measured[name] = replace(items, companions={"flat": whole})
     findings = Agreement()(study)
     assert "flat has 1 scales and the model 2" in findings.text
     assert not [key for key in findings.metrics if "scale" in key]
+    assert findings.metrics["agreement/flat/dog/spearman"] == pytest.approx(-1)
     assert findings.tables[0].rows[0][-2:] == ["-", "-"]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from innflow.analysis.examples import choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.study import Study, require_whole
+from innflow.app.application import Unconditional
 from innflow.errors import InnflowError
 from innflow.figure.curves import plot_curves
 from innflow.figure.image_rows import plot_image_rows
@@ -70,6 +71,7 @@ class Ascent:
         if not self.lr > 0:
             raise InnflowError(f"analysis.ascent.lr={self.lr}: takes grey levels above 0")
         study.require_images("ascent")
+        study.require(Unconditional, "ascent", "has no density of x alone: choose app=density")
 
     def __call__(self, study: Study) -> Findings:
         """Draw the trajectories; metrics are the gain in nats, mean over the starts."""
