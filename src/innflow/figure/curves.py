@@ -30,8 +30,8 @@ def plot_curves(
         colors: name of the curve -> colour.
         labels: of the two axes.
         level: y of a dashed line.
-        shares: whether y runs from 0 to 1 in every panel and x is a few sizes, on a log axis.
-        linear: y beyond this, to either side, is drawn on a log axis.
+        shares: whether y is from 0 to 1 and x has few values, on a log axis.
+        linear: the axis is linear for |y| up to this, logarithmic beyond.
     """
     columns = len(panels) if len(panels) < 4 else min(4, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
@@ -74,7 +74,7 @@ def plot_curves(
 
 
 def _decades(linear: float, low: float, high: float) -> list[float]:
-    """Return 0 and the powers of ten times `linear` to either side of it that are in sight."""
+    """Return 0 and the powers of ten times `linear`, of both signs, from low to high."""
     count = int(np.log10(max(-low, high, linear) / linear)) + 1
     sizes = [linear * 10**k for k in range(count)]
     return [tick for tick in [*(-size for size in sizes[::-1]), 0.0, *sizes] if low <= tick <= high]

@@ -1,4 +1,4 @@
-"""Pictures in labelled rows: samples, originals beside regenerated, interpolations, walks."""
+"""Rows of images with labels, headings and notes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from innflow.figure.style import DPI, style
+from innflow.figure.mosaic import FONT, GAP, blank, paste, show, text_width, whole_factor
+from innflow.figure.style import style
 
-GAP = 4
 BLOCK_GAP = 14
-TARGET = 96
 NOTE_LINE = 17
-FONT = 8.5
 
 
 @style()
@@ -24,21 +22,21 @@ def plot_image_rows(
     notes: Sequence[Sequence[str]] = (),
     block: int = 0,
 ) -> Figure:
-    """Draw rows of pictures, enlarged by a whole factor, so that a pixel stays a pixel.
+    """Draw rows of images, each pixel enlarged to a square of whole width.
 
     Args:
         rows: each (n, C, H, W) uint8, C 1 or 3; rows may differ in n.
         labels: one for each row, drawn to its left.
-        columns: headings above the pictures of the first row.
-        notes: for each row one short text under each picture.
-        block: rows that belong together; a wider gap follows each block. 0: no blocks.
+        columns: headings above the images of the first row.
+        notes: for each row one short text under each image.
+        block: number of rows of a group; a wider gap follows each group. 0: no groups.
     """
     height, width = rows[0].shape[2:]
-    factor = max(1, round(TARGET / max(height, width)))
+    factor = whole_factor(rows[0])
     tall, wide = height * factor, width * factor
     count = max(len(row) for row in rows)
-    letters = max((len(line) for label in labels for line in label.split("\n")), default=0)
-    left = GAP + round(letters * FONT * 0.6 * DPI / 72) + 12 * bool(letters)
+    width_of_labels = max(map(text_width, labels), default=0)
+    left = GAP + width_of_labels + 12 * bool(width_of_labels)
     top = 32 if columns else GAP
 
     tops, cursor = [], top
@@ -51,16 +49,11 @@ def plot_image_rows(
     full_width = left + count * (wide + GAP)
     full_height = cursor - (BLOCK_GAP if block and len(rows) % block == 0 else 0)
 
-    # Pictures and figure share one raster: a pixel of the canvas is a pixel of the saved file.
-    canvas = np.full((full_height, full_width, 3), 255, dtype=np.uint8)
+    canvas = blank(full_height, full_width)
     for y, row in zip(tops, rows, strict=True):
         for index, picture in enumerate(row):
-            x = left + index * (wide + GAP)
-            canvas[y : y + tall, x : x + wide] = _enlarged(picture, factor)
-    figure = Figure(figsize=(full_width / DPI, full_height / DPI), dpi=DPI)
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.imshow(canvas, extent=(0, full_width, full_height, 0), interpolation="none")
-    axis.set_axis_off()
+            paste(canvas, picture, left + index * (wide + GAP), y, factor)
+    figure, axis = show(canvas)
     for y, label in zip(tops, labels, strict=True):
         axis.text(left - 10, y + tall / 2, label, ha="right", va="center", linespacing=1.3)
     for index, heading in enumerate(columns):
@@ -75,10 +68,3 @@ def plot_image_rows(
 
 def _at(notes: Sequence[Sequence[str]], row: int) -> Sequence[str]:
     return notes[row] if row < len(notes) else ()
-
-
-def _enlarged(picture: np.ndarray, factor: int) -> np.ndarray:
-    pixels = picture.transpose(1, 2, 0)
-    if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,4 +1,4 @@
-"""The latent space seen in two dimensions."""
+"""Latent vectors in two dimensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from innflow.figure.style import CYCLE, OUTLIERS, new_figure, style
 
-# A marker a set, too, for those who print in grey.
+# Markers differ as well as colours, for prints in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -19,7 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 def plot_latent(
     points: Mapping[str, np.ndarray], colors: Mapping[str, str], labels: tuple[str, str]
 ) -> Figure:
-    """Draw one cloud a set in a plane, with each set's mean as a large marker.
+    """Draw the points of each set in a plane, and its mean as a large marker.
 
     Args:
         points: set -> (N, 2), drawn in this order, the last on top.
@@ -63,12 +63,12 @@ def plot_clusters(
     pictures: np.ndarray,
     labels: tuple[str, str],
 ) -> Figure:
-    """Draw the copies of a few pictures as clusters, over a cloud in grey.
+    """Draw the copies of a few images as clusters, over other points in grey.
 
     Args:
-        cloud: (N, 2), for scale.
-        clusters: for each picture its copies, (M, 2); the first of them is the picture itself.
-        pictures: (K, C, H, W) uint8, drawn at the edge beside their clusters' colour.
+        cloud: (N, 2) other points, for scale.
+        clusters: for each image its copies, (M, 2); the first of them is the image itself.
+        pictures: (K, C, H, W) uint8, drawn at the edge in frames of their clusters' colours.
         labels: of the two axes.
     """
     figure, (axis, strip) = new_figure(1, 2, height=4.4, width=6.6, ratios=(7, 1))
@@ -105,7 +105,7 @@ def plot_clusters(
 
 
 def _limits(points: np.ndarray) -> np.ndarray:
-    """Return a box (2, 2) that leaves out at most half a percent of the points on each side."""
+    """Return limits (2, 2) that exclude at most half a percent of the points on each side."""
     low, high = np.quantile(points, [0.005, 0.995], axis=0)
     margin = 0.08 * (high - low) + 1e-9
     return np.stack([low - margin, high + margin])

@@ -1,4 +1,4 @@
-"""How training went."""
+"""Learning curves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plot_learning_curves(panels: Mapping[str, Mapping[str, Curve]], label: str) 
                 x, y, color=HUES.get(name), label=name, marker="o" if few else None, markersize=2.5
             )
         pooled = np.concatenate([y for _, y in curves.values()])
-        # The first steps are far off: the curve after them is what one looks for.
+        # The first values are far higher than the rest: leave them out.
         low, high = np.quantile(pooled, [0.0, 0.97])
         if high > low:
             axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

@@ -1,4 +1,4 @@
-"""All jobs of a sweep as lines across the axes of what was varied."""
+"""Parallel coordinates of the jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from innflow.figure.style import HEAT, OUTLIERS, new_figure, style
 
 MOST_TICKS = 6
 DECADES = 30.0
-"""A positive range wider than this stands on a log axis."""
+"""A positive range wider than this factor has a log axis."""
 
 
 @style()
 def plot_parallel(
     axes: Mapping[str, Sequence[str]], metric: str, values: np.ndarray, best: int
 ) -> Figure:
-    """Draw a line a job: across what was varied, to the metric on the right.
+    """Draw one line for each job over the varied keys, with the metric on the right.
 
     Args:
-        axes: name -> value of each job as it was typed, (J,); numbers keep their distances.
-        metric: name of the last axis, which also colours the lines.
+        axes: key -> value of each job as typed, (J,); numbers have a numeric axis.
+        metric: name of the last axis, which also gives the colours of the lines.
         values: of the metric, (J,).
-        best: job whose line is drawn over all others.
+        best: index of the job that is highlighted.
     """
     columns = {**axes, metric: [f"{value:.4g}" for value in values]}
     figure, (axis,) = new_figure(height=3.6, width=max(5.0, 1.5 * len(columns)))
@@ -51,7 +51,7 @@ def plot_parallel(
 
 
 def _scale(typed: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the height of each value, and those of the ticks by their labels."""
+    """Return the height of each value, and of the ticks by their labels."""
     distinct = list(dict.fromkeys(typed))
     try:
         numbers = np.array([float(each) for each in distinct])

@@ -150,7 +150,9 @@ def cut_short(config: dict[str, Any]) -> dict[str, Any]:
     if not config["study"]["quick"]:
         return config
     data = {
-        key: min(value, QUICK_SIZES[key]) if isinstance(value, int) and key in QUICK_SIZES else value
+        key: min(value, QUICK_SIZES[key])
+        if isinstance(value, int) and key in QUICK_SIZES
+        else value
         for key, value in config["data"].items()
     }
     return {**config, "data": data}

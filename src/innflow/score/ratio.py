@@ -49,9 +49,7 @@ class Ratio(StatelessScore):
                 f"{others}: takes companions.{self.against}=DIR of a run with the same model"
             )
         who = f"Ratio(scale={self.scale})"
-        return contribution(other, self.scale, who) - contribution(
-            items.terms, self.scale, who
-        )
+        return contribution(other, self.scale, who) - contribution(items.terms, self.scale, who)
 
 
 def companion(items: Measured, name: str, who: str) -> np.ndarray:

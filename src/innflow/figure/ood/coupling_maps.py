@@ -1,4 +1,4 @@
-"""What couplings do to pictures: their scales and shifts, in the layout of the picture."""
+"""Log-scale and shift maps of couplings, in the layout of the image."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def plot_coupling_maps(
     shifts: np.ndarray,
     labels: Sequence[str],
 ) -> Figure:
-    """Draw log s and t of couplings, one row a coupling and one pair of columns a picture.
+    """Draw log s and t, one row for each coupling and two columns for each image.
 
     Each row has one colour scale for log s and one for t, symmetric about 0 and the same for all
-    pictures; they are written at its left.
+    images; they are written at its left.
 
     Args:
         pictures: (N, C, H, W) uint8, drawn above their columns.
@@ -86,6 +86,6 @@ def plot_coupling_maps(
 
 
 def map_limit(maps: np.ndarray) -> float:
-    """Return the end of a symmetric scale that leaves out the largest half a percent of sizes."""
+    """Return the 99.5% quantile of the absolute values other than 0, the limit of a colour scale."""
     sizes = np.abs(maps[maps != 0])
     return float(np.quantile(sizes, 0.995)) if sizes.size else 0.0

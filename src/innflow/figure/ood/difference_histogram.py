@@ -1,4 +1,4 @@
-"""Differences between neighbouring pixels, and what they say about the likelihood."""
+"""Differences of neighbouring pixels, and their relation to the likelihood."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from innflow.figure.style import new_figure, style
 def plot_texture(
     shares: Mapping[str, np.ndarray], panels: list[Cloud], colors: Mapping[str, str]
 ) -> Figure:
-    """Draw the histogram of differences of each set, and scatter plots of what is made of them.
+    """Draw the histogram of differences of each set, and scatter plots of log p.
 
     Args:
-        shares: set -> share of each difference, (2 * levels - 1,), from the smallest up; those
-            that never occur are left out.
+        shares: set -> share of each difference, (2 * levels - 1,), ascending; zeros are left out.
         panels: of the scatter plots.
         colors: set -> colour.
     """

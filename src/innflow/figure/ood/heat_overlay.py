@@ -1,4 +1,4 @@
-"""Where in a picture it is odd: heat over the picture, beside the picture itself."""
+"""Anomaly maps as heat over the image, next to the image."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 from innflow.figure.mosaic import FONT, GAP, blank, paste, show, text_width, whole_factor
 from innflow.figure.style import HEAT, style
 
-# Share of the heat in the mixture with the grey picture.
 OPACITY = 0.6
+"""Weight of the heat in the mixture with the grey image."""
 BETWEEN = 16
 BAR = 150
 INSET = 12
@@ -31,15 +31,15 @@ def plot_anomaly_maps(
     unit: str,
     marks: Sequence[tuple[float, str]] = (),
 ) -> Figure:
-    """Draw rows of pictures, each with its map over it to its right, on one scale of colours.
+    """Draw rows of images, each with its map over it to its right, on one colour scale.
 
     Args:
         pictures: for each row (n, C, H, W) uint8, C 1 or 3.
         maps: for each row (n, h, w), brought to H x W by bilinear interpolation.
         labels: one for each row.
-        limits: values of the first and the last colour; what lies beyond has these colours.
-        unit: what the colours say, with the unit.
-        marks: values to mark on the bar of colours, each with its text.
+        limits: values of the first and the last colour; values beyond are clipped.
+        unit: label of the colour bar, with the unit.
+        marks: values marked on the colour bar, each with its text.
     """
     height, width = pictures[0].shape[2:]
     factor = whole_factor(pictures[0])
@@ -67,7 +67,7 @@ def plot_anomaly_maps(
         12 / full_width,
         1 - 2 * INSET / full_height,
     )
-    # The colours of the bar are those of the maps where the picture is mid-grey.
+    # The colours of the bar are those over mid-grey.
     shades = _mix(np.full((256, 3), 127.5), colormaps[HEAT](np.arange(256))[:, :3] * 255) / 255
     mappable = ScalarMappable(Normalize(*limits), ListedColormap(shades))
     bar = figure.colorbar(mappable, cax=figure.add_axes(place))
@@ -82,7 +82,7 @@ def plot_anomaly_maps(
 
 
 def _overlay(picture: np.ndarray, heat: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Return the grey picture under the colours of a map, (3, H, W) uint8."""
+    """Return the grey image under the colours of a map, (3, H, W) uint8."""
     values = torch.from_numpy(np.asarray(heat, dtype=np.float32))[None, None]
     fine = interpolate(values, size=picture.shape[1:], mode="bilinear", align_corners=False)[0, 0]
     low, high = limits

@@ -1,4 +1,4 @@
-"""Which pictures scores find least and most strange, and how alike scores rank."""
+"""Images of lowest and highest score, and the rank correlation of scores."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ def plot_ranking(
     ends: Mapping[str, tuple[np.ndarray, np.ndarray]],
     colors: Mapping[str, str],
 ) -> Figure:
-    """Draw for each score the least strange pictures and the most strange, framed by set.
+    """Draw for each score the images of lowest and of highest value, framed by set.
 
     Args:
         pictures: (N, C, H, W) uint8.
         sets: name of the set of each picture.
-        ends: score -> positions (K,) of the least strange, the very least first, and (K,) of the
-            most strange, the very strangest last.
+        ends: score -> positions (K,) of the lowest and (K,) of the highest values, ascending.
         colors: set -> colour.
     """
     factor = whole_factor(pictures, 64)
@@ -51,7 +50,7 @@ def plot_ranking(
                 paste(canvas, pictures[index], x, y, factor, colors[sets[index]])
                 shown[sets[index]] = None
     figure, axis = show(canvas)
-    for start, title in ((left, "least strange"), (left + half + MIDDLE, "most strange")):
+    for start, title in ((left, "least anomalous"), (left + half + MIDDLE, "most anomalous")):
         axis.text(start + half / 2, HEAD - 8, title, ha="center", va="bottom", fontsize=FONT)
     for row, name in enumerate(ends):
         y = HEAD + row * line + line / 2

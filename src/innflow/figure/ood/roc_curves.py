@@ -1,4 +1,4 @@
-"""Scores of inliers and outliers: histograms, ROC curves, p-values."""
+"""Histograms, ROC curves and p-values of anomaly scores."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def plot_histograms(
     figure, axes = new_figure(rows, columns, height=0.35 + tall * rows, width=wide * columns + 1)
     for position, (axis, (title, sets)) in enumerate(zip(axes, scores.items(), strict=False)):
         pooled = np.concatenate([values[np.isfinite(values)] for values in sets.values()])
-        # A few extreme items would squeeze everything else into one bar.
+        # The axis ends at a quantile: a few extreme items would leave the rest in one bar.
         low, high = np.quantile(pooled, [0.0, 0.99])
         if low == high:
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, 31).tolist()
         for name, values in sets.items():
-            # What lies beyond the axis is counted in the last bar, never dropped.
+            # Values beyond the axis are counted in the last bar.
             clipped = np.clip(values, low, high)
             weights = np.full(len(values), 1 / len(values))
             if name == first:
-                # Filled: the set that all others are compared with.
+                # Filled: the inliers.
                 axis.hist(clipped, edges, weights=weights, color=colors[name], alpha=0.25)
             axis.hist(
                 clipped,
@@ -88,9 +88,9 @@ def plot_roc(
         axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=fill(title, 30))
         axis.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         axis.grid(True)
-        axis.set_xlabel("inliers called outliers")
+        axis.set_xlabel("false positive rate")
         if position % columns == 0:
-            axis.set_ylabel("outliers found")
+            axis.set_ylabel("true positive rate")
         axis.legend(loc="lower right", title="AUROC", alignment="right", handlelength=1.2)
     for axis in axes[len(scores) :]:
         axis.set_axis_off()
@@ -99,11 +99,11 @@ def plot_roc(
 
 @style()
 def plot_p_values(p_values: np.ndarray, calibration: int, color: str) -> Figure:
-    """Draw the p-values of fresh inliers: a histogram, and their distribution function.
+    """Draw the histogram and the distribution function of the p-values of inliers.
 
     Args:
         p_values: (N,) in (0, 1].
-        calibration: number of items that they were calibrated on.
+        calibration: number of calibration items.
         color: of the inliers.
     """
     figure, (left, right) = new_figure(1, 2, height=2.3, width=5.6)
@@ -132,7 +132,7 @@ def plot_p_values(p_values: np.ndarray, calibration: int, color: str) -> Figure:
 
 
 def _columns(panels: int) -> int:
-    """Return how many panels stand side by side."""
+    """Return the number of panels in a row."""
     if panels < 4:
         return panels
     return 2 if panels < 7 else 3 if panels < 10 else 4

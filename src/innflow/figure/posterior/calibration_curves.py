@@ -1,4 +1,4 @@
-"""Calibration of posteriors over many observations, and how sharp they are."""
+"""Calibration and sharpness of posteriors over many observations."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from innflow.figure.style import CYCLE, OUTLIERS, new_figure, style
 from innflow.metric import compute_band, spread_ranks
 
 GREY = "#444444"
-# More curves than this share a grey, save those that leave the band.
 MOST_NAMED = 8
+"""With more curves, those inside the band are grey."""
 HUES = (*CYCLE, *OUTLIERS[3:])
 
 
 @style()
 def plot_ranks(ranks: np.ndarray, draws: int, names: Sequence[str], level: float = 0.95) -> Figure:
-    """Draw each parameter's ECDF of ranks minus the uniform one, with a band for all its points.
+    """Draw each parameter's ECDF of ranks minus the uniform one, with a simultaneous band.
 
-    Above zero on the left and below on the right: draws too narrow. The other way round: too
-    wide. On one side of zero throughout: draws too high or too low.
+    Above zero on the left and below on the right: posterior too narrow. The opposite: too wide. On
+    one side of zero throughout: biased.
 
     Args:
         ranks: (N, P) from 0 to `draws`.
-        draws: L, the number of draws that they count.
+        draws: L.
         names: of the P parameters.
-        level: chance, at least, that all curves of a calibrated posterior lie in the band.
+        level: least probability that all curves of a calibrated posterior lie in the band.
     """
     rng = np.random.default_rng(0)
     values = spread_ranks(ranks, draws, rng)
-    # Bonferroni's correction: one band for as many curves as there are parameters.
+    # Bonferroni correction for the number of parameters.
     points, low, high = compute_band(len(values), rng, 1 - (1 - level) / len(names))
     figure, (axis,) = new_figure(height=2.8, width=6.2)
     _band(axis, points, low, high)
@@ -65,14 +65,13 @@ def plot_ranks(ranks: np.ndarray, draws: int, names: Sequence[str], level: float
 
 @style()
 def plot_coverage(levels: Mapping[str, np.ndarray], level: float = 0.95) -> Figure:
-    """Draw how often the truth lies in credible regions against the level of the regions.
+    """Draw the expected coverage of credible regions against their level.
 
     Below the diagonal: regions too small, an overconfident posterior.
 
     Args:
-        levels: kind of region -> (N,) level of the smallest region that holds each truth; the
-            same N in each.
-        level: chance that all of a calibrated posterior's curve lies in the band.
+        levels: kind of region -> (N,) level of the smallest region that contains each truth.
+        level: probability that the curve of a calibrated posterior lies in the band.
     """
     count = len(next(iter(levels.values())))
     points, low, high = compute_band(count, np.random.default_rng(0), level)
@@ -102,10 +101,10 @@ def plot_coverage(levels: Mapping[str, np.ndarray], level: float = 0.95) -> Figu
 
 @style()
 def plot_sharpness(sharpness: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the posterior standard deviation of each parameter over that of its prior.
+    """Draw the ratio of the posterior to the prior standard deviation of each parameter.
 
     Args:
-        sharpness: (P,); 1 where the data say nothing.
+        sharpness: (P,), 1 for a posterior as wide as the prior.
         names: of the P parameters.
     """
     count = len(names)
