@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.latent_plane import plot_clusters, plot_latent
+from innflow.figure.learning_curves import plot_learning_curves
 from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.figure.plane import plot_deformed_grid, plot_densities, plot_maps, plot_pointwise
-from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import DPI, OUTLIERS, ROLES, palette
-from innflow.figure.learning_curves import plot_learning_curves
 
 RNG = np.random.default_rng(0)
 SETS = [f"set {i}" for i in range(12)]

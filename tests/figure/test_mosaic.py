@@ -15,9 +15,9 @@ from innflow.figure.mosaic import (
     whole_factor,
 )
 from innflow.figure.ood.coupling_maps import map_limit, plot_coupling_maps
+from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.ood.phase import plot_phases, plot_swapped
 from innflow.figure.ood.rank_frames import plot_matrix, plot_ranking
-from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.figure.style import palette
 

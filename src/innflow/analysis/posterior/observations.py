@@ -164,7 +164,7 @@ class Posterior:
             for key, cloud in (("c2st", drawn.get(i)), ("c2st_floor", other)):
                 if cloud is not None:
                     pair = _varying(cloud[: self.draws], exact)
-                    found.add(key, i, compute_c2st(*pair, study.seed, jobs=JOBS))
+                    found.add(key, i, compute_c2st(*pair, study.seed, jobs=study.count(JOBS, 1)))
 
     def _compare_moments(
         self, study: Study, drawn: Clouds, references: References, found: Numbers

@@ -21,8 +21,8 @@ def plot_reliability(diagrams: Mapping[str, Bins]) -> Figure:
     The bar of a point is the exact (Clopper and Pearson) 95% interval of its accuracy.
 
     Args:
-        diagrams: name of the classifier -> its bins, as `innflow.metric.class_calibration.reliability`
-            returns them.
+        diagrams: name of the classifier -> its bins, as of
+            `innflow.metric.class_calibration.reliability`.
     """
     figure, (left, right) = new_figure(1, 2, height=3.3, width=6.2)
     left.plot([0, 1], [0, 1], color="#444444", linewidth=0.9, linestyle=(0, (4, 3)))

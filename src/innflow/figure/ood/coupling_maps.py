@@ -86,6 +86,6 @@ def plot_coupling_maps(
 
 
 def map_limit(maps: np.ndarray) -> float:
-    """Return the 99.5% quantile of the absolute values other than 0, the limit of a colour scale."""
+    """Return the 99.5% quantile of the absolute values other than 0, to limit a colour scale."""
     sizes = np.abs(maps[maps != 0])
     return float(np.quantile(sizes, 0.995)) if sizes.size else 0.0
