@@ -56,3 +56,11 @@ class Findings:
     figures: dict[str, Plot] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     items: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def add_correlation(metrics: dict[str, float], key: str, value: float) -> str:
+    """Add a correlation to the metrics and return its table cell; NaN is left out, its cell "-"."""
+    if not np.isfinite(value):
+        return "-"
+    metrics[key] = value
+    return f"{value:+.3f}"

@@ -209,6 +209,11 @@ class Study:
             )
         return self.scorer
 
+    def score_names(self, analysis: str) -> list[str]:
+        """Return the names of the scores, the headline first."""
+        scorer = self.require_scorer(analysis)
+        return sorted(scorer.scores, key=lambda name: name != scorer.headline)
+
     def require_images(self, analysis: str) -> None:
         """Refuse data that are not images."""
         if not self.is_image:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from innflow.analysis.examples import check_couplings, choose_examples
-from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation
 from innflow.analysis.study import Study, require_whole
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.mosaic import signed_pixels
@@ -53,9 +53,7 @@ class LatentImages:
             edges = edge_correlation(layout(study, means), images)
             metrics[f"latent_images/mean_norm/{name}"] = float(ratio)
             mean_edges = float(np.nanmean(edges)) if np.isfinite(edges).any() else np.nan
-            if np.isfinite(mean_edges):
-                metrics[f"latent_images/edges/{name}"] = mean_edges
-            cell = f"{mean_edges:+.3f}" if np.isfinite(mean_edges) else "-"
+            cell = add_correlation(metrics, f"latent_images/edges/{name}", mean_edges)
             rows.append([name, str(len(images)), f"{ratio:.2f}", cell])
         norms = "; ".join(f"{name} {ratio}" for name, _, ratio, _ in rows)
         edges_text = "; ".join(f"{name} {value}" for name, _, _, value in rows)

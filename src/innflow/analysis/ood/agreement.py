@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation
 from innflow.analysis.study import Study
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.metric import spearman
@@ -49,28 +47,17 @@ class Agreement:
                 pairs = {"spearman": (items.log_prob, other.sum(axis=1))}
                 for scale in range(compared):
                     pairs[f"scale_{scale + 1}"] = (items.terms[:, scale], other[:, scale])
-                values = {key: spearman(*pair) for key, pair in pairs.items()}
-                metrics |= {
-                    f"agreement/{companion}/{name}/{key}": value
-                    for key, value in values.items()
-                    if np.isfinite(value)
-                }
-                cells = [f"{v:+.3f}" if np.isfinite(v) else "-" for v in values.values()]
+                prefix = f"agreement/{companion}/{name}"
+                cells = [
+                    add_correlation(metrics, f"{prefix}/{key}", spearman(*pair))
+                    for key, pair in pairs.items()
+                ]
                 cells += ["-"] * (scales - compared if scales > 1 else 0)
                 rows.append([companion, name, f"{len(items):,}", *cells])
-            panels.append(
-                Cloud(
-                    {name: items.log_prob for name, items in measured.items()},
-                    {
-                        name: items.companions[companion].sum(axis=1)
-                        for name, items in measured.items()
-                    },
-                    "log p of the model, nats",
-                    f"log p of {companion}, nats",
-                    companion,
-                    diagonal=True,
-                )
-            )
+            own = {name: items.log_prob for name, items in measured.items()}
+            theirs = {name: m.companions[companion].sum(axis=1) for name, m in measured.items()}
+            labels = "log p of the model, nats", f"log p of {companion}, nats", companion
+            panels.append(Cloud(own, theirs, *labels, diagonal=True))
         numbered = [f"scale {i + 1}" for i in range(scales)] if scales > 1 else []
         listed = "; ".join(f"{row[0]}, {row[1]} {row[3]}" for row in rows)
         text = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation
 from innflow.analysis.study import Study, in_batches, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.ood.phase import plot_phases, plot_swapped
@@ -62,14 +62,12 @@ class AmplitudePhase:
             "amplitude": test.log_prob[first].astype(np.float64),
             "phase": test.log_prob[second].astype(np.float64),
         }
-        metrics, rows = {}, []
+        metrics, rows = dict[str, float](), []
         for donor, values in donors.items():
             cells = [f"{donor} donor"]
             for kind, correlate in (("pearson", pearson), ("spearman", spearman)):
-                value = correlate(values, along[:, -1])
-                cells.append(f"{value:+.3f}" if np.isfinite(value) else "-")
-                if np.isfinite(value):
-                    metrics[f"amplitude_phase/{donor}/{kind}"] = value
+                key = f"amplitude_phase/{donor}/{kind}"
+                cells.append(add_correlation(metrics, key, correlate(values, along[:, -1])))
             rows.append(cells)
         text = (
             f"{len(order)} test images keep their Fourier amplitudes while their phases are "

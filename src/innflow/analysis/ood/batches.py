@@ -68,8 +68,7 @@ class Batches:
         self.check(study)
         scorer = study.require_scorer("batches")
         columns = {name: scorer(study.measure(name)) for name in ("test", *study.outliers)}
-        headline = scorer.headline
-        names = [headline, *(name for name in scorer.scores if name != headline)]
+        names = study.score_names("batches")
         found = {
             name: self._shares(
                 study, {part: values[name] for part, values in columns.items()}, batch_power
@@ -77,7 +76,7 @@ class Batches:
             for name in track(names, "batches")
         }
         found[TYPICALITY] = self._typicality(study)
-        findings = Findings("Batches", self._text(study, headline, found[headline]))
+        findings = Findings("Batches", self._text(study, names[0], found[names[0]]))
         for name, shares in found.items():
             for part, values in shares.items():
                 key = "inliers/flagged" if part == "test" else f"{part}/power"

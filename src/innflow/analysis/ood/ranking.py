@@ -46,8 +46,7 @@ class Ranking:
         scorer = study.require_scorer("ranking")
         sets = ["test", *study.outliers]
         columns = {name: scorer(study.measure(name)) for name in sets}
-        headline = scorer.headline
-        names = [headline, *(name for name in scorer.scores if name != headline)]
+        names = study.score_names("ranking")
         scores = np.stack(
             [np.concatenate([columns[part][name] for part in sets]) for name in names], axis=1
         )

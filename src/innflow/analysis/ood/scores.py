@@ -60,7 +60,7 @@ class Scores:
                     name: compute_ood(inliers[score], values[score], resamples, seed=study.seed)
                     for name, values in outliers.items()
                 }
-                for score in _headline_first(study)
+                for score in study.score_names("scores")
             }
             findings.metrics |= _metrics(found)
             findings.tables.append(_table(found, outliers, len(p)))
@@ -170,17 +170,11 @@ def _table(
 
 def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:
     titles = _titles(study, inliers, outliers)
-    histograms = {
-        title: {
-            "test": inliers[score],
-            **{name: values[score] for name, values in outliers.items()},
-        }
-        for score, title in titles.items()
-    }
     curves = {
         title: (inliers[score], {name: values[score] for name, values in outliers.items()})
         for score, title in titles.items()
     }
+    histograms = {title: {"test": inside, **sets} for title, (inside, sets) in curves.items()}
     scope = f"{len(inliers['score']):,} inliers of the test half of test"
     return {
         "histograms": Plot(
@@ -197,7 +191,7 @@ def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) ->
 
 def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, str]:
     """Return score -> title, the headline first; scores of the same order share a title."""
-    names = _headline_first(study)
+    names = study.score_names("scores")
     pooled = {
         name: np.concatenate([inliers[name], *(values[name] for values in outliers.values())])
         for name in names
@@ -211,11 +205,6 @@ def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> 
         else:
             titles[twin] += f" (and {name.replace('_', ' ')})"
     return titles
-
-
-def _headline_first(study: Study) -> list[str]:
-    scorer = study.require_scorer("scores")
-    return [scorer.headline, *(name for name in scorer.scores if name != scorer.headline)]
 
 
 def _ascending(values: np.ndarray) -> bool:

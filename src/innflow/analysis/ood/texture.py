@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation
 from innflow.analysis.study import Study
 from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.scatter import Cloud
@@ -19,6 +19,7 @@ from innflow.metric import (
     spearman,
 )
 
+POOLED = "test and outliers"
 FEATURES = {
     "density": "mean log density of differences, nats",
     "size": "mean |difference|, grey levels",
@@ -54,21 +55,17 @@ class Texture:
             "density": {name: mean_log_density(counts[name], usual) for name in shown},
             "size": {name: mean_absolute_difference(counts[name]) for name in shown},
         }
-        everything = ("test and outliers", np.concatenate)
         metrics: dict[str, float] = {}
         rows = []
-        for name in [*shown, *([everything[0]] if study.outliers else [])]:
+        for name in [*shown, *([POOLED] if study.outliers else [])]:
+            members, key = (shown, "pooled") if name == POOLED else ([name], name)
+            log_probs = np.concatenate([log_prob[member] for member in members])
             cells = [name]
             for feature, values in features.items():
-                pooled = name == everything[0]
-                x = np.concatenate(list(values.values())) if pooled else values[name]
-                y = np.concatenate(list(log_prob.values())) if pooled else log_prob[name]
+                x = np.concatenate([values[member] for member in members])
                 for kind, correlate in (("pearson", pearson), ("spearman", spearman)):
-                    value = correlate(x, y)
-                    cells.append(f"{value:+.3f}" if np.isfinite(value) else "-")
-                    if np.isfinite(value):
-                        key = "pooled" if pooled else name
-                        metrics[f"texture/{feature}/{kind}/{key}"] = value
+                    where = f"texture/{feature}/{kind}/{key}"
+                    cells.append(add_correlation(metrics, where, correlate(x, log_probs)))
             rows.append(cells)
         table = Table(
             "Correlation with log p over the images of a set",
