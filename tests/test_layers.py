@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "problem": "errors",
     "data": "errors system problem",
     "app": "errors system partition latent objective flow score",
-    "analysis": "errors system config metric score figure data app",
+    "analysis": "errors system config flow metric score figure data app",
     "dashboard": "errors system config",
     "callback": "errors system app figure dashboard",
     "run": "errors system config partition latent objective flow score figure data app analysis "
@@ -106,7 +106,7 @@ def test_the_table_itself_points_down():
         ("flow", "from innflow import app"),
         ("data", "from innflow.partition import Partition"),
         ("score", "import torch\ndef late():\n    from innflow.data.base import PartsSet"),
-        ("analysis", "from innflow.app import Application"),
+        ("analysis", "from innflow.run.train import run"),
         ("app", "from nflows.transforms import LULinear"),
         ("flow", "import pytorch_lightning as pl"),
         ("app", "import lightning.pytorch as pl"),

@@ -247,7 +247,15 @@ class Study:
         return measured
 
 
-Analysis = Callable[[Study], Findings]
+class Analysis:
+    """An analysis of a trained application: a dataclass of settings that is called with a study."""
+
+    def check(self, study: Study) -> None:
+        """Refuse, before training, an application, data or settings that do not fit."""
+
+    def __call__(self, study: Study) -> Findings:
+        """Return the findings."""
+        raise NotImplementedError
 
 
 def in_batches(

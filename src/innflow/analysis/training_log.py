@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.errors import InnflowError
 from innflow.figure.learning_curves import Curve, plot_learning_curves
 
@@ -18,7 +18,7 @@ PROGRESS = {"step": ("step", 1.0), "minutes": ("time/seconds", 1 / 60)}
 
 
 @dataclass
-class Training:
+class Training(Analysis):
     """Draw the loss on the training and the validation set over steps and minutes.
 
     Reads metrics.csv of the run folder: columns `step`, `time/seconds` where it is there, and

@@ -224,8 +224,7 @@ def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
 def check_analyses(analyses: Mapping[str, Analysis], case: Study) -> None:
     """Let every analysis that asks something of the data refuse them before training."""
     for analysis in analyses.values():
-        if hasattr(analysis, "check"):
-            analysis.check(case)
+        analysis.check(case)
 
 
 def make_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.Trainer:

@@ -17,7 +17,7 @@ from innflow.analysis.classification.recalibration import (
 )
 from innflow.analysis.density.density2d import bounds, grid
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, in_batches
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.figure.classification.classes import plot_confusion, plot_regions
 from innflow.figure.classification.reliability import plot_reliability
 from innflow.figure.image_rows import plot_image_rows
@@ -50,7 +50,7 @@ class Method(NamedTuple):
 
 
 @dataclass
-class Classification:
+class Classification(Analysis):
     """Evaluate p(class | x) on test: accuracy, log loss, and calibration by several methods.
 
     Probabilities are recalibrated on the set "val", on which the flow is not trained: by

@@ -9,7 +9,7 @@ import torch
 
 from innflow.analysis.classification.classifier import draw_class, labels_of, require_classifier
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import BATCH, Study
+from innflow.analysis.study import BATCH, Analysis, Study
 from innflow.figure.classification.classes import plot_class_means, plot_counterfactuals
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.plane import plot_moves
@@ -21,7 +21,7 @@ MOST = 20
 
 
 @dataclass
-class Counterfactual:
+class Counterfactual(Analysis):
     """Decode class means, draw from each class, and transfer test items to other classes.
 
     A counterfactual keeps the latent vector of an item but for its class part, which moves to the

@@ -11,7 +11,7 @@ import torch
 
 from innflow.analysis.classification.classifier import draw_class, labels_of, require_classifier
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.data.toy.modes import EightModes
 from innflow.errors import InnflowError
 from innflow.figure.classification.classes import plot_modes
@@ -21,7 +21,7 @@ from innflow.system.progress import track
 
 
 @dataclass
-class Modes:
+class Modes(Analysis):
     """Compare draws and densities of each class with the exact ones of a mixture in the plane.
 
         >>> Modes(draws=1000, compared=500)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study, in_batches
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.errors import InnflowError
 from innflow.figure.plane import plot_deformed_grid, plot_densities, plot_maps
 from innflow.metric import mmd
 
 
 @dataclass
-class Density2d:
+class Density2d(Analysis):
     """Draw a flow of two dimensions, integrate its density and compare its samples with data.
 
         >>> Density2d(samples=500).resolution

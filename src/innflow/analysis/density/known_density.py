@@ -10,14 +10,14 @@ from torch import Tensor
 
 from innflow.analysis.density.density2d import bounds, grid, grid_log_prob
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study, in_batches
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.errors import InnflowError
 from innflow.figure.plane import plot_densities, plot_pointwise
 from innflow.metric import kl_divergence
 
 
 @dataclass
-class Exact:
+class Exact(Analysis):
     """Compare the log density of the flow with the exact one at every point of test.
 
         >>> Exact(resolution=100)

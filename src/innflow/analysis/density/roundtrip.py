@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study, in_batches
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.figure.image_rows import plot_image_rows
 
 
 @dataclass
-class RoundTrip:
+class RoundTrip(Analysis):
     """Encode and decode training and test items, and compare them with the originals.
 
         >>> RoundTrip(items=100).shown

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Table
-from innflow.analysis.study import Study, in_batches
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.metric import bits_per_dim
 
 
 @dataclass
-class Likelihood:
+class Likelihood(Analysis):
     """Tabulate bits per dimension of images, nats of vectors, for every set.
 
     >>> Likelihood()

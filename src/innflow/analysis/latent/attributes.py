@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, to_pixels
+from innflow.analysis.study import Analysis, Study, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 
 
@@ -29,7 +29,7 @@ def contrast(images: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Attributes:
+class Attributes(Analysis):
     """Move test images along differences of the mean latents of groups of training images.
 
     The groups need no labels: they are the upper and the lower third of the training images by an

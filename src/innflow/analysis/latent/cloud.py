@@ -16,13 +16,13 @@ from innflow.analysis.latent.projection import (
     spread_plane,
     total_variance,
 )
-from innflow.analysis.study import Study, to_pixels
+from innflow.analysis.study import Analysis, Study, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.latent_plane import plot_clusters, plot_latent
 
 
 @dataclass
-class LatentCloud:
+class LatentCloud(Analysis):
     """Draw latents in two dimensions, the extreme items, and augmented copies as clusters.
 
         >>> LatentCloud(samples=100).components

@@ -9,7 +9,7 @@ import torch
 
 from innflow.analysis.examples import check_couplings, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.mosaic import signed_pixels
 from innflow.figure.ood.coupling_maps import map_limit
@@ -18,7 +18,7 @@ from innflow.system.progress import track
 
 
 @dataclass
-class LatentImages:
+class LatentImages(Analysis):
     """Draw z in image layout, and its mean over dequantization noise.
 
     After Kirichenko et al. (arXiv:2006.08545): outlines of the image are visible in that mean.

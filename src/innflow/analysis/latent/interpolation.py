@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study, to_pixels
+from innflow.analysis.study import Analysis, Study, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 
 
 @dataclass
-class Interpolation:
+class Interpolation(Analysis):
     """Interpolate between pairs of test images, linearly and along a great circle.
 
         >>> Interpolation(pairs=2)

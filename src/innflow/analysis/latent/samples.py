@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.latent.projection import principal_components, total_variance
-from innflow.analysis.study import BATCH, Study, to_pixels
+from innflow.analysis.study import BATCH, Analysis, Study, to_pixels
 from innflow.data.sets import PartsSet
 from innflow.figure.image_rows import plot_image_rows
 from innflow.system.progress import track
@@ -21,7 +21,7 @@ SAME = 0.5
 
 
 @dataclass
-class Samples:
+class Samples(Analysis):
     """Draw samples at several temperatures and search for copies of training images.
 
         >>> Samples(columns=5).nearest_at

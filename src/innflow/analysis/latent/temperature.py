@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, in_batches, to_pixels
+from innflow.analysis.study import Analysis, Study, in_batches, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 from innflow.metric import bits_per_dim
 
 
 @dataclass
-class Temperature:
+class Temperature(Analysis):
     """Draw and measure samples of the same latent noise at rising temperatures.
 
         >>> Temperature(temperatures=(0.5, 1.0), items=16).rows

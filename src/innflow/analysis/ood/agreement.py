@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.metric import spearman
 
 
 @dataclass
-class Agreement:
+class Agreement(Analysis):
     """Compare the ranks of items by log p of the model and of each companion.
 
     After Schirrmeister et al. (arXiv:2006.10848): flows trained on other data, or without

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Study, in_batches, require_whole
+from innflow.analysis.study import Analysis, Study, in_batches, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.ood.phase import plot_phases, plot_swapped
 from innflow.metric import pearson, spearman, swap_phases
 
 
 @dataclass
-class AmplitudePhase:
+class AmplitudePhase(Analysis):
     """Replace the Fourier phases of test images step by step by those of others.
 
     Phases determine the objects in an image, amplitudes the power of each frequency. After

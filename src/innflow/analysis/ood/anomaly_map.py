@@ -9,14 +9,14 @@ from typing import cast
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.data.feature.embeddings import Embeddings
 from innflow.errors import InnflowError
 from innflow.figure.ood.heat_overlay import plot_anomaly_maps
 
 
 @dataclass
-class AnomalyMap:
+class AnomalyMap(Analysis):
     """Draw half the sum of squares of z over channels at every position, over the image.
 
     For flows that keep the shape of the maps, such as `innflow.flow.maps`. It is the negative

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from innflow.analysis.examples import choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.app.application import Unconditional
 from innflow.errors import InnflowError
 from innflow.figure.curves import plot_curves
@@ -41,7 +41,7 @@ class Climb(NamedTuple):
 
 
 @dataclass
-class Ascent:
+class Ascent(Analysis):
     """Maximise log p, and the contribution of each scale alone, from a few images by Adam.
 
     Starts are an image of test, one of each of the first outlier sets, and weak noise on grey.

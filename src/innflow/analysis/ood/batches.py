@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.curves import plot_curves
 from innflow.score.batch import Power, batch_p_value, batch_power, typicality_power
@@ -24,7 +24,7 @@ Shares = dict[str, dict[int, float]]
 
 
 @dataclass
-class Batches:
+class Batches(Analysis):
     """Test random batches of outliers and of inliers by the rank sum of each score.
 
     A further test is the typicality of a batch, two-sided, by its mean log likelihood (Nalisnick et

@@ -10,14 +10,14 @@ import torch
 
 from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.ood.coupling_maps import plot_coupling_maps
 from innflow.flow.inspect import CouplingTrace
 from innflow.metric import pearson
 
 
 @dataclass
-class Couplings:
+class Couplings(Analysis):
     """Draw the log-scale and shift maps of couplings for an inlier and one of each outlier set.
 
     After Kirichenko et al. (arXiv:2006.08545): a coupling network that predicts the transformed

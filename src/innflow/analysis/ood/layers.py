@@ -9,7 +9,7 @@ import numpy as np
 from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.ood.couplings import coupling_names, trace
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.mosaic import signed_pixels
 from innflow.figure.ood.coupling_maps import map_limit
@@ -17,7 +17,7 @@ from innflow.metric import neighbour_correlation
 
 
 @dataclass
-class Layers:
+class Layers(Analysis):
     """Draw the outputs of couplings in image layout, for two inliers and one of each outlier set.
 
         >>> Layers(items=4)

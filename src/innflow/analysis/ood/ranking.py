@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.ood.rank_frames import plot_matrix, plot_ranking
 from innflow.metric import spearman_matrix
@@ -17,7 +17,7 @@ SAME = 1 - 1e-6
 
 
 @dataclass
-class Ranking:
+class Ranking(Analysis):
     """Draw the images of lowest and highest rank by each score, and compare the ranks.
 
     Test and all outlier sets are pooled; for vectors the ranks are compared only.

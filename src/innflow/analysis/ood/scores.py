@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.metric import Estimate, compute_ood
 from innflow.score import leave_one_out_p_values
@@ -19,7 +19,7 @@ Columns = dict[str, np.ndarray]
 
 
 @dataclass
-class Scores:
+class Scores(Analysis):
     """Score all sets, and evaluate each score on the half of test that is not used to calibrate.
 
         >>> Scores(resamples=100)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.scatter import Cloud
 from innflow.metric import (
@@ -27,7 +27,7 @@ FEATURES = {
 
 
 @dataclass
-class Texture:
+class Texture(Analysis):
     """Correlate log p with the density and the size of the differences of neighbouring pixels.
 
     After Schirrmeister et al. (arXiv:2006.10848): the density of these differences under the

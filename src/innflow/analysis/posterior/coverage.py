@@ -16,7 +16,7 @@ from innflow.analysis.posterior.draws import (
     require_posterior,
     widen,
 )
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.metric import (
@@ -45,7 +45,7 @@ STREAM = 20
 
 
 @dataclass
-class Coverage:
+class Coverage(Analysis):
     """Test the calibration over the first observations of test, with one true parameter each.
 
         >>> Coverage(observations=100)

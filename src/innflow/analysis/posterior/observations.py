@@ -29,7 +29,7 @@ from innflow.analysis.posterior.wording import (
     judge_moments,
     judge_resimulation,
 )
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_resimulation
@@ -52,7 +52,7 @@ Clouds = Mapping[int, np.ndarray]
 
 
 @dataclass
-class Posterior:
+class Posterior(Analysis):
     """Compare the posteriors of the first observations of test with the exact ones.
 
     Nothing is trained or chosen on them.

@@ -16,7 +16,7 @@ from innflow.analysis.posterior.draws import (
     unit_slope,
     widen,
 )
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.app.inverse import Inverse
 from innflow.errors import InnflowError
 from innflow.figure.posterior.profile import plot_recovery
@@ -27,7 +27,7 @@ STREAM = 30
 
 
 @dataclass
-class Recovery:
+class Recovery(Analysis):
     """Test that z is N(0, I) and independent of y, and compare drawn with implied noise.
 
         >>> Recovery(items=500)
