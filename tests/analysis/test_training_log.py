@@ -38,7 +38,7 @@ def test_a_cell_that_is_no_number_is_named(tmp_path):
         read_metrics(tmp_path / "metrics.csv")
 
 
-def test_without_a_loss_column_it_says_which(tmp_path):
+def test_missing_loss_columns_are_named(tmp_path):
     with pytest.raises(InnflowError, match="neither train/nll nor val/nll"):
         Training()(study(tmp_path, "step,loss\n0,1\n"))
 

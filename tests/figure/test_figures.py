@@ -117,7 +117,7 @@ def test_colours_follow_roles():
     assert len({*ROLES.values(), *OUTLIERS}) == len(ROLES) + len(OUTLIERS)
 
 
-def test_contours_hold_the_mass_that_they_say():
+def test_contours_hold_their_share_of_the_mass():
     x, y = np.meshgrid(np.linspace(-6, 6, 400), np.linspace(-6, 6, 400))
     density = np.exp(-0.5 * (x**2 + y**2)) / (2 * np.pi)
     figure = plot_densities([("normal", density)], (-6, 6, -6, 6))

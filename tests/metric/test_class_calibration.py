@@ -92,7 +92,7 @@ def test_far_apart_log_likelihoods_overflow_nothing():
     assert fit_temperature(50 * logits - 1e5, labels) == pytest.approx(50, rel=0.1)
 
 
-def test_no_mistake_leaves_no_optimum_and_says_so(caplog):
+def test_without_a_misclassified_item_the_temperature_stays_1_with_a_warning(caplog):
     logits = np.eye(3) * 5
     with caplog.at_level(logging.WARNING):
         assert fit_temperature(logits, [0, 1, 2]) == 1

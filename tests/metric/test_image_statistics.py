@@ -95,7 +95,7 @@ def test_the_density_is_that_of_the_pooled_counts_with_half_a_count_more():
     np.testing.assert_allclose(mean_log_density(counts, density), expected)
 
 
-def test_smooth_images_are_likelier_under_smooth_ones():
+def test_smooth_images_have_a_higher_density_under_smooth_ones():
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (5, 1, 8, 8))
     noise = np.random.default_rng(0).integers(0, 256, size=(5, 1, 8, 8), dtype=np.uint8)
     density = difference_density(count_differences(ramp))

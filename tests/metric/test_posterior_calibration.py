@@ -83,7 +83,7 @@ def test_holm_correction_allows_for_many_parameters():
 
 
 @pytest.mark.parametrize("n", [30, 300])
-def test_band_holds_whole_curves_as_often_as_it_says(n):
+def test_band_contains_whole_curves_at_its_level(n):
     rng = np.random.default_rng(1)
     points, low, high = compute_band(n, rng, 0.9)
     inside = 0
@@ -138,7 +138,7 @@ def test_expected_coverage_and_tarp_tell_exact_from_wrong(kind):
         assert found["wide"].mean() < 0.4
 
 
-def test_shifted_posterior_fails_tarp_seen_from_one_side():
+def test_shifted_posterior_fails_tarp_with_points_on_one_side():
     truth, _, draws, _ = conjugate(shift=0.3)
     points = np.random.default_rng(9).normal((2, 0), size=truth.shape)
     levels = compute_tarp(truth, draws, points, np.random.default_rng(1))

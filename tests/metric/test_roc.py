@@ -90,7 +90,7 @@ def test_interval_of_auroc_has_the_width_of_the_plain_bootstrap():
     assert estimate.high == pytest.approx(high, abs=0.012)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_intervals_cover_the_truth_at_about_their_level():
     exact = 0.5 * (1 + math.erf(1 / 2))
     rng = np.random.default_rng(5)
     hits = 0

@@ -27,7 +27,7 @@ def images():
 
 
 def test_numbers_of_the_exact_classifier():
-    """It keeps its promises, and there is nothing to mend."""
+    """It is calibrated, so all methods find a factor of 1."""
     study = clouds(MEANS, EVEN)
     metrics = Classification()(study).metrics
     x, labels = (study.sets["test"].parts[key] for key in ("x", "label"))
@@ -43,7 +43,7 @@ def test_numbers_of_the_exact_classifier():
     assert metrics["calibration/temperature"] == pytest.approx(1, abs=0.1)
 
 
-def test_widths_that_are_half_of_the_true_ones_are_found_and_mended():
+def test_widths_of_half_the_true_ones_are_recalibrated():
     metrics = Classification()(clouds(MEANS, EVEN, spoilt=0.5)).metrics
     assert metrics["calibration/class_width"] == pytest.approx(2, rel=0.06)
     assert metrics["test/ece"] > 0.1
@@ -56,7 +56,7 @@ def test_widths_that_are_half_of_the_true_ones_are_found_and_mended():
     )
 
 
-def test_a_temperature_cannot_mend_classes_of_unequal_volume():
+def test_a_temperature_cannot_recalibrate_classes_of_unequal_volume():
     metrics = Classification()(clouds(MEANS, UNEVEN, spoilt=0.5)).metrics
     exact = Classification()(clouds(MEANS, UNEVEN)).metrics
     assert metrics["calibration/class_width"] == pytest.approx(2, rel=0.06)
@@ -65,7 +65,7 @@ def test_a_temperature_cannot_mend_classes_of_unequal_volume():
     assert metrics["test/ece_temperature"] > 2 * metrics["test/ece_calibrated"]
 
 
-def test_a_width_is_what_the_mixture_itself_says_with_wider_classes():
+def test_a_width_equals_a_mixture_with_wider_classes():
     study = clouds(MEANS, UNEVEN)
     mixture, x = study.app.mixture, study.sets["test"].parts["x"]
     logits = (study.app.class_log_prob(x) + mixture.log_prior.detach()).numpy()
@@ -117,7 +117,7 @@ def test_in_the_plane_the_regions_are_drawn_and_classes_counted():
     ]
 
 
-def test_images_are_averaged_over_their_noise_and_the_monitor_chooses(images):
+def test_images_are_averaged_over_their_noise_and_val_chooses(images):
     findings = Classification(noise_draws=2)(images)
     assert findings.figures.keys() == {"reliability", "confusion", "mistakes"}
     rows = {row[0].removesuffix(" (chosen)"): float(row[2]) for row in findings.tables[0].rows}
@@ -149,7 +149,7 @@ def test_counterfactuals_of_even_classes_are_shifts_by_the_means():
     )
 
 
-def test_counterfactuals_of_images_are_judged_as_they_are_seen(images):
+def test_counterfactuals_of_images_are_judged_in_whole_grey_levels(images):
     findings = Counterfactual(items=4, tested=40)(images)
     assert findings.figures.keys() == {"class_means", "draws", "counterfactuals"}
     metrics = findings.metrics

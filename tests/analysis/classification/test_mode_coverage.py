@@ -35,7 +35,7 @@ def test_the_exact_flow_covers_all_modes_and_has_no_gap():
     assert [row[1] for row in findings.tables[0].rows] == ["1 of 1"] * 8
 
 
-def test_one_wide_class_for_four_modes_is_seen():
+def test_one_wide_class_for_four_modes_is_detected():
     """The classes of four and of two modes, three in four items, are one normal between them."""
     study = ring("some")
     metrics = Modes(draws=1000, compared=300)(study).metrics
@@ -44,7 +44,7 @@ def test_one_wide_class_for_four_modes_is_seen():
     assert metrics["test/nll_gap"] > 1
 
 
-def test_draws_of_one_class_in_the_place_of_another_are_told():
+def test_exchanged_classes_are_detected():
     study = ring()
     with torch.no_grad():
         study.app.mixture.means[[0, 1]] = study.app.mixture.means[[1, 0]]
@@ -65,7 +65,7 @@ def test_the_gap_is_the_divergence_of_a_shifted_class():
     assert 0.005 < metrics["test/nll_gap_se"] < 0.03
 
 
-def test_data_whose_modes_are_not_known_are_refused(refused):
+def test_data_without_exact_modes_are_refused(refused):
     with refused("analysis modes: needs data whose modes are known"):
         Modes().check(clouds(torch.zeros(2, 2), torch.ones(2, 2), n=20))
 

@@ -24,7 +24,7 @@ def test_density_integrates_to_one_and_samples_match(study):
     assert findings.figures.keys() == {"maps", "density", "grid"}
 
 
-def test_a_density_that_is_too_small_by_a_tenth_is_seen():
+def test_a_density_that_is_too_small_by_a_tenth_has_an_integral_of_0_9():
     study = plane_study()
     study.app.logabsdet = study.app.logabsdet + math.log(0.9)
     findings = Density2d(samples=200, resolution=200)(study)

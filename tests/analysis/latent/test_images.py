@@ -182,7 +182,7 @@ def test_walks_begin_and_end_at_their_images():
     np.testing.assert_allclose(spherical(a, 2 * a, shares), linear(a, 2 * a, shares))
 
 
-def test_a_walk_changes_a_linear_attribute_by_what_it_says():
+def test_a_walk_changes_a_linear_attribute_by_its_length():
     # Brightness and warmth are linear in the pixels, and so is this flow: the ends are exact.
     rows = {row[0]: row for row in Attributes(reach=1.5)(image_study()).tables[0].rows}
     for name in ("brightness", "warmth"):

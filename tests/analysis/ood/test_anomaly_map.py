@@ -58,7 +58,7 @@ def test_a_map_is_half_the_sum_of_squares_over_channels():
     np.testing.assert_allclose(-maps.sum(axis=(1, 2)), total, rtol=1e-5)
 
 
-def test_the_strange_patch_stands_out_where_it_is(study):
+def test_the_map_of_an_anomalous_patch_is_largest_there(study):
     maps = compute_maps(study.measure("patched").latent, SHAPE)
     inside = np.zeros((8, 8), dtype=bool)
     inside[ROWS, COLUMNS] = True
@@ -77,7 +77,7 @@ def test_findings_have_the_numbers_of_each_set(study):
     assert "1% quantile" in findings.figures["anomaly_maps"].caption
 
 
-def test_typical_inliers_and_the_strangest_outliers_are_shown(study):
+def test_typical_inliers_and_the_least_probable_outliers_are_shown(study):
     AnomalyMap(shown=3)(study)
     log_prob = {name: study.measure(name).log_prob for name in ("test", "patched")}
     assert study.data.asked["patched"] == list(np.argsort(log_prob["patched"])[:3])

@@ -21,7 +21,7 @@ FIGURES = {
 }
 
 
-def test_a_run_on_images_is_asked_everything(command, image_run):
+def test_all_analyses_of_a_run_on_images(command, image_run):
     answer = command(
         *("innflow-eval", f"run={image_run}", "analysis=ood_full", "out=there"),
         *SMALL,
@@ -48,13 +48,13 @@ def test_a_run_on_images_is_asked_everything(command, image_run):
     assert len(sections) == 2 + 9
 
 
-def test_vectors_are_told_what_to_leave_out(command, vector_run):
+def test_analyses_of_images_are_refused_for_vectors(command, vector_run):
     answer = command("innflow-eval", f"run={vector_run}", "analysis=ood_full")
     assert answer.code == 2
     assert "needs images" in answer.err
 
 
-def test_rows_of_a_table_are_asked_what_vectors_can_answer(command):
+def test_analyses_of_the_rows_of_a_table(command):
     rng = np.random.default_rng(0)
     for name, centre in (("inliers", 0.0), ("others", 4.0)):
         rows = rng.normal(centre, 1.0, (1000, 3))

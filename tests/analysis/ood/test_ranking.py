@@ -27,7 +27,7 @@ def test_ranking_runs_without_a_warning(settings):
     assert findings.figures.keys() == {"spearman", "images"}
 
 
-def test_scores_of_one_order_are_told_and_drawn_once(study):
+def test_scores_of_one_order_are_named_and_drawn_once(study):
     findings = Ranking()(study)
     metrics = findings.metrics
     assert metrics["ranking/bits_per_dim/spearman_headline"] == pytest.approx(1)
@@ -45,7 +45,7 @@ def test_scores_of_one_order_are_told_and_drawn_once(study):
     assert len(findings.tables[0].rows) == 4
 
 
-def test_the_ends_are_the_least_and_the_most_strange(study, monkeypatch):
+def test_the_ends_are_the_lowest_and_the_highest_scores(study, monkeypatch):
     seen = {}
 
     def keep(pictures, sets, ends, colors):
@@ -115,7 +115,7 @@ def test_models_of_other_scales_are_compared_as_a_whole():
     assert findings.tables[0].rows[0][-2:] == ["-", "-"]
 
 
-def test_a_run_without_companions_is_told_how_to_name_one():
+def test_the_text_without_companions_names_the_key():
     findings = Agreement()(plane_study())
     assert "companions.NAME=DIR" in findings.text
     assert not findings.metrics

@@ -55,7 +55,7 @@ def test_vectors_are_refused(analysis, refused):
         analysis(plane_study())
 
 
-def test_a_likelihood_of_roughness_alone_is_found_out():
+def test_a_likelihood_of_roughness_alone_correlates_perfectly_with_it():
     study = study_of(lambda x: np.exp(-mean_absolute_difference(count_differences(x)) / 10))
     metrics = Texture()(study).metrics
     for name in ("test", "dog", "ball", "pooled"):

@@ -47,7 +47,7 @@ def exact():
         return Posterior(**SMALL)(gaussian_study())
 
 
-def test_an_exact_posterior_is_told_from_the_reference_by_nothing(exact):
+def test_no_comparison_separates_an_exact_posterior_from_the_reference(exact):
     metrics = exact.metrics
     assert abs(metrics["posterior/c2st"] - 0.5) < 0.06
     assert abs(metrics["posterior/c2st_floor"] - 0.5) < 0.06
@@ -66,13 +66,13 @@ def test_nltp_is_the_mean_log_density_of_the_truth(exact):
     assert exact.metrics["posterior/nltp"] == pytest.approx(float(direct), rel=1e-6)
 
 
-def test_it_draws_one_observation_and_lists_two(exact):
+def test_one_observation_is_drawn_and_two_are_listed(exact):
     assert exact.figures.keys() == {"observation_0", "resimulation_0"}
     assert [row[0] for row in exact.tables[0].rows] == ["test/0", "test/1"]
     assert "-" not in exact.tables[0].rows[0]
 
 
-def test_a_shifted_posterior_is_seen_by_every_comparison(quick):
+def test_every_comparison_detects_a_shifted_posterior(quick):
     metrics = Posterior(**SMALL)(gaussian_study(Gaussian(shift=1.0))).metrics
     assert metrics["posterior/c2st"] > 0.7
     assert metrics["posterior/err_post_median"] > 10 * metrics["posterior/err_post_floor"]

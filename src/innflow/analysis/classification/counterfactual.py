@@ -53,9 +53,9 @@ class Counterfactual(Analysis):
         target = (labels[chosen] + rng.integers(1, classes, len(chosen))) % classes
         moved = self._move(study, x[chosen], labels[chosen], target)
         # Images are classified as they are saved: in whole grey levels.
-        seen = study.round(moved) if study.is_image else moved
-        reached = float(np.mean(self._classify(study, seen) == target))
-        distance = _distance(seen, x[chosen])
+        final = study.round(moved) if study.is_image else moved
+        reached = float(np.mean(self._classify(study, final) == target))
+        distance = _distance(final, x[chosen])
         other = _distance(x[chosen], x[chosen][_partners(labels[chosen], rng)])
         unit = "grey levels (root mean square over pixels)" if study.is_image else "data units"
         rounded = ", after rounding to whole grey levels" if study.is_image else ""
@@ -71,7 +71,7 @@ class Counterfactual(Analysis):
             "counterfactual/distance_between_classes": float(np.median(other)),
         }
         if study.is_image:
-            share = float(np.mean(np.abs(seen - x[chosen]) >= 0.125 * (study.data.levels - 1)))
+            share = float(np.mean(np.abs(final - x[chosen]) >= 0.125 * (study.data.levels - 1)))
             metrics["counterfactual/changed_share"] = share
             text += (
                 f" {share:.1%} of the pixel values change by an eighth of the grey scale or more."

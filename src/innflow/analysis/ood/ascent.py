@@ -217,7 +217,7 @@ def climb_all(
     x = starts.clone()
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     moving = torch.ones(len(x), dtype=torch.bool)
-    seen: list[tuple[Tensor, Tensor]] = []
+    path: list[tuple[Tensor, Tensor]] = []
     last: tuple[Tensor, Tensor] | None = None
     for step in track(range(steps + 1), "ascent"):
         x = x.detach().requires_grad_()
@@ -241,7 +241,7 @@ def climb_all(
             here = torch.where(keep, here, last[0])
             terms = torch.where(moving[:, None], terms, last[1])
         last = (here, terms)
-        seen.append(last)
+        path.append(last)
         gradient = torch.where(moving[:, None, None, None], gradient, torch.zeros_like(gradient))
         mean = DECAY[0] * mean + (1 - DECAY[0]) * gradient
         square = DECAY[1] * square + (1 - DECAY[1]) * gradient.square()
@@ -249,8 +249,8 @@ def climb_all(
         fair = mean / (1 - DECAY[0] ** (step + 1))
         size = (square / (1 - DECAY[1] ** (step + 1))).sqrt() + 1e-12
         x = torch.where(moving[:, None, None, None], here + rate * fair / size, here).clamp(0, top)
-    images, terms_seen = zip(*seen, strict=True)
-    return Climb(torch.stack(images).numpy(), torch.stack(terms_seen).numpy(), int((~moving).sum()))
+    images, path_terms = zip(*path, strict=True)
+    return Climb(torch.stack(images).numpy(), torch.stack(path_terms).numpy(), int((~moving).sum()))
 
 
 def _table(starts: list[str], objectives: list[str], change: np.ndarray) -> Table:

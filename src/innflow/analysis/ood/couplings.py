@@ -43,14 +43,14 @@ class Couplings(Analysis):
         self.check(study)
         sets = ["test", *study.outliers]
         items = study.count(self.items, 8)
-        seen = {name: trace(study, study.measure(name).data[:items]) for name in sets}
-        layers = coupling_names(seen["test"])
+        traces = {name: trace(study, study.measure(name).data[:items]) for name in sets}
+        layers = coupling_names(traces["test"])
         logdet = {
             name: [float(one.log_scale.sum(dim=(1, 2, 3)).mean()) for one in found]
-            for name, found in seen.items()
+            for name, found in traces.items()
         }
         metrics = {}
-        for name, found in seen.items():
+        for name, found in traces.items():
             values = [value for one in found if np.isfinite(value := prediction(one))]
             if values:
                 metrics[f"couplings/prediction/{name}"] = float(np.mean(values))
@@ -82,8 +82,8 @@ class Couplings(Analysis):
 
     def _plot(self, study: Study) -> Plot:
         examples = choose_examples(study)
-        seen = trace(study, examples.images)
-        rows = choose_evenly(list(zip(coupling_names(seen), seen, strict=True)), self.shown)
+        traces = trace(study, examples.images)
+        rows = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
         figure = plot_coupling_maps(
             study.picture(examples.images),
             examples.names,
@@ -94,7 +94,7 @@ class Couplings(Analysis):
         channels = " averaged over the channels," if study.app.shape[0] > 1 else ""
         return Plot(
             figure,
-            f"Log-scale log s and shift t of {len(rows)} of {len(seen)} couplings, first to last,"
+            f"Log-scale log s and shift t of {len(rows)} of {len(traces)} couplings, first to last,"
             f"{channels} in image layout, for an image of test and one of each outlier set. "
             "A row has one colour scale for log s and one for t, whose limits are written at its "
             "left; white is 0, also where a coupling changes nothing (s = 1, t = 0). Squeezes make "

@@ -48,8 +48,8 @@ class Layers(Analysis):
                 metrics[f"layers/neighbours/{name}"] = float(np.nanmean(after))
                 listed.append(f"{name} {np.nanmean(before):.2f} to {np.nanmean(after):.2f}")
         examples = choose_examples(study, inliers=2)
-        seen = trace(study, examples.images)
-        rows = choose_evenly(list(zip(coupling_names(seen), seen, strict=True)), self.shown)
+        traces = trace(study, examples.images)
+        rows = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
         pictures = [study.picture(examples.images)]
         pictures += [
             signed_pixels(maps, map_limit(maps))
@@ -65,7 +65,7 @@ class Layers(Analysis):
         )
         plot = Plot(
             figure,
-            f"Outputs of {len(rows)} of {len(seen)} couplings, first to last, in image layout, "
+            f"Outputs of {len(rows)} of {len(traces)} couplings, first to last, in image layout, "
             "with the features that left the flow at earlier levels. Mid-grey is 0; a row has one "
             "scale "
             "for all images of test and of the outlier sets." + examples.note,
