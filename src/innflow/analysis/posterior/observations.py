@@ -122,7 +122,7 @@ class Posterior(Analysis):
         notes.append(references.note())
         resimulated = self._resimulate(study, drawn, references, found)
         notes += [
-            judge_resimulation(found, metrics, RESIMULATED, _remarks(study)),
+            judge_resimulation(found, metrics, min(RESIMULATED, *counts.values()), _remarks(study)),
             _judge_density(study, metrics),
             _judge_support(study, drawn, metrics),
         ]
