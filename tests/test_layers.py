@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "problem": "errors",
     "data": "errors system problem",
     "app": "errors system partition latent objective flow score",
-    "analysis": "errors system config metric score figure data app",
+    "analysis": "errors system config flow metric score figure data app",
     "dashboard": "errors system config",
     "callback": "errors system app figure dashboard",
     "run": "errors system config partition latent objective flow score figure data app analysis "

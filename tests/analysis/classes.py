@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
-from analysis.linear import scorer
+from analysis.linear import Bare, scorer
 from innflow import Latent, Partition, flow
 from innflow.analysis import Study
 from innflow.app import Classification
@@ -49,7 +47,7 @@ def clouds(means: Tensor, widths: Tensor, spoilt: float = 1.0, n: int = 3000) ->
         x = means[label] + widths[label] * torch.randn(n, 2, generator=generator)
         names = [f"{name}/{i}" for i in range(n)]
         sets[name] = PartsSet(name, role, {"x": x, "label": label}, names)
-    return finished(known(means, widths * spoilt), SimpleNamespace(), sets)
+    return finished(known(means, widths * spoilt), Bare(), sets)
 
 
 def ring(labels: str = "all") -> Study:

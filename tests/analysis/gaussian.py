@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from analysis.linear import Items
 from innflow.analysis import Study
+from innflow.app import Inverse
+from innflow.data.sets import PartsSet
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support
 from innflow.problem.gaussian import LinearGaussian
 
@@ -22,8 +25,8 @@ MODEL = LinearGaussian(
 NOISE = np.array([[0.3, 0.0], [0.1, 0.4]])
 
 
-@dataclass
-class Gaussian:
+@dataclass(eq=False)
+class Gaussian(Inverse):
     """The posterior N(mean + shift sd, (width factor)^2 covariance), given y or of the prior.
 
     Attributes:
@@ -44,6 +47,11 @@ class Gaussian:
     noise: np.ndarray = field(default_factory=lambda: NOISE)
     width: float = 0.0
     device = torch.device("cpu")
+
+    def __post_init__(self):
+        settings = dict(vars(self))
+        pl.LightningModule.__init__(self)
+        vars(self).update(settings)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,12 +103,16 @@ class Gaussian:
         return (-0.5 * z.square().sum(dim=1) - constant).float()
 
 
-class Problem:
+class Problem(InverseData):
     """The same problem as a `Simulator`, with a count of its calls."""
 
     deterministic = False
+    noise = None
+    columns = None
+    reference_path = None
 
     def __init__(self, noise: bool = True) -> None:
+        super().__init__((3,))
         self.noise = torch.from_numpy(NOISE).float() if noise else None
         self.columns = {"x": ["one", "two", "three"], "y": ["sum", "difference"]}
         self.support = Support.real(3)
@@ -118,16 +130,15 @@ class Problem:
         return MODEL.draw(y, n, np.random.default_rng(seed), NOISE)
 
 
-def make_items(name: str, role: str, n: int, seed: int, noise: np.ndarray = NOISE) -> Items:
+def make_items(name: str, role: str, n: int, seed: int, noise: np.ndarray = NOISE) -> PartsSet:
     generator = torch.Generator().manual_seed(seed)
     white = torch.randn(n, 3, generator=generator).double()
     factor = torch.from_numpy(np.linalg.cholesky(MODEL.covariance))
     x = torch.from_numpy(MODEL.mean) + white @ factor.T
     eps = torch.randn(n, 2, generator=generator).double()
     y = x @ torch.from_numpy(MODEL.matrix).T + eps @ torch.from_numpy(noise).T
-    items = Items(name, role, x.float())
-    items.parts |= {"y": y.float(), "eps": eps.float()}
-    return items
+    parts = {"x": x.float(), "y": y.float(), "eps": eps.float()}
+    return PartsSet(name, role, parts, [f"{name}/{i}" for i in range(n)])
 
 
 def gaussian_study(

@@ -1,32 +1,37 @@
-"""A linear Gaussian application: a real flow, z = A (x - b), whose density is known exactly."""
+"""A linear Gaussian application, z = A (x - b), whose density is known exactly."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from innflow import Partition
 from innflow.analysis import Study
-from innflow.score import BitsPerDim, LatentDistance, Likelihood, Scorer, Typicality
+from innflow.app import Unconditional
+from innflow.data.base import PartsDataModule
+from innflow.data.sets import PartsSet
+from innflow.score import (
+    BitsPerDim,
+    LatentDistance,
+    Likelihood,
+    Measured,
+    Scorer,
+    Typicality,
+)
 
 
-@dataclass
-class MeasuredTensors:
-    log_prob: Tensor
-    terms: Tensor
-    logabsdet: Tensor
-    latent: Tensor
-
-
-class LinearGaussian:
+class LinearGaussian(Unconditional):
     """Whitens data by the covariance that it was fitted to; images are pixels of 256 levels."""
 
     def __init__(self, data: Tensor, ridge: float = 0.0):
+        pl.LightningModule.__init__(self)
         flat = data.flatten(1).double()
-        self.shape = tuple(data.shape[1:])
+        self.partition = Partition({"x": tuple(data.shape[1:])}, {"z": (flat.shape[1],)})
+        self.companions = {}
         self.image = len(self.shape) == 3
         self.bias = flat.mean(dim=0)
         covariance = torch.cov(flat.T) + ridge * torch.eye(flat.shape[1], dtype=torch.float64)
@@ -37,13 +42,13 @@ class LinearGaussian:
         )
         self.logabsdet = -factor.diagonal().log().sum()
 
-    def encode(self, x: Tensor) -> Tensor:
-        return ((x.flatten(1).double() - self.bias) @ self.white.T).float()
+    def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+        return ((dequantize(x, noise_seed).flatten(1).double() - self.bias) @ self.white.T).float()
 
     def decode(self, z: Tensor) -> Tensor:
         return (z.double() @ self.colour.T + self.bias).float().reshape(-1, *self.shape)
 
-    def measure(self, x: Tensor) -> MeasuredTensors:
+    def measure(self, x: Tensor) -> Measured:
         # Density times the unit volume of a grey level is the probability of the 8-bit image.
         z = (x.flatten(1).double() - self.bias) @ self.white.T
         half = z.shape[1] // 2
@@ -51,10 +56,10 @@ class LinearGaussian:
         terms = torch.stack(
             [normal[:, :half].sum(1), normal[:, half:].sum(1) + self.logabsdet], dim=1
         )
-        return MeasuredTensors(terms.sum(1), terms, self.logabsdet.expand(len(z)), z.float())
+        return Measured(terms.sum(1), terms, self.logabsdet.expand(len(z)), z.float(), x)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        return self.measure(x).log_prob
+    def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+        return self.measure(dequantize(x, noise_seed)).log_prob
 
     def sample(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
         generator = torch.Generator()
@@ -65,32 +70,26 @@ class LinearGaussian:
         return x.round().clamp(0, 255).to(torch.uint8) if self.image else x
 
 
-class NoisyLinearGaussian(LinearGaussian):
-    """The same, with dequantization noise on demand."""
-
-    def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
-        if noise_seed is None:
-            return self.measure(x).log_prob
-        generator = torch.Generator().manual_seed(noise_seed)
-        return self.measure(x + torch.rand(x.shape, generator=generator) - 0.5).log_prob
+def dequantize(x: Tensor, noise_seed: int | None) -> Tensor:
+    """Return pixels with uniform noise around their bin centres; as they are without a seed."""
+    if noise_seed is None:
+        return x
+    generator = torch.Generator().manual_seed(noise_seed)
+    return x + torch.rand(x.shape, generator=generator) - 0.5
 
 
-class Items:
-    """A set of items, as the data modules serve them."""
-
-    def __init__(self, name: str, role: str, x: Tensor, names: list[str] | None = None):
-        self.name, self.role = name, role
-        self.parts = {"x": x}
-        self.names = names or [f"{name}/{i}" for i in range(len(x))]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitems__(self, indices) -> dict[str, Tensor]:
-        return {"x": self.parts["x"][torch.as_tensor(indices)]}
+def make_set(name: str, role: str, x: Tensor, names: list[str] | None = None) -> PartsSet:
+    return PartsSet(name, role, {"x": x}, names or [f"{name}/{i}" for i in range(len(x))])
 
 
-class Flips:
+class Bare(PartsDataModule):
+    """A data module without exact density, augmentation or pictures."""
+
+    def __init__(self):
+        super().__init__((2,))
+
+
+class Flips(Bare):
     """Data whose augmentation is a mirror image, half of the time, and a shift of brightness."""
 
     def augment(self, x: Tensor) -> Tensor:
@@ -99,10 +98,11 @@ class Flips:
         return (torch.where(mirrored, x.flip(-1), x).int() + shift).clamp(0, 255).to(torch.uint8)
 
 
-class Gaussian2d:
+class Gaussian2d(Bare):
     """Data in the plane with their exact density."""
 
     def __init__(self, mean: Tensor, covariance: Tensor):
+        super().__init__()
         self.law = torch.distributions.MultivariateNormal(mean.double(), covariance.double())
 
     def draw(self, n: int, seed: int) -> Tensor:
@@ -140,14 +140,14 @@ def image_study(channels: int = 3, outliers: int = 2, **settings) -> Study:
     train = images(600, channels, 0)
     names = [f"train/{'cat' if i % 3 else 'kitten'}/{i}.png" for i in range(600)]
     sets = {
-        "train": Items("train", "train", train, names),
-        "val": Items("val", "val", images(40, channels, 1)),
-        "test": Items("test", "inlier", images(200, channels, 2)),
+        "train": make_set("train", "train", train, names),
+        "val": make_set("val", "val", images(40, channels, 1)),
+        "test": make_set("test", "inlier", images(200, channels, 2)),
     }
     for number, (name, contrast) in enumerate([("dog", 45.0), ("ball", 90.0)][:outliers]):
-        sets[name] = Items(name, "outlier", images(60, channels, 3 + number, contrast))
+        sets[name] = make_set(name, "outlier", images(60, channels, 3 + number, contrast))
     study = Study(
-        NoisyLinearGaussian(train, ridge=1.0), Flips(), sets, scorer(), train_limit=300, **settings
+        LinearGaussian(train, ridge=1.0), Flips(), sets, scorer(), train_limit=300, **settings
     )
     study.fit_scorer()
     return study
@@ -156,9 +156,9 @@ def image_study(channels: int = 3, outliers: int = 2, **settings) -> Study:
 def plane_study(**settings) -> Study:
     data = Gaussian2d(torch.tensor([1.0, -2.0]), torch.tensor([[1.0, 0.6], [0.6, 2.0]]))
     sets = {
-        "train": Items("train", "train", data.draw(4000, 0)),
-        "val": Items("val", "val", data.draw(200, 1)),
-        "test": Items("test", "inlier", data.draw(2000, 2)),
+        "train": make_set("train", "train", data.draw(4000, 0)),
+        "val": make_set("val", "val", data.draw(200, 1)),
+        "test": make_set("test", "inlier", data.draw(2000, 2)),
     }
     app = LinearGaussian(sets["train"].parts["x"])
     study = Study(app, data, sets, scorer(), **settings)

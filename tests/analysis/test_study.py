@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.flows import flow_study, small_glow
+from analysis.gaussian import Gaussian
 from analysis.linear import image_study, plane_study
 from innflow.analysis import Scores
 from innflow.analysis.study import in_batches, to_pixels
@@ -33,7 +35,7 @@ def test_train_is_limited_to_a_fixed_choice(study):
     np.testing.assert_array_equal(index, image_study().index("train"))
 
 
-def test_val_is_split_in_halves_by_the_seed(study):
+def test_the_test_set_is_split_in_halves_by_the_seed(study):
     halves = np.r_[study.calibration_index, study.test_index]
     assert len(study.calibration_index) == 100
     np.testing.assert_array_equal(np.sort(halves), np.arange(200))
@@ -52,7 +54,7 @@ def test_a_log_probability_that_is_not_finite_is_named():
     study = plane_study()
     study.sets["test"].parts["x"][3] = float("nan")
     study._measured.clear()
-    with pytest.raises(InnflowError, match=r"set test: .* 1 of 2000 items, the first is val/3"):
+    with pytest.raises(InnflowError, match=r"set test: .* 1 of 2000 items, the first is test/3"):
         study.measure("test")
 
 
@@ -91,3 +93,28 @@ def test_scores_need_a_scorer_before_training():
         Scores().check(study)
     with pytest.raises(InnflowError, match="the run has no scores"):
         study.fit_scorer()
+
+
+def test_a_quick_study_measures_few_items_and_counts_less(study):
+    quick = image_study(quick=True)
+    assert [len(quick.measure(name)) for name in ("test", "dog")] == [64, 60]
+    assert len(quick.calibration_index) == len(quick.test_index) == 32
+    assert (quick.count(1000, 10), quick.count(5, 10), study.count(1000, 10)) == (10, 5, 1000)
+    assert len(quick.names("test")) == 64
+
+
+def test_companions_are_measured_with_the_items():
+    study = flow_study()
+    study.app.companions = {"other": small_glow(seed=1), "same": small_glow()}
+    study._measured.clear()
+    measured = study.measure("test")
+    np.testing.assert_allclose(measured.companions["same"], measured.terms, rtol=1e-5)
+    other = study.app.companions["other"].measure(study.sets["test"].parts["x"])
+    np.testing.assert_allclose(measured.companions["other"], other.terms.numpy(), rtol=1e-5)
+
+
+def test_a_conditional_application_has_no_density_of_x():
+    study = plane_study()
+    study.app = Gaussian()
+    with pytest.raises(InnflowError, match="Gaussian has no density of x alone"):
+        study.measure("val")

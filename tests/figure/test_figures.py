@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from innflow.figure.latent import plot_clusters, plot_latent
-from innflow.figure.ood.roc import plot_histograms, plot_p_values, plot_roc
+from innflow.figure.image_rows import plot_image_rows
+from innflow.figure.latent_plane import plot_clusters, plot_latent
+from innflow.figure.learning_curves import plot_learning_curves
+from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.figure.plane import plot_deformed_grid, plot_densities, plot_maps, plot_pointwise
-from innflow.figure.sample import plot_image_rows
 from innflow.figure.style import DPI, OUTLIERS, ROLES, palette
-from innflow.figure.training import plot_learning_curves
 
 RNG = np.random.default_rng(0)
 SETS = [f"set {i}" for i in range(12)]
@@ -117,7 +117,7 @@ def test_colours_follow_roles():
     assert len({*ROLES.values(), *OUTLIERS}) == len(ROLES) + len(OUTLIERS)
 
 
-def test_contours_hold_the_mass_that_they_say():
+def test_contours_hold_their_share_of_the_mass():
     x, y = np.meshgrid(np.linspace(-6, 6, 400), np.linspace(-6, 6, 400))
     density = np.exp(-0.5 * (x**2 + y**2)) / (2 * np.pi)
     figure = plot_densities([("normal", density)], (-6, 6, -6, 6))

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from innflow.errors import InnflowError
-from innflow.figure.posterior.coverage import plot_coverage, plot_ranks, plot_sharpness
+from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.figure.posterior.pairs import plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_recovery, plot_resimulation
 from innflow.figure.style import DPI
@@ -70,7 +70,7 @@ def contours(figure):
     return [c for axis in figure.axes for c in axis.collections if hasattr(c, "levels")]
 
 
-def test_regions_of_a_pair_hold_the_draws_that_they_say():
+def test_regions_of_a_pair_hold_68_and_95_percent_of_the_draws():
     draws = cloud(2, 200_000)
     figure = plot_pairs(draws, names(2), reference=draws)
     paths = contours(figure)[1].get_paths()

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from innflow.figure.curve import plot_curves
+from innflow.figure.curves import plot_curves
 from innflow.figure.mosaic import (
     blank,
     diverging_bar,
@@ -14,10 +14,10 @@ from innflow.figure.mosaic import (
     signed_pixels,
     whole_factor,
 )
-from innflow.figure.ood.coupling import map_limit, plot_coupling_maps
+from innflow.figure.ood.coupling_maps import map_limit, plot_coupling_maps
+from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.ood.phase import plot_phases, plot_swapped
-from innflow.figure.ood.ranking import plot_matrix, plot_ranking
-from innflow.figure.ood.texture import plot_texture
+from innflow.figure.ood.rank_frames import plot_matrix, plot_ranking
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.figure.style import palette
 

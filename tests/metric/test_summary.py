@@ -48,7 +48,7 @@ def test_draws_that_do_not_differ(draws):
     assert find_densest(draws) == 0
 
 
-def test_a_parameter_that_is_known_is_left_out_of_the_distances():
+def test_a_constant_parameter_is_left_out_of_the_distances():
     rng = np.random.default_rng(0)
     draws = np.column_stack([rng.normal(size=500), np.full(500, 2.0)])
     assert abs(draws[find_densest(draws), 0]) < 0.5

@@ -287,15 +287,13 @@ def test_a_run_folder_brings_its_fitted_scores(trained, tmp_path):
     app = innflow.load(folder)
     with pytest.raises(InnflowError, match="no fitted scores"):
         app.score(torch.zeros(1, 2))
-    from innflow.score import Likelihood, Measured, Scorer
+    from innflow.score import Likelihood, Scorer
 
     x = torch.randn(40, 2)
-    measured = app.measure(x)._asdict()
-    arrays = {name: value.numpy() for name, value in measured.items() if value is not None}
-    measured = Measured(**arrays, data=x.numpy(), dims=2)
+    measured = app.measure(x).numpy()
     scorer = Scorer({"likelihood": Likelihood()}, "likelihood")
     scorer.fit(measured, measured)
     scorer.save(folder / "scores.npz")
     scores = innflow.load(folder).score(x)
-    np.testing.assert_allclose(scores["score"], -arrays["log_prob"], rtol=1e-6)
+    np.testing.assert_allclose(scores["score"], -measured.log_prob, rtol=1e-6)
     assert ((scores["p_value"] > 0) & (scores["p_value"] <= 1)).all()

@@ -9,7 +9,7 @@ import pytest
 
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.errors import InnflowError
-from innflow.figure.ood.roc import plot_p_values
+from innflow.figure.ood.roc_curves import plot_p_values
 from innflow.run.artifacts import save_findings
 from innflow.run.report import write_report
 

@@ -25,7 +25,7 @@ def images(n, channels=3, size=8, seed=0, noise=40.0):
 def of(data, log_prob=None):
     n, zeros = len(data), np.zeros(len(data))
     log_prob = zeros if log_prob is None else log_prob
-    return Measured(log_prob, zeros[:, None], zeros, np.zeros((n, 1)), data, data[0].size)
+    return Measured(log_prob, zeros[:, None], zeros, np.zeros((n, 1)), data)
 
 
 def test_the_score_is_bits_less_code_length():

@@ -10,7 +10,6 @@ from innflow.errors import InnflowError
 from innflow.score import (
     LatentNorm,
     Likelihood,
-    Likelihoods,
     LogDet,
     NearestClass,
     Ratio,
@@ -23,8 +22,7 @@ from .test_scores import measured
 
 def with_companions(items, **others):
     """Give items companions, each with terms (N, L)."""
-    named = {name: Likelihoods(terms.sum(1), terms) for name, terms in others.items()}
-    return replace(items, companions=named)
+    return replace(items, companions=others)
 
 
 def test_a_scale_is_minus_its_contribution():
@@ -96,7 +94,7 @@ def test_waic_is_variance_less_mean_over_the_ensemble():
 
 
 def test_the_nearest_class_is_the_likeliest():
-    items = replace(measured(2), classes=np.array([[-3.0, -1.0, -2.0], [-5.0, -9.0, -8.0]]))
+    items = replace(measured(2), class_log_prob=np.array([[-3.0, -1.0, -2.0], [-5.0, -9.0, -8.0]]))
     np.testing.assert_array_equal(NearestClass()(items), [1.0, 5.0])
     with pytest.raises(InnflowError, match="has no classes"):
         NearestClass()(measured())

@@ -84,7 +84,7 @@ def test_a_nan_score_is_named(fitted):
     items = measured(5)
     log_prob = items.log_prob.copy()
     log_prob[3] = np.nan
-    broken = Measured(log_prob, items.terms, items.logabsdet, items.latent, items.data, 6)
+    broken = Measured(log_prob, items.terms, items.logabsdet, items.latent, items.data)
     with pytest.raises(InnflowError, match="score likelihood: NaN for 1 of 5"):
         fitted(broken)
 

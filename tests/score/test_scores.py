@@ -18,7 +18,7 @@ def measured(n=50, seed=0, shift=0.0, dims=6):
     latent = rng.normal(shift, 1, size=(n, dims)).astype(np.float32)
     terms = -0.5 * latent.reshape(n, 2, -1).astype(np.float64) ** 2
     terms = terms.sum(axis=2) - 0.25 * dims * np.log(2 * np.pi)
-    return Measured(terms.sum(1), terms, np.zeros(n), latent, latent, dims)
+    return Measured(terms.sum(1), terms, np.zeros(n), latent, latent)
 
 
 def test_measured_slices_every_array():
@@ -35,7 +35,7 @@ def test_measured_slices_every_array():
 def test_measured_refuses_arrays_of_other_lengths():
     whole = measured()
     with pytest.raises(InnflowError, match="one row an item"):
-        Measured(whole.log_prob[:3], whole.terms, whole.logabsdet, whole.latent, whole.data, 6)
+        Measured(whole.log_prob[:3], whole.terms, whole.logabsdet, whole.latent, whole.data)
 
 
 def test_likelihood_and_bits_per_dim_rank_alike():
@@ -60,7 +60,7 @@ def test_typicality_finds_too_likely_items():
     score = Typicality()
     score.fit(train)
     origin = measured(1)
-    likely = Measured(np.array([0.0]), np.zeros((1, 2)), np.zeros(1), origin.latent, origin.data, 6)
+    likely = Measured(np.array([0.0]), np.zeros((1, 2)), np.zeros(1), origin.latent, origin.data)
     assert score(likely)[0] == pytest.approx(-train.log_prob.mean())
     assert score(likely)[0] > np.median(score(train))
 

@@ -61,9 +61,11 @@ def test_a_folder_appears_whole(tmp_path):
         (partial / "cat.png").write_text("cat")
         assert not path.exists()
     assert [file.name for file in path.iterdir()] == ["cat.png"]
-    with pytest.raises(KeyboardInterrupt), atomic.writing_folder(tmp_path / "half") as partial:
-        (partial / "cat.png").write_text("cat")
-        raise KeyboardInterrupt
+    writer = atomic.writing_folder(tmp_path / "half")
+    (writer.__enter__() / "cat.png").write_text("cat")
+    interrupt = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        writer.__exit__(KeyboardInterrupt, interrupt, None)
     assert list(tmp_path.iterdir()) == [path]
 
 

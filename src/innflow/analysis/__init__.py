@@ -1,17 +1,17 @@
 """Analyses of a trained application."""
 
-from innflow.analysis.classification.classification import Classification
+from innflow.analysis.classification.class_probabilities import Classification
 from innflow.analysis.classification.counterfactual import Counterfactual
-from innflow.analysis.classification.modes import Modes
+from innflow.analysis.classification.mode_coverage import Modes
 from innflow.analysis.density.density2d import Density2d
-from innflow.analysis.density.exact import Exact
-from innflow.analysis.density.likelihood import Likelihood
+from innflow.analysis.density.known_density import Exact
 from innflow.analysis.density.roundtrip import RoundTrip
+from innflow.analysis.density.set_likelihoods import Likelihood
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.latent.attributes import Attributes
+from innflow.analysis.latent.cloud import LatentCloud
+from innflow.analysis.latent.image_layout import LatentImages
 from innflow.analysis.latent.interpolation import Interpolation
-from innflow.analysis.latent.latent_cloud import LatentCloud
-from innflow.analysis.latent.latent_images import LatentImages
 from innflow.analysis.latent.samples import Samples
 from innflow.analysis.latent.temperature import Temperature
 from innflow.analysis.ood.agreement import Agreement
@@ -28,7 +28,7 @@ from innflow.analysis.posterior.coverage import Coverage
 from innflow.analysis.posterior.observations import Posterior
 from innflow.analysis.posterior.recovery import Recovery
 from innflow.analysis.study import Analysis, Study
-from innflow.analysis.training import Training
+from innflow.analysis.training_log import Training
 
 __all__ = [
     "Agreement",

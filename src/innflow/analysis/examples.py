@@ -1,4 +1,4 @@
-"""The few images that several figures show: an inlier beside one of each outlier set."""
+"""Images that several figures show: some of test and of each outlier set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from innflow.analysis.study import Study, require_whole
-from innflow.errors import InnflowError
+from innflow.app.application import Unconditional
 
 T = TypeVar("T")
 MOST_SETS = 5
@@ -20,7 +20,7 @@ class Examples(NamedTuple):
     Attributes:
         names: of the set of each image.
         images: (N, C, H, W) in data units.
-        note: a sentence on what is not shown, or empty.
+        note: a sentence on the sets that are left out, or empty.
     """
 
     names: list[str]
@@ -29,12 +29,12 @@ class Examples(NamedTuple):
 
 
 def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Examples:
-    """Choose images of test and of the first outlier sets by the study's seed.
+    """Choose images of test and of the first five outlier sets at random.
 
     Args:
-        study: with images.
-        inliers: images of test.
-        outliers: images of each outlier set.
+        study: of image data.
+        inliers: number of images of test.
+        outliers: number of images of each outlier set.
     """
     sets = study.outliers[:MOST_SETS]
     note = ""
@@ -51,7 +51,7 @@ def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Exampl
 
 
 def choose_evenly(items: Sequence[T], most: int) -> list[T]:
-    """Return at most so many items, evenly taken, the first and the last among them."""
+    """Return at most `most` items at even distances, the first and the last among them."""
     if len(items) <= most:
         return list(items)
     places = np.rint(np.linspace(0, len(items) - 1, most)).astype(int)
@@ -59,24 +59,8 @@ def choose_evenly(items: Sequence[T], most: int) -> list[T]:
 
 
 def check_couplings(study: Study, analysis: str, shown: int, items: int) -> None:
-    """Refuse settings out of range, data that are not images, and what cannot be looked into."""
+    """Refuse settings out of range, data that are not images, and a conditional application."""
     require_whole(f"{analysis}.shown", shown, 1)
     require_whole(f"{analysis}.items", items, 1)
     study.require_images(analysis)
-    require_method(study, analysis, "trace", "show its couplings")
-
-
-def require_method(study: Study, analysis: str, method: str, what: str) -> None:
-    """Refuse an application that lacks a method.
-
-    Args:
-        study: whose application is asked.
-        analysis: name of the analysis.
-        method: that it needs.
-        what: that the application cannot do without it, as the words after "cannot".
-    """
-    if not hasattr(study.app, method):
-        raise InnflowError(
-            f"analysis {analysis}: {type(study.app).__name__} cannot {what}: leave it out with "
-            f"analysis.{analysis}=null"
-        )
+    study.require(Unconditional, analysis, "has no density of x alone: choose app=density")

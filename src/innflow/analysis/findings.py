@@ -1,4 +1,4 @@
-"""What an analysis returns: text, metrics, figures and tables."""
+"""Results of an analysis: text, metrics, figures and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from matplotlib.figure import Figure
 
 @dataclass
 class Plot:
-    """A figure and the sentence under it."""
+    """A figure and its caption.
+
+    >>> Plot(Figure(), "An empty figure.").caption
+    'An empty figure.'
+    """
 
     figure: Figure
     caption: str
@@ -19,7 +23,11 @@ class Plot:
 
 @dataclass
 class Table:
-    """A table of the report; every cell is text."""
+    """A table of the report; every cell is text.
+
+    >>> len(Table("Sizes", ["set", "items"], [["train", "100"]]).rows)
+    1
+    """
 
     title: str
     columns: Sequence[str]
@@ -28,11 +36,14 @@ class Table:
 
 @dataclass
 class Findings:
-    """What one analysis found.
+    """Results of one analysis.
+
+        >>> Findings("Likelihood", "Two sentences.", {"test/nll": 1.5}).metrics
+        {'test/nll': 1.5}
 
     Attributes:
         title: of its section in the report.
-        text: plain sentences with the numbers; blank lines part paragraphs.
+        text: plain sentences with the numbers; blank lines separate paragraphs.
         metrics: for metrics.json.
         figures: name -> figure with its caption.
         tables: for the report.
@@ -45,3 +56,11 @@ class Findings:
     figures: dict[str, Plot] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     items: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def add_correlation(metrics: dict[str, float], key: str, value: float) -> str:
+    """Add a correlation to the metrics and return its table cell; NaN is left out, its cell "-"."""
+    if not np.isfinite(value):
+        return "-"
+    metrics[key] = value
+    return f"{value:+.3f}"

@@ -1,171 +1,105 @@
-"""What an analysis may look at, and what it hands back."""
+"""The trained application, its data and its measured sets, as analyses are given them."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from innflow.analysis.findings import Findings
+from innflow.app.application import Application, Unconditional
+from innflow.data.base import PartsDataModule
+from innflow.data.sets import PartsSet
 from innflow.errors import InnflowError
 from innflow.figure.style import palette
-from innflow.score import Likelihoods, Measured, Scorer
+from innflow.score.base import Measured
+from innflow.score.scorer import Scorer
 from innflow.system.progress import track
+
+App = TypeVar("App", bound=Application)
 
 BATCH = 256
 
-# Latents of more than this many bytes live in a temporary file instead of in memory.
+# Arrays of a set of more than this many bytes live in a temporary file instead of in memory.
 IN_MEMORY = 512 * 2**20
-
-
-class MeasuredBatch(Protocol):
-    """Tensors of one batch: the attributes of `Measured` that an application computes."""
-
-    @property
-    def log_prob(self) -> Tensor: ...  # noqa: D102
-    @property
-    def terms(self) -> Tensor: ...  # noqa: D102
-    @property
-    def logabsdet(self) -> Tensor: ...  # noqa: D102
-    @property
-    def latent(self) -> Tensor: ...  # noqa: D102
-
-
-class SeenCoupling(Protocol):
-    """What one coupling does to a batch, in image layout: tensors (B, C, H, W)."""
-
-    @property
-    def level(self) -> int: ...  # noqa: D102
-    @property
-    def log_scale(self) -> Tensor: ...  # noqa: D102
-    @property
-    def shift(self) -> Tensor: ...  # noqa: D102
-    @property
-    def outputs(self) -> Tensor: ...  # noqa: D102
-
-
-class Application(Protocol):
-    """A trained flow as an analysis sees it; x in data units, 0 to 255 for images."""
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """Shape of x, without the batch."""
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats, (B,); of the 8-bit image for images."""
-
-    def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
-        """Return latent vectors, (B, N); with a seed, of x and the noise of training."""
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Return x as floats, neither rounded nor clipped, for latent vectors (B, N)."""
-
-    def sample(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
-        """Draw n items in data units, uint8 for images."""
-
-    def measure(self, x: Tensor) -> MeasuredBatch:
-        """Return all that scores need of a batch, in one pass."""
-
-    def measure_graph(self, x: Tensor) -> Tensor:
-        """Return the contribution of each scale to log p, (B, L) in nats, with gradients on x."""
-
-    def trace(self, x: Tensor) -> Sequence[SeenCoupling]:
-        """Return what each coupling does to images, first to last."""
-
-    def latent_layout(self, z: Tensor) -> Tensor:
-        """Lay latent vectors (B, N) out as images (B, C, H, W)."""
-
-
-class InverseApplication(Protocol):
-    """A trained posterior p(x | y) as an analysis sees it; x (B, P) and y (B, M) in data units."""
-
-    @property
-    def partition(self) -> Any:
-        """Names of the parts: `left` holds "eps" where the noise is drawn beside x."""
-
-    @property
-    def width(self) -> float:
-        """Width that training gives y, in the unit of `y_units`; 0 for none."""
-
-    @property
-    def y_units(self) -> Callable[[Tensor], Tensor]:
-        """The map of data y to the flow's unit, column by column."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the application lies."""
-
-    def posterior(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
-        """Draw from p(x | y), (n, P) for y (M,) or (B, n, P) for y (B, M)."""
-
-    def posterior_noise(self, y: Tensor, n: int = 1000, seed: int | None = None) -> Tensor:
-        """Return the noise eps of the same draws, (n, M) or (B, n, M)."""
-
-    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(x | y), (B,) in nats, where the partition has x alone on its left."""
-
-    def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
-        """Return z (B, K)."""
-
-
-class Items(Protocol):
-    """A set of items with named parts; `innflow.data` has the real one."""
-
-    role: Any
-    names: Sequence[str]
-
-    @property
-    def parts(self) -> Mapping[str, Tensor]: ...  # noqa: D102
-    def __len__(self) -> int: ...
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> Mapping[str, Tensor]: ...
+QUICK_ITEMS = 64
+"""Items of each set but "train" that a quick study measures."""
 
 
 class Study:
-    """A trained application, its sets and its scorer, with one cached pass over each set.
+    """A trained application, its sets and its scorer; each set is measured once.
 
-    The inlier test set "test" is parted into two halves by the seed: p-values are calibrated on
-    one, and whatever judges a score looks at the other.
+    The test set of inliers is split into two halves by the seed: p-values are calibrated on one
+    half, and scores are evaluated on the other.
+
+        >>> from innflow.app import Density
+        >>> from innflow.data.toy.clouds import Toy
+        >>> from innflow.flow import vector
+        >>> data = Toy("moons", n=300, n_test=100)
+        >>> study = Study(Density(vector(2)), data, data.sets(), scorer=None, quick=True)
+        >>> study.measure("test").latent.shape, study.count(1000, quick=20)
+        ((64, 2), 20)
 
     Args:
-        app: the trained application; its kind decides which analyses it can be given.
-        data: the data module; analyses ask it for `augment`, an exact `log_prob`, or what it
-            knows of an inverse problem.
+        app: the trained application.
+        data: the data module.
         sets: "train", "val" and "test", then the outlier sets.
         scorer: fitted, or to be fitted by `fit_scorer`; None where items are not scored.
-        seed: of every choice that an analysis makes.
-        train_limit: at most this many training items are measured, a fixed random choice.
+        seed: of every random choice of an analysis.
+        train_limit: largest number of training items that are measured, a fixed random choice.
         run_dir: the run folder, where there is one.
+        quick: reduce the sizes of all analyses, to check in seconds that they run.
     """
 
     def __init__(
         self,
-        app: Any,
-        data: Any,
-        sets: Mapping[str, Items],
+        app: Application,
+        data: PartsDataModule,
+        sets: Mapping[str, PartsSet],
         scorer: Scorer | None,
         seed: int = 0,
         train_limit: int = 2000,
         run_dir: Path | None = None,
+        quick: bool = False,
     ) -> None:
-        self.app: Application = app
+        self.app = app
         self.data = data
         self.sets = dict(sets)
         self.scorer = scorer
         self.seed = seed
         self.train_limit = train_limit
         self.run_dir = run_dir
-        self._measured: dict[str, Measured] = {}
+        self.quick = quick
+        self._measured: dict[str, Measured[np.ndarray]] = {}
+
+    def count(self, full: int, quick: int) -> int:
+        """Return a size of an analysis: `full`, in a quick study at most `quick`."""
+        return min(full, quick) if self.quick else full
+
+    @property
+    def density(self) -> Unconditional:
+        """The application as a density of x alone.
+
+        Raises:
+            InnflowError: where it is conditional on observations.
+        """
+        if not isinstance(self.app, Unconditional):
+            raise InnflowError(
+                f"analysis: {type(self.app).__name__} has no density of x alone: choose "
+                "analysis=posterior, or app=density"
+            )
+        return self.app
 
     @cached_property
     def is_image(self) -> bool:
-        """Whether x is an image: (C, H, W) of grey levels, which maps of features are not."""
+        """Whether x is an image (C, H, W) of grey levels; maps of features are not."""
         item = next(iter(self.sets.values())).__getitems__([0])["x"]
         return len(self.app.shape) == 3 and item.dtype == torch.uint8
 
@@ -187,7 +121,7 @@ class Study:
 
     @cached_property
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
-        count = len(self.sets["test"])
+        count = len(self.index("test"))
         if count < 4:
             raise InnflowError(f"set test: {count} items cannot be split to calibrate and to test")
         order = np.random.default_rng(self.seed).permutation(count)
@@ -195,28 +129,28 @@ class Study:
 
     @property
     def calibration_index(self) -> np.ndarray:
-        """Positions in test that p-values are calibrated on."""
+        """Rows of the measured test set on which p-values are calibrated."""
         return self._halves[0]
 
     @property
     def test_index(self) -> np.ndarray:
-        """Positions in test that scores are tested on."""
+        """Rows of the measured test set on which scores are evaluated."""
         return self._halves[1]
 
     def index(self, name: str) -> np.ndarray:
-        """Return the positions in a set that `measure` looks at: all, but for a large train."""
+        """Return the positions of the measured items in a set: all, or a fixed random choice."""
         count = len(self.sets[name])
-        if name != "train" or count <= self.train_limit:
+        limit = self.train_limit if name == "train" else self.count(count, QUICK_ITEMS)
+        if count <= limit:
             return np.arange(count)
-        rng = np.random.default_rng(self.seed)
-        return np.sort(rng.choice(count, self.train_limit, replace=False))
+        return np.sort(np.random.default_rng(self.seed).choice(count, limit, replace=False))
 
     def names(self, name: str) -> list[str]:
-        """Return the names of the items that `measure` looks at."""
+        """Return the names of the measured items of a set."""
         return [str(self.sets[name].names[i]) for i in self.index(name)]
 
-    def measure(self, name: str) -> Measured:
-        """Measure a set, once; the training set up to `train_limit` items.
+    def measure(self, name: str) -> Measured[np.ndarray]:
+        """Measure the items of a set, once.
 
         Raises:
             InnflowError: where a log probability is not finite.
@@ -233,105 +167,95 @@ class Study:
 
     def encode(self, x: np.ndarray, description: str = "encode") -> np.ndarray:
         """Return the latent vectors of items (N, ...) as float32, (N, D)."""
-        return in_batches(self.app.encode, x, description)
+        return in_batches(self.density.encode, x, description)
 
     def decode(self, z: np.ndarray, description: str = "decode") -> np.ndarray:
         """Return the items of latent vectors (N, D) as floats in data units."""
-        return in_batches(self.app.decode, z.astype(np.float32, copy=False), description)
+        return in_batches(self.density.decode, z.astype(np.float32, copy=False), description)
 
     def sample(self, n: int, temperature: float = 1.0) -> np.ndarray:
-        """Draw n items with the study's seed: the same noise at every temperature."""
-        drawn = [
-            self.app.sample(min(BATCH, n - start), temperature, seed=self.seed + start)
-            for start in range(0, n, BATCH)
-        ]
-        return torch.cat(drawn).cpu().numpy()
-
-    @property
-    def levels(self) -> int:
-        """Number of grey levels of an image."""
-        return self.data.levels
+        """Draw n items by the study's seed, with the same latent noise at every temperature."""
+        return sample_in_batches(self.density.sample, n, temperature, self.seed)
 
     def picture(self, x: np.ndarray) -> np.ndarray:
-        """Round and clip images to whole grey levels and stretch them to 8 bits, to be shown."""
-        whole = np.clip(np.rint(x.astype(np.float64)), 0, self.levels - 1)
-        return to_pixels(whole * (255 / (self.levels - 1)))
+        """Round and clip images to whole grey levels and stretch them to 8 bits for display."""
+        return to_pixels(self.round(x) * (255 / (self.data.levels - 1)))
+
+    def round(self, x: np.ndarray) -> np.ndarray:
+        """Round and clip images to whole grey levels."""
+        return np.clip(np.rint(x.astype(np.float64)), 0, self.data.levels - 1)
+
+    def require(self, kind: type[App], analysis: str, hint: str) -> App:
+        """Return the application, refusing one of another kind.
+
+        Args:
+            kind: class of the application.
+            analysis: name of the analysis, for the message.
+            hint: for the message: what the application lacks, and which key to change.
+        """
+        if not isinstance(self.app, kind):
+            raise InnflowError(
+                f"analysis {analysis}: {type(self.app).__name__} {hint}, or leave it out with "
+                f"analysis.{analysis}=null"
+            )
+        return self.app
 
     def require_scorer(self, analysis: str) -> Scorer:
         """Return the scorer, refusing a run that has none."""
         if self.scorer is None:
             raise InnflowError(
                 f"analysis {analysis}: the run has no scores: choose score=default, or leave it "
-                "out of the analysis group"
+                f"out with analysis.{analysis}=null"
             )
         return self.scorer
 
-    def require_posterior(self, analysis: str) -> InverseApplication:
-        """Return the application, refusing one that draws no posterior."""
-        app: Any = self.app
-        if not hasattr(app, "posterior"):
-            raise InnflowError(
-                f"analysis {analysis}: {type(app).__name__} has no posterior: choose app=inverse, "
-                "or leave it out of the analysis group"
-            )
-        return app
+    def score_names(self, analysis: str) -> list[str]:
+        """Return the names of the scores, the headline first."""
+        scorer = self.require_scorer(analysis)
+        return sorted(scorer.scores, key=lambda name: name != scorer.headline)
 
     def require_images(self, analysis: str) -> None:
         """Refuse data that are not images."""
         if not self.is_image:
             raise InnflowError(
                 f"analysis {analysis}: needs images, the data have shape {tuple(self.app.shape)} "
-                "and no grey levels: leave it out of the analysis group"
+                f"and no grey levels: leave it out with analysis.{analysis}=null"
             )
 
-    def _measure(self, name: str) -> Measured:
-        items = self.sets[name]
-        index = self.index(name)
-        whole = len(index) == len(items)
+    def _measure(self, name: str) -> Measured[np.ndarray]:
+        items, index = self.sets[name], self.index(name)
         rows: dict[str, np.ndarray] = {}
         for start in track(range(0, len(index), BATCH), f"measure {name}"):
             x = items.__getitems__(torch.from_numpy(index[start : start + BATCH]))["x"]
-            for key, tensor in self._arrays(x).items():
-                values = tensor.detach().cpu().numpy()
-                if key not in rows:
-                    rows[key] = _room((len(index), *values.shape[1:]), values.dtype)
-                rows[key][start : start + len(values)] = values
-        for key, values in rows.items():
-            if not key.endswith("log_prob"):
-                continue
-            bad = np.flatnonzero(~np.isfinite(values))
-            if len(bad):
-                of = key.removesuffix("log_prob").strip("/")
-                raise InnflowError(
-                    f"set {name}: log probability{of and f' by companion {of}'} is not finite for "
-                    f"{len(bad)} of {len(index)} items, the first is {items.names[index[bad[0]]]}"
-                )
+            for key, values in self.density.measure(x).numpy().arrays().items():
+                if key not in rows and key != "data":
+                    rows[key] = _allocate((len(index), *values.shape[1:]), values.dtype)
+                if key != "data":
+                    rows[key][start : start + len(values)] = values
+        # A whole set shares its items with the data module instead of copying them.
+        whole = len(index) == len(items)
         data = items.parts["x"] if whole else items.__getitems__(torch.from_numpy(index))["x"]
-        own = {key: values for key, values in rows.items() if "/" not in key}
-        companions = {
-            key.removesuffix("/log_prob"): Likelihoods(
-                values, rows[key.replace("/log_prob", "/terms")]
-            )
-            for key, values in rows.items()
-            if key.endswith("/log_prob")
-        }
-        return Measured(**own, data=data.numpy(), dims=self.dims, companions=companions)
-
-    def _arrays(self, x: Tensor) -> dict[str, Tensor]:
-        """Measure one batch; what companions say is under their names and a slash."""
-        measured = self.app.measure(x)
-        keys = ("log_prob", "terms", "logabsdet", "latent")
-        found = {key: getattr(measured, key) for key in keys}
-        classes = getattr(measured, "classes", None)
-        if classes is not None:
-            found["classes"] = classes
-        measure = getattr(self.app, "measure_companions", None)
-        for name, other in ({} if measure is None else measure(x)).items():
-            found |= {f"{name}/log_prob": other.log_prob, f"{name}/terms": other.terms}
-        return found
+        measured = Measured.from_arrays({**rows, "data": data.numpy()})
+        others = {f" by companion {key}": t.sum(axis=1) for key, t in measured.companions.items()}
+        for key, log_prob in {"": measured.log_prob, **others}.items():
+            bad = np.flatnonzero(~np.isfinite(log_prob))
+            if len(bad):
+                raise InnflowError(
+                    f"set {name}: log probability{key} is not finite for {len(bad)} of "
+                    f"{len(index)} items, the first is {items.names[index[bad[0]]]}"
+                )
+        return measured
 
 
-Analysis = Callable[[Study], Findings]
+class Analysis:
+    """An analysis of a trained application: a dataclass of settings that is called with a study."""
+
+    def check(self, study: Study) -> None:
+        """Refuse, before training, an application, data or settings that do not fit."""
+
+    def __call__(self, study: Study) -> Findings:
+        """Return the findings."""
+        raise NotImplementedError
 
 
 def in_batches(
@@ -350,6 +274,17 @@ def in_batches(
     return np.concatenate(results)
 
 
+def sample_in_batches(
+    draw: Callable[..., Tensor], n: int, temperature: float, seed: int, **options: Any
+) -> np.ndarray:
+    """Draw n items of an application, at most 256 in one call, with a seed for each call."""
+    drawn = [
+        draw(min(BATCH, n - start), temperature, seed=seed + start, **options)
+        for start in range(0, n, BATCH)
+    ]
+    return torch.cat(drawn).cpu().numpy()
+
+
 def require_whole(key: str, value: Any, least: int) -> None:
     """Refuse a setting of an analysis that is not a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -365,7 +300,7 @@ def to_pixels(x: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
-def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
         return np.empty(shape, dtype)
     # Unlinked at once: the space is freed when the array is.

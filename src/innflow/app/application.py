@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import accumulate
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,25 +21,8 @@ from innflow.flow.inspect import CouplingTrace, latent_layout, trace
 from innflow.latent.density import Normal
 from innflow.objective.base import Step
 from innflow.partition import PAD
-from innflow.score import Likelihoods, Measured, Scorer
-
-
-class Measurement(NamedTuple):
-    """What one pass finds out about each item of a batch.
-
-    Attributes:
-        log_prob: log p(x), (B,) in nats.
-        terms: the share of each scale in log_prob, (B, L), the deepest last.
-        logabsdet: log-determinant of the flow, (B,).
-        latent: (B, N).
-        classes: log p(x | class), (B, C) in nats, of an application with classes.
-    """
-
-    log_prob: Tensor
-    terms: Tensor
-    logabsdet: Tensor
-    latent: Tensor
-    classes: Tensor | None = None
+from innflow.score.base import Measured
+from innflow.score.scorer import Scorer
 
 
 class Application(FlowModule):
@@ -181,13 +165,18 @@ class Unconditional(Application):
             drawn = self.latent.sample(like, temperature, generator, targets)
         return self.preprocessing.quantize(self.decode(self.partition.join("right", drawn)))
 
-    def measure(self, x: Tensor) -> Measurement:
-        """Return the inputs of anomaly scores of data (B, *shape), in one pass."""
+    def measure(self, x: Tensor) -> Measured[Tensor]:
+        """Compute the inputs of anomaly scores for data (B, *shape), in one pass of each model."""
         with self._inference():
-            return self._measure(x)
+            measured = self._measure(x)
+        companions = {
+            name: cast(Unconditional, companion).to(self.device).measure(x).terms
+            for name, companion in self.companions.items()
+        }
+        return replace(measured, companions=companions)
 
     def measure_graph(self, x: Tensor) -> Tensor:
-        """Return the contribution of each scale to log p(x), (B, L) in nats, differentiable in x.
+        """Return the contribution of each scale to log p(x), (B, L) in nats, with gradients to x.
 
         Args:
             x: floating data, (B, *shape).
@@ -195,7 +184,7 @@ class Unconditional(Application):
         with self._inference(), torch.enable_grad():
             return self._measure(x).terms
 
-    def _measure(self, x: Tensor) -> Measurement:
+    def _measure(self, x: Tensor) -> Measured[Tensor]:
         parts = self._left(x)
         scales = self.flow.terms(self.partition.join("left", parts))
         latent = torch.cat([z for z, _ in scales], dim=1)
@@ -204,19 +193,8 @@ class Unconditional(Application):
         if PAD in self.partition.left:
             last = self.latent[PAD].log_prob(parts[PAD].flatten(1))
             terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
-        return Measurement(
-            log_prob=terms.sum(dim=1),
-            terms=terms,
-            logabsdet=torch.stack([logdet for _, logdet in scales]).sum(dim=0),
-            latent=latent,
-        )
-
-    def measure_companions(self, x: Tensor) -> dict[str, Measurement]:
-        """Return the measurement of data (B, *shape) by each companion, by its name."""
-        return {
-            name: cast(Unconditional, companion).to(self.device).measure(x)
-            for name, companion in self.companions.items()
-        }
+        logabsdet = torch.stack([logdet for _, logdet in scales]).sum(dim=0)
+        return Measured(terms.sum(dim=1), terms, logabsdet, latent, x)
 
     def trace(self, x: Tensor) -> list[CouplingTrace]:
         """Return inputs and outputs of every coupling for data (B, *shape), in their layout."""
@@ -264,19 +242,7 @@ class Unconditional(Application):
                 "score: this application has no fitted scores; load it from the folder of a "
                 "finished run"
             )
-        batch = self.measure(x)
-        arrays = {
-            name: value.cpu().numpy()
-            for name, value in batch._asdict().items()
-            if value is not None
-        }
-        companions = {
-            name: Likelihoods(other.log_prob.cpu().numpy(), other.terms.cpu().numpy())
-            for name, other in self.measure_companions(x).items()
-        }
-        return self.scorer(
-            Measured(**arrays, data=x.cpu().numpy(), dims=self.dims, companions=companions)
-        )
+        return self.scorer(self.measure(x).numpy())
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the bits per dim of images."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from innflow.app.application import Measurement, Unconditional
+from innflow.app.application import Unconditional
 from innflow.app.preprocess import LEVELS, Dequantization, Preprocessing
 from innflow.errors import InnflowError
 from innflow.latent.mixture import ClassMixture
 from innflow.objective.base import Step
+from innflow.score.base import Measured
 
 
 class Classification(Unconditional):
@@ -102,11 +104,11 @@ class Classification(Unconditional):
             rest = step.log_prob - self.mixture.log_prob(y)
             return rest[:, None] + self.mixture.class_log_prob(y)
 
-    def _measure(self, x: Tensor) -> Measurement:
+    def _measure(self, x: Tensor) -> Measured[Tensor]:
         measured = super()._measure(x)
         y = self.partition.split("right", measured.latent)["y"]
         rest = measured.log_prob - self.mixture.log_prob(y)
-        return measured._replace(classes=rest[:, None] + self.mixture.class_log_prob(y))
+        return replace(measured, class_log_prob=rest[:, None] + self.mixture.class_log_prob(y))
 
     def classify(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return p(class | x), (B, C), by Bayes' rule; arguments as for `class_log_prob`."""

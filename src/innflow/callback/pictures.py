@@ -14,9 +14,9 @@ from torch import Tensor
 from innflow.app import Application, Inverse, Unconditional
 from innflow.dashboard import Picture, send, shows_pictures
 from innflow.errors import InnflowError
-from innflow.figure.latent import plot_latent
+from innflow.figure.image_rows import plot_image_rows
+from innflow.figure.latent_plane import plot_latent
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
-from innflow.figure.sample import plot_image_rows
 from innflow.figure.style import ROLES, to_png
 
 log = logging.getLogger(__name__)

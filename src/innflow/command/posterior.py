@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.analysis.posterior.resimulation import build_forward_model, resimulate
+from innflow.analysis.posterior.resimulation import build_forward_model, resimulate_or_announce
 from innflow.app import Inverse
 from innflow.command.arguments import answer_folder, check_arguments, load_run, refuse_rest
 from innflow.command.posterior_files import Answer, write_draws, write_figures, write_summary
@@ -74,7 +74,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
                 for row, x in enumerate(track(drawn["x"], "summary"))
             ],
             truth,
-            [] if data is None else resimulate(data, drawn["x"], y.numpy(), seed),
+            [] if data is None else resimulate_or_announce(data, drawn["x"], y.numpy(), seed),
         )
         limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
         noise = None if data is None or data.noise is None else data.noise.norm(dim=1).numpy()

@@ -1,1 +1,1 @@
-"""Figures drawn from arrays: pure functions that return a matplotlib Figure, never pyplot."""
+"""Figures drawn from arrays: functions that return a matplotlib Figure, without pyplot."""

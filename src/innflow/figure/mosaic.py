@@ -1,4 +1,4 @@
-"""Pictures pasted side by side on one raster, so that a pixel of a picture stays a pixel."""
+"""Images on one raster, on which each pixel is a square of whole width."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DIVERGING = "RdBu_r"
 
 
 def whole_factor(picture: np.ndarray, target: int = TARGET) -> int:
-    """Return the whole factor that brings pictures (..., H, W) nearest to a size in pixels."""
+    """Return the whole factor that enlarges images (..., H, W) to about a size in pixels."""
     return max(1, round(target / max(picture.shape[-2:])))
 
 
 def text_width(label: str, size: float = FONT) -> int:
-    """Return how many pixels the longest line of a label takes, roughly."""
+    """Return the approximate width in pixels of the longest line of a label."""
     return round(max((len(line) for line in label.split("\n")), default=0) * size * 0.6 * DPI / 72)
 
 
@@ -34,15 +34,15 @@ def blank(height: int, width: int) -> np.ndarray:
 def paste(
     canvas: np.ndarray, picture: np.ndarray, x: int, y: int, factor: int, frame: str | None = None
 ) -> None:
-    """Put an enlarged picture on the canvas, with a frame of 4 pixels around it where asked.
+    """Draw an enlarged image on the canvas, with a frame of 4 pixels if it has a colour.
 
     Args:
         canvas: (height, width, 3) uint8, written to.
         picture: (C, H, W) uint8, C 1 or 3.
-        x: left edge of the picture.
-        y: upper edge of the picture.
+        x: left edge of the image.
+        y: upper edge of the image.
         factor: each pixel becomes a square of this side.
-        frame: colour.
+        frame: colour of the frame; None for no frame.
     """
     pixels = picture.transpose(1, 2, 0)
     if pixels.shape[2] == 1:
@@ -56,7 +56,7 @@ def paste(
 
 
 def show(canvas: np.ndarray) -> tuple[Figure, Axes]:
-    """Return a figure as large as the canvas, and axes that count its pixels from the top left."""
+    """Return a figure of the size of the canvas, and axes in its pixels from the top left."""
     height, width = canvas.shape[:2]
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axis = figure.add_axes((0, 0, 1, 1))
@@ -66,7 +66,7 @@ def show(canvas: np.ndarray) -> tuple[Figure, Axes]:
 
 
 def signed_pixels(values: np.ndarray, limit: float) -> np.ndarray:
-    """Return values from -limit to limit as uint8: 0 is mid-grey, what lies beyond is clipped."""
+    """Return values as uint8 grey levels: 0 is mid-grey, clipped to -limit and limit."""
     shares = np.clip(values / (2 * limit or 1.0) + 0.5, 0, 1)
     return np.rint(255 * shares).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Densities, maps and arrows in the plane."""
+"""Densities, maps and counterfactuals in the plane."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def plot_moves(
     names: Sequence[str],
     background: np.ndarray,
 ) -> Figure:
-    """Draw arrows from items to their counterfactuals in the colour of the class they go to.
+    """Draw arrows from items to their counterfactuals, in the colour of the target class.
 
     Args:
         starts: (N, 2) items.
-        ends: (N, 2) where they go.
-        targets: (N,) the class that each goes to.
-        means: (C, 2) what the mean of each class decodes to.
+        ends: (N, 2) counterfactuals.
+        targets: (N,) target classes.
+        means: (C, 2) decoded class means.
         names: of the classes.
         background: (M, 2) data, in grey.
     """
@@ -59,13 +59,13 @@ def plot_moves(
     wide, tall = 0.05 * (right - left), 0.05 * (top - bottom)
     axis.set(xlim=(left - wide, right + wide), ylim=(bottom - tall, top + tall))
     axis.set(aspect="equal", xlabel="x₁", ylabel="x₂")
-    axis.set_title("same place, another class")
+    axis.set_title("counterfactuals")
     handles = [Line2D([], [], color=tuple(color), marker=">") for color in colors]
-    figure.legend(handles, list(names), loc="outside right center", title="to class")
+    figure.legend(handles, list(names), loc="outside right center", title="target class")
     return figure
 
 
-# Once around: matplotlib's own cyclic maps pass through white or are no match for print.
+# matplotlib's own cyclic colour maps pass through white.
 CYCLIC = LinearSegmentedColormap.from_list(
     "innflow", ["#0072B2", "#009E73", "#E69F00", "#D55E00", "#882255", "#0072B2"]
 )
@@ -75,15 +75,15 @@ CYCLIC = LinearSegmentedColormap.from_list(
 def plot_maps(
     data: np.ndarray, encoded: np.ndarray, latent: np.ndarray, decoded: np.ndarray
 ) -> Figure:
-    """Draw a cloud carried to the Gaussian, and the Gaussian carried to a cloud.
+    """Draw data and their latents, and draws of the latent and their samples.
 
-    Every point keeps the colour of its direction in latent space, so that the eye can follow it.
+    The colour of a point is its direction in latent space.
 
     Args:
         data: (N, 2) data.
         encoded: (N, 2) their latent vectors.
         latent: (M, 2) draws of the standard normal.
-        decoded: (M, 2) the samples they become.
+        decoded: (M, 2) the samples of these draws.
     """
     figure, axes = new_figure(2, 2, height=6.3, width=6.2)
     box = _box(data, decoded)
@@ -122,12 +122,12 @@ def plot_densities(
     extent: tuple[float, float, float, float],
     points: np.ndarray | None = None,
 ) -> Figure:
-    """Draw densities on a grid side by side on one scale, with contours at shares of the mass.
+    """Draw densities on a grid side by side on one scale, with contours of 25, 68 and 95% mass.
 
     Args:
         densities: (title, (rows, columns) density values, rows from low to high y).
         extent: x low, x high, y low, y high.
-        points: (N, 2) data for a panel of their own, under the contours of the last density.
+        points: (N, 2) data for a further panel with the contours of the last density.
     """
     panels = len(densities) + (points is not None)
     window = _window([values for _, values in densities], extent)
@@ -162,7 +162,7 @@ def plot_densities(
         axis.contour(
             values, levels=_mass_levels(values), extent=extent, colors="#222222", linewidths=0.8
         )
-        _frame(axis, window, "held-out data")
+        _frame(axis, window, "test data")
     figure.colorbar(image, ax=axes, shrink=0.8, label="density", pad=0.01, extend="max")
     return figure
 
@@ -171,7 +171,7 @@ def plot_densities(
 def plot_deformed_grid(
     latent_lines: np.ndarray, data_lines: np.ndarray, points: np.ndarray
 ) -> Figure:
-    """Draw straight lines of the latent plane, and the curves that the inverse makes of them.
+    """Draw straight lines of the latent plane, and their images under the inverse map.
 
     Args:
         latent_lines: (L, P, 2) lines of P points; the first half at constant z1, the rest at z2.
@@ -186,7 +186,7 @@ def plot_deformed_grid(
         axis.add_collection(LineCollection(list(lines), colors=hues, linewidths=0.8))
     reach = np.abs(latent_lines).max() * 1.06
     _frame(axes[0], np.array([[-reach, -reach], [reach, reach]]), "latent plane")
-    _frame(axes[1], _box(points), "the same lines through the inverse")
+    _frame(axes[1], _box(points), "images under the inverse map")
     handles = [Line2D([], [], color=hues[0]), Line2D([], [], color=hues[-1])]
     figure.legend(handles, ["z₁ constant", "z₂ constant"], loc="outside lower center", ncols=2)
     return figure
@@ -230,7 +230,7 @@ def _frame(axis: Axes, limits: np.ndarray, title: str) -> None:
 def _window(
     densities: Sequence[np.ndarray], extent: tuple[float, float, float, float]
 ) -> np.ndarray:
-    """Return the box (2, 2) of the cells that hold 99.9% of the mass: the rest is empty paper."""
+    """Return the limits (2, 2) of the cells that hold 99.9% of the mass."""
     height, width = densities[0].shape
     held = np.zeros((height, width), dtype=bool)
     for values in densities:

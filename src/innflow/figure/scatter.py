@@ -1,4 +1,4 @@
-"""One number of every item against another, a colour a set."""
+"""Scatter plots of two numbers of every item, coloured by set."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cloud(NamedTuple):
 def plot_clouds(panels: list[Cloud], colors: Mapping[str, str]) -> Figure:
     """Draw scatter plots side by side with one legend.
 
-    At most 600 items a set are drawn, evenly taken; an axis leaves out at most 1% of the items.
+    At most 600 items of a set are drawn; at most 1% of the items are outside of an axis.
 
     Args:
         panels: at least one.
@@ -86,7 +86,7 @@ def draw_cloud(axis: Axes, panel: Cloud, colors: Mapping[str, str]) -> None:
 
 
 def _reach(values: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Return limits that leave out at most half a percent of the items at each end."""
+    """Return limits that exclude at most half a percent of the items at each end."""
     pooled = np.concatenate([v[np.isfinite(v)] for v in values.values()])
     low, high = np.quantile(pooled, [0.005, 0.995])
     margin = 0.06 * (high - low) or 0.5

@@ -1,4 +1,4 @@
-"""One look for every figure: sizes, type, and a colour for each role."""
+"""Style of all figures: sizes, fonts, and a colour for each role of a set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.rcsetup import cycler
 DPI = 150
 WIDTH = 7.0
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, and two of Tol's for more.
+# The palette of Okabe and Ito, for colour-blind readers, and colours of Tol's.
 ROLES = {"train": "#8C95A0", "val": "#56B4E9", "inlier": "#0072B2", "sample": "#009E73"}
 OUTLIERS = ("#D55E00", "#E69F00", "#CC79A7", "#882255", "#999933", "#AA4499", "#661100", "#DDCC77")
 HEAT = "magma"
@@ -51,7 +51,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in innflow's style inside, and leave matplotlib's settings as they were after."""
+    """Use innflow's style within the context."""
     with mpl.rc_context(STYLE):
         yield
 

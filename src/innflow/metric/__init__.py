@@ -1,7 +1,25 @@
-"""Numbers computed from arrays."""
+"""Metrics computed from NumPy arrays."""
 
 from innflow.metric.correlation import pearson, spearman, spearman_matrix
-from innflow.metric.coverage import (
+from innflow.metric.divergence import bits_per_dim, kl_divergence, mmd
+from innflow.metric.image_statistics import (
+    count_differences,
+    difference_density,
+    edge_correlation,
+    mean_absolute_difference,
+    mean_log_density,
+    neighbour_correlation,
+    swap_phases,
+)
+from innflow.metric.latent_tests import (
+    Independence,
+    Normality,
+    Recovery,
+    compute_independence,
+    compute_normality,
+    compute_recovery,
+)
+from innflow.metric.posterior_calibration import (
     LevelTest,
     RankTest,
     check_levels,
@@ -14,37 +32,19 @@ from innflow.metric.coverage import (
     draw_tarp_references,
     spread_ranks,
 )
-from innflow.metric.fourier import swap_phases
-from innflow.metric.latent import (
-    Independence,
-    Normality,
-    Recovery,
-    compute_independence,
-    compute_normality,
-    compute_recovery,
-)
-from innflow.metric.likelihood import bits_per_dim, kl_divergence
-from innflow.metric.ood import Estimate, aupr, auroc, compute_ood, fpr_at_tpr
-from innflow.metric.posterior import (
+from innflow.metric.reference_posterior import (
     Moments,
     compute_c2st,
     compute_err_post,
     compute_moments,
     compute_resimulation,
 )
-from innflow.metric.sample import mmd
-from innflow.metric.shape import edge_correlation, neighbour_correlation
+from innflow.metric.roc import Estimate, aupr, auroc, compute_ood, fpr_at_tpr
 from innflow.metric.sharpness import (
     Sharpness,
     check_sharpness,
     compute_energy,
     compute_sharpness,
-)
-from innflow.metric.texture import (
-    count_differences,
-    difference_density,
-    mean_absolute_difference,
-    mean_log_density,
 )
 
 __all__ = [

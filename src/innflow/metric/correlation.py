@@ -1,4 +1,4 @@
-"""Correlations that say so where there is none to speak of."""
+"""Correlation coefficients, NaN where they are not defined."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ FEWEST = 3
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the correlation of two arrays (N,); NaN for fewer than 3 items or a constant one."""
+    """Return Pearson's correlation of two arrays (N,).
+
+        >>> pearson([1, 2, 3], [2, 4, 6]), pearson([1, 2, 3], [5, 5, 5])
+        (1.0, nan)
+
+    Returns:
+        NaN for fewer than 3 items or where an array is constant.
+    """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    # A constant array misses its own mean by rounding: it is told by its values.
+    # Not by the variance: rounding leaves a constant array a small one.
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     x, y = x - x.mean(), y - y.mean()
@@ -19,15 +26,24 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the correlation of the ranks of two arrays (N,), ties at their mean rank.
+    """Return Spearman's rank correlation of two arrays (N,), ties at their mean rank.
 
-    Infinite values have a rank like all others. NaN where `pearson` is.
+        >>> spearman([1, 2, 3], [1, 10, np.inf])
+        1.0
+
+    Returns:
+        NaN where `pearson` is.
     """
     return pearson(rankdata(a), rankdata(b))
 
 
 def spearman_matrix(columns: np.ndarray) -> np.ndarray:
-    """Return the rank correlations (S, S) of the columns of (N, S)."""
+    """Return the rank correlations (S, S) of the columns of (N, S).
+
+    >>> spearman_matrix(np.array([[1, 3], [2, 2], [3, 1]]))
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    """
     ranks = rankdata(columns, axis=0)
     count = ranks.shape[1]
     matrix = np.eye(count)

@@ -1,7 +1,7 @@
-"""Whether posterior draws know their observation; draws of the prior, though calibrated, do not.
+"""Sharpness of posterior draws, and the energy test that they depend on the observation.
 
-Shapes throughout: N observations, each with its true parameters (P,) and L draws (L, P) of the
-posterior under test.
+Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of the posterior.
+Draws of the prior are calibrated, but fail this test.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist, pdist
 
 from innflow.errors import InnflowError
-from innflow.metric.coverage import check_pairs, scale_of_truth
+from innflow.metric.posterior_calibration import check_pairs, scale_of_truth
 
 
 class Sharpness(NamedTuple):
-    """How much better the draws fit the truth of their own observation than of another.
+    """Energy score of the draws under their own observation relative to other observations.
 
     Attributes:
-        skill: 1 - own energy score / energy score under another observation's draws; 0 for draws
-            that ignore the observation, 1 for draws that all equal the truth.
+        skill: 1 - own energy score / energy score under the draws for another observation; 0 for
+            draws independent of the observation, 1 for draws that all equal the truth.
         p_value: of the permutation test of skill 0.
     """
 
@@ -30,14 +30,17 @@ class Sharpness(NamedTuple):
 
 
 def compute_sharpness(draws: ArrayLike, prior_sd: ArrayLike) -> np.ndarray:
-    """Compute each parameter's posterior standard deviation, averaged, over that of the prior.
+    """Compute the ratio of each parameter's mean posterior to prior standard deviation.
+
+        >>> compute_sharpness([[[1.0], [3.0]]], [2**0.5]).round(2)
+        array([1.])
 
     Args:
         draws: (N, L, P).
         prior_sd: (P,).
 
     Returns:
-        (P,): 1 where the draws are as wide as the prior, 0 where they are all equal.
+        (P,), 1 for a posterior as wide as the prior, 0 for a point.
     """
     return np.asarray(draws, np.float64).std(axis=1, ddof=1).mean(axis=0) / np.asarray(prior_sd)
 
@@ -47,7 +50,11 @@ def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
 
     The score is E|X - x| - E|X - X'| / 2, smaller is better, in standard deviations of the true
     parameters; from Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and
-    Estimation", JASA 2007. Takes N^2 L distances: a few hundred observations and draws are enough.
+    Estimation", JASA 2007. The time grows with N^2 L.
+
+        >>> compute_energy([[0.0], [1.0]], [[[0.0], [0.0]], [[1.0], [1.0]]])
+        array([[0., 2.],
+               [2., 0.]])
 
     Args:
         truth: (N, P).
@@ -70,10 +77,13 @@ def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
 def check_sharpness(
     energy: np.ndarray, rng: np.random.Generator, permutations: int = 999
 ) -> Sharpness:
-    """Test that the draws know their observation: draws of the prior must not pass.
+    """Test that the draws depend on their observation, by permutation.
 
-    Under draws that ignore the observation every pairing of truths with sets of draws is alike,
-    so the mean score of the given pairing is compared with that of random ones.
+    If they do not, all pairings of truths with sets of draws are equivalent: the mean score of the
+    given pairing is compared with that of random ones.
+
+        >>> check_sharpness(1 - np.eye(20), np.random.default_rng(0)).skill
+        1.0
 
     Args:
         energy: (N, N) from `compute_energy`.

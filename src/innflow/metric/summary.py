@@ -1,4 +1,4 @@
-"""One posterior in a few numbers: moments, quantiles, and the draw where it is densest."""
+"""Summary of a posterior: mean, standard deviation, quantiles, and the densest draw."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from innflow.errors import InnflowError
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
-# Draws among which the densest is looked for where no density is known, and a block of them.
 SEARCHED, ROWS = 4_000, 1_000
+"""Draws among which the densest is searched where no density is known, and rows of a block."""
 
 
 class Summary(NamedTuple):
-    """Each parameter by itself.
+    """Marginal moments and quantiles, and the densest draw.
 
     Attributes:
         mean: (P,).
@@ -31,11 +31,14 @@ class Summary(NamedTuple):
 
 
 def compute_summary(draws: np.ndarray, log_prob: np.ndarray | None = None) -> Summary:
-    """Compute what describes posterior draws (n, P), in their own units.
+    """Compute moments, quantiles and the densest of posterior draws (n, P), in their own units.
+
+        >>> compute_summary(np.array([[1.0], [2.0], [3.0]]), np.array([0.0, 5.0, 1.0])).mode
+        array([2.])
 
     Args:
         draws: (n, P).
-        log_prob: (n,) log p(x | y) of the draws; without it `find_densest` chooses the mode.
+        log_prob: (n,) log p(x | y) of the draws; without it the mode is that of `find_densest`.
 
     Raises:
         InnflowError: where a log density is not a number.
@@ -53,11 +56,14 @@ def compute_summary(draws: np.ndarray, log_prob: np.ndarray | None = None) -> Su
 
 
 def find_densest(draws: np.ndarray) -> int:
-    """Return the row where draws lie most closely, from their distances in whitened coordinates.
+    """Return the row of highest k-nearest-neighbour density in whitened coordinates.
 
-    That is the row nearest to its k-th neighbour, k the square root of the number of draws. Only
-    the first 4,000 rows are looked at. The estimate is that of Loftsgaarden and Quesenberry,
-    "A nonparametric estimate of a multivariate density function" (1965).
+    k is the square root of the number of draws; only the first 4,000 rows are searched. From
+    Loftsgaarden and Quesenberry, "A nonparametric estimate of a multivariate density function",
+    Annals of Mathematical Statistics 1965.
+
+        >>> find_densest(np.array([[0.0], [10.0], [10.1], [10.2], [20.0]]))
+        2
 
     Args:
         draws: (n, P).
@@ -66,7 +72,7 @@ def find_densest(draws: np.ndarray) -> int:
     centred = few - few.mean(axis=0)
     spread = centred.std(axis=0)
     left, scale, _ = np.linalg.svd(centred / np.where(spread > 0, spread, 1.0), full_matrices=False)
-    # Directions in which the draws do not differ would be whitened to rounding errors.
+    # Constant directions would be whitened to rounding errors.
     white = torch.from_numpy(left[:, scale > 1e-6 * max(scale.max(), 1e-300)] * len(few) ** 0.5)
     neighbour = round(len(few) ** 0.5)
     distances = [

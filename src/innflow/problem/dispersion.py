@@ -78,7 +78,9 @@ def posterior(
         found = np.isfinite(log_weight)
         return w[found], log_weight[found]
 
-    return _velocity(resample(propose, n, rng, limit=100_000, oversampling=2, batch=10_000))
+    batch = min(10_000, max(200, 10 * n))
+    draws = resample(propose, n, rng, limit=100_000, oversampling=2, batch=batch, floor=n)
+    return _velocity(draws)
 
 
 def _phase_velocity(shear: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ def resample(
     limit: int = 2**24,
     oversampling: int = OVERSAMPLING,
     batch: int = 2**16,
+    floor: int = FLOOR,
 ) -> np.ndarray:
     """Draw from a density by importance resampling of as many proposals as are needed.
 
@@ -35,6 +36,7 @@ def resample(
         limit: Largest number of tries.
         oversampling: Effective proposals per draw.
         batch: Number of tries to begin with.
+        floor: Smallest number of draws for which there are enough proposals.
 
     Returns:
         Draws (n, P).
@@ -42,7 +44,7 @@ def resample(
     Raises:
         InnflowError: The effective sample size stays below `oversampling` times `n`.
     """
-    wanted = oversampling * max(n, FLOOR)
+    wanted = oversampling * max(n, floor)
     proposals: list[np.ndarray] = []
     logs: list[np.ndarray] = []
     largest, tried, effective = -np.inf, 0, 0.0

@@ -51,17 +51,18 @@ def build_study(
     limit = config["study"]["train_limit"]
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
         raise InnflowError(f"study.train_limit={limit}: takes a whole number of at least 2")
+    quick = config["study"]["quick"]
+    if not isinstance(quick, bool):
+        raise InnflowError(f"study.quick={quick}: takes true or false")
     scorer = app.scorer
     if config["score"] and (scorer is None or app.config["score"] != config["score"]):
         scorer = build(config["score"], "score")
-    study = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir)
+    study = Study(app, data, data.sets(), scorer, config["seed"], limit, run_dir, quick)
     if scorer is not None:
         _ = study.calibration_index  # refuses a test set too small to be divided
         scorer.check(app.companions)
     for analysis in analyses.values():
-        check = getattr(analysis, "check", None)  # an analysis may be a plain function
-        if check is not None:
-            check(study)
+        analysis.check(study)
     return study
 
 

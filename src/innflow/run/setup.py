@@ -25,6 +25,8 @@ from innflow.run.strategy import check_strategy, environment, make_strategy
 from innflow.system.secret import redact
 from innflow.system.slurm import job_id
 
+QUICK_SIZES = {"n": 2000, "n_test": 200, "n_train": 400, "n_outliers": 20}
+"""Largest numbers of simulated or drawn items, by the key of the data, where study.quick=true."""
 UNUSED_SRUN = ".*`srun` command is available.*"
 """Lightning's warning wherever Slurm is installed and a run is no job of it."""
 
@@ -47,6 +49,23 @@ def check_config(config: Mapping[str, Any]) -> None:
             "choose compile for speed or reversible for memory"
         )
     check_strategy(config)
+
+
+def cut_short(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config whose data have at most 2,000 simulated or drawn items if the study is quick.
+
+    Args:
+        config: of a run, with `study.quick`.
+    """
+    if config["study"]["quick"] is not True:
+        return config
+    data = {
+        key: min(value, QUICK_SIZES[key])
+        if isinstance(value, int) and key in QUICK_SIZES
+        else value
+        for key, value in config["data"].items()
+    }
+    return {**config, "data": data}
 
 
 def find_start(run_dir: Path, ckpt: str | None) -> Path | None:

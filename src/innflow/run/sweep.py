@@ -15,8 +15,8 @@ from urllib.parse import quote
 import numpy as np
 
 from innflow.errors import InnflowError
+from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
-from innflow.figure.sweep import plot_parallel
 from innflow.run.page import embed_png, write_page
 from innflow.run.record import read_json, read_yaml
 from innflow.system.atomic import writing

@@ -26,6 +26,7 @@ from innflow.run.setup import (
     check_config,
     check_validation,
     copy_whole,
+    cut_short,
     find_start,
     loggers_of,
 )
@@ -57,6 +58,7 @@ def run(
     """
     keep_freed_memory()
     check_config(config)
+    config = cut_short(config)
     if spawns(config):
         return spawn(run, config, run_dir, overrides, sweep)
     start = find_start(run_dir, config["ckpt"])

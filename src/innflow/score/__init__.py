@@ -1,6 +1,6 @@
 """Anomaly scores of items, conformal p-values, and tests of batches."""
 
-from innflow.score.base import CompositeScore, Likelihoods, Measured, Score
+from innflow.score.base import CompositeScore, Measured, Score
 from innflow.score.batch import (
     Power,
     batch_p_value,
@@ -27,7 +27,6 @@ __all__ = [
     "LatentDistance",
     "LatentNorm",
     "Likelihood",
-    "Likelihoods",
     "LogDet",
     "Mahalanobis",
     "Measured",

@@ -2,74 +2,94 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from innflow.errors import InnflowError
 
-ARRAYS = ("log_prob", "terms", "logabsdet", "latent", "data")
+Array = TypeVar("Array", np.ndarray, Tensor)
+Other = TypeVar("Other", np.ndarray, Tensor)
+COMPANIONS = "companions/"
+"""Prefix of the names of the companions' arrays."""
 
 
 @dataclass(frozen=True)
-class Likelihoods:
-    """What another model, a companion, says of the same N items.
+class Measured(Generic[Array]):
+    """Arrays that a trained application computes of N items: tensors of a batch, NumPy of a set.
+
+        >>> rows = np.zeros((3, 2))
+        >>> items = Measured(rows[:, 0], rows, rows[:, 0], latent=rows, data=rows)
+        >>> len(items[:2]), items.dims
+        (2, 2)
 
     Attributes:
-        log_prob: (N,) log probability in nats.
-        terms: (N, L) contribution of each scale to `log_prob`.
-    """
-
-    log_prob: np.ndarray
-    terms: np.ndarray
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The arrays that a trained application leaves of the N items of one set.
-
-    Attributes:
-        log_prob: (N,) log probability in nats.
-        terms: (N, L) contribution of each scale to `log_prob`, which is their sum.
+        log_prob: (N,) log p(x) in nats.
+        terms: (N, L) contribution of each scale to `log_prob`, which is their sum; deepest last.
         logabsdet: (N,) log |det| of the Jacobian of the flow.
-        latent: (N, D) latent vectors, float32.
+        latent: (N, D) latent vectors.
         data: (N, ...) the items themselves in data units.
-        dims: number of dimensions of one item.
-        companions: what each companion of the application says of the items, by its name.
-        classes: (N, C) log p(x | class) in nats, where the latent has classes.
+        companions: (N, L) terms of log p(x) of each companion, by its name.
+        class_log_prob: (N, C) log p(x | class) in nats, where the latent has classes.
+
+    Raises:
+        InnflowError: where the arrays differ in their number of rows.
     """
 
-    log_prob: np.ndarray
-    terms: np.ndarray
-    logabsdet: np.ndarray
-    latent: np.ndarray
-    data: np.ndarray
-    dims: int
-    companions: Mapping[str, Likelihoods] = field(default_factory=dict)
-    classes: np.ndarray | None = None
+    log_prob: Array
+    terms: Array
+    logabsdet: Array
+    latent: Array
+    data: Array
+    companions: Mapping[str, Array] = field(default_factory=dict)
+    class_log_prob: Array | None = None
 
     def __post_init__(self) -> None:
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        arrays |= {f"{name} log_prob": other.log_prob for name, other in self.companions.items()}
-        arrays |= {} if self.classes is None else {"classes": self.classes}
-        lengths = {name: len(array) for name, array in arrays.items()}
+        lengths = {name: len(array) for name, array in self.arrays().items()}
         if len(set(lengths.values())) > 1:
             raise InnflowError(f"measured arrays must have one row an item, got {lengths}")
 
     def __len__(self) -> int:
         return len(self.log_prob)
 
-    def __getitem__(self, index: slice | np.ndarray) -> Measured:
+    def __getitem__(self, index: slice | np.ndarray) -> Measured[Array]:
         """Return the items of a slice, or of an array of positions or of booleans."""
-        companions = {
-            name: Likelihoods(other.log_prob[index], other.terms[index])
-            for name, other in self.companions.items()
+        return self.map(lambda array: array[index])
+
+    @property
+    def dims(self) -> int:
+        """Number of dimensions of one item."""
+        return math.prod(self.data.shape[1:])
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all arrays by name; those of companions as "companions/NAME"."""
+        named = {name: value for name, value in vars(self).items() if name != "companions"}
+        others = {f"{COMPANIONS}{name}": terms for name, terms in self.companions.items()}
+        return {name: value for name, value in {**named, **others}.items() if value is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Other]) -> Measured[Other]:
+        """Return the holder of arrays named as in `arrays`."""
+        own = {name: array for name, array in arrays.items() if not name.startswith(COMPANIONS)}
+        others = {
+            name.removeprefix(COMPANIONS): terms
+            for name, terms in arrays.items()
+            if name.startswith(COMPANIONS)
         }
-        classes = None if self.classes is None else self.classes[index]
-        chosen = {name: getattr(self, name)[index] for name in ARRAYS}
-        return replace(self, **chosen, companions=companions, classes=classes)
+        return Measured(**own, companions=others)
+
+    def map(self, function: Callable[[Array], Other]) -> Measured[Other]:
+        """Return the same items with a function applied to every array."""
+        return Measured.from_arrays({name: function(a) for name, a in self.arrays().items()})
+
+    def numpy(self: Measured[Tensor]) -> Measured[np.ndarray]:
+        """Return the tensors as NumPy arrays in host memory."""
+        return self.map(lambda tensor: tensor.detach().cpu().numpy())
 
 
 class FittedArrays:

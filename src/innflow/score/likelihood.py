@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.metric.likelihood import bits_per_dim
+from innflow.metric.divergence import bits_per_dim
 from innflow.score.base import Measured, Score
 
 
@@ -52,9 +52,9 @@ class NearestClass(Score):
         Raises:
             InnflowError: if the application has no classes.
         """
-        if items.classes is None:
+        if items.class_log_prob is None:
             raise InnflowError(
                 "score NearestClass: the latent of this application has no classes: use "
                 "app=classification, or remove the score"
             )
-        return -np.asarray(items.classes, dtype=np.float64).max(axis=1)
+        return -np.asarray(items.class_log_prob, dtype=np.float64).max(axis=1)

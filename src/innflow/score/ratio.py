@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Likelihoods, Measured, Score
+from innflow.score.base import Measured, Score
 from innflow.score.scale import contribution
 
 
@@ -47,20 +47,19 @@ class Ratio(Score):
         """
         other = companion(items, self.against, "Ratio")
         if self.scale is None:
-            return np.asarray(other.log_prob, dtype=np.float64) - items.log_prob
-        own, others = items.terms.shape[1], other.terms.shape[1]
+            return other.sum(axis=1).astype(np.float64) - items.log_prob
+        own, others = items.terms.shape[1], other.shape[1]
         if own != others:
             raise InnflowError(
                 f"score Ratio: the model has {own} scales, its companion {self.against} has "
                 f"{others}: give companions.{self.against}=DIR of a run with the same model"
             )
         name = f"Ratio(scale={self.scale})"
-        of_companion = contribution(other.terms, self.scale, name)
-        return of_companion - contribution(items.terms, self.scale, name)
+        return contribution(other, self.scale, name) - contribution(items.terms, self.scale, name)
 
 
-def companion(items: Measured, name: str, score: str) -> Likelihoods:
-    """Return the likelihoods of the items under a companion; raise if it is missing."""
+def companion(items: Measured, name: str, score: str) -> np.ndarray:
+    """Return the terms (N, L) of log p of the items under a companion; raise if it is missing."""
     need_companion(items.companions, name, score)
     return items.companions[name]
 

@@ -47,7 +47,7 @@ class Waic(Score):
 
     def _log_probs(self, items: Measured) -> np.ndarray:
         names = self._names(items.companions)
-        others = [companion(items, name, "Waic").log_prob for name in names]
+        others = [companion(items, name, "Waic").sum(axis=1) for name in names]
         return np.stack([items.log_prob, *others]).astype(np.float64)
 
     def _names(self, companions: Collection[str]) -> list[str]:

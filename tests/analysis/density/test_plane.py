@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.linear import image_study, plane_study
+from analysis.linear import Bare, image_study, plane_study
 from innflow.analysis import Density2d, Exact, Likelihood
 from innflow.analysis.density.density2d import bounds, cell, grid
 from innflow.errors import InnflowError
@@ -24,7 +24,7 @@ def test_density_integrates_to_one_and_samples_match(study):
     assert findings.figures.keys() == {"maps", "density", "grid"}
 
 
-def test_a_density_that_is_too_small_by_a_tenth_is_seen():
+def test_a_density_that_is_too_small_by_a_tenth_has_an_integral_of_0_9():
     study = plane_study()
     study.app.logabsdet = study.app.logabsdet + math.log(0.9)
     findings = Density2d(samples=200, resolution=200)(study)
@@ -47,7 +47,7 @@ def test_exact_draws_both_densities(study):
 
 def test_exact_needs_exact_data():
     study = plane_study()
-    study.data = None
+    study.data = Bare()
     with pytest.raises(InnflowError, match="no exact log_prob"):
         Exact()(study)
 
@@ -56,7 +56,7 @@ def test_likelihood_of_vectors_is_in_nats(study):
     metrics = Likelihood()(study).metrics
     entropy = float(study.data.law.entropy())
     assert metrics["test/nll"] == pytest.approx(entropy, abs=0.1)
-    assert metrics.keys() == {"train/nll", "test/nll", "nll/monitor"}
+    assert metrics.keys() == {"train/nll", "test/nll", "nll/val"}
 
 
 def test_the_plane_is_refused_to_images():

@@ -7,20 +7,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.linear import Items, LinearGaussian, plane_study
+from analysis.linear import LinearGaussian, make_set, plane_study
 from innflow.analysis import Study
 from innflow.analysis.ood.anomaly_map import AnomalyMap, compute_maps
-from innflow.figure.ood.anomaly_map import _overlay, plot_anomaly_maps
+from innflow.data.base import PartsDataModule
+from innflow.data.feature.embeddings import Embeddings
+from innflow.figure.ood.heat_overlay import _overlay, plot_anomaly_maps
 
 SHAPE = (6, 8, 8)
 # Of the maps; in the pictures the same place is eight times as large.
 ROWS, COLUMNS = slice(1, 3), slice(5, 7)
 
 
-class Pictures:
+class Pictures(Embeddings):
     """Grey pictures that tell their set and position by their first pixel."""
 
     def __init__(self) -> None:
+        PartsDataModule.__init__(self, SHAPE)
         self.asked: dict[str, list[int]] = {}
 
     def picture(self, name: str, index: np.ndarray) -> np.ndarray:
@@ -38,10 +41,10 @@ def study() -> Study:
     strange = features(20, 3)
     strange[:, :, ROWS, COLUMNS] += 4 * (1 + torch.arange(20)[:, None, None, None] / 20)
     sets = {
-        "train": Items("train", "train", train),
-        "val": Items("val", "val", features(20, 1)),
-        "test": Items("test", "inlier", features(200, 2)),
-        "patched": Items("patched", "outlier", strange),
+        "train": make_set("train", "train", train),
+        "val": make_set("val", "val", features(20, 1)),
+        "test": make_set("test", "inlier", features(200, 2)),
+        "patched": make_set("patched", "outlier", strange),
     }
     return Study(LinearGaussian(train), Pictures(), sets, None)
 
@@ -55,7 +58,7 @@ def test_a_map_is_half_the_sum_of_squares_over_channels():
     np.testing.assert_allclose(-maps.sum(axis=(1, 2)), total, rtol=1e-5)
 
 
-def test_the_strange_patch_stands_out_where_it_is(study):
+def test_the_map_of_an_anomalous_patch_is_largest_there(study):
     maps = compute_maps(study.measure("patched").latent, SHAPE)
     inside = np.zeros((8, 8), dtype=bool)
     inside[ROWS, COLUMNS] = True
@@ -68,13 +71,13 @@ def test_findings_have_the_numbers_of_each_set(study):
     patched = compute_maps(study.measure("patched").latent, SHAPE)
     assert findings.metrics["map/patched/mean"] == pytest.approx(patched.mean())
     assert findings.metrics["map/patched/peak"] == pytest.approx(patched.max(axis=(1, 2)).mean())
-    assert findings.metrics["map/patched/peak"] > 4 * findings.metrics["map/val/peak"]
+    assert findings.metrics["map/patched/peak"] > 4 * findings.metrics["map/test/peak"]
     (table,) = findings.tables
     assert [row[0] for row in table.rows] == ["test", "patched"]
     assert "1% quantile" in findings.figures["anomaly_maps"].caption
 
 
-def test_typical_inliers_and_the_strangest_outliers_are_shown(study):
+def test_typical_inliers_and_the_least_probable_outliers_are_shown(study):
     AnomalyMap(shown=3)(study)
     log_prob = {name: study.measure(name).log_prob for name in ("test", "patched")}
     assert study.data.asked["patched"] == list(np.argsort(log_prob["patched"])[:3])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from analysis.flows import flow_study
+from analysis.gaussian import Gaussian
 from analysis.linear import image_study, plane_study
 from innflow.analysis import Ascent
 from innflow.analysis.ood.ascent import climb_all
@@ -87,7 +88,10 @@ def test_parameters_get_no_gradient_and_the_study_repeats():
 def test_what_cannot_be_climbed_is_refused(refused):
     with refused("analysis ascent: needs images"):
         Ascent().check(plane_study())
-    with refused("NoisyLinearGaussian cannot be differentiated"):
-        Ascent().check(image_study())
+    with refused("Gaussian has no density of x alone"):
+        study = image_study()
+        study.app = Gaussian()
+        study.is_image = True
+        Ascent().check(study)
     with refused("analysis.ascent.lr=0"):
         Ascent(lr=0.0).check(flow_study())

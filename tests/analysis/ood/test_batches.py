@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.linear import Items, image_study, plane_study
+from analysis.linear import image_study, make_set, plane_study
 from innflow.analysis import Batches
 
 SCORES = ("likelihood", "bits_per_dim", "latent_distance", "typicality")
@@ -16,7 +16,7 @@ SCORES = ("likelihood", "bits_per_dim", "latent_distance", "typicality")
 def vectors_with_outliers(shift: float = 3.0):
     study = plane_study()
     shifted = study.sets["test"].parts["x"][:300] + torch.tensor([shift, -shift])
-    study.sets["far"] = Items("far", "outlier", shifted)
+    study.sets["far"] = make_set("far", "outlier", shifted)
     return study
 
 
@@ -44,7 +44,7 @@ def test_power_grows_with_the_batch_and_inliers_keep_the_level():
 
 def test_outliers_like_the_inliers_are_flagged_no_more_often():
     study = plane_study()
-    study.sets["same"] = Items("same", "outlier", study.data.draw(300, 9))
+    study.sets["same"] = make_set("same", "outlier", study.data.draw(300, 9))
     metrics = Batches(sizes=(1, 10), draws=300)(study).metrics
     assert metrics["batches/likelihood/same/power_1"] < 0.1
     assert metrics["batches/likelihood/same/power_10"] < 0.15
@@ -53,7 +53,7 @@ def test_outliers_like_the_inliers_are_flagged_no_more_often():
 def test_sets_smaller_than_a_batch_are_left_out_and_named():
     study = vectors_with_outliers()
     few = study.sets["far"].parts["x"][:7]
-    study.sets["few"] = Items("few", "outlier", few)
+    study.sets["few"] = make_set("few", "outlier", few)
     findings = Batches(sizes=(2, 10), draws=20)(study)
     assert "batches/likelihood/few/power_10" not in findings.metrics
     assert "left out there: few" in findings.text
@@ -92,7 +92,7 @@ def test_a_batch_that_takes_too_long_to_count_is_refused_before_training(refused
 
 def test_many_calibration_items_are_thinned():
     study = plane_study()
-    study.sets["test"] = Items("test", "inlier", study.data.draw(5000, 4))
+    study.sets["test"] = make_set("test", "inlier", study.data.draw(5000, 4))
     study._measured.pop("test", None)
     vars(study).pop("_halves", None)
     findings = Batches(sizes=(1,), draws=50)(study)
@@ -100,7 +100,7 @@ def test_many_calibration_items_are_thinned():
     assert np.isfinite(list(findings.metrics.values())).all()
 
 
-def test_each_half_of_val_has_its_use(monkeypatch):
+def test_each_half_of_the_test_set_has_its_use(monkeypatch):
     from innflow.analysis.ood import batches
 
     study = image_study(outliers=1)
@@ -129,7 +129,7 @@ def test_the_mean_likelihood_of_a_batch_is_tested_to_both_sides():
     study = plane_study()
     x = study.sets["test"].parts["x"][:300]
     near = x.mean(dim=0).lerp(x, 0.2)  # too likely, every one of them
-    study.sets["near"] = Items("near", "outlier", near)
+    study.sets["near"] = make_set("near", "outlier", near)
     metrics = Batches(sizes=(1, 10), draws=300)(study).metrics
     assert metrics["batches/likelihood/near/power_10"] < 0.01
     assert metrics["batches/typicality_of_the_mean/near/power_10"] > 0.95

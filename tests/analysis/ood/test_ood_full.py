@@ -21,7 +21,7 @@ FIGURES = {
 }
 
 
-def test_a_run_on_images_is_asked_everything(command, image_run):
+def test_all_analyses_of_a_run_on_images(command, image_run):
     answer = command(
         *("innflow-eval", f"run={image_run}", "analysis=ood_full", "out=there"),
         *SMALL,
@@ -33,9 +33,9 @@ def test_a_run_on_images_is_asked_everything(command, image_run):
     for key in (
         "couplings/prediction/dog",
         "layers/neighbours/ball",
-        "latent_images/mean_norm/val",
+        "latent_images/mean_norm/test",
         "ranking/typicality/spearman_headline",
-        "texture/density/spearman/val",
+        "texture/density/spearman/test",
         "amplitude_phase/amplitude/pearson",
         "ascent/scale_2/gain",
         "batches/likelihood/dog/power_3",
@@ -43,18 +43,18 @@ def test_a_run_on_images_is_asked_everything(command, image_run):
         assert key in metrics
     assert metrics["ascent/log_prob/gain"] > 0
     # Noise moves the latents of an image little: their mean is far longer than by chance.
-    assert metrics["latent_images/mean_norm/val"] > 1
+    assert metrics["latent_images/mean_norm/test"] > 1
     sections = json.loads((there / "report.json").read_text())
     assert len(sections) == 2 + 9
 
 
-def test_vectors_are_told_what_to_leave_out(command, vector_run):
+def test_analyses_of_images_are_refused_for_vectors(command, vector_run):
     answer = command("innflow-eval", f"run={vector_run}", "analysis=ood_full")
     assert answer.code == 2
     assert "needs images" in answer.err
 
 
-def test_rows_of_a_table_are_asked_what_vectors_can_answer(command):
+def test_analyses_of_the_rows_of_a_table(command):
     rng = np.random.default_rng(0)
     for name, centre in (("inliers", 0.0), ("others", 4.0)):
         rows = rng.normal(centre, 1.0, (1000, 3))

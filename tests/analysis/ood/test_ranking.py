@@ -10,7 +10,6 @@ import pytest
 from analysis.linear import image_study, plane_study
 from innflow.analysis import Agreement, Ranking
 from innflow.metric import spearman
-from innflow.score import Likelihoods
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def test_ranking_runs_without_a_warning(settings):
     assert findings.figures.keys() == {"spearman", "images"}
 
 
-def test_scores_of_one_order_are_told_and_drawn_once(study):
+def test_scores_of_one_order_are_named_and_drawn_once(study):
     findings = Ranking()(study)
     metrics = findings.metrics
     assert metrics["ranking/bits_per_dim/spearman_headline"] == pytest.approx(1)
@@ -46,7 +45,7 @@ def test_scores_of_one_order_are_told_and_drawn_once(study):
     assert len(findings.tables[0].rows) == 4
 
 
-def test_the_ends_are_the_least_and_the_most_strange(study, monkeypatch):
+def test_the_ends_are_the_lowest_and_the_highest_scores(study, monkeypatch):
     seen = {}
 
     def keep(pictures, sets, ends, colors):
@@ -85,17 +84,14 @@ def with_companions(study, **functions):
     study.app.companions = dict.fromkeys(functions)
     for name in study.sets:
         items = study.measure(name)
-        companions = {
-            companion: Likelihoods(function(items.log_prob), function(items.terms))
-            for companion, function in functions.items()
-        }
+        companions = {companion: function(items.terms) for companion, function in functions.items()}
         study._measured[name] = replace(items, companions=companions)
     return study
 
 
 @pytest.mark.parametrize("make", [image_study, plane_study])
-def test_monotone_companions_agree_or_disagree_completely(make):
-    study = with_companions(make(), same=lambda v: 2 * v + 1, opposite=lambda v: -(v**3))
+def test_companions_of_rising_and_falling_log_prob_agree_or_disagree_completely(make):
+    study = with_companions(make(), same=lambda v: 2 * v + 1, opposite=lambda v: -3 * v)
     findings = Agreement()(study)
     for name in ("test", *study.outliers):
         for key in ("spearman", "scale_1", "scale_2"):
@@ -110,15 +106,16 @@ def test_monotone_companions_agree_or_disagree_completely(make):
 def test_models_of_other_scales_are_compared_as_a_whole():
     study = with_companions(image_study(), flat=lambda v: v)
     for name, items in study._measured.items():
-        whole = Likelihoods(items.log_prob, items.log_prob[:, None])
+        whole = -(items.log_prob[:, None] ** 3)
         study._measured[name] = replace(items, companions={"flat": whole})
     findings = Agreement()(study)
     assert "flat has 1 scales and the model 2" in findings.text
     assert not [key for key in findings.metrics if "scale" in key]
+    assert findings.metrics["agreement/flat/dog/spearman"] == pytest.approx(-1)
     assert findings.tables[0].rows[0][-2:] == ["-", "-"]
 
 
-def test_a_run_without_companions_is_told_how_to_name_one():
+def test_the_text_without_companions_names_the_key():
     findings = Agreement()(plane_study())
     assert "companions.NAME=DIR" in findings.text
     assert not findings.metrics

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.linear import LinearGaussian, MeasuredTensors, image_study, images, plane_study
+from analysis.linear import LinearGaussian, image_study, images, plane_study
 from innflow.analysis import AmplitudePhase, Texture
 from innflow.metric import (
     count_differences,
@@ -15,6 +15,7 @@ from innflow.metric import (
     mean_absolute_difference,
     mean_log_density,
 )
+from innflow.score import Measured
 
 
 class Likelihood(LinearGaussian):
@@ -24,7 +25,7 @@ class Likelihood(LinearGaussian):
 
     def measure(self, x):
         values = torch.tensor(type(self).function(x.numpy()))
-        return MeasuredTensors(values, values[:, None], values, super().measure(x).latent)
+        return Measured(values, values[:, None], values, super().measure(x).latent, x)
 
 
 def study_of(function, **settings):
@@ -54,12 +55,12 @@ def test_vectors_are_refused(analysis, refused):
         analysis(plane_study())
 
 
-def test_a_likelihood_of_roughness_alone_is_found_out():
+def test_a_likelihood_of_roughness_alone_correlates_perfectly_with_it():
     study = study_of(lambda x: np.exp(-mean_absolute_difference(count_differences(x)) / 10))
     metrics = Texture()(study).metrics
     for name in ("test", "dog", "ball", "pooled"):
         assert metrics[f"texture/size/spearman/{name}"] == pytest.approx(-1)
-    assert metrics["texture/size/pearson/val"] < -0.95
+    assert metrics["texture/size/pearson/test"] < -0.95
 
 
 def test_a_likelihood_of_the_training_differences_correlates_perfectly():

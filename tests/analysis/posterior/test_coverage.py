@@ -11,7 +11,7 @@ RANKS, DENSITY, TARP, KNOWS = (
     "ranks (SBC)",
     "highest density",
     "TARP",
-    "draws know their observation",
+    "draws depend on the observation (energy)",
 )
 
 
@@ -26,7 +26,7 @@ def cover(app, **settings):
 def test_an_exact_posterior_passes_every_check():
     findings = cover(Gaussian())
     assert set(verdicts(findings).values()) == {"pass"}
-    assert findings.text.startswith("All checks pass")
+    assert findings.text.startswith("All tests pass")
     assert findings.metrics["posterior/calibration_error"] < 0.03
     assert findings.metrics["posterior/sharpness"] < 0.6
     assert findings.metrics["posterior/energy_gain"] > 0.5
@@ -66,7 +66,7 @@ def test_data_without_noise_get_the_width_of_training():
     given = {"noise": width * 2 * np.eye(2)}  # y_units halves
     findings = cover(Gaussian(**given, width=width), noise=noiseless)
     assert set(verdicts(findings).values()) == {"pass"}
-    assert "have the width of 0.05" in findings.text
+    assert "have Gaussian noise of 0.05" in findings.text
     # The posterior is that of y with noise: taken at y without, the truth is too likely.
     findings = cover(Gaussian(**given), noise=noiseless)
     assert verdicts(findings)[DENSITY] == "FAIL"

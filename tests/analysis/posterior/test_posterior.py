@@ -8,8 +8,10 @@ from sklearn.model_selection import cross_val_score
 from tiny import train
 
 from analysis.gaussian import Gaussian, Problem, gaussian_study
+from analysis.linear import plane_study
 from innflow.analysis import Posterior
 from innflow.analysis.posterior.references import FOLDER
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support
 from innflow.errors import InnflowError
 from innflow.metric import compute_err_post
@@ -45,7 +47,7 @@ def exact():
         return Posterior(**SMALL)(gaussian_study())
 
 
-def test_an_exact_posterior_is_told_from_the_reference_by_nothing(exact):
+def test_no_comparison_separates_an_exact_posterior_from_the_reference(exact):
     metrics = exact.metrics
     assert abs(metrics["posterior/c2st"] - 0.5) < 0.06
     assert abs(metrics["posterior/c2st_floor"] - 0.5) < 0.06
@@ -64,13 +66,13 @@ def test_nltp_is_the_mean_log_density_of_the_truth(exact):
     assert exact.metrics["posterior/nltp"] == pytest.approx(float(direct), rel=1e-6)
 
 
-def test_it_draws_one_observation_and_lists_two(exact):
+def test_one_observation_is_drawn_and_two_are_listed(exact):
     assert exact.figures.keys() == {"observation_0", "resimulation_0"}
-    assert [row[0] for row in exact.tables[0].rows] == ["val/0", "val/1"]
+    assert [row[0] for row in exact.tables[0].rows] == ["test/0", "test/1"]
     assert "-" not in exact.tables[0].rows[0]
 
 
-def test_a_shifted_posterior_is_seen_by_every_comparison(quick):
+def test_every_comparison_detects_a_shifted_posterior(quick):
     metrics = Posterior(**SMALL)(gaussian_study(Gaussian(shift=1.0))).metrics
     assert metrics["posterior/c2st"] > 0.7
     assert metrics["posterior/err_post_median"] > 10 * metrics["posterior/err_post_floor"]
@@ -100,7 +102,8 @@ def test_err_post_can_be_in_standard_deviations_of_the_prior(quick):
 
 def test_pairs_without_model_give_what_can_be_had():
     data = Problem()
-    known = type("Pairs", (), {"columns": data.columns, "support": data.support})()
+    known = type("Known", (InverseData,), {"columns": data.columns})((3,))
+    known.support = data.support
     findings = Posterior(**SMALL)(gaussian_study(data=known))
     assert findings.metrics.keys() == {"posterior/nltp", "posterior/outside"}
     assert "no reference" in findings.text
@@ -192,7 +195,7 @@ def test_a_bad_setting_is_refused_before_training(key, value):
 
 def test_an_application_without_posterior_is_refused():
     with pytest.raises(InnflowError, match="has no posterior: choose app=inverse"):
-        Posterior().check(gaussian_study(app=object()))
+        Posterior().check(plane_study())
 
 
 def test_a_real_run_goes_through_the_whole_group(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from innflow.analysis.posterior.resimulation import resimulate
+from innflow.analysis.posterior.resimulation import resimulate_or_announce
 from innflow.data.simulation.simulator import Simulator
 
 MODELS = """
@@ -46,7 +46,7 @@ def test_the_error_is_that_of_the_arm():
     data = simulator("innflow.problem.arm")
     x = torch.randn(2, 50, 4)
     y = np.array([[1.0, 0.0], [0.5, 0.5]], dtype=np.float32)
-    found = resimulate(data, x, y, seed=0)
+    found = resimulate_or_announce(data, x, y, seed=0)
     assert len(found) == 2
     for row, one in enumerate(found):
         residuals = data.forward(x[row]).numpy() - y[row]
@@ -59,16 +59,18 @@ def test_declared_noise_is_left_out():
     data = simulator("innflow.problem.arm", noise=10.0)
     x = torch.randn(1, 50, 4)
     y = data.forward(x[0, :1]).numpy()
-    (found,) = resimulate(data, x[:, :1], y, seed=0)
+    (found,) = resimulate_or_announce(data, x[:, :1], y, seed=0)
     assert found.error == 0
-    (found,) = resimulate(data, x, y, seed=0)
+    (found,) = resimulate_or_announce(data, x, y, seed=0)
     assert found.error < 20
 
 
 def test_noise_of_the_model_itself_is_drawn_once_a_draw_and_repeatably():
     data = simulator("innflow.problem.two_moons")
     x = torch.zeros(1, 2000, 2)
-    first, again, other = (resimulate(data, x, np.zeros((1, 2)), seed)[0] for seed in (0, 0, 1))
+    first, again, other = (
+        resimulate_or_announce(data, x, np.zeros((1, 2)), seed)[0] for seed in (0, 0, 1)
+    )
     assert np.array_equal(first.y, again.y)
     assert not np.array_equal(first.y, other.y)
     assert len(np.unique(first.y[:, 0])) > 1900
@@ -76,9 +78,9 @@ def test_noise_of_the_model_itself_is_drawn_once_a_draw_and_repeatably():
 
 def test_many_observations_share_the_runs():
     data = simulator("innflow.problem.arm")
-    found = resimulate(data, torch.zeros(100, 200, 4), np.zeros((100, 2)), seed=0)
+    found = resimulate_or_announce(data, torch.zeros(100, 200, 4), np.zeros((100, 2)), seed=0)
     assert [len(one.y) for one in found] == [100] * 100
-    (found,) = resimulate(data, torch.zeros(1, 200, 4), np.zeros((1, 2)), seed=0)
+    (found,) = resimulate_or_announce(data, torch.zeros(1, 200, 4), np.zeros((1, 2)), seed=0)
     assert len(found.y) == 200
 
 
@@ -87,10 +89,10 @@ def test_data_that_are_not_finite_are_counted(models, capsys):
     models.fails = True
     x = torch.zeros(1, 100, 2)
     x[0, :7] = 0.9
-    (found,) = resimulate(data, x, np.ones((1, 2)), seed=0)
+    (found,) = resimulate_or_announce(data, x, np.ones((1, 2)), seed=0)
     assert (len(found.y), found.left_out, found.error) == (93, 7, 0.0)
     assert "observation 0: 7 of 100 resimulations are not finite" in capsys.readouterr().out
-    assert resimulate(data, x[:, :7], np.ones((1, 2)), seed=0) == []
+    assert resimulate_or_announce(data, x[:, :7], np.ones((1, 2)), seed=0) == []
     line = "resimulation left out: observation 0: no draw gives finite data\n"
     assert capsys.readouterr().out == line
 
@@ -98,7 +100,7 @@ def test_data_that_are_not_finite_are_counted(models, capsys):
 def test_a_model_that_fails_is_named_in_one_line(models, capsys):
     data = Simulator("resimulated_models.prior", "resimulated_models.broken")
     models.fails = True
-    assert resimulate(data, torch.zeros(1, 5, 2), np.zeros((1, 2)), seed=0) == []
+    assert resimulate_or_announce(data, torch.zeros(1, 5, 2), np.zeros((1, 2)), seed=0) == []
     out = capsys.readouterr().out
     assert out.startswith(
         "resimulation left out: data.forward=resimulated_models.broken: it raises"

@@ -1,4 +1,4 @@
-"""What a class looks like to the flow, and what an item would be in another class."""
+"""Counterfactuals of test items in other classes, class means and draws of each class."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 
 from innflow.analysis.classification.classifier import draw_class, labels_of, require_classifier
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import BATCH, Study
-from innflow.errors import InnflowError
+from innflow.analysis.study import BATCH, Analysis, Study
 from innflow.figure.classification.classes import plot_class_means, plot_counterfactuals
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.plane import plot_moves
-from innflow.figure.sample import plot_image_rows
 from innflow.system.progress import track
 
 SHOWN = 10
@@ -22,15 +21,18 @@ MOST = 20
 
 
 @dataclass
-class Counterfactual:
-    """Decodes class means, draws from each class, and moves test items into other classes.
+class Counterfactual(Analysis):
+    """Decode class means, draw from each class, and transfer test items to other classes.
 
-    A counterfactual keeps all of an item's latent vector but its class part, which goes to the
-    same place relative to the other class.
+    A counterfactual keeps the latent vector of an item but for its class part, which moves to the
+    same position relative to the other class.
+
+        >>> Counterfactual(items=4).tested
+        512
 
     Attributes:
-        items: test items in the figure, moved into every class.
-        tested: test items moved into one other class each, to measure.
+        items: test items in the figure, transferred to every class.
+        tested: test items transferred to one other class each, for the metrics.
         temperature: of the draws from each class.
     """
 
@@ -39,35 +41,29 @@ class Counterfactual:
     temperature: float = 0.7
 
     def check(self, study: Study) -> None:
-        """Refuse an application that does not classify, or a single class."""
-        if len(require_classifier(study, "counterfactual").classes) < 2:
-            raise InnflowError(
-                "analysis counterfactual: there is one class only: leave it out of the analysis "
-                "group"
-            )
+        """Refuse an application that does not classify, or fewer than two classes."""
+        require_classifier(study, "counterfactual", least=2)
 
     def __call__(self, study: Study) -> Findings:
         """Return `counterfactual/reached` and `counterfactual/distance` with the figures."""
-        self.check(study)
-        classes = len(require_classifier(study, "counterfactual").classes)
+        classes = len(require_classifier(study, "counterfactual", least=2).classes)
         x, labels = study.measure("test").data, labels_of(study, "test")
         rng = np.random.default_rng(study.seed)
-        chosen = rng.permutation(len(x))[: self.tested]
+        chosen = rng.permutation(len(x))[: study.count(self.tested, 32)]
         target = (labels[chosen] + rng.integers(1, classes, len(chosen))) % classes
         moved = self._move(study, x[chosen], labels[chosen], target)
-        # What a user would see: whole grey levels.
-        seen = _rounded(study, moved) if study.is_image else moved
-        called = self._classify(study, seen)
-        reached = float(np.mean(called == target))
-        distance = _distance(seen, x[chosen])
+        # Images are classified as they are saved: in whole grey levels.
+        final = study.round(moved) if study.is_image else moved
+        reached = float(np.mean(self._classify(study, final) == target))
+        distance = _distance(final, x[chosen])
         other = _distance(x[chosen], x[chosen][_partners(labels[chosen], rng)])
         unit = "grey levels (root mean square over pixels)" if study.is_image else "data units"
+        rounded = ", after rounding to whole grey levels" if study.is_image else ""
         text = (
-            f"{len(chosen):,} test items, each moved into another class at random: the flow calls "
-            f"{reached:.1%} of them by the class they were moved to"
-            f"{', after rounding to whole grey levels' if study.is_image else ''}. They move by "
-            f"{np.median(distance):.3g} {unit} in the median; two test items of different classes "
-            f"are {np.median(other):.3g} apart."
+            f"{len(chosen):,} test items, each transferred to another class chosen at random: the "
+            f"flow assigns {reached:.1%} of them to the class they were transferred to{rounded}. "
+            f"Median distance from the original: {np.median(distance):.3g} {unit}; between two "
+            f"test items of different classes: {np.median(other):.3g}."
         )
         metrics = {
             "counterfactual/reached": reached,
@@ -75,12 +71,14 @@ class Counterfactual:
             "counterfactual/distance_between_classes": float(np.median(other)),
         }
         if study.is_image:
-            share = float(np.mean(np.abs(seen - x[chosen]) >= 0.125 * (study.levels - 1)))
+            share = float(np.mean(np.abs(final - x[chosen]) >= 0.125 * (study.data.levels - 1)))
             metrics["counterfactual/changed_share"] = share
-            text += f" {share:.1%} of their pixels change by an eighth of the grey scale or more."
+            text += (
+                f" {share:.1%} of the pixel values change by an eighth of the grey scale or more."
+            )
         findings = Findings("Classes and counterfactuals", text, metrics)
         if study.is_image:
-            self._draw_images(study, findings, _one_each(labels, self.items, rng))
+            self._draw_images(study, findings, _one_each(labels, study.count(self.items, 2), rng))
         elif tuple(study.app.shape) == (2,):
             self._draw_plane(study, findings, chosen[:40], moved[:40], target[:40])
         return findings
@@ -92,7 +90,7 @@ class Counterfactual:
         means = study.picture(app.class_means()[:MOST].cpu().numpy())
         findings.figures["class_means"] = Plot(
             plot_class_means(means, names),
-            "What the mean of each class decodes to, with all of the other latents 0.",
+            "Decoded mean of each class; all other latents are 0.",
         )
         rows = [
             study.picture(draw_class(study, label, SHOWN, self.temperature))
@@ -110,8 +108,8 @@ class Counterfactual:
             plot_counterfactuals(
                 study.picture(x), targets, names, [min(label, MOST - 1) for label in labels]
             ),
-            "Val items, and what they would be in each class with the same z. In its own class an "
-            "item is itself.",
+            "Test items and their counterfactuals in each class, with the same z. In its own class "
+            "an item is reproduced.",
         )
 
     def _draw_plane(
@@ -126,8 +124,8 @@ class Counterfactual:
         means = app.class_means().cpu().numpy()
         findings.figures["counterfactuals"] = Plot(
             plot_moves(x[chosen], moved, target, means, app.classes, x[:2000]),
-            f"{len(chosen)} test items (black), each with an arrow to what it would be in another "
-            "class. Stars: what the mean of each class decodes to.",
+            f"{len(chosen)} test items (black), each with an arrow to its counterfactual in "
+            "another class. Stars: decoded class means.",
         )
 
     @staticmethod
@@ -148,18 +146,14 @@ class Counterfactual:
         return torch.cat([app.classify(batch) for batch in batches]).argmax(dim=1).cpu().numpy()
 
 
-def _rounded(study: Study, x: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(x), 0, study.levels - 1)
-
-
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the Euclidean distance of vectors, the root mean square one of images, (N,)."""
+    """Return Euclidean distances of vectors, root mean square differences of images, (N,)."""
     square = np.square(a.astype(np.float64) - b).reshape(len(a), -1)
     return np.sqrt(square.mean(axis=1) if a.ndim == 4 else square.sum(axis=1))
 
 
 def _partners(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return for each item another one, of another class as far as a few tries find one."""
+    """Return for each item the position of one of another class, found in at most 20 tries."""
     partner = rng.permutation(len(labels))
     for _ in range(20):
         same = np.flatnonzero(labels[partner] == labels)
@@ -168,7 +162,7 @@ def _partners(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _one_each(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return positions of so many items, of as many classes as there are, in order of label."""
+    """Return positions of `count` items, spread over the classes, in order of label."""
     order = rng.permutation(len(labels))
     first = [order[labels[order] == label] for label in np.unique(labels)]
     turns = [rows[turn] for turn in range(count) for rows in first if turn < len(rows)]

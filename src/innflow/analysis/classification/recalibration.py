@@ -1,14 +1,15 @@
-"""How a generative classifier mends its own probabilities: class widths, and noise averaged out.
+"""Recalibration of a generative classifier by wider classes and by averaging over noise.
 
-A flow whose class part y has one normal a class says
+For a flow whose class part y has one normal distribution per class,
 
-    log p(x | c) + log p(c) = q_c + o_c + what no class changes,
+    log p(x | c) + log p(c) = q_c + o_c + a term that is the same for all classes,
     q_c = -|(y - mean_c) / sigma_c|^2 / 2,    o_c = log p(c) - sum_i log sigma_ci.
 
-A factor s on every width makes that q_c / s^2 + o_c: the factor adds -N log s to the log volume of
-each class alike, which Bayes' rule cancels. A temperature T divides o_c too, so it also flattens
-the class prior and the differences in volume; the two agree, T = s^2, where all classes have one
-volume and one prior. The mended classifier is still a density: the same flow with other widths.
+A factor s on every width gives q_c / s^2 + o_c: the change of the log volumes, -N log s, is the
+same for all classes and cancels in Bayes' rule. A temperature T also divides o_c, that is, it
+flattens the class prior and the differences in volume; both agree, T = s^2, for classes of one
+volume and one prior. The recalibrated classifier is still a density: the same flow with other
+widths.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
-from innflow.metric.calibration import BINS
+from innflow.metric.class_calibration import BINS
 
 WIDEST = 100.0
 """Factors are sought from 1 / WIDEST to WIDEST."""
 
 
 def class_probabilities(logits: np.ndarray, offsets: np.ndarray, factor: float) -> np.ndarray:
-    """Return p(class | x) (N, C), with wider classes and averaged over draws of the noise.
+    """Return p(class | x) (N, C) with wider classes, averaged over draws of the noise.
 
     Args:
         logits: log p(x | class) + log p(class) of K draws of the noise, (K, N, C).
@@ -37,10 +38,11 @@ def class_probabilities(logits: np.ndarray, offsets: np.ndarray, factor: float) 
 
 
 def fit_width(logits: np.ndarray, offsets: np.ndarray, labels: np.ndarray) -> float:
-    """Return the most probable factor on the class widths, given labels (N,); others as above.
+    """Return the most probable factor on the class widths given labels (N,).
 
-    It weighs the log loss against a log-normal prior around 1 whose standard deviation is a factor
-    of 2: without a single mistake among N items the loss would fall all the way to a width of zero.
+    The log loss is weighed against a log-normal prior around 1 whose standard deviation is a factor
+    of 2: without a mistake among the N items the loss alone has its minimum at a width of zero.
+    `logits` and `offsets` as for `class_probabilities`.
     """
 
     def cost(log_factor: float) -> float:
@@ -52,13 +54,13 @@ def fit_width(logits: np.ndarray, offsets: np.ndarray, labels: np.ndarray) -> fl
 
 
 def log_loss(logits: np.ndarray, offsets: np.ndarray, factor: float, labels: np.ndarray) -> float:
-    """Return the mean of -log p(class | x) of the true classes, nats an item."""
+    """Return the mean of -log p(class | x) of the true classes, in nats per item."""
     rows = _log_probabilities(logits, offsets, factor)
     return -float(rows[np.arange(len(labels)), labels].mean())
 
 
 def calibration_floor(probabilities: np.ndarray, seed: int, repeats: int = 200) -> float:
-    """Return the mean ECE that probabilities (N, C) have on labels drawn from themselves."""
+    """Return the mean calibration error (ECE) of p (N, C) over labels drawn from p itself."""
     confidence = probabilities.max(axis=1)
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     rng = np.random.default_rng(seed)

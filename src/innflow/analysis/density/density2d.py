@@ -1,4 +1,4 @@
-"""A density in the plane: the map, the density, the samples, and whether it integrates to one."""
+"""A density in the plane: its map, values and samples, and its integral."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study, in_batches
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.errors import InnflowError
 from innflow.figure.plane import plot_deformed_grid, plot_densities, plot_maps
 from innflow.metric import mmd
 
 
 @dataclass
-class Density2d:
-    """Draws and measures a flow of two dimensions.
+class Density2d(Analysis):
+    """Draw a flow of two dimensions, integrate its density and compare its samples with data.
+
+        >>> Density2d(samples=500).resolution
+        400
 
     Attributes:
-        samples: drawn from the flow, and at most as many data points compared with them.
+        samples: number of draws from the flow, and largest number of data points compared.
         resolution: cells of the grid along each axis.
-        lines: of the deformed grid in each direction, from -3 to 3.
+        lines: number of lines of the deformed grid in each direction, from -3 to 3.
     """
 
     samples: int = 2000
@@ -35,11 +38,11 @@ class Density2d:
         """Return `test/integral` and `test/mmd` with the figures of the plane."""
         self.check(study)
         train, test = study.measure("train"), study.measure("test")
-        drawn = study.sample(self.samples).astype(np.float64)
+        limit, resolution = study.count(self.samples, 200), study.count(self.resolution, 60)
+        drawn = study.sample(limit).astype(np.float64)
         extent = bounds(train.data, test.data, drawn)
-        density = np.exp(grid_log_prob(study, extent, self.resolution))
-        integral = float(density.sum() * cell(extent, self.resolution))
-        limit = self.samples
+        density = np.exp(grid_log_prob(study, extent, resolution))
+        integral = float(density.sum() * cell(extent, resolution))
         discrepancy = mmd(drawn, test.data[:limit])
         floor = mmd(train.data[:limit], test.data[:limit])
         latent = np.random.default_rng(study.seed).standard_normal((limit, 2))
@@ -49,9 +52,9 @@ class Density2d:
         figures = {
             "maps": Plot(
                 plot_maps(test.data[:limit], test.latent[:limit], latent, decoded),
-                "Above, held-out data and their latent vectors; below, draws of the standard "
-                "normal and what the inverse makes of them. A point keeps the colour of its "
-                "direction in latent space; circles have radius 1, 2, 3.",
+                "Above, test data and their latent vectors; below, draws of the standard normal "
+                "and their images under the inverse map. Colour is the direction of a point in "
+                "latent space; circles have radius 1, 2, 3.",
             ),
             "density": Plot(
                 plot_densities([("flow density", density)], extent, test.data[:limit]),
@@ -59,17 +62,16 @@ class Density2d:
             ),
             "grid": Plot(
                 plot_deformed_grid(straight, curved, test.data[:limit]),
-                "Lines of the latent plane from -3 to 3, and the same lines through the inverse, "
-                "over held-out data in grey.",
+                "Lines of the latent plane from -3 to 3, and their images under the inverse map "
+                "over test data in grey.",
             ),
         }
         text = (
-            f"Over {self.resolution} x {self.resolution} cells on [{extent[0]:.2f}, "
-            f"{extent[1]:.2f}] x [{extent[2]:.2f}, {extent[3]:.2f}] the density of the flow "
-            f"integrates to {integral:.4f}. The squared maximum mean discrepancy between "
-            f"{len(drawn):,} samples and {len(test.data[:limit]):,} held-out points is "
-            f"{discrepancy:.2e} (unbiased, so it may fall below zero); between training and "
-            f"held-out points it is {floor:.2e}."
+            f"Integral of the density over {resolution} x {resolution} cells on [{extent[0]:.2f}, "
+            f"{extent[1]:.2f}] x [{extent[2]:.2f}, {extent[3]:.2f}]: {integral:.4f}. Squared "
+            f"maximum mean discrepancy between {len(drawn):,} samples and "
+            f"{len(test.data[:limit]):,} test points: {discrepancy:.2e} (unbiased, so it may be "
+            f"negative); between training and test points: {floor:.2e}."
         )
         metrics = {"test/integral": integral, "test/mmd": discrepancy}
         return Findings("Density in the plane", text, metrics, figures)
@@ -80,7 +82,7 @@ def require_plane(study: Study, analysis: str) -> None:
     if tuple(study.app.shape) != (2,):
         raise InnflowError(
             f"analysis {analysis}: needs data of shape (2,), these have {tuple(study.app.shape)}: "
-            "leave it out of the analysis group"
+            f"leave it out with analysis.{analysis}=null"
         )
 
 
@@ -111,7 +113,7 @@ def grid_log_prob(
     study: Study, extent: tuple[float, float, float, float], resolution: int
 ) -> np.ndarray:
     """Return the log density of the flow at the centres of a grid, (resolution, resolution)."""
-    values = in_batches(study.app.log_prob, grid(extent, resolution), "density on a grid", 4096)
+    values = in_batches(study.density.log_prob, grid(extent, resolution), "density on a grid", 4096)
     return values.astype(np.float64).reshape(resolution, resolution)
 
 

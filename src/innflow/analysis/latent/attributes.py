@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, to_pixels
-from innflow.figure.sample import plot_image_rows
+from innflow.analysis.study import Analysis, Study, to_pixels
+from innflow.figure.image_rows import plot_image_rows
 
 
 def brightness(images: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def brightness(images: np.ndarray) -> np.ndarray:
 
 
 def warmth(images: np.ndarray) -> np.ndarray:
-    """Return how much redder than blue each image is, in grey levels."""
+    """Return the mean of the red minus the blue channel of each image, in grey levels."""
     channels = images.mean(axis=(2, 3), dtype=np.float64)
     return channels[:, 0] - channels[:, -1]
 
@@ -29,17 +29,20 @@ def contrast(images: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Attributes:
-    """Walks from test images along differences of mean latents of groups of training images.
+class Attributes(Analysis):
+    """Move test images along differences of the mean latents of groups of training images.
 
-    The groups need no labels: the third of the training images with the most of an attribute
-    against the third with the least. Where the training images lie in several class folders,
-    each folder against the rest is a direction too.
+    The groups need no labels: they are the upper and the lower third of the training images by an
+    attribute. Where the training images lie in several class folders, each folder against the rest
+    is a direction too.
+
+        >>> Attributes(images=2).steps
+        9
 
     Attributes:
-        images: test images to start from.
-        reach: length of the walk to each side, in differences of the group means.
-        steps: pictures a walk.
+        images: number of test images to start from.
+        reach: length of a walk to each side, in differences of the group means.
+        steps: number of images of a walk.
     """
 
     images: int = 3
@@ -51,11 +54,12 @@ class Attributes:
         study.require_images("attributes")
 
     def __call__(self, study: Study) -> Findings:
-        """Draw one figure a direction, and tabulate what the walk does to the attribute."""
+        """Draw one figure a direction, and tabulate the attribute along each walk."""
         self.check(study)
         train, test = study.measure("train"), study.measure("test")
         starts = np.random.default_rng(study.seed + 1).permutation(len(test))[: self.images]
-        amounts = np.linspace(-self.reach, self.reach, self.steps)
+        steps = study.count(self.steps, 3)
+        amounts = np.linspace(-self.reach, self.reach, steps)
         findings = Findings("Attribute directions", "")
         rows = []
         for name, value in self._attributes(study).items():
@@ -63,7 +67,7 @@ class Attributes:
             low, high = np.quantile(values, [1 / 3, 2 / 3])
             more, less = values >= high, values <= low
             images = self._walk(study, findings, name, more, less, starts, amounts)
-            walked = value(images[:: self.steps]), value(images[self.steps - 1 :: self.steps])
+            walked = value(images[::steps]), value(images[steps - 1 :: steps])
             rows.append(
                 [
                     name,
@@ -83,10 +87,9 @@ class Attributes:
             )
         )
         findings.text = (
-            f"Directions are differences of the mean latents of groups among {len(train):,} "
-            "training images: those in the upper and the lower third of an attribute, found "
-            f"without labels. The walks start at {len(starts)} test images and go "
-            f"{self.reach:g} differences to each side."
+            f"Directions are differences of the mean latents of two groups of the {len(train):,} "
+            "training images: the upper and the lower third by an attribute. The walks start at "
+            f"{len(starts)} test images and go {self.reach:g} differences to each side."
         )
         return findings
 
@@ -121,15 +124,15 @@ class Attributes:
         )
         findings.figures[name] = Plot(
             figure,
-            f"{name.capitalize()}: each row walks from a test image (middle) towards less on the "
-            f"left and more on the right, in differences of the group means (length "
-            f"{np.linalg.norm(direction):.1f}).",
+            f"{name.capitalize()}: each row moves a test image (middle) towards less on the left "
+            "and more on the right; unit: the difference of the group means, of length "
+            f"{np.linalg.norm(direction):.1f} in latent space.",
         )
         return images
 
 
 def _folders(paths: list[str]) -> dict[str, np.ndarray]:
-    """Return for each class folder of train/<class>/... which items lie in it, if several do."""
+    """Return a mask (N,) for each class folder train/<class>/..., if there are several."""
     folders = np.array([path.split("/")[1] if path.count("/") > 1 else "" for path in paths])
     names = sorted(set(folders) - {""})
     return {name: folders == name for name in names} if len(names) > 1 else {}

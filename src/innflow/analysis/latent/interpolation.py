@@ -1,4 +1,4 @@
-"""The way from one image to another through latent space."""
+"""Interpolation between images in latent space."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Study, to_pixels
-from innflow.figure.sample import plot_image_rows
+from innflow.analysis.study import Analysis, Study, to_pixels
+from innflow.figure.image_rows import plot_image_rows
 
 
 @dataclass
-class Interpolation:
-    """Walks between pairs of test images, straight and along a great circle.
+class Interpolation(Analysis):
+    """Interpolate between pairs of test images, linearly and along a great circle.
+
+        >>> Interpolation(pairs=2)
+        Interpolation(pairs=2, steps=9)
 
     Attributes:
-        pairs: of test images, chosen by the seed.
-        steps: pictures a walk, both ends included.
+        pairs: number of pairs of test images.
+        steps: number of images of a walk, both ends included.
     """
 
     pairs: int = 4
@@ -31,25 +34,26 @@ class Interpolation:
         """Draw two rows a pair."""
         self.check(study)
         latent = study.measure("test").latent
-        pairs = min(self.pairs, len(latent) // 2)
+        steps = study.count(self.steps, 3)
+        pairs = min(study.count(self.pairs, 2), len(latent) // 2)
         chosen = np.random.default_rng(study.seed).permutation(len(latent))[: 2 * pairs]
-        shares = np.linspace(0, 1, self.steps)
+        shares = np.linspace(0, 1, steps)
         walks = []
         for a, b in latent[chosen].reshape(pairs, 2, -1):
             walks += [linear(a, b, shares), spherical(a, b, shares)]
         rows = np.split(to_pixels(study.decode(np.concatenate(walks), "interpolate")), len(walks))
         norms = np.linalg.norm(latent[chosen], axis=1)
-        middle = np.mean([np.linalg.norm(walk[self.steps // 2]) for walk in walks[::2]])
+        middle = np.mean([np.linalg.norm(walk[steps // 2]) for walk in walks[::2]])
         text = (
-            f"{pairs} pairs of test images, {self.steps} steps each. A straight line runs nearer "
-            f"to the origin than images lie: the latent norm falls from {norms.mean():.1f} on "
-            f"average at the ends to {middle:.1f} half way, where {latent.shape[1] ** 0.5:.1f} is "
-            "the norm of a typical draw of the standard normal. The great circle keeps the norm."
+            f"{pairs} pairs of test images, {steps} steps each. The mean latent norm falls from "
+            f"{norms.mean():.1f} at the ends to {middle:.1f} half way on a straight line, where a "
+            f"typical draw of the standard normal has {latent.shape[1] ** 0.5:.1f}; on the great "
+            "circle it changes linearly between both ends."
         )
         plot = Plot(
             plot_image_rows(rows, ["linear", "spherical"] * pairs, block=2),
-            "From a test image on the left to another on the right. In each pair of rows the upper "
-            "walk is linear, the lower spherical.",
+            "From a test image on the left to another on the right; of each pair of rows the upper "
+            "is linear, the lower spherical interpolation.",
         )
         return Findings("Interpolation", text, figures={"interpolation": plot})
 
@@ -60,7 +64,7 @@ def linear(a: np.ndarray, b: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def spherical(a: np.ndarray, b: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return points on the great circle from a to b, (S, D), the norm going over linearly.
+    """Return points on the great circle from a to b, (S, D), with linearly changing norm.
 
     From Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985.
     """
@@ -69,7 +73,7 @@ def spherical(a: np.ndarray, b: np.ndarray, shares: np.ndarray) -> np.ndarray:
         return linear(a, b, shares)
     u, v = a / long, b / wide
     angle = np.arccos(np.clip(u @ v, -1, 1))
-    # Nearly parallel, the circle is the line; opposite, there is no one circle.
+    # Nearly parallel: the circle is the line. Opposite: the circle is not unique.
     if np.sin(angle) < 1e-6:
         return linear(a, b, shares)
     first, second = np.sin((1 - shares) * angle), np.sin(shares * angle)

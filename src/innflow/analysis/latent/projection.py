@@ -1,4 +1,4 @@
-"""Planes to look at a cloud of latent vectors in."""
+"""Two-dimensional projections of latent vectors."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def principal_plane(pca: PCA, variance: float) -> Plane:
 
 
 def spread_plane(pca: PCA, groups: Sequence[np.ndarray]) -> Plane:
-    """Rotate a space of principal components until the groups spread most in two dimensions.
+    """Return the plane within principal components that separates groups best.
 
     Maximises Fisher's criterion, tr((W Sw W')^-1 W Sb W'), between-group over within-group
-    scatter, over planes W, every group weighing the same. With two groups one direction holds it
-    all: the other is then the one of largest scatter at a right angle to it.
+    scatter, over planes W, with equal weights of the groups. For two groups the criterion
+    determines one direction; the second is the orthogonal one of largest scatter.
 
     Args:
-        pca: the space; few components, or chance would separate any groups.
+        pca: the space, of few components: in many, any groups separate by chance.
         groups: two or more sets of latent vectors, each (N, D).
     """
     reduced = [pca.transform(group) for group in groups]
@@ -77,12 +77,12 @@ def spread_plane(pca: PCA, groups: Sequence[np.ndarray]) -> Plane:
         rest = np.eye(size) - axes @ axes.T
         axes = np.c_[axes, np.linalg.eigh(rest @ total @ rest)[1][:, -1]]
     return Plane(
-        pca.mean_, axes.T @ pca.components_, ("direction of most spread", "second direction")
+        pca.mean_, axes.T @ pca.components_, ("direction of best separation", "second direction")
     )
 
 
 def centre_plane(groups: Sequence[np.ndarray]) -> Plane:
-    """Return the plane in which the centres of groups of latent vectors lie farthest apart."""
+    """Return the plane of largest variance of the centres of groups of latent vectors."""
     centres = np.stack([group.mean(axis=0) for group in groups])
     mean = centres.mean(axis=0)
     axes = np.linalg.svd(centres - mean, full_matrices=False)[2][:2]

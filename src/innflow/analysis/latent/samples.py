@@ -1,4 +1,4 @@
-"""Samples, their nearest training images, and samples from a latent Gaussian of few dimensions."""
+"""Samples, their nearest training images, and samples from principal components of latents."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from sklearn.decomposition import PCA
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.latent.projection import principal_components, total_variance
-from innflow.analysis.study import BATCH, Items, Study, to_pixels
-from innflow.figure.sample import plot_image_rows
+from innflow.analysis.study import BATCH, Analysis, Study, to_pixels
+from innflow.data.sets import PartsSet
+from innflow.figure.image_rows import plot_image_rows
 from innflow.system.progress import track
 
-# Root mean square difference in grey levels below which two pictures are one.
 SAME = 0.5
+"""Root mean square difference in grey levels below which two images are equal."""
 
 
 @dataclass
-class Samples:
-    """Draws samples at several temperatures and looks for copies of training images.
+class Samples(Analysis):
+    """Draw samples at several temperatures and search for copies of training images.
+
+        >>> Samples(columns=5).nearest_at
+        0.8
 
     Attributes:
         temperatures: one row each.
-        columns: samples a row.
-        nearest_at: temperature of the samples whose nearest training images are sought.
-        components: numbers of principal components of the latents to sample in, one row each.
+        columns: number of samples in a row.
+        nearest_at: temperature of the samples whose nearest training images are searched.
+        components: numbers of principal components of the latents to sample from, one row each.
     """
 
     temperatures: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 1.0)
@@ -53,9 +57,9 @@ class Samples:
         return findings
 
     def _nearest(self, study: Study, findings: Findings) -> str:
-        count = max(self.columns, 64)
+        count = max(self.columns, study.count(64, 16))
         samples = to_pixels(study.sample(count, self.nearest_at))
-        test = study.measure("test").data[:BATCH]
+        test = study.measure("test").data[: study.count(BATCH, 16)]
         train = study.sets["train"]
         distance, index = nearest(np.concatenate([samples, test]), train, "nearest images")
         closest = train.__getitems__(torch.from_numpy(index[: self.columns]))["x"].numpy()
@@ -66,17 +70,17 @@ class Samples:
                 [f"sample\nT = {self.nearest_at:g}", "nearest\nin train"],
                 notes=[[], [f"{value:.0f} levels" for value in distance[: self.columns]]],
             ),
-            "Samples above the training image nearest to each by pixels, with the root mean square "
-            "difference in grey levels. A copy would look the same and be near 0.",
+            "Samples, and below each the nearest training image by pixels, with the root mean "
+            "square difference in grey levels, which is near 0 for a copy.",
         )
         findings.metrics["samples/nearest_train"] = float(np.median(ours))
         copies = int(np.sum(theirs < SAME))
         return (
-            f"The median distance of {count} samples at T = {self.nearest_at:g} to the nearest of "
-            f"all {len(train):,} training images is {np.median(ours):.1f} grey levels (root mean "
-            f"square), the smallest {ours.min():.1f}; for {len(theirs)} test images the median is "
-            f"{np.median(theirs):.1f}, and {copies} of them are in train as they are (below "
-            f"{SAME:g}). Smooth pictures are near everything, so look at them too."
+            f"Root mean square difference to the nearest of all {len(train):,} training images, in "
+            f"grey levels: for {count} samples at T = {self.nearest_at:g} median "
+            f"{np.median(ours):.1f}, smallest {ours.min():.1f}; for {len(theirs)} test images "
+            f"median {np.median(theirs):.1f}, and {copies} of them are in train (below {SAME:g}). "
+            "Smooth images are near to many others: compare the images as well."
         )
 
     def _subspace(self, study: Study, findings: Findings) -> str:
@@ -100,16 +104,16 @@ class Samples:
             plot_image_rows(np.split(images, len(counts)), labels),
             "Samples of the Gaussian fitted to the training latents in their first principal "
             "components: number of components, and their share of the latent variance. A column "
-            "has the same noise in the components that its pictures share.",
+            "has the same noise in the components that its images share.",
         )
         listed = "; ".join(
-            f"{n} hold {share:.1%} ({fair:.1%})"
+            f"{n} components {share:.1%} ({fair:.1%})"
             for n, (share, fair) in zip(counts, held, strict=True)
         )
         return (
-            f"The first principal components of {len(latent):,} training latents of "
-            f"{latent.shape[1]:,} dimensions, by number, with the share of variance that as many "
-            f"draws of a standard normal would show by chance in brackets: {listed}."
+            f"Share of the variance of {len(latent):,} training latents ({latent.shape[1]:,} "
+            "dimensions) explained by their first principal components, in brackets that of as "
+            f"many draws of a standard normal: {listed}."
         )
 
 
@@ -117,8 +121,10 @@ def _share(pca: PCA, latent: np.ndarray, count: int) -> float:
     return float(pca.explained_variance_[:count].sum() / total_variance(latent))
 
 
-def nearest(queries: np.ndarray, items: Items, description: str) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each image the nearest of a set: root mean square difference, and position."""
+def nearest(
+    queries: np.ndarray, items: PartsSet, description: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the root mean square difference of each image from the nearest one, and its index."""
     flat = torch.tensor(queries, dtype=torch.float32).flatten(1)
     best = torch.full((len(flat),), torch.inf)
     where = torch.zeros(len(flat), dtype=torch.long)

@@ -1,4 +1,4 @@
-"""What the temperature does to samples."""
+"""Samples of the same noise at several temperatures."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, in_batches, to_pixels
-from innflow.figure.sample import plot_image_rows
+from innflow.analysis.study import Analysis, Study, in_batches, to_pixels
+from innflow.figure.image_rows import plot_image_rows
 from innflow.metric import bits_per_dim
 
 
 @dataclass
-class Temperature:
-    """Follows the same noise from cold to hot, and measures how samples change.
+class Temperature(Analysis):
+    """Draw and measure samples of the same latent noise at rising temperatures.
+
+        >>> Temperature(temperatures=(0.5, 1.0), items=16).rows
+        6
 
     Attributes:
         temperatures: one column each.
-        rows: draws shown.
-        items: draws measured at each temperature.
+        rows: number of draws shown.
+        items: number of draws measured at each temperature.
     """
 
     temperatures: Sequence[float] = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -32,41 +35,35 @@ class Temperature:
         study.require_images("temperature")
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the grid, and tabulate bits/dim and contrast beside those of test."""
+        """Draw the grid, and tabulate bits per dim and contrast with those of test."""
         self.check(study)
-        drawn = {t: to_pixels(study.sample(self.items, t)) for t in self.temperatures}
+        items = study.count(self.items, 8)
+        drawn = {t: to_pixels(study.sample(items, t)) for t in self.temperatures}
         table = []
         for t, images in drawn.items():
-            log_prob = in_batches(study.app.log_prob, images, f"samples at T = {t:g}")
+            log_prob = in_batches(study.density.log_prob, images, f"samples at T = {t:g}")
             table.append([f"{t:g}", *_cells(images, log_prob, study.dims)])
         test = study.measure("test")
         table.append(["test images", *_cells(test.data, test.log_prob, study.dims)])
         grid = [
             np.stack([images[row] for images in drawn.values()])
-            for row in range(min(self.rows, self.items))
+            for row in range(min(self.rows, items))
         ]
         figure = plot_image_rows(
             grid, [""] * len(grid), columns=[f"T = {t:g}" for t in self.temperatures]
         )
         text = (
-            f"{self.items} samples at each of {len(drawn)} temperatures, from the same noise, "
+            f"{items} samples at each of {len(drawn)} temperatures, from the same noise, "
             f"and {len(test):,} test images. Contrast is the standard deviation within an image; "
-            "spread is that of a pixel over the images: samples as varied as test have its numbers."
+            "spread is that of a pixel over the images."
         )
-        columns = [
-            "temperature",
-            "bits/dim",
-            "brightness",
-            "contrast",
-            "spread",
-            "at 0 or 255",
-        ]
+        columns = ["temperature", "bits/dim", "mean", "contrast", "spread", "share at 0 or 255"]
         return Findings(
             "Temperature",
             text,
             figures={
                 "temperature": Plot(
-                    figure, "A row follows one draw of latent noise, scaled by the temperature T."
+                    figure, "A row has one draw of latent noise, scaled by the temperature T."
                 )
             },
             tables=[Table("Samples by temperature, grey levels", columns, table)],

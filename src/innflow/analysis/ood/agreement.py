@@ -1,28 +1,29 @@
-"""Whether other models find the same items likely."""
+"""Rank correlation of the likelihoods of the model and its companions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.scatter import Cloud, plot_clouds
 from innflow.metric import spearman
 
 
 @dataclass
-class Agreement:
-    """Compares the order in which the model and each companion find items likely.
+class Agreement(Analysis):
+    """Compare the ranks of items by log p of the model and of each companion.
 
     After Schirrmeister et al. (arXiv:2006.10848): flows trained on other data, or without
     convolutions, rank the images of a set nearly alike.
+
+        >>> Agreement()
+        Agreement()
     """
 
     def __call__(self, study: Study) -> Findings:
-        """Tabulate Spearman's correlation of log p, whole and by scale, and draw it."""
-        if not getattr(study.app, "companions", None):
+        """Tabulate Spearman's correlation of log p, in total and by scale, and draw it."""
+        if not study.app.companions:
             return Findings(
                 "Agreement of models",
                 "The run has no companions: companions.NAME=DIR names another run to compare with.",
@@ -34,57 +35,44 @@ class Agreement:
         panels = []
         notes = []
         scales = measured["test"].terms.shape[1]
-        for companion, other in measured["test"].companions.items():
-            compared = scales if scales > 1 and other.terms.shape[1] == scales else 0
+        for companion, terms in measured["test"].companions.items():
+            compared = scales if scales > 1 and terms.shape[1] == scales else 0
             if scales > 1 and not compared:
                 notes.append(
-                    f"{companion} has {other.terms.shape[1]} scales and the model {scales}: they "
-                    "are compared as a whole only."
+                    f"{companion} has {terms.shape[1]} scales and the model {scales}: only their "
+                    "total log p is compared."
                 )
             for name, items in measured.items():
                 other = items.companions[companion]
-                pairs = {"spearman": (items.log_prob, other.log_prob)}
+                pairs = {"spearman": (items.log_prob, other.sum(axis=1))}
                 for scale in range(compared):
-                    one, two = items.terms[:, scale], other.terms[:, scale]
-                    pairs[f"scale_{scale + 1}"] = (one, two)
-                values = {key: spearman(*pair) for key, pair in pairs.items()}
-                metrics |= {
-                    f"agreement/{companion}/{name}/{key}": value
-                    for key, value in values.items()
-                    if np.isfinite(value)
-                }
-                cells = [f"{v:+.3f}" if np.isfinite(v) else "-" for v in values.values()]
+                    pairs[f"scale_{scale + 1}"] = (items.terms[:, scale], other[:, scale])
+                prefix = f"agreement/{companion}/{name}"
+                cells = [
+                    add_correlation(metrics, f"{prefix}/{key}", spearman(*pair))
+                    for key, pair in pairs.items()
+                ]
                 cells += ["-"] * (scales - compared if scales > 1 else 0)
                 rows.append([companion, name, f"{len(items):,}", *cells])
-            panels.append(
-                Cloud(
-                    {name: items.log_prob for name, items in measured.items()},
-                    {
-                        name: items.companions[companion].log_prob
-                        for name, items in measured.items()
-                    },
-                    "log p of the model, nats",
-                    f"log p of {companion}, nats",
-                    companion,
-                    diagonal=True,
-                )
-            )
+            own = {name: items.log_prob for name, items in measured.items()}
+            theirs = {name: m.companions[companion].sum(axis=1) for name, m in measured.items()}
+            labels = "log p of the model, nats", f"log p of {companion}, nats", companion
+            panels.append(Cloud(own, theirs, *labels, diagonal=True))
         numbered = [f"scale {i + 1}" for i in range(scales)] if scales > 1 else []
         listed = "; ".join(f"{row[0]}, {row[1]} {row[3]}" for row in rows)
         text = (
-            "Spearman's rank correlation of log p between the model and each companion, over the "
-            f"items of a set: {listed}. Near 1, the two put the items of a set into one order "
-            "whatever they were trained on, and only their difference can tell of the training "
-            "data."
+            "Spearman's rank correlation of log p of the model and of each companion over the "
+            f"items of a set: {listed}. Near 1, both rank the items alike whatever they were "
+            "trained on, and only the difference of their log p depends on the training data."
         )
         plot = Plot(
             plot_clouds(panels, study.colors),
-            "log p of the model and of each companion for the same items, at most 600 a set; on "
-            "the grey line both are equal, below it the model finds an item likelier.",
+            "log p of the model and of each companion for the same items, at most 600 a set; both "
+            "are equal on the grey line, and that of the model is larger below it.",
         )
         table = Table(
-            "Spearman's correlation of log p with companions, whole and by scale (deepest last)",
-            ["companion", "set", "items", "whole", *numbered],
+            "Spearman's correlation of log p with companions, in total and by scale (deepest last)",
+            ["companion", "set", "items", "total", *numbered],
             rows,
         )
         return Findings(

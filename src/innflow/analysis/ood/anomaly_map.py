@@ -1,46 +1,52 @@
-"""Where an item is odd: the latent of a flow on maps of features, position by position."""
+"""Anomaly maps: the squared latent at each position of a flow on maps of features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.data.feature.embeddings import Embeddings
 from innflow.errors import InnflowError
-from innflow.figure.ood.anomaly_map import plot_anomaly_maps
+from innflow.figure.ood.heat_overlay import plot_anomaly_maps
 
 
 @dataclass
-class AnomalyMap:
-    """Draws half the sum of squares of z over channels at every position, over the picture.
+class AnomalyMap(Analysis):
+    """Draw half the sum of squares of z over channels at every position, over the image.
 
-    For flows that keep the shape of the maps, such as `innflow.flow.maps`. It is what a position
-    takes from log N(z), in nats and without the constant. Of inliers as the flow saw them in
-    training C / 2 is expected, C being the number of channels; without the noise of training it is
-    less. The log-determinant has no position and is not in it.
+    For flows that keep the shape of the maps, such as `innflow.flow.maps`. It is the negative
+    contribution of a position to log N(z; 0, I), in nats, without the constant. Its expectation for
+    training inliers is C / 2 for C channels, and less without the noise of training. The
+    log-determinant has no position and is not included.
+
+        >>> AnomalyMap(shown=2)
+        AnomalyMap(shown=2)
 
     Attributes:
-        shown: pictures of each set.
+        shown: number of images of each set.
     """
 
     shown: int = 4
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not maps of features with their pictures beside."""
+        """Refuse data that are not maps of features of images."""
         require_whole("shown", self.shown, 1)
-        if len(study.app.shape) != 3 or not hasattr(study.data, "picture"):
+        if len(study.app.shape) != 3 or not isinstance(study.data, Embeddings):
             raise InnflowError(
                 f"analysis anomaly_map: needs maps of features, the data have shape "
                 f"{tuple(study.app.shape)}: choose data=embeddings data.spatial=true "
-                "data.layer=NAME model=maps, or leave it out of the analysis group"
+                "data.layer=NAME model=maps, or leave it out with analysis.anomaly_map=null"
             )
 
     def __call__(self, study: Study) -> Findings:
         """Return `map/SET/mean` and `map/SET/peak`, averages over a set, with the figure."""
         self.check(study)
+        data = cast(Embeddings, study.data)
         channels, height, width = study.app.shape
         maps = {
             name: compute_maps(study.measure(name).latent, study.app.shape)
@@ -55,7 +61,7 @@ class AnomalyMap:
         chosen = {name: self._choose(study, name) for name in maps}
         limits = _limits(maps["test"], [maps[name][index] for name, index in chosen.items()])
         figure = plot_anomaly_maps(
-            [study.data.picture(name, study.index(name)[index]) for name, index in chosen.items()],
+            [data.picture(name, study.index(name)[index]) for name, index in chosen.items()],
             [maps[name][index] for name, index in chosen.items()],
             [f"{name}\n{'typical' if name == 'test' else 'strangest'}" for name in chosen],
             limits,
@@ -64,18 +70,17 @@ class AnomalyMap:
         )
         beyond = sum(int((maps[name][index] > limits[1]).sum()) for name, index in chosen.items())
         caption = (
-            f"Pictures, each with what its positions ({height} x {width}) take from log p: half "
-            f"the sum of squares of z over the {channels} channels, interpolated. Val: the "
-            f"{self.shown} nearest to its median log p; outliers: the {self.shown} of each set "
-            "with the lowest log p. One scale of colours for all, from the 1% quantile of test to "
-            f"the 99% quantile of what is shown ({beyond} positions lie beyond and have its last "
-            f"colour); the mark is at the mean over all positions of test."
+            f"Images, each with half the sum of squares of z over the {channels} channels at its "
+            f"{height} x {width} positions, interpolated. Test: the {self.shown} images nearest to "
+            f"the median log p; outliers: the {self.shown} of each set with the lowest log p. One "
+            "colour scale, from the 1% quantile of test to the 99% quantile of the maps shown "
+            f"({beyond} positions are above it); the mark is the mean of test."
         )
         text = (
             f"Half the sum of squares of z at a position of test is {metrics['map/test/mean']:.1f} "
-            f"nats on average; a right flow gives {channels / 2:g} to inliers as it saw them in "
-            "training, and less to inliers without the noise of training. The table has the mean "
-            "over all positions, and the mean over items of their highest one."
+            f"nats on average; its expectation for training inliers is {channels / 2:g}, and less "
+            "without the noise of training. The table has the mean over all positions, and the "
+            "mean over items of the largest value."
         )
         table = Table(
             "Half the sum of squares of z at a position, nats",

@@ -1,4 +1,4 @@
-"""Images that the flow finds likelier and likelier."""
+"""Gradient ascent on log p in image space."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.analysis.examples import choose_evenly, choose_examples, require_method
+from innflow.analysis.examples import choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.app.application import Unconditional
 from innflow.errors import InnflowError
-from innflow.figure.curve import plot_curves
+from innflow.figure.curves import plot_curves
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.mosaic import signed_pixels
-from innflow.figure.ood.coupling import map_limit
-from innflow.figure.sample import plot_image_rows
+from innflow.figure.ood.coupling_maps import map_limit
 from innflow.figure.style import CYCLE
 from innflow.system.progress import track
 
@@ -26,12 +27,12 @@ LINEAR = 1000.0
 
 
 class Climb(NamedTuple):
-    """Trajectories of N images, each with an objective of its own.
+    """Trajectories of N images, each with its own objective.
 
     Attributes:
         images: (S + 1, N, C, H, W) images before each step and after the last, data units.
         terms: (S + 1, N, L) contribution of each scale to their log p, nats.
-        stopped: how many images stood still from some step on, for nothing finite lay ahead.
+        stopped: number of images that stopped early, at a value or gradient that is not finite.
     """
 
     images: np.ndarray
@@ -40,17 +41,21 @@ class Climb(NamedTuple):
 
 
 @dataclass
-class Ascent:
-    """Follows the gradient of log p, and of each scale's contribution alone, from a few images.
+class Ascent(Analysis):
+    """Maximise log p, and the contribution of each scale alone, from a few images by Adam.
 
-    From an image of test, one of each of the first outlier sets, and faint noise on grey. After
-    Schirrmeister et al. (arXiv:2006.10848): what appears on the way is what a scale looks for.
+    Starts are an image of test, one of each of the first outlier sets, and weak noise on grey.
+    After Schirrmeister et al. (arXiv:2006.10848): the patterns that appear are those to which a
+    scale assigns a high likelihood.
+
+        >>> Ascent(steps=10).lr
+        1.0
 
     Attributes:
-        steps: of Adam, without noise, clamped to the range of grey levels.
-        lr: size of the first step in grey levels; it falls linearly towards 0.
-        outliers: outlier sets to start from.
-        shown: pictures of a trajectory.
+        steps: number of steps of Adam; pixels are clamped to the range of grey levels.
+        lr: size of the first step in grey levels; it decreases linearly to 0.
+        outliers: number of outlier sets to start from.
+        shown: number of images of a trajectory.
     """
 
     steps: int = 50
@@ -59,38 +64,41 @@ class Ascent:
     shown: int = 6
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not images, and settings that lead nowhere."""
+        """Refuse data that are not images, and settings out of range."""
         require_whole("ascent.steps", self.steps, 1)
         require_whole("ascent.outliers", self.outliers, 0)
         require_whole("ascent.shown", self.shown, 2)
         if not self.lr > 0:
             raise InnflowError(f"analysis.ascent.lr={self.lr}: takes grey levels above 0")
         study.require_images("ascent")
-        require_method(study, "ascent", "measure_graph", "be differentiated by its data")
+        study.require(Unconditional, "ascent", "has no density of x alone: choose app=density")
 
     def __call__(self, study: Study) -> Findings:
         """Draw the trajectories; metrics are the gain in nats, mean over the starts."""
         self.check(study)
         starts, images = self._starts(study)
+        steps = study.count(self.steps, 3)
         scales = study.measure("test").terms.shape[1]
         objectives = ["log p"]
         weights = [np.ones(scales)]
         if scales > 1:
             objectives += [f"scale {i + 1} alone" for i in range(scales)]
             weights += list(np.eye(scales))
-        # Every start with every objective, all in one batch.
+        # All pairs of a start and an objective in one batch.
         climb = climb_all(
-            study.app.measure_graph,
+            study.density.measure_graph,
             torch.tensor(np.repeat(images, len(weights), axis=0)),
             torch.tensor(np.tile(weights, (len(images), 1))),
-            self.steps,
+            steps,
             self.lr,
-            study.levels - 1,
+            study.data.levels - 1,
         )
         terms = climb.terms.reshape(-1, len(starts), len(objectives), scales)
         values = np.einsum("snol,ol->sno", terms, np.stack(weights))
         gains = values - values[:1]
-        findings = Findings("Uphill in likelihood", self._text(starts, objectives, gains, climb))
+        findings = Findings(
+            "Gradient ascent on log p", self._text(starts, objectives, gains, climb)
+        )
         for index, objective in enumerate(objectives):
             key = "log_prob" if index == 0 else objective.replace(" alone", "").replace(" ", "_")
             findings.metrics[f"ascent/{key}/gain"] = float(gains[-1, :, index].mean())
@@ -107,7 +115,7 @@ class Ascent:
                 ("step", "gain, nats"),
                 linear=LINEAR,
             ),
-            f"How much each objective gains along the way, one line a start; linear up to "
+            f"Gain of each objective against the step, one line a start; the axis is linear up to "
             f"{LINEAR:g} nats, logarithmic beyond.",
         )
         findings.tables.append(_table(starts, objectives, terms[-1] - terms[0]))
@@ -118,9 +126,9 @@ class Ascent:
         names = examples.names[: 1 + self.outliers]
         images = examples.images[: len(names)].astype(np.float32)
         rng = np.random.default_rng(study.seed)
-        # Faint: from uniform noise, all that a few steps can do is to be a little less noisy.
-        noise = study.levels * rng.normal(0.5, 1 / 16, images.shape[1:])
-        noise = np.clip(np.rint(noise), 0, study.levels - 1).astype(np.float32)
+        # Weak noise: from uniform noise a few steps only reduce the noise.
+        noise = study.data.levels * rng.normal(0.5, 1 / 16, images.shape[1:])
+        noise = np.clip(np.rint(noise), 0, study.data.levels - 1).astype(np.float32)
         return [*names, "noise"], np.concatenate([images, noise[None]])
 
     def _text(
@@ -130,9 +138,9 @@ class Ascent:
             f"{start} {value:+,.0f}" for start, value in zip(starts, gains[-1, :, 0], strict=True)
         )
         text = (
-            f"{self.steps} steps of Adam, from {self.lr:g} grey levels falling to 0, clamped to "
-            "the range of grey levels. Climbing log p, the images gain, in nats (they are no "
-            f"longer whole grey levels): {first}."
+            f"{len(climb.images) - 1} steps of Adam, from {self.lr:g} grey levels decreasing to 0, "
+            "clamped to the range of grey levels. Gain in log p in nats (the images are no longer "
+            f"whole grey levels): {first}."
         )
         if len(objectives) > 1:
             listed = "; ".join(
@@ -140,13 +148,13 @@ class Ascent:
                 for name, value in zip(objectives[1:], gains[-1].mean(axis=0)[1:], strict=True)
             )
             text += (
-                " Climbing the contribution of one scale alone, it gains on average over the "
-                f"starts: {listed}. The other scales are free to lose."
+                " Gain of the contribution of one scale where it alone is maximised, mean over the "
+                f"starts: {listed}."
             )
         if climb.stopped:
             text += (
-                f" {climb.stopped} of {climb.images.shape[1]} trajectories ended early where the "
-                "value or its gradient was not finite; they stay where they were."
+                f" {climb.stopped} of {climb.images.shape[1]} trajectories ended early, before a "
+                "value or gradient that is not finite."
             )
         return text
 
@@ -179,9 +187,9 @@ class Ascent:
         )
         return Plot(
             figure,
-            "Gradient ascent on the pixels from an image of test, of outlier sets, and from faint "
-            "noise: on log p, and on the contribution of each scale to it alone (the last is the "
-            "deepest). Below each image the gain in what its row climbs, in nats; on the right the "
+            "Gradient ascent on the pixels from an image of test, of outlier sets, and from weak "
+            "noise: on log p, and on the contribution of each scale alone (the last is the "
+            "deepest). Below each image the gain of its row's objective in nats; on the right the "
             f"change from start to end, mid-grey 0, black and white {limit:.0f} grey levels.",
         )
 
@@ -194,22 +202,22 @@ def climb_all(
     lr: float,
     top: float,
 ) -> Climb:
-    """Climb a weighted sum of terms from each image by Adam (arXiv:1412.6980).
+    """Maximise a weighted sum of terms from each image by Adam (arXiv:1412.6980).
 
-    An image whose next value or gradient is not finite stays where it is.
+    An image whose next value or gradient is not finite is not changed any more.
 
     Args:
-        measure: gives terms (N, L) of images (N, C, H, W), with a gradient.
+        measure: returns terms (N, L) of images (N, C, H, W), with a gradient.
         starts: (N, C, H, W) floats.
         weights: (N, L) of the terms.
         steps: number of steps.
-        lr: size of the first step, in units of the images; it falls linearly to lr / steps.
+        lr: size of the first step, in units of the images; it decreases linearly to lr / steps.
         top: pixels are clamped from 0 to this.
     """
     x = starts.clone()
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     moving = torch.ones(len(x), dtype=torch.bool)
-    seen: list[tuple[Tensor, Tensor]] = []
+    path: list[tuple[Tensor, Tensor]] = []
     last: tuple[Tensor, Tensor] | None = None
     for step in track(range(steps + 1), "ascent"):
         x = x.detach().requires_grad_()
@@ -227,13 +235,13 @@ def climb_all(
                     "analysis.ascent=null"
                 )
         else:
-            # What is not finite is taken back, and its image stays.
+            # A step to a value that is not finite is undone.
             moving &= good
             keep = moving[:, None, None, None]
             here = torch.where(keep, here, last[0])
             terms = torch.where(moving[:, None], terms, last[1])
         last = (here, terms)
-        seen.append(last)
+        path.append(last)
         gradient = torch.where(moving[:, None, None, None], gradient, torch.zeros_like(gradient))
         mean = DECAY[0] * mean + (1 - DECAY[0]) * gradient
         square = DECAY[1] * square + (1 - DECAY[1]) * gradient.square()
@@ -241,12 +249,12 @@ def climb_all(
         fair = mean / (1 - DECAY[0] ** (step + 1))
         size = (square / (1 - DECAY[1] ** (step + 1))).sqrt() + 1e-12
         x = torch.where(moving[:, None, None, None], here + rate * fair / size, here).clamp(0, top)
-    images, terms_seen = zip(*seen, strict=True)
-    return Climb(torch.stack(images).numpy(), torch.stack(terms_seen).numpy(), int((~moving).sum()))
+    images, path_terms = zip(*path, strict=True)
+    return Climb(torch.stack(images).numpy(), torch.stack(path_terms).numpy(), int((~moving).sum()))
 
 
 def _table(starts: list[str], objectives: list[str], change: np.ndarray) -> Table:
-    """Tabulate what every scale gains, (starts, objectives, L), whichever is climbed."""
+    """Tabulate the gain of every scale, (starts, objectives, L), for each objective."""
     rows = [
         [
             start,
@@ -258,4 +266,4 @@ def _table(starts: list[str], objectives: list[str], change: np.ndarray) -> Tabl
         for index, objective in enumerate(objectives)
     ]
     scales = [f"scale {i + 1}" for i in range(change.shape[2])] if len(objectives) > 1 else []
-    return Table("Gain from start to end, nats", ["start", "climbed", "log p", *scales], rows)
+    return Table("Gain from start to end, nats", ["start", "objective", "log p", *scales], rows)

@@ -1,4 +1,4 @@
-"""Is this batch from elsewhere? Power against the size of the batch."""
+"""Power of tests of whole batches against the size of the batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
-from innflow.figure.curve import plot_curves
+from innflow.figure.curves import plot_curves
 from innflow.score.batch import Power, batch_p_value, batch_power, typicality_power
 from innflow.system.progress import track
 
-# The null distribution of the test is counted, in time that grows with this.
 MOST_CALIBRATION = 2000
+"""Largest number of calibration items: the time to count the null distribution grows with it."""
 
 TYPICALITY = "typicality_of_the_mean"
 Shares = dict[str, dict[int, float]]
@@ -24,16 +24,19 @@ Shares = dict[str, dict[int, float]]
 
 
 @dataclass
-class Batches:
-    """Tests random batches of outliers and of inliers by the rank sum of each score.
+class Batches(Analysis):
+    """Test random batches of outliers and of inliers by the rank sum of each score.
 
-    Beside the scores stands the typicality of a batch: whether its mean likelihood is unusual, to
-    either side (Nalisnick et al. 2019).
+    A further test is the typicality of a batch, two-sided, by its mean log likelihood (Nalisnick et
+    al., arXiv:1906.02994).
+
+        >>> Batches(sizes=(1, 10)).alpha
+        0.05
 
     Attributes:
-        sizes: of a batch.
-        draws: batches of each set and size.
-        alpha: level of the test: the share of inlier batches that may be flagged.
+        sizes: numbers of items in a batch.
+        draws: number of batches of each set and size.
+        alpha: significance level: the share of inlier batches that may be flagged.
     """
 
     sizes: Sequence[int] = (1, 2, 5, 10, 25)
@@ -57,7 +60,7 @@ class Batches:
                 f"analysis.batches.sizes={list(self.sizes)}: the test half of test has "
                 f"{len(study.test_index)} items"
             )
-        # Refuses what would take too long to count; the count is kept.
+        # Refuses a null distribution that takes too long to count; it is cached.
         batch_p_value(np.zeros(len(_calibration(study))), np.zeros(max(self.sizes)))
 
     def __call__(self, study: Study) -> Findings:
@@ -65,8 +68,7 @@ class Batches:
         self.check(study)
         scorer = study.require_scorer("batches")
         columns = {name: scorer(study.measure(name)) for name in ("test", *study.outliers)}
-        headline = scorer.headline
-        names = [headline, *(name for name in scorer.scores if name != headline)]
+        names = study.score_names("batches")
         found = {
             name: self._shares(
                 study, {part: values[name] for part, values in columns.items()}, batch_power
@@ -74,7 +76,7 @@ class Batches:
             for name in track(names, "batches")
         }
         found[TYPICALITY] = self._typicality(study)
-        findings = Findings("Batches", self._text(study, headline, found[headline]))
+        findings = Findings("Batches", self._text(study, names[0], found[names[0]]))
         for name, shares in found.items():
             for part, values in shares.items():
                 key = "inliers/flagged" if part == "test" else f"{part}/power"
@@ -96,11 +98,10 @@ class Batches:
                 level=self.alpha,
                 shares=True,
             ),
-            f"Share of {self.draws} random batches that each score's rank-sum test flags at level "
-            f"{self.alpha:g} (dashed), by the size of the batch; typicality of the mean tests the "
-            "mean likelihood, to both sides. Those of test should be "
-            "flagged about as often as that; all share the two halves of test, so chance makes it "
-            "more or less.",
+            f"Share of {study.count(self.draws, 50)} random batches that the rank-sum test of "
+            f"each score flags at level {self.alpha:g} (dashed), by the size of the batch; "
+            "typicality of the mean is two-sided. The share of inlier batches should be near the "
+            "level; it varies by chance, since all batches share the two halves of test.",
         )
         findings.tables.append(self._table(found, study))
         return findings
@@ -122,7 +123,8 @@ class Batches:
                 others = scores[name] if name != "test" else inliers
                 if len(others) < size:
                     continue
-                power = test(calibration, inliers, others, size, self.draws, self.alpha, study.seed)
+                draws = study.count(self.draws, 50)
+                power = test(calibration, inliers, others, size, draws, self.alpha, study.seed)
                 false.append(power.inliers)
                 if name != "test":
                     shares[name][size] = power.outliers
@@ -133,10 +135,10 @@ class Batches:
     def _text(self, study: Study, headline: str, shares: Shares) -> str:
         at = 10 if 10 in self.sizes else max(self.sizes)
         text = (
-            "A batch is flagged where the ranks of its scores among those of calibration inliers "
-            f"are too high in sum (Mann-Whitney, exact, level {self.alpha:g}; "
-            f"{len(_calibration(study)):,} calibration items, {self.draws} random batches of each "
-            "kind). "
+            "A batch is flagged where the rank sum of its scores among those of calibration "
+            f"inliers is too high (Mann-Whitney, exact, level {self.alpha:g}; "
+            f"{len(_calibration(study)):,} calibration items, {study.count(self.draws, 50)} "
+            "random batches of each kind). "
         )
         found = [
             f"{name} {values[at]:.1%}"
@@ -144,13 +146,13 @@ class Batches:
             if name != "test" and at in values
         ]
         if found:
-            text += f"By {headline}, batches of {at} are flagged: {', '.join(found)}. "
+            text += f"Share of batches of {at} outliers flagged by {headline}: {', '.join(found)}. "
         if at in shares["test"]:
-            text += f"Batches of {at} held-out inliers are flagged in {shares['test'][at]:.1%}."
+            text += f"Of batches of {at} test inliers {shares['test'][at]:.1%} are flagged."
         small = [name for name in study.outliers if len(study.sets[name]) < max(self.sizes)]
         if small:
             text += (
-                f" Too small for the largest batches, which are left out there: {', '.join(small)}."
+                f" Smaller than the largest batches, which are left out there: {', '.join(small)}."
             )
         return text
 
@@ -172,7 +174,7 @@ class Batches:
 
 
 def _calibration(study: Study) -> np.ndarray:
-    """Return the positions in test that batches are compared with."""
+    """Return the rows of test with which batches are compared."""
     half = study.calibration_index
     if len(half) <= MOST_CALIBRATION:
         return half

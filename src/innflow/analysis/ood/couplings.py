@@ -1,67 +1,71 @@
-"""What the network of every coupling predicts of an image."""
+"""Log-scale and shift of every coupling for images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
-from innflow.figure.ood.coupling import plot_coupling_maps
+from innflow.analysis.study import Analysis, Study
+from innflow.figure.ood.coupling_maps import plot_coupling_maps
+from innflow.flow.inspect import CouplingTrace
 from innflow.metric import pearson
 
 
 @dataclass
-class Couplings:
-    """Draws the scale and shift maps of couplings for an inlier and one of each outlier set.
+class Couplings(Analysis):
+    """Draw the log-scale and shift maps of couplings for an inlier and one of each outlier set.
 
-    After Kirichenko et al. (arXiv:2006.08545): a network that predicts what it does not see, -t
-    near the changed pixels, makes any smooth image likely.
+    After Kirichenko et al. (arXiv:2006.08545): a coupling network that predicts the transformed
+    pixels from their neighbours (-t near e^s x) assigns a high likelihood to any smooth image.
+
+        >>> Couplings(shown=4)
+        Couplings(shown=4, items=32)
 
     Attributes:
-        shown: couplings drawn, evenly chosen.
-        items: images of each set that the numbers are about.
+        shown: number of couplings drawn, evenly chosen.
+        items: number of images of each set for the metrics.
     """
 
     shown: int = 8
     items: int = 32
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not images, and applications that cannot be looked into."""
+        """Refuse data that are not images, and settings out of range."""
         check_couplings(study, "couplings", self.shown, self.items)
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the maps; `couplings/prediction/<set>` says how well networks predict a set."""
+        """Draw the maps; `couplings/prediction/SET` is the correlation of -t with e^s x."""
         self.check(study)
         sets = ["test", *study.outliers]
-        seen = {name: trace(study, study.measure(name).data[: self.items]) for name in sets}
-        layers = coupling_names(seen["test"])
+        items = study.count(self.items, 8)
+        traces = {name: trace(study, study.measure(name).data[:items]) for name in sets}
+        layers = coupling_names(traces["test"])
         logdet = {
-            name: [float(one.log_scale.sum(axis=(1, 2, 3)).mean()) for one in found]
-            for name, found in seen.items()
+            name: [float(one.log_scale.sum(dim=(1, 2, 3)).mean()) for one in found]
+            for name, found in traces.items()
         }
         metrics = {}
-        for name, found in seen.items():
+        for name, found in traces.items():
             values = [value for one in found if np.isfinite(value := prediction(one))]
             if values:
                 metrics[f"couplings/prediction/{name}"] = float(np.mean(values))
         listed = "; ".join(f"{key.split('/')[-1]} {value:.3f}" for key, value in metrics.items())
         text = (
-            f"Each of {len(layers)} couplings changes a part of the features, x to e^s x + t, "
-            "where s and t are predicted from the other part. Where the network knows what it "
-            "does not see, t cancels e^s x; their correlation, -t with e^s x over the changed "
-            f"features of {self.items} images a set, averaged over the couplings: "
-            f"{listed or 'not defined, for no coupling changes anything'}. A flow that predicts "
-            "outliers as well as inliers has learned what neighbouring pixels share, not what the "
-            "images show."
+            f"Each of {len(layers)} couplings maps one part x of the features to e^s x + t, with s "
+            "and t predicted from the other part. Where the network predicts x from that part, t "
+            f"cancels e^s x. Correlation of -t with e^s x over the transformed features of {items} "
+            "images a set, mean over the couplings: "
+            f"{listed or 'not defined, for no coupling changes anything'}. Similar values for "
+            "outliers and inliers mean that the flow has learned the correlations of neighbouring "
+            "pixels, which all images share."
         )
         table = Table(
-            f"Log-determinant of each coupling (sum of log s, nats), mean over {self.items} images",
+            f"Log-determinant of each coupling (sum of log s, nats), mean over {items} images",
             ["coupling", *sets],
             [
                 [layer.replace("\n", ", "), *(f"{logdet[name][row]:+.1f}" for name in sets)]
@@ -78,65 +82,48 @@ class Couplings:
 
     def _plot(self, study: Study) -> Plot:
         examples = choose_examples(study)
-        seen = trace(study, examples.images)
-        rows = choose_evenly(list(zip(coupling_names(seen), seen, strict=True)), self.shown)
+        traces = trace(study, examples.images)
+        rows = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
         figure = plot_coupling_maps(
             study.picture(examples.images),
             examples.names,
-            np.stack([one.log_scale.mean(axis=1) for _, one in rows]),
-            np.stack([one.shift.mean(axis=1) for _, one in rows]),
+            np.stack([one.log_scale.mean(dim=1).numpy() for _, one in rows]),
+            np.stack([one.shift.mean(dim=1).numpy() for _, one in rows]),
             [name for name, _ in rows],
         )
         channels = " averaged over the channels," if study.app.shape[0] > 1 else ""
         return Plot(
             figure,
-            f"Log-scale log s and shift t of {len(rows)} of {len(seen)} couplings, first to last,"
+            f"Log-scale log s and shift t of {len(rows)} of {len(traces)} couplings, first to last,"
             f"{channels} in image layout, for an image of test and one of each outlier set. "
-            "A row has one colour scale for log s and one for t, whose ends are written at its "
-            "left; white is 0, as where a coupling changes nothing (s = 1, t = 0). Grids come from "
-            "squeezes, which make channels of neighbouring pixels." + examples.note,
+            "A row has one colour scale for log s and one for t, whose limits are written at its "
+            "left; white is 0, also where a coupling changes nothing (s = 1, t = 0). Squeezes make "
+            "channels of neighbouring pixels, hence the grids." + examples.note,
         )
 
 
-class Maps(NamedTuple):
-    """What a coupling does to N images, in image layout: (N, C, H, W) each.
-
-    Attributes:
-        level: of the flow, from 0.
-        log_scale: log s, 0 where nothing is changed.
-        shift: t, 0 where nothing is changed.
-        outputs: all features after the coupling.
-    """
-
-    level: int
-    log_scale: np.ndarray
-    shift: np.ndarray
-    outputs: np.ndarray
-
-
-def trace(study: Study, images: np.ndarray) -> list[Maps]:
-    """Return what every coupling does to images (N, C, H, W), first to last."""
+def trace(study: Study, images: np.ndarray) -> list[CouplingTrace]:
+    """Return log-scale, shift and outputs of every coupling for images (N, C, H, W), on the CPU."""
     return [
-        Maps(
-            one.level,
-            *(part.detach().cpu().numpy() for part in (one.log_scale, one.shift, one.outputs)),
+        replace(
+            one, log_scale=one.log_scale.cpu(), shift=one.shift.cpu(), outputs=one.outputs.cpu()
         )
-        for one in study.app.trace(torch.tensor(images))
+        for one in study.density.trace(torch.tensor(images))
     ]
 
 
-def coupling_names(seen: Sequence[Maps]) -> list[str]:
+def coupling_names(traces: Sequence[CouplingTrace]) -> list[str]:
     """Return the level and the number within it of each coupling, on two lines."""
     counts: dict[int, int] = {}
     names = []
-    for one in seen:
+    for one in traces:
         counts[one.level] = counts.get(one.level, 0) + 1
         names.append(f"level {one.level + 1}\ncoupling {counts[one.level]}")
     return names
 
 
-def prediction(one: Maps) -> float:
-    """Return the correlation of -t with e^s x over what a coupling changes; NaN where nothing."""
+def prediction(one: CouplingTrace) -> float:
+    """Return the correlation of -t with e^s x over the transformed features; NaN for none."""
     changed = (one.log_scale != 0) | (one.shift != 0)
     shift = one.shift[changed]
-    return pearson(-shift, one.outputs[changed] - shift)
+    return pearson(-shift.numpy(), (one.outputs[changed] - shift).numpy())

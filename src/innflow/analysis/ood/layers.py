@@ -1,4 +1,4 @@
-"""What becomes of an image on its way through the flow."""
+"""Outputs of the couplings in image layout."""
 
 from __future__ import annotations
 
@@ -9,58 +9,65 @@ import numpy as np
 from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.ood.couplings import coupling_names, trace
-from innflow.analysis.study import Study
+from innflow.analysis.study import Analysis, Study
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.mosaic import signed_pixels
-from innflow.figure.ood.coupling import map_limit
-from innflow.figure.sample import plot_image_rows
+from innflow.figure.ood.coupling_maps import map_limit
 from innflow.metric import neighbour_correlation
 
 
 @dataclass
-class Layers:
-    """Draws the outputs of couplings in image layout, for an inlier and one of each outlier set.
+class Layers(Analysis):
+    """Draw the outputs of couplings in image layout, for two inliers and one of each outlier set.
+
+        >>> Layers(items=4)
+        Layers(shown=8, items=4)
 
     Attributes:
-        shown: couplings drawn, evenly chosen.
-        items: images of each set that the numbers are about.
+        shown: number of couplings drawn, evenly chosen.
+        items: number of images of each set for the metrics.
     """
 
     shown: int = 8
     items: int = 32
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not images, and applications that cannot be looked into."""
+        """Refuse data that are not images, and settings out of range."""
         check_couplings(study, "layers", self.shown, self.items)
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the outputs; `layers/neighbours/<set>` is how smooth the last of them are."""
+        """Draw the outputs; `layers/neighbours/SET` is the neighbour correlation of the last."""
         self.check(study)
         metrics, listed = {}, []
+        items = study.count(self.items, 8)
         for name in ("test", *study.outliers):
-            images = study.measure(name).data[: self.items]
+            images = study.measure(name).data[:items]
             before = neighbour_correlation(images)
-            after = neighbour_correlation(trace(study, images)[-1].outputs)
+            after = neighbour_correlation(trace(study, images)[-1].outputs.numpy())
             if np.isfinite(after).any() and np.isfinite(before).any():
                 metrics[f"layers/neighbours/{name}"] = float(np.nanmean(after))
                 listed.append(f"{name} {np.nanmean(before):.2f} to {np.nanmean(after):.2f}")
         examples = choose_examples(study, inliers=2)
-        seen = trace(study, examples.images)
-        rows = choose_evenly(list(zip(coupling_names(seen), seen, strict=True)), self.shown)
+        traces = trace(study, examples.images)
+        rows = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
         pictures = [study.picture(examples.images)]
-        pictures += [signed_pixels(one.outputs, map_limit(one.outputs)) for _, one in rows]
+        pictures += [
+            signed_pixels(maps, map_limit(maps))
+            for maps in (one.outputs.numpy() for _, one in rows)
+        ]
         figure = plot_image_rows(
             pictures, ["image", *(name for name, _ in rows)], columns=examples.names
         )
         text = (
-            "Correlation of neighbouring values, from the image to the outputs of the last "
-            f"coupling in image layout, mean over {self.items} images a set: {'; '.join(listed)}. "
-            "A flow that took all structure out of a set would leave white noise, 0."
+            "Correlation of neighbouring values of the image and of the outputs of the last "
+            f"coupling in image layout, mean over {items} images a set: {'; '.join(listed)}. White "
+            "noise has 0."
         )
         plot = Plot(
             figure,
-            f"Outputs of {len(rows)} of {len(seen)} couplings, first to last, in image layout: all "
-            "features, changed or not, with those that have left the flow before. Mid-grey is 0; "
-            "each row has one scale for all images. Images of test and of outlier sets."
-            + examples.note,
+            f"Outputs of {len(rows)} of {len(traces)} couplings, first to last, in image layout, "
+            "with the features that left the flow at earlier levels. Mid-grey is 0; a row has one "
+            "scale "
+            "for all images of test and of the outlier sets." + examples.note,
         )
         return Findings("Images layer by layer", text, metrics, {"layers": plot})

@@ -1,4 +1,4 @@
-"""Scores rank images differently: which ones, and how much."""
+"""Rank correlation of the scores, and the items of lowest and highest rank."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
-from innflow.figure.ood.ranking import plot_matrix, plot_ranking
+from innflow.figure.ood.rank_frames import plot_matrix, plot_ranking
 from innflow.metric import spearman_matrix
 
-# Scores whose ranks correlate by more than this order the items alike, but for rounding.
 SAME = 1 - 1e-6
+"""Rank correlation above which two scores give one order, up to rounding."""
 
 
 @dataclass
-class Ranking:
-    """Shows which items each score finds least and most strange, and compares the orders.
+class Ranking(Analysis):
+    """Draw the images of lowest and highest rank by each score, and compare the ranks.
 
-    Val and all outlier sets are pooled; vectors get the comparison alone.
+    Test and all outlier sets are pooled; for vectors the ranks are compared only.
+
+        >>> Ranking(shown=4)
+        Ranking(shown=4)
 
     Attributes:
-        shown: images at each end.
+        shown: number of images at each end.
     """
 
     shown: int = 8
@@ -38,13 +41,12 @@ class Ranking:
             )
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the ends of each order and the rank correlations of all."""
+        """Draw both ends of each order, and the rank correlations of all scores."""
         self.check(study)
         scorer = study.require_scorer("ranking")
         sets = ["test", *study.outliers]
         columns = {name: scorer(study.measure(name)) for name in sets}
-        headline = scorer.headline
-        names = [headline, *(name for name in scorer.scores if name != headline)]
+        names = study.score_names("ranking")
         scores = np.stack(
             [np.concatenate([columns[part][name] for part in sets]) for name in names], axis=1
         )
@@ -56,7 +58,7 @@ class Ranking:
             if others:
                 listed = " and ".join(names[other] for other in others)
                 text += f" The same order as {names[first]}: {listed}."
-        findings = Findings("What the scores find strange", text)
+        findings = Findings("Ranking by the scores", text)
         findings.metrics = {
             f"ranking/{name}/spearman_headline": float(value)
             for name, value in zip(names[1:], matrix[0, 1:], strict=True)
@@ -66,7 +68,7 @@ class Ranking:
         findings.figures["spearman"] = Plot(
             plot_matrix(matrix[np.ix_(kept, kept)], list(titles.values()), "Spearman correlation"),
             f"Rank correlation of the scores over {len(scores):,} items of test and of the outlier "
-            "sets: 1 where two scores put the items into one order.",
+            "sets: 1 where two scores give one order.",
         )
         findings.tables.append(_table(names, matrix))
         if study.is_image:
@@ -96,14 +98,14 @@ class Ranking:
         colors = {name: study.colors[name] for name in sets}
         return Plot(
             plot_ranking(study.picture(np.stack(data)), source[wanted].tolist(), ends, colors),
-            f"The {count} least and the {count} most strange of {len(scores):,} images of test and "
-            "of the outlier sets by each score, in order from left to right; the frame has the "
+            f"The {count} images of lowest and the {count} of highest score of {len(scores):,} of "
+            "test and of the outlier sets, by each score, from left to right; the frame has the "
             "colour of the set. Scores that give the same order are drawn once.",
         )
 
 
 def _groups(matrix: np.ndarray) -> dict[int, list[int]]:
-    """Return the first score of each order -> the others that have the same."""
+    """Return the first score of each order -> the other scores of that order."""
     groups: dict[int, list[int]] = {}
     for i in range(len(matrix)):
         first = next((other for other in groups if matrix[i, other] > SAME), None)

@@ -1,4 +1,4 @@
-"""Anomaly scores of every item, and how well each score finds the outliers."""
+"""Anomaly scores of every item, and the detection of outliers by each score."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
-from innflow.figure.ood.roc import plot_histograms, plot_p_values, plot_roc
+from innflow.analysis.study import Analysis, Study
+from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.metric import Estimate, compute_ood
 from innflow.score import leave_one_out_p_values
 from innflow.score.scorer import column
@@ -19,11 +19,14 @@ Columns = dict[str, np.ndarray]
 
 
 @dataclass
-class Scores:
-    """Runs the scorer on all sets and tests it on the half of test that it never saw.
+class Scores(Analysis):
+    """Score all sets, and evaluate each score on the half of test that is not used to calibrate.
+
+        >>> Scores(resamples=100)
+        Scores(resamples=100)
 
     Attributes:
-        resamples: of the bootstrap.
+        resamples: number of bootstrap resamples.
     """
 
     resamples: int = 1000
@@ -33,7 +36,7 @@ class Scores:
         study.require_scorer("scores")
 
     def __call__(self, study: Study) -> Findings:
-        """Score every set; the findings hold the columns of scores.csv."""
+        """Score every set; `items` of the findings are the columns of scores.csv."""
         scorer = study.require_scorer("scores")
         columns = {name: scorer(study.measure(name)) for name in study.sets}
         notes = [self._leave_one_out(study, columns["test"])]
@@ -45,20 +48,19 @@ class Scores:
         distance, critical = _uniformity(p, calibrated)
         verdict = "within" if distance <= critical else "BEYOND"
         notes.append(
-            f"The p-values of the {len(p):,} inliers of the test half should be uniform: their "
-            f"Kolmogorov-Smirnov distance from it is {distance:.3f}, {verdict} the {critical:.3f} "
-            "that chance exceeds in 5% of cases when both halves vary."
+            f"Kolmogorov-Smirnov distance of the p-values of the {len(p):,} inliers of the test "
+            f"half from the uniform distribution: {distance:.3f}, {verdict} the critical value "
+            f"{critical:.3f} at 5%."
         )
+        resamples = study.count(self.resamples, 50)
         if study.outliers:
             outliers = {name: columns[name] for name in study.outliers}
             found = {
                 score: {
-                    name: compute_ood(
-                        inliers[score], values[score], self.resamples, seed=study.seed
-                    )
+                    name: compute_ood(inliers[score], values[score], resamples, seed=study.seed)
                     for name, values in outliers.items()
                 }
-                for score in _headline_first(study)
+                for score in study.score_names("scores")
             }
             findings.metrics |= _metrics(found)
             findings.tables.append(_table(found, outliers, len(p)))
@@ -69,23 +71,23 @@ class Scores:
                 0,
                 f"AUROC of the headline score {headline}: {listed}; mean over "
                 f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the test half "
-                f"of test; intervals are 95% percentile bootstrap of {self.resamples:,} "
-                "stratified resamples. AUROC and AUPR take outliers as positive; FPR95 is the "
-                "share of outliers accepted where 95% of the inliers are accepted.",
+                f"of test; intervals are 95% percentile bootstrap of {resamples:,} stratified "
+                "resamples. AUROC and AUPR take outliers as positive; FPR95 is the share of "
+                "outliers accepted where 95% of the inliers are accepted.",
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(
             plot_p_values(p, calibrated, study.colors["test"]),
-            f"Conformal p-values of {len(p):,} held-out inliers that were not calibrated on. Even "
-            "bars and a straight line mean that 5% of inliers are called strange at 5%; the "
-            "grey band holds a bar in 95% of cases.",
+            f"Conformal p-values of the {len(p):,} inliers of the test half. For a uniform "
+            "distribution, 5% of the inliers are flagged at level 5%; the grey band contains a bar "
+            "with probability 95%.",
         )
         findings.text = "\n\n".join(notes)
         return findings
 
     @staticmethod
     def _leave_one_out(study: Study, test: Columns) -> str:
-        """Replace the p-values of the calibration half by leave-one-out ones, and say so."""
+        """Replace the p-values of the calibration half by leave-one-out ones, in place."""
         half = study.calibration_index
         own = test["score"][half]
         scorer = study.require_scorer("scores")
@@ -99,11 +101,11 @@ class Scores:
         for name in scorer.scores:
             test[column(name)][half] = leave_one_out_p_values(test[name][half])
         return (
-            f"The p-value is the chance that an inlier is at least this strange by "
-            f"{scorer.headline}. It is calibrated on {len(half):,} held-out inliers, one "
-            "half of test, and never on training items, and so are the p-values of all other "
-            "scores, the columns that end in _p. In scores.csv the p-value of an item of "
-            "that half is against the others of it (leave one out); its set still reads test."
+            "The p-value of an item is the probability that an inlier has at least its score "
+            f"{scorer.headline}. It is calibrated on {len(half):,} inliers, one half of test, not "
+            "on training items; so are the p-values of all other scores, the columns that end in "
+            "_p. In scores.csv the p-value of an item of that half is calibrated on the others of "
+            "it (leave one out)."
         )
 
 
@@ -121,8 +123,8 @@ def _items(study: Study, columns: Mapping[str, Columns]) -> Columns:
 def _uniformity(p: np.ndarray, calibration: int) -> tuple[float, float]:
     """Return the Kolmogorov-Smirnov distance from uniform, and its critical value at 5%.
 
-    All p-values share one calibration half, which is a draw as they are: the critical value is
-    that of two samples.
+    All p-values share one calibration half, a random sample as well: the critical value is that of
+    the two-sample test.
     """
     ordered = np.sort(p)
     n = len(ordered)
@@ -160,7 +162,7 @@ def _table(
             label = f"{score} (headline)" if score == headline else score
             rows.append([label, name, f"{count:,}", *cells, f"{share:.3f}"])
     return Table(
-        f"Finding outliers among {inliers:,} held-out inliers, with 95% intervals",
+        f"Detection of outliers among {inliers:,} test inliers, with 95% intervals",
         ["score", "outliers", "items", "AUROC", "AUPR", "FPR95", "AUPR by chance"],
         rows,
     )
@@ -168,34 +170,28 @@ def _table(
 
 def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:
     titles = _titles(study, inliers, outliers)
-    histograms = {
-        title: {
-            "test": inliers[score],
-            **{name: values[score] for name, values in outliers.items()},
-        }
-        for score, title in titles.items()
-    }
     curves = {
         title: (inliers[score], {name: values[score] for name, values in outliers.items()})
         for score, title in titles.items()
     }
+    histograms = {title: {"test": inside, **sets} for title, (inside, sets) in curves.items()}
     scope = f"{len(inliers['score']):,} inliers of the test half of test"
     return {
         "histograms": Plot(
             plot_histograms(histograms, study.colors),
-            f"Each score over {scope} and over each outlier set; right is stranger. The last bar "
-            "also holds the 1% of items beyond it.",
+            f"Distribution of each score over {scope} and over each outlier set; higher is more "
+            "anomalous. The last bar includes the 1% of items beyond it.",
         ),
         "roc": Plot(
             plot_roc(curves, study.colors),
-            f"ROC curves of each score against {scope}; outliers are positive.",
+            f"ROC curves of each score, with {scope} as negatives and outliers as positives.",
         ),
     }
 
 
 def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, str]:
-    """Return score -> title, the headline first; scores that rank alike are drawn once."""
-    names = _headline_first(study)
+    """Return score -> title, the headline first; scores of the same order share a title."""
+    names = study.score_names("scores")
     pooled = {
         name: np.concatenate([inliers[name], *(values[name] for values in outliers.values())])
         for name in names
@@ -209,11 +205,6 @@ def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> 
         else:
             titles[twin] += f" (and {name.replace('_', ' ')})"
     return titles
-
-
-def _headline_first(study: Study) -> list[str]:
-    scorer = study.require_scorer("scores")
-    return [scorer.headline, *(name for name in scorer.scores if name != scorer.headline)]
 
 
 def _ascending(values: np.ndarray) -> bool:

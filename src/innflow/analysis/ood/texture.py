@@ -1,4 +1,4 @@
-"""Neighbouring pixels: how much of the likelihood they explain."""
+"""Correlation of the likelihood with the differences of neighbouring pixels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Study
-from innflow.figure.ood.texture import plot_texture
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation
+from innflow.analysis.study import Analysis, Study
+from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.scatter import Cloud
 from innflow.metric import (
     count_differences,
@@ -19,6 +19,7 @@ from innflow.metric import (
     spearman,
 )
 
+POOLED = "test and outliers"
 FEATURES = {
     "density": "mean log density of differences, nats",
     "size": "mean |difference|, grey levels",
@@ -26,11 +27,14 @@ FEATURES = {
 
 
 @dataclass
-class Texture:
-    """Compares log p with what the differences of neighbouring pixels alone say of an image.
+class Texture(Analysis):
+    """Correlate log p with the density and the size of the differences of neighbouring pixels.
 
-    After Schirrmeister et al. (arXiv:2006.10848): the density of these differences among the
-    training images predicts the likelihood of a Glow.
+    After Schirrmeister et al. (arXiv:2006.10848): the density of these differences under the
+    histogram of the training images predicts the likelihood of a Glow.
+
+        >>> Texture()
+        Texture()
     """
 
     def check(self, study: Study) -> None:
@@ -41,7 +45,9 @@ class Texture:
         """Draw the histograms and the scatter, and tabulate the correlations by set."""
         self.check(study)
         names = ["train", "test", *study.outliers]
-        counts = {name: count_differences(study.measure(name).data, study.levels) for name in names}
+        counts = {
+            name: count_differences(study.measure(name).data, study.data.levels) for name in names
+        }
         usual = difference_density(counts["train"])
         shown = names[1:]
         log_prob = {name: study.measure(name).log_prob.astype(np.float64) for name in shown}
@@ -49,21 +55,17 @@ class Texture:
             "density": {name: mean_log_density(counts[name], usual) for name in shown},
             "size": {name: mean_absolute_difference(counts[name]) for name in shown},
         }
-        everything = ("test and outliers", np.concatenate)
         metrics: dict[str, float] = {}
         rows = []
-        for name in [*shown, *([everything[0]] if study.outliers else [])]:
+        for name in [*shown, *([POOLED] if study.outliers else [])]:
+            members, key = (shown, "pooled") if name == POOLED else ([name], name)
+            log_probs = np.concatenate([log_prob[member] for member in members])
             cells = [name]
             for feature, values in features.items():
-                pooled = name == everything[0]
-                x = np.concatenate(list(values.values())) if pooled else values[name]
-                y = np.concatenate(list(log_prob.values())) if pooled else log_prob[name]
+                x = np.concatenate([values[member] for member in members])
                 for kind, correlate in (("pearson", pearson), ("spearman", spearman)):
-                    value = correlate(x, y)
-                    cells.append(f"{value:+.3f}" if np.isfinite(value) else "-")
-                    if np.isfinite(value):
-                        key = "pooled" if pooled else name
-                        metrics[f"texture/{feature}/{kind}/{key}"] = value
+                    where = f"texture/{feature}/{kind}/{key}"
+                    cells.append(add_correlation(metrics, where, correlate(x, log_probs)))
             rows.append(cells)
         table = Table(
             "Correlation with log p over the images of a set",
@@ -72,12 +74,12 @@ class Texture:
         )
         steps = "; ".join(f"{name} {features['size'][name].mean():.1f}" for name in shown)
         text = (
-            "Differences of each pixel to its left and upper neighbour, channel by channel. Mean "
-            f"size in grey levels: {steps}. The mean log density of an image's differences, under "
-            f"the histogram of {len(counts['train']):,} training images, knows nothing of what is "
-            f"shown. Its correlation with log p (Pearson / Spearman): {_listed(rows, 1)}. That of "
-            f"the mean size: {_listed(rows, 3)}. The nearer to 1 or -1, the more the likelihood "
-            "is one of texture alone."
+            "Differences of each pixel from its left and upper neighbour, by channel. Mean "
+            f"absolute difference in grey levels: {steps}. Correlation with log p (Pearson / "
+            "Spearman) of the mean log density of an image's differences under the histogram of "
+            f"{len(counts['train']):,} training images: {_listed(rows, 1)}; of their mean "
+            f"absolute value: {_listed(rows, 3)}. Values near 1 or -1 mean that texture alone "
+            "determines the likelihood."
         )
         panels = [
             Cloud(features[key], log_prob, label, "log p, nats", title)
@@ -91,15 +93,15 @@ class Texture:
                 panels,
                 study.colors,
             ),
-            "Left: how often which difference occurs between neighbouring pixels of each set. "
-            "Middle: log p against the mean log density of the image's differences under the "
-            "training histogram. Right: log p against their mean size. At most 600 images a set "
+            "Left: distribution of the differences of neighbouring pixels of each set. Middle: "
+            "log p against the mean log density of the image's differences under the training "
+            "histogram. Right: log p against their mean absolute value. At most 600 images a set "
             "are drawn.",
         )
         return Findings("Texture and likelihood", text, metrics, {"texture": plot}, [table])
 
 
 def _listed(rows: list[list[str]], column: int) -> str:
-    """Return the correlations over test and, where there are outliers, over everything."""
+    """Return the correlations over test and, where there are outliers, over all images."""
     chosen = [rows[0], *rows[-1:]] if len(rows) > 1 else rows
     return "; ".join(f"{row[0]} {row[column]} / {row[column + 1]}" for row in chosen)

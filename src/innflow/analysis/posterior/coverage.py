@@ -1,4 +1,4 @@
-"""Whether posteriors over many observations are calibrated, and whether they are any narrower."""
+"""Calibration and sharpness of the posteriors of many observations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import torch
 from torch import Tensor
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.posterior.draws import draw_posterior, has_density, log_posterior, widen
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.posterior.draws import (
+    draw_posterior,
+    has_density,
+    log_posterior,
+    require_posterior,
+    widen,
+)
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
-from innflow.figure.posterior.coverage import plot_coverage, plot_ranks, plot_sharpness
+from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.metric import (
     LevelTest,
     check_levels,
@@ -29,7 +35,7 @@ from innflow.metric import (
 from innflow.system.progress import track
 
 LEVEL = 0.01
-"""A check of a calibrated posterior fails by chance this often."""
+"""Significance level: a calibrated posterior fails each test this often."""
 FEWEST = 20
 # Rows that go through the application in one call.
 ROWS = 20_000
@@ -39,11 +45,14 @@ STREAM = 20
 
 
 @dataclass
-class Coverage:
-    """Checks the calibration over the first observations of test, one true parameter each.
+class Coverage(Analysis):
+    """Test the calibration over the first observations of test, with one true parameter each.
+
+        >>> Coverage(observations=100)
+        Coverage(observations=100, draws=1000)
 
     Attributes:
-        observations: how many.
+        observations: number of observations.
         draws: of the posterior at each.
     """
 
@@ -52,32 +61,33 @@ class Coverage:
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, bad settings and too few observations."""
-        study.require_posterior("coverage")
+        require_posterior(study, "coverage")
         require_whole("coverage.observations", self.observations, FEWEST)
         require_whole("coverage.draws", self.draws, 10)
         available = len(study.sets["test"])
         if available < FEWEST:
             raise InnflowError(
                 f"analysis coverage: set test has {available} items, at least {FEWEST} are needed: "
-                "raise data.n_test, or leave it out of the analysis group"
+                "raise data.n_test, or leave it out with analysis.coverage=null"
             )
 
     def __call__(self, study: Study) -> Findings:
-        """Check; every metric begins with `posterior/`."""
-        app = study.require_posterior("coverage")
+        """Test; every metric begins with `posterior/`."""
+        number, count = study.count(self.observations, FEWEST), study.count(self.draws, 50)
+        app = require_posterior(study, "coverage")
         test = study.sets["test"].parts
-        y = widen(study, test["y"][: self.observations])
+        y = widen(study, test["y"][:number])
         truth = test["x"][: len(y)]
-        draws = self._draw(study, y)
+        draws = _draw(study, y, count)
         x, names = truth.numpy(), study.data.columns["x"]
         rng = np.random.default_rng([study.seed, STREAM])
 
         ranks = compute_ranks(x, draws, rng)
-        sbc = check_ranks(ranks, self.draws, rng)
-        error = compute_calibration_error(ranks, self.draws)
+        sbc = check_ranks(ranks, count, rng)
+        error = compute_calibration_error(ranks, count)
         levels: dict[str, np.ndarray] = {}
         if has_density(app):
-            levels["highest density"] = self._levels(study, truth, draws, y, rng)
+            levels["highest density"] = _levels(study, truth, draws, y, rng)
         points = draw_tarp_references(x, y.numpy(), rng)
         levels["TARP"] = compute_tarp(x, draws, points, rng)
         tests = {name: check_levels(values) for name, values in levels.items()}
@@ -101,80 +111,87 @@ class Coverage:
         checks += [_of_levels(name, test) for name, test in tests.items()]
         checks.append(_of_energy(energy.skill, energy.p_value))
         failed = [check[0] for check in checks if check[3] == "FAIL"]
-        verdict = f"FAILED: {', '.join(failed)}." if failed else "All checks pass."
+        verdict = f"FAILED: {', '.join(failed)}." if failed else "All tests pass."
+        least, most = int(sharpness.argmin()), int(sharpness.argmax())
         text = (
-            f"{verdict} The first {len(y):,} observations of test, {self.draws:,} draws at each; a "
-            f"check fails at p < {LEVEL}, and a calibrated posterior fails each that often.\n\n"
-            f"Central intervals of single parameters miss their level by {np.median(error):.3f} in "
-            f"the median over levels and parameters (worst parameter: "
-            f"{names[int(error.argmax())]}, {error.max():.3f}). The posterior's standard "
-            f"deviation is {sharpness.mean():.3f} of the prior's on average over parameters "
-            f"(least {names[int(sharpness.argmin())]}, {sharpness.min():.3f}; most "
-            f"{names[int(sharpness.argmax())]}, {sharpness.max():.3f}). Draws of the prior pass "
-            "the rank test: what they fail is the check that draws know their observation. All of "
-            "it is on average: a posterior may pass and still be wrong at single observations."
+            f"{verdict} The first {len(y):,} observations of test, {count:,} draws at each; the "
+            f"significance level of each test is {LEVEL}.\n\n"
+            "Calibration error, the median over levels and parameters of the difference between "
+            f"the coverage of central intervals and their level: {np.median(error):.3f} (worst "
+            f"parameter: {names[int(error.argmax())]}, {error.max():.3f}). Ratio of the "
+            f"posterior's standard deviation to the prior's: {sharpness.mean():.3f} on average "
+            f"over parameters (least {names[least]}, {sharpness[least]:.3f}; most {names[most]}, "
+            f"{sharpness[most]:.3f}). Draws of the prior pass the rank test, but fail the energy "
+            "test, that draws depend on the observation. All tests average over observations: a "
+            "posterior may pass them and be wrong at single observations."
         )
         if density is None:
-            text += f"\n\np(x | y) has no closed form with {app.partition}: no highest density."
+            text += (
+                f"\n\np(x | y) has no closed form with {app.partition}: no test of highest density."
+            )
         if app.width > 0:
             text += (
-                f"\n\nThe data have the width of {app.width:g} of their standard deviation that "
-                "training gives them: the posterior is that of such data."
+                f"\n\nThe data have Gaussian noise of {app.width:g} standard deviations, as in "
+                "training: the posterior is that of such data."
             )
         figures = {
             "ranks": Plot(
-                plot_ranks(ranks, self.draws, names),
-                "Ranks of the true parameters among their draws. Above zero on the left and below "
-                "on the right: draws too narrow; the other way round: too wide; on one side "
-                "throughout: shifted.",
+                plot_ranks(ranks, count, names),
+                "Distribution of the ranks of the true parameters among their draws, minus the "
+                "uniform one. Above zero on the left and below on the right: posterior too narrow; "
+                "the opposite: too wide; on one side throughout: biased.",
             ),
             "levels": Plot(
                 plot_coverage(levels),
-                "How often credible regions hold the truth. Below the line: regions too small, an "
-                "overconfident posterior.",
+                "Expected coverage of credible regions against their level. Below the line: "
+                "regions too small, an overconfident posterior.",
             ),
             "sharpness": Plot(
                 plot_sharpness(sharpness, names),
-                "How much narrower than the prior the posterior is, by parameter.",
+                "Ratio of the posterior's to the prior's standard deviation, by parameter.",
             ),
         }
-        columns = ["check", "statistic", "p", "verdict", "a failure means"]
-        return Findings("Coverage", text, metrics, figures, [Table("Checks", columns, checks)])
-
-    def _draw(self, study: Study, y: Tensor) -> np.ndarray:
-        step = max(1, ROWS // self.draws)
-        return np.concatenate(
-            [
-                draw_posterior(study, y[start : start + step], self.draws, (STREAM, start))
-                for start in track(range(0, len(y), step), "posterior draws")
-            ]
+        columns = ["test", "statistic", "p", "result", "meaning of a failure"]
+        return Findings(
+            "Coverage", text, metrics, figures, [Table("Tests of calibration", columns, checks)]
         )
 
-    def _levels(
-        self, study: Study, truth: Tensor, draws: np.ndarray, y: Tensor, rng: np.random.Generator
-    ) -> np.ndarray:
-        rows = torch.from_numpy(draws).flatten(0, 1)
-        own = log_posterior(study, rows, y.repeat_interleave(self.draws, dim=0))
-        return compute_levels(log_posterior(study, truth, y), own.reshape(len(y), -1), rng)
+
+def _draw(study: Study, y: Tensor, count: int) -> np.ndarray:
+    step = max(1, ROWS // count)
+    return np.concatenate(
+        [
+            draw_posterior(study, y[start : start + step], count, (STREAM, start))
+            for start in track(range(0, len(y), step), "posterior draws")
+        ]
+    )
+
+
+def _levels(
+    study: Study, truth: Tensor, draws: np.ndarray, y: Tensor, rng: np.random.Generator
+) -> np.ndarray:
+    rows = torch.from_numpy(draws).flatten(0, 1)
+    own = log_posterior(study, rows, y.repeat_interleave(draws.shape[1], dim=0))
+    return compute_levels(log_posterior(study, truth, y), own.reshape(len(y), -1), rng)
 
 
 def _of_ranks(p: float, worst: str) -> list[str]:
-    means = f"parameter {worst}: draws too narrow, too wide or shifted; see its curve of ranks"
+    means = f"parameter {worst}: posterior too narrow, too wide or biased; see its curve of ranks"
     return ["ranks (SBC)", "-", f"{p:.3g}", _verdict(p >= LEVEL), means]
 
 
 def _of_levels(name: str, test: LevelTest) -> list[str]:
     means = {
         "highest density": "regions too small (overconfident) or too large, correlations included",
-        "TARP": "draws lie elsewhere than the truth does; sees correlations, needs no density",
+        "TARP": "draws are distributed unlike the truth, correlations included",
     }
     verdict = _verdict(test.p_value >= LEVEL)
     return [name, f"gap {test.gap:.3f}", f"{test.p_value:.3g}", verdict, means[name]]
 
 
 def _of_energy(gain: float, p: float) -> list[str]:
-    means = "the draws fit another observation's truth as well: the data are not used"
-    cells = ["draws know their observation", f"gain {gain:.3f}", f"{p:.3g}"]
+    means = "draws fit the truth of another observation as well: the data are not used"
+    cells = ["draws depend on the observation (energy)", f"gain {gain:.3f}", f"{p:.3g}"]
     return [*cells, _verdict(p < LEVEL), means]
 
 

@@ -1,15 +1,17 @@
-"""What analyses of a posterior share: draws of it, the density, and data of drawn parameters."""
+"""Posterior draws, posterior densities, and the width of the data in training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.analysis.study import InverseApplication, Study
+from innflow.analysis.study import Study
+from innflow.app.inverse import Inverse
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 
@@ -17,19 +19,29 @@ from innflow.system.progress import track
 ROWS = 20_000
 
 
-def has_density(app: InverseApplication) -> bool:
-    """Return whether p(x | y) can be evaluated: not where noise or padding lie beside x."""
+def require_posterior(study: Study, analysis: str) -> Inverse:
+    """Return the application, refusing one without a posterior."""
+    return study.require(Inverse, analysis, "has no posterior: choose app=inverse")
+
+
+def problem_of(study: Study) -> InverseData:
+    """Return the data module of an inverse problem."""
+    return cast(InverseData, study.data)
+
+
+def has_density(app: Inverse) -> bool:
+    """Return whether p(x | y) can be evaluated: not where the left has noise or padding too."""
     return set(app.partition.left) == {"x"}
 
 
 def draw_posterior(study: Study, y: Tensor, n: int, stream: Sequence[int]) -> np.ndarray:
     """Draw from p(x | y) at observations (N, M), (N, n, P) float32; streams are independent."""
-    app = study.require_posterior("posterior")
+    app = require_posterior(study, "posterior")
     return app.posterior(y, n, make_seed(study, stream)).cpu().float().numpy()
 
 
 def make_seed(study: Study, stream: Sequence[int]) -> int:
-    """Return a seed for one of the independent streams of random numbers of a study."""
+    """Return the seed of one of the independent streams of random numbers of a study."""
     return int(np.random.SeedSequence([study.seed, *stream]).generate_state(1)[0])
 
 
@@ -39,7 +51,7 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
     Raises:
         InnflowError: where a value is not finite.
     """
-    app = study.require_posterior("posterior")
+    app = require_posterior(study, "posterior")
     starts = range(0, len(x), ROWS)
     values = torch.cat(
         [
@@ -54,12 +66,12 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
 
 
 def widen(study: Study, y: Tensor) -> Tensor:
-    """Return data y (N, M) with fresh noise of the width that training gives them.
+    """Return data y (N, M) with fresh Gaussian noise of the width of y in training.
 
-    Where a simulator has no noise of its own, the flow's posterior is that of y with a small
-    width: a truth that matches its y exactly is no draw of it, one that matches a widened y is.
+    For a simulator without noise, the flow is trained on data with a small width. Its posterior is
+    calibrated for data of that width, not for exact data.
     """
-    app = study.require_posterior("posterior")
+    app = require_posterior(study, "posterior")
     if app.width == 0:
         return y
     generator = torch.Generator().manual_seed(study.seed)
@@ -67,30 +79,8 @@ def widen(study: Study, y: Tensor) -> Tensor:
     return y + app.width * noise / unit_slope(app, y)
 
 
-def unit_slope(app: InverseApplication, y: Tensor) -> Tensor:
-    """Return the slope (N, M) of the map of y (N, M) to the flow's unit."""
+def unit_slope(app: Inverse, y: Tensor) -> Tensor:
+    """Return the derivative (N, M) of the map of y (N, M) to the flow's units, by column."""
     given = y.detach().to(app.device).requires_grad_()
     (slope,) = torch.autograd.grad(app.y_units(given).sum(), given)
     return slope.cpu()
-
-
-def is_stochastic(study: Study) -> bool:
-    """Return whether the forward model has noise of its own, and none is declared."""
-    return study.data.noise is None and not study.data.deterministic
-
-
-def resimulate(study: Study, clouds: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Return the data (n, M) of each cloud of parameters (n, P), without noise that is declared.
-
-    Args:
-        study: with data that have a forward model.
-        clouds: by position in test, in data units.
-    """
-    data: Any = study.data
-    if clouds and is_stochastic(study):
-        # In one call, so that processes start once; its noise repeats by the seed.
-        rows = data.simulate(torch.from_numpy(np.concatenate(list(clouds.values()))), study.seed)
-        ends = np.cumsum([len(cloud) for cloud in clouds.values()])
-        return dict(zip(clouds, np.split(rows.numpy(), ends[:-1]), strict=True))
-    shown = track(clouds.items(), "resimulation", len(clouds))
-    return {position: data.forward(torch.from_numpy(cloud)).numpy() for position, cloud in shown}

@@ -1,10 +1,11 @@
-"""Posterior draws at single observations: against the exact posterior, and sent forward again."""
+"""Posterior draws at single observations, compared with the exact posterior and resimulated."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior.draws import (
     draw_posterior,
     has_density,
-    is_stochastic,
     log_posterior,
-    resimulate,
+    problem_of,
+    require_posterior,
     widen,
 )
 from innflow.analysis.posterior.references import References, load_references, try_reference
+from innflow.analysis.posterior.resimulation import Resimulation, resimulate
 from innflow.analysis.posterior.wording import (
     Numbers,
     judge_c2st,
@@ -27,39 +29,46 @@ from innflow.analysis.posterior.wording import (
     judge_moments,
     judge_resimulation,
 )
-from innflow.analysis.study import Study, require_whole
+from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_resimulation
-from innflow.metric import compute_c2st, compute_err_post, compute_moments, compute_resimulation
+from innflow.metric import compute_c2st, compute_err_post, compute_moments
 from innflow.system.progress import track
 
-# Draws of each observation that go through the forward model, which may be slow.
 RESIMULATED = 400
-# Observations at which two sets of reference draws are told apart, for the floor of C2ST.
+"""Draws of each observation that go through the forward model, which may be slow."""
 FLOORS = 2
-# Processes for the five folds of the classifier, which takes most of the time.
+"""Observations at which two sets of reference draws are compared, for the floor of C2ST."""
 JOBS = min(5, os.cpu_count() or 1)
+"""Processes for the five folds of the classifier, which takes most of the time."""
 # Streams of random numbers.
 DRAWS, EXACT, EXACT_AGAIN, MANY, MANY_EXACT = range(10, 15)
+QUICK = {"observations": 1, "draws": 64, "err_observations": 1, "err_draws": 32, "moment_draws": 64}
+"""Sizes of a quick study."""
 
 Clouds = Mapping[int, np.ndarray]
 """Position in test -> draws (n, P)."""
 
 
 @dataclass
-class Posterior:
-    """Looks at the first observations of test, on which nothing is trained or chosen.
+class Posterior(Analysis):
+    """Compare the posteriors of the first observations of test with the exact ones.
+
+    Nothing is trained or chosen on them.
+
+        >>> Posterior(observations=3, draws=1000).err_observations
+        25
 
     Attributes:
-        observations: how many are compared by C2ST and by moments.
-        draws: of each, from the posterior and from the reference.
-        err_observations: how many Err_post and Err_resim are taken over.
-        err_draws: of each, for Err_post.
-        moment_draws: of each, for the moments; 0 takes `draws`. More make the Monte-Carlo error
-            smaller, where the reference is as quick as that of linear problems.
+        observations: number of observations compared by C2ST and by moments.
+        draws: from the posterior and from the reference at each of them.
+        err_observations: number of observations for Err_post and Err_resim.
+        err_draws: draws at each of these for Err_post.
+        moment_draws: draws at each observation for the moments; 0 takes `draws`. More make the
+            Monte-Carlo error smaller, where the reference is as quick as for linear problems.
         standardise: take Err_post in standard deviations of the prior, not in raw units.
-        shown: observations that are drawn.
+        shown: number of observations with figures.
     """
 
     observations: int = 10
@@ -72,7 +81,7 @@ class Posterior:
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, bad settings and a reference that fails."""
-        study.require_posterior("posterior")
+        require_posterior(study, "posterior")
         least = {"observations": 1, "draws": 10, "err_observations": 1, "err_draws": 2}
         for name, number in {**least, "moment_draws": 0, "shown": 0}.items():
             require_whole(f"posterior.{name}", getattr(self, name), number)
@@ -80,6 +89,12 @@ class Posterior:
 
     def __call__(self, study: Study) -> Findings:
         """Compare, resimulate and draw; every metric begins with `posterior/`."""
+        sizes: dict[str, Any] = {
+            name: study.count(getattr(self, name), quick) for name, quick in QUICK.items()
+        }
+        return replace(self, **sizes)._compare(study)
+
+    def _compare(self, study: Study) -> Findings:
         counts = self._counts(len(study.sets["test"]))
         y = study.sets["test"].parts["y"]
         drawn = {
@@ -90,11 +105,11 @@ class Posterior:
         found, metrics = Numbers(), dict[str, float]()
         compared = min(self.observations, len(counts))
         notes = [
-            f"The first {len(counts)} observations of test, not used to train or to choose; "
-            f"{self.draws:,} draws at each of the first {compared}."
+            f"The first {len(counts)} observations of test, on which nothing was trained or "
+            f"chosen; {self.draws:,} draws at each of the first {compared}."
         ]
         if references.draws:
-            self._compare_clouds(study, drawn, references, found)
+            self._compare_draws(study, drawn, references, found)
             self._compare_moments(study, drawn, references, found)
             unit = "standard deviations of the prior" if self.standardise else "raw units"
             notes += [
@@ -107,7 +122,7 @@ class Posterior:
         notes.append(references.note())
         resimulated = self._resimulate(study, drawn, references, found)
         notes += [
-            judge_resimulation(found, metrics, RESIMULATED, _remarks(study)),
+            judge_resimulation(found, metrics, min(RESIMULATED, *counts.values()), _remarks(study)),
             _judge_density(study, metrics),
             _judge_support(study, drawn, metrics),
         ]
@@ -127,10 +142,10 @@ class Posterior:
             rows[i] = max(self.err_draws, rows.get(i, 0))
         return rows
 
-    def _compare_clouds(
+    def _compare_draws(
         self, study: Study, drawn: Clouds, references: References, found: Numbers
     ) -> None:
-        """Find Err_post and C2ST, and those of a second set of reference draws."""
+        """Compute Err_post and C2ST, also of a second set of reference draws."""
         known = references.draws
         judged = [i for i in known if i < self.err_observations]
         compared = [i for i in known if i < self.observations]
@@ -149,12 +164,12 @@ class Posterior:
             for key, cloud in (("c2st", drawn.get(i)), ("c2st_floor", other)):
                 if cloud is not None:
                     pair = _varying(cloud[: self.draws], exact)
-                    found.add(key, i, compute_c2st(*pair, study.seed, jobs=JOBS))
+                    found.add(key, i, compute_c2st(*pair, study.seed, jobs=study.count(JOBS, 1)))
 
     def _compare_moments(
         self, study: Study, drawn: Clouds, references: References, found: Numbers
     ) -> None:
-        """Find the errors of means and covariances, and what exact draws would give."""
+        """Compute the errors of means and covariances, and those of exact draws."""
         y = study.sets["test"].parts["y"]
         for i in [i for i in references.draws if i < self.observations]:
             own, exact = drawn[i][: self.draws], references.draws[i][: self.draws]
@@ -171,90 +186,93 @@ class Posterior:
             moments = compute_moments(own, mean, np.atleast_2d(covariance))
             found.add("mean_error", i, moments.mean)
             found.add("covariance_error", i, moments.covariance)
-            # The reference is as many draws, which err as much again.
+            # The reference is a sample of the same size, with as much Monte-Carlo error.
             found.add("mean_error_floor", i, 2**0.5 * moments.mean_floor)
             found.add("covariance_error_floor", i, 2**0.5 * moments.covariance_floor)
 
     def _resimulate(
         self, study: Study, drawn: Clouds, references: References, found: Numbers
-    ) -> dict[int, np.ndarray]:
-        """Return the data that draws lead to, (n, M) at each position, and find Err_resim."""
-        resimulated = {}
-        if not _has_forward(study):
-            return {}
+    ) -> dict[int, Resimulation]:
+        """Resimulate the draws and those of the reference, and compute Err_resim."""
+        resimulated: dict[int, Resimulation] = {}
+        if problem_of(study).forward is None:
+            return resimulated
+        y = study.sets["test"].parts["y"].numpy()
         for key, clouds in (("err_resim", drawn), ("err_resim_reference", references.draws)):
-            rows = {i: x[:RESIMULATED] for i, x in clouds.items() if i < self.err_observations}
-            for i, data in resimulate(study, rows).items():
-                finite = np.isfinite(data).all(axis=1)
+            places = [i for i in clouds if i < self.err_observations]
+            draws = [torch.from_numpy(clouds[i][:RESIMULATED]) for i in places]
+            made = resimulate(problem_of(study), draws, y[places], study.seed)
+            for i, one in zip(places, made, strict=True):
                 if key == "err_resim":
-                    found.add("not_finite", i, float(1 - finite.mean()))
-                    resimulated[i] = data[finite]
-                if finite.any():
-                    y = study.sets["test"].parts["y"][i].numpy()
-                    found.add(key, i, compute_resimulation(data[finite], y))
+                    resimulated[i] = one
+                    found.add("not_finite", i, one.left_out / (one.left_out + len(one.y)))
+                if len(one.y):
+                    found.add(key, i, one.error)
         return resimulated
 
     def _figures(
-        self, study: Study, drawn: Clouds, references: References, resimulated: Clouds
+        self,
+        study: Study,
+        drawn: Clouds,
+        references: References,
+        resimulated: Mapping[int, Resimulation],
     ) -> dict[str, Plot]:
         figures = {}
-        test = study.sets["test"]
-        noise = getattr(study.data, "noise", None)
-        sd = None if noise is None else noise.square().sum(dim=1).sqrt().numpy()
+        test, data = study.sets["test"], problem_of(study)
+        sd = None if data.noise is None else data.noise.square().sum(dim=1).sqrt().numpy()
         for i in list(drawn)[: self.shown]:
             exact = references.draws.get(i)
-            reference = "" if exact is None else " Lines are those of the reference."
+            lines = "" if exact is None else " Lines: draws of the exact posterior."
             figures[f"observation_{i}"] = Plot(
                 _plot_draws(study, drawn[i], exact, test.parts["x"][i].numpy()),
-                f"{test.names[i]}: {len(drawn[i]):,} draws of the posterior with the true "
-                f"parameters.{reference}",
+                f"{test.names[i]}: {len(drawn[i]):,} draws of the posterior, and the true "
+                f"parameters.{lines}",
             )
-            if len(resimulated.get(i, ())):
-                y = test.parts["y"][i].numpy()
+            if i in resimulated and len(resimulated[i].y):
+                made, y = resimulated[i].y, test.parts["y"][i].numpy()
                 figures[f"resimulation_{i}"] = Plot(
-                    plot_resimulation(study.data.columns["y"], y, resimulated[i], sd),
-                    f"{test.names[i]}: what the forward model makes of {len(resimulated[i]):,} "
-                    "draws, against the observation.",
+                    plot_resimulation(data.columns["y"], y, made, sd),
+                    f"{test.names[i]}: resimulated data of {len(made):,} draws, compared with the "
+                    "observation.",
                 )
         return figures
 
 
 def _varying(draws: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out a whole number that is certain: it has no standard deviation to divide by."""
+    """Leave out columns that are constant in the exact draws: their standard deviation is 0."""
     varies = exact.std(axis=0) > 0
     return draws[:, varies], exact[:, varies]
 
 
-def _has_forward(study: Study) -> bool:
-    return getattr(study.data, "forward", None) is not None
-
-
 def _remarks(study: Study) -> list[str]:
-    if not _has_forward(study):
+    data = problem_of(study)
+    if data.forward is None:
         return ["There is no forward model for these data: no Err_resim."]
-    if getattr(study.data, "noise", None) is not None:
+    if data.noise is not None:
         return ["f(x) is without noise and y has it: exact draws do not give 0."]
-    if is_stochastic(study):
+    if not data.deterministic:
         return ["The forward model is random itself: exact draws do not give 0."]
     return []
 
 
 def _judge_density(study: Study, metrics: dict[str, float]) -> str:
-    app = study.require_posterior("posterior")
+    app = require_posterior(study, "posterior")
     if not has_density(app):
         return f"p(x | y) has no closed form with {app.partition}: there is no NLTP."
     test = study.sets["test"].parts
     nats = -log_posterior(study, test["x"], widen(study, test["y"]))
     metrics["posterior/nltp"] = nats.mean()
     return (
-        f"NLTP, the mean of -log p(x | y) of the true parameters over all {len(nats):,} items of "
-        f"test: {nats.mean():.3f} nats, standard error {nats.std() / len(nats) ** 0.5:.3f}. It "
-        "ranks posteriors without any reference; smaller is better."
+        f"NLTP, the mean of -log p(x | y) at the true parameters over all {len(nats):,} items of "
+        f"test: {nats.mean():.3f} nats, standard error {nats.std() / len(nats) ** 0.5:.3f}. "
+        "Smaller is better; no reference is needed."
     )
 
 
 def _judge_support(study: Study, drawn: Clouds, metrics: dict[str, float]) -> str:
-    inside = [study.data.support.contains(torch.from_numpy(x)).all(dim=1) for x in drawn.values()]
+    inside = [
+        problem_of(study).support.contains(torch.from_numpy(x)).all(dim=1) for x in drawn.values()
+    ]
     outside = 1 - torch.cat(inside).double().mean().item()
     metrics["posterior/outside"] = outside
     total = sum(len(x) for x in drawn.values())
@@ -264,7 +282,7 @@ def _judge_support(study: Study, drawn: Clouds, metrics: dict[str, float]) -> st
 def _plot_draws(
     study: Study, draws: np.ndarray, exact: np.ndarray | None, truth: np.ndarray
 ) -> Figure:
-    names, support = study.data.columns["x"], study.data.support
+    names, support = study.data.columns["x"], problem_of(study).support
     if len(names) > MOST_PAIRS:
         return plot_profile(draws, names, exact, truth, "value")
     limits = torch.stack([support.low, support.high], dim=1).numpy()

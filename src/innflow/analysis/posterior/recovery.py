@@ -1,4 +1,4 @@
-"""Whether the latent is what it should be, and whether the noise drawn beside x is that of x."""
+"""Tests of the latent distribution, and of the noise that is drawn jointly with x."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.posterior.draws import make_seed, unit_slope, widen
-from innflow.analysis.study import InverseApplication, Study, require_whole
+from innflow.analysis.posterior.draws import (
+    make_seed,
+    problem_of,
+    require_posterior,
+    unit_slope,
+    widen,
+)
+from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.app.inverse import Inverse
 from innflow.errors import InnflowError
 from innflow.figure.posterior.profile import plot_recovery
 from innflow.metric import compute_independence, compute_normality, compute_recovery
@@ -20,25 +27,29 @@ STREAM = 30
 
 
 @dataclass
-class Recovery:
-    """Checks z of test against N(0, I) and against y, and eps of one draw at each observation.
+class Recovery(Analysis):
+    """Test that z is N(0, I) and independent of y, and compare drawn with implied noise.
+
+        >>> Recovery(items=500)
+        Recovery(items=500)
 
     Attributes:
-        items: of test, the first ones.
+        items: number of test items, the first ones.
     """
 
     items: int = 2000
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, and too few items."""
-        app = study.require_posterior("recovery")
+        app = require_posterior(study, "recovery")
         require_whole("recovery.items", self.items, FEWEST)
         if len(study.sets["test"]) < FEWEST:
             raise InnflowError(
                 f"analysis recovery: set test has {len(study.sets['test'])} items, at least "
-                f"{FEWEST} are needed: raise data.n_test, or leave it out of the analysis group"
+                f"{FEWEST} are needed: raise data.n_test, or leave it out with "
+                "analysis.recovery=null"
             )
-        if "eps" in app.partition.left and getattr(study.data, "noise", None) is None:
+        if "eps" in app.partition.left and problem_of(study).noise is None:
             raise InnflowError(
                 f"analysis recovery: {app.partition} draws noise, and the data declare none: give "
                 "data.noise, or choose partition=x_yz"
@@ -46,8 +57,9 @@ class Recovery:
 
     def __call__(self, study: Study) -> Findings:
         """Return `latent/normal_p`, `latent/independence_p` and, with eps, `recovery/...`."""
-        app = study.require_posterior("recovery")
-        parts = {name: part[: self.items] for name, part in study.sets["test"].parts.items()}
+        app = require_posterior(study, "recovery")
+        items = study.count(self.items, 64)
+        parts = {name: part[:items] for name, part in study.sets["test"].parts.items()}
         y = widen(study, parts["y"])
         eps = parts["eps"] if "eps" in app.partition.left else None
         z = app.encode(_spread(study, parts["x"]), y, eps).cpu().numpy()
@@ -60,11 +72,12 @@ class Recovery:
             "latent/independence": joint.correlation,
         }
         text = (
-            f"The latent z of {len(z):,} items of test: the largest Kolmogorov-Smirnov distance of "
-            f"one of its {z.shape[1]} dimensions from N(0, 1) is {normal.distances.max():.3f}, "
-            f"p = {normal.p_value:.3g} after Holm's correction. Its squared distance correlation "
-            f"with y is {joint.correlation:.4f}, p = {joint.p_value:.3g} by permutation. Small p: "
-            "z is not normal, or still knows y; with many items a small departure is enough."
+            f"Latent z of {len(z):,} items of test: the largest Kolmogorov-Smirnov distance of one "
+            f"of its {z.shape[1]} dimensions from N(0, 1) is {normal.distances.max():.3f}, "
+            f"p = {normal.p_value:.3g} with the correction for {z.shape[1]} tests. Its squared "
+            f"distance correlation with y is {joint.correlation:.4f}, p = {joint.p_value:.3g} by "
+            "permutation. A small p means that z is not normal, or depends on y; with many items a "
+            "small departure is enough."
         )
         findings = Findings("Latent and noise", text, metrics)
         if "eps" in app.partition.left:
@@ -72,23 +85,22 @@ class Recovery:
         return findings
 
     def _recover(
-        self,
-        study: Study,
-        app: InverseApplication,
-        parts: dict[str, Tensor],
-        findings: Findings,
+        self, study: Study, app: Inverse, parts: dict[str, Tensor], findings: Findings
     ) -> None:
-        """Add the comparison of the eps drawn with x and S^-1 (y - f(x)) of that x."""
+        """Compare the eps drawn with x and S^-1 (y - f(x)) of that x."""
+        data = problem_of(study)
+        assert data.forward is not None
+        assert data.noise is not None
         seed = make_seed(study, (STREAM,))
         x = app.posterior(parts["y"], 1, seed)[:, 0].cpu().float()
         drawn = app.posterior_noise(parts["y"], 1, seed)[:, 0].cpu().double().numpy()
-        residual = (parts["y"] - study.data.forward(x)).double()
-        whiten = torch.linalg.inv(study.data.noise.double())
+        residual = (parts["y"] - data.forward(x)).double()
+        whiten = torch.linalg.inv(data.noise.double())
         exact = (residual @ whiten.T).numpy()
         finite = np.isfinite(exact).all(axis=1)
         found = compute_recovery(drawn[finite], exact[finite])
         normal = compute_normality(drawn)
-        # y is only known within its width, and so is the noise: its share of the difference.
+        # The width of y in training is a part of the difference.
         width = app.width / unit_slope(app, parts["y"]).double()
         floor = float((width.square() @ whiten.square().T).mean().sqrt())
         findings.metrics |= {
@@ -99,11 +111,13 @@ class Recovery:
             "recovery/eps_normal_distance": float(normal.distances.max()),
         }
         findings.text += (
-            f"\n\nThe noise eps drawn with x against S^-1 (y - f(x)) of that x, one draw at each "
+            "\n\n"
+            "Noise eps drawn with x compared with S^-1 (y - f(x)) of the same x, one draw at each "
             f"of {int(finite.sum()):,} observations: root mean square difference {found.rmse:.3f} "
-            f"standard deviations of the noise (the width of y alone makes {floor:.3f}), "
-            f"correlation {found.correlation:.4f}. Over the observations the drawn eps should be "
-            f"N(0, 1): largest distance {normal.distances.max():.3f}, p = {normal.p_value:.3g}."
+            f"standard deviations of the noise (of which the width of y causes {floor:.3f}), "
+            f"correlation {found.correlation:.4f}. Test that the drawn eps is N(0, 1) over the "
+            f"observations: largest Kolmogorov-Smirnov distance {normal.distances.max():.3f}, p = "
+            f"{normal.p_value:.3g}."
         )
         if not finite.all():
             findings.text += (
@@ -111,12 +125,12 @@ class Recovery:
             )
         findings.figures["recovery"] = Plot(
             plot_recovery(drawn[finite], exact[finite]),
-            "Noise drawn with the parameters against the noise that the parameters imply.",
+            "Noise drawn with the parameters against S^-1 (y - f(x)), the noise that they imply.",
         )
 
 
 def _spread(study: Study, x: Tensor) -> Tensor:
-    """Return x with whole numbers spread over their bins, as in training; else z has steps."""
-    discrete = study.data.support.discrete
+    """Return x with uniform noise on discrete parameters, as in training."""
+    discrete = problem_of(study).support.discrete
     generator = torch.Generator().manual_seed(study.seed)
     return x + (torch.rand(x.shape, generator=generator) - 0.5) * discrete

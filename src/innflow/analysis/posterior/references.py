@@ -1,4 +1,4 @@
-"""Draws of exact posteriors to compare with, kept under the run folder: they can take minutes."""
+"""Draws of exact posteriors for comparison, cached in the run folder: they can take minutes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from innflow.analysis.posterior.draws import make_seed
+from innflow.analysis.posterior.draws import make_seed, problem_of
 from innflow.analysis.study import Study
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_arrays
@@ -30,7 +29,7 @@ class References:
 
     Attributes:
         draws: position in test -> (n, P) float32.
-        failed: position in test -> why the reference gave none.
+        failed: position in test -> error of the reference.
     """
 
     draws: dict[int, np.ndarray]
@@ -43,7 +42,7 @@ class References:
         count = len(self.failed)
         return (
             f"The reference gave no draws for {count} of {count + len(self.draws)} observations, "
-            f"which are left out of the comparison; of the first it says: "
+            f"which are left out of the comparison; the first error is: "
             f"{next(iter(self.failed.values()))}."
         )
 
@@ -51,16 +50,16 @@ class References:
 def load_references(
     study: Study, counts: Mapping[int, int], stream: int, keep: bool = True
 ) -> References:
-    """Return reference draws at observations of test, from the run folder where it has them.
+    """Return reference draws at observations of test, from the cache of the run folder if there.
 
     Args:
-        study: with data that have a reference; without one there are no draws.
+        study: of an inverse problem; without a reference there are no draws.
         counts: position in test -> number of draws.
         stream: of random numbers; draws of two streams are independent.
-        keep: in the run folder.
+        keep: whether draws are cached in the run folder.
     """
     found = References({}, {})
-    if getattr(study.data, "reference", None) is None:
+    if problem_of(study).reference is None:
         return found
     for position, n in track(counts.items(), "reference posteriors", len(counts)):
         try:
@@ -75,9 +74,9 @@ def try_reference(study: Study) -> None:
     """Refuse a reference that gives no draws at any of the first observations.
 
     Raises:
-        InnflowError: what the reference says of the last of them.
+        InnflowError: that of the reference for the last of them.
     """
-    reference = getattr(study.data, "reference", None)
+    reference = problem_of(study).reference
     if reference is None:
         return
     observed = study.sets["test"].parts["y"][:TRIALS]
@@ -86,14 +85,16 @@ def try_reference(study: Study) -> None:
             reference(y.numpy(), 2, study.seed)
             return
         except InnflowError:
-            # One observation may be too unlikely for it; of several, none is.
+            # A single observation may be too unlikely for the reference.
             if position == len(observed) - 1:
                 raise
 
 
 def _draw(study: Study, position: int, n: int, stream: int) -> np.ndarray:
     y = study.sets["test"].parts["y"][position].numpy()
-    return np.asarray(study.data.reference(y, n, make_seed(study, (stream, position))), np.float32)
+    reference = problem_of(study).reference
+    assert reference is not None
+    return np.asarray(reference(y, n, make_seed(study, (stream, position))), np.float32)
 
 
 def _load(study: Study, position: int, n: int, stream: int) -> np.ndarray:
@@ -116,15 +117,14 @@ def _save(path: Path, draws: np.ndarray) -> None:
         path.parent.mkdir(exist_ok=True)
         write_arrays(path, {"draws": draws})
     except OSError as error:
-        log.warning("%s: reference draws are not kept (%s)", path, error.strerror)
+        log.warning("%s: reference draws are not cached (%s)", path, error.strerror)
 
 
 def _key(study: Study, position: int, n: int, stream: int) -> str:
-    """Return a name that changes with all that the draws depend on."""
-    data: Any = study.data
-    noise = getattr(data, "noise", None)
-    told = (n, make_seed(study, (stream, position)), getattr(data, "reference_path", None))
-    digest = hashlib.sha256(repr(told).encode())
+    """Return a digest of all that the draws depend on."""
+    data = problem_of(study)
+    settings = (n, make_seed(study, (stream, position)), data.reference_path)
+    digest = hashlib.sha256(repr(settings).encode())
     digest.update(study.sets["test"].parts["y"][position].numpy().tobytes())
-    digest.update(b"" if noise is None else noise.numpy().tobytes())
+    digest.update(b"" if data.noise is None else data.noise.numpy().tobytes())
     return digest.hexdigest()[:20]

@@ -1,7 +1,8 @@
-"""The forward model of a trained run, and what it makes of posterior draws."""
+"""Resimulation: the data that the forward model gives for posterior draws."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +12,14 @@ from torch import Tensor
 from innflow.app import Inverse
 from innflow.config.build import build
 from innflow.config.trust import check_trusted, foreign_code
+from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.seeding import seeded
-from innflow.data.simulation.simulator import Simulator
 from innflow.errors import InnflowError
 from innflow.metric import compute_resimulation
 from innflow.system.progress import announce, track
 
 RESIMULATED, ROWS = 10_000, 1_000
-"""Draws over all observations that go through the forward model, and how many at a time."""
+"""Draws over all observations that go through the forward model, and rows of one call."""
 
 
 class Resimulation(NamedTuple):
@@ -26,9 +27,9 @@ class Resimulation(NamedTuple):
 
     Attributes:
         y: (k, M), rows that are not finite left out.
-        error: mean of |f(x) - y|^2.
+        error: mean of |f(x) - y|^2; NaN where no row is finite.
         rms: (M,) root mean square of f(x) - y.
-        left_out: how many rows are not finite.
+        left_out: number of rows that are not finite.
     """
 
     y: np.ndarray
@@ -37,8 +38,66 @@ class Resimulation(NamedTuple):
     left_out: int
 
 
-def build_forward_model(app: Inverse, trust: bool, where: str) -> Simulator | None:
-    """Return the data module of a run where it has a forward model that may run, or say why not.
+def resimulate(
+    data: InverseData, draws: Sequence[Tensor], y: np.ndarray, seed: int
+) -> list[Resimulation]:
+    """Return the data of the draws for each observation, without noise where it is declared.
+
+    Args:
+        data: with a forward model.
+        draws: parameters (n, P) for each of B observations.
+        y: (B, M) the observations.
+        seed: of noise that the forward model has of its own.
+
+    Raises:
+        InnflowError: where the forward model fails.
+    """
+    if not len(draws):
+        return []
+    rows = torch.cat(list(draws))
+    if data.noise is None or data.forward is None:
+        made = data.simulate(rows, seed)
+    else:
+        with seeded([seed]):
+            blocks = track(rows.split(ROWS), "resimulation")
+            made = torch.cat([data.forward(block) for block in blocks])
+    pieces = made.split([len(some) for some in draws])
+    return [_compare(piece.numpy(), one) for piece, one in zip(pieces, y, strict=True)]
+
+
+def resimulate_or_announce(
+    data: InverseData, x: Tensor, y: np.ndarray, seed: int
+) -> list[Resimulation]:
+    """Resimulate the first 10,000 / B draws at each observation; announce what fails.
+
+    Args:
+        data: from `build_forward_model`.
+        x: draws (B, n, P).
+        y: (B, M) the observations.
+        seed: as for `resimulate`.
+
+    Returns:
+        One for each observation; an empty list where the forward model fails.
+    """
+    each = min(x.shape[1], max(RESIMULATED // len(x), 1))
+    try:
+        found = resimulate(data, list(x[:, :each]), y, seed)
+        for number, one in enumerate(found):
+            if not len(one.y):
+                raise InnflowError(f"observation {number}: no draw gives finite data")
+            if one.left_out:
+                announce(
+                    f"observation {number}: {one.left_out:,} of {each:,} resimulations are not "
+                    "finite (NaN or infinite) and are left out"
+                )
+    except InnflowError as error:
+        announce(f"resimulation left out: {error}")
+        return []
+    return found
+
+
+def build_forward_model(app: Inverse, trust: bool, where: str) -> InverseData | None:
+    """Return the data module of a run, or None with an announcement where it cannot resimulate.
 
     Args:
         app: the trained application.
@@ -55,7 +114,7 @@ def build_forward_model(app: Inverse, trust: bool, where: str) -> Simulator | No
             return None
         check_trusted({"data": config}, where, data=True)
     try:
-        data: Simulator = build(config, "data")
+        data: InverseData = build(config, "data")
         shapes = {name: list(shape) for name, shape in data.shapes.items()}
         if shapes != app.shapes:
             raise InnflowError(f"the run was trained on {app.shapes}, its model now has {shapes}")
@@ -65,43 +124,9 @@ def build_forward_model(app: Inverse, trust: bool, where: str) -> Simulator | No
     return data
 
 
-def resimulate(data: Simulator, x: Tensor, y: np.ndarray, seed: int) -> list[Resimulation]:
-    """Send draws through the forward model, without noise where it is declared; or say why not.
-
-    Args:
-        data: from `build_forward_model`.
-        x: draws (B, n, P); the first 10,000 / B of each observation are used.
-        y: (B, M) the observations.
-        seed: of the forward model's own noise.
-
-    Returns:
-        One for each observation; none at all where the forward model fails.
-    """
-    each = min(x.shape[1], max(RESIMULATED // len(x), 1))
-    rows = x[:, :each].flatten(0, 1)
-    try:
-        if data.noise is None:
-            made = data.simulate(rows, seed)
-        else:
-            with seeded([seed]):
-                blocks = track(rows.split(ROWS), "resimulate")
-                made = torch.cat([data.forward(block) for block in blocks])
-        given = made.reshape(len(x), each, -1).numpy()
-        return [_compare(number, *pair) for number, pair in enumerate(zip(given, y, strict=True))]
-    except InnflowError as error:
-        announce(f"resimulation left out: {error}")
-        return []
-
-
-def _compare(number: int, made: np.ndarray, y: np.ndarray) -> Resimulation:
+def _compare(made: np.ndarray, y: np.ndarray) -> Resimulation:
     good = made[np.isfinite(made).all(axis=1)]
-    left_out = len(made) - len(good)
     if not len(good):
-        raise InnflowError(f"observation {number}: no draw gives finite data")
-    if left_out:
-        announce(
-            f"observation {number}: {left_out:,} of {len(made):,} resimulations are not finite (NaN"
-            " or infinite) and are left out"
-        )
+        return Resimulation(good, float("nan"), np.full(len(y), np.nan), len(made))
     rms = np.sqrt(np.square(good.astype(np.float64) - y).mean(axis=0))
-    return Resimulation(good, compute_resimulation(good, y), rms, left_out)
+    return Resimulation(good, compute_resimulation(good, y), rms, len(made) - len(good))

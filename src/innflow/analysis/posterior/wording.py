@@ -1,4 +1,4 @@
-"""Numbers of posteriors at single observations, put into metrics, sentences and a table."""
+"""Metrics, sentences and a table of the numbers at single observations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from innflow.analysis.findings import Table
 COLUMNS = {
     "c2st": "C2ST",
     "err_post": "Err_post",
-    "err_post_floor": "its floor",
+    "err_post_floor": "Err_post, exact",
     "err_resim": "Err_resim",
-    "err_resim_reference": "of the reference",
+    "err_resim_reference": "Err_resim, exact",
     "mean_error": "mean error",
     "covariance_error": "covariance error",
 }
@@ -26,11 +26,11 @@ class Numbers:
         self._values: dict[str, dict[int, float]] = {}
 
     def add(self, quantity: str, position: int, value: float) -> None:
-        """Enter one value."""
+        """Add one value."""
         self._values.setdefault(quantity, {})[position] = value
 
     def of(self, quantity: str) -> np.ndarray:
-        """Return all values (K,) of a quantity, none where it was not computed."""
+        """Return all values (K,) of a quantity; empty where it was not computed."""
         return np.array(list(self._values.get(quantity, {}).values()), dtype=np.float64)
 
     def table(self, names: Mapping[int, str]) -> Table:
@@ -44,14 +44,15 @@ class Numbers:
 
 
 def judge_c2st(found: Numbers, metrics: dict[str, float]) -> str:
-    """Enter C2ST and its floor, and return them in words; empty where there are none."""
+    """Add C2ST and its floor to the metrics, and return a sentence on them (may be empty)."""
     c2st, floor = found.of("c2st"), found.of("c2st_floor")
     if not len(c2st):
         return ""
     metrics["posterior/c2st"] = c2st.mean()
     text = (
-        "C2ST, how often a classifier tells the draws from those of the reference (0.5 by chance, "
-        f"1 always): mean {c2st.mean():.3f} over {len(c2st)} observations, worst {c2st.max():.3f}."
+        "C2ST, the accuracy of a classifier that separates the draws from those of the reference "
+        f"(0.5 is chance): mean {c2st.mean():.3f} over {len(c2st)} observations, worst "
+        f"{c2st.max():.3f}."
     )
     if len(floor):
         metrics["posterior/c2st_floor"] = floor.mean()
@@ -62,7 +63,7 @@ def judge_c2st(found: Numbers, metrics: dict[str, float]) -> str:
 
 
 def judge_err_post(found: Numbers, metrics: dict[str, float], draws: int, unit: str) -> str:
-    """Enter Err_post and its floor, and return them in words; empty where there are none."""
+    """Add Err_post and its floor to the metrics, and return a sentence on them (may be empty)."""
     error, floor = found.of("err_post"), found.of("err_post_floor")
     if not len(error):
         return ""
@@ -80,7 +81,7 @@ def judge_err_post(found: Numbers, metrics: dict[str, float], draws: int, unit: 
 
 
 def judge_moments(found: Numbers, metrics: dict[str, float], draws: int) -> str:
-    """Enter the errors of moments with their floors, and return them in words."""
+    """Add the errors of moments to the metrics, and return a sentence on them."""
     if not len(found.of("mean_error")):
         return ""
     for key in ("mean_error", "covariance_error"):
@@ -91,9 +92,9 @@ def judge_moments(found: Numbers, metrics: dict[str, float], draws: int) -> str:
     return (
         "Largest error of a posterior mean, in posterior standard deviations: "
         f"median over observations {metrics['posterior/mean_error']:.3f}, worst "
-        f"{metrics['posterior/mean_error_worst']:.3f}; exact draws would give about "
-        f"{metrics['posterior/mean_error_floor']:.3f}, the Monte-Carlo error of {draws:,} draws on "
-        "both sides. Relative error of the covariance: "
+        f"{metrics['posterior/mean_error_worst']:.3f}; about "
+        f"{metrics['posterior/mean_error_floor']:.3f} for exact draws, the Monte-Carlo error of "
+        f"{draws:,} draws of each. Relative error of the covariance: "
         f"median {metrics['posterior/covariance_error']:.3f}, worst "
         f"{metrics['posterior/covariance_error_worst']:.3f}; exact draws "
         f"{metrics['posterior/covariance_error_floor']:.3f}."
@@ -103,7 +104,7 @@ def judge_moments(found: Numbers, metrics: dict[str, float], draws: int) -> str:
 def judge_resimulation(
     found: Numbers, metrics: dict[str, float], draws: int, remarks: Iterable[str]
 ) -> str:
-    """Enter Err_resim and that of the reference, and return them in words with the remarks."""
+    """Add Err_resim to the metrics, and return sentences on it with the remarks."""
     error, own, failed = (
         found.of(key) for key in ("err_resim", "err_resim_reference", "not_finite")
     )

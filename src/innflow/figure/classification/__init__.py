@@ -1,1 +1,1 @@
-"""Figures about generative classifiers."""
+"""Figures of generative classifiers."""

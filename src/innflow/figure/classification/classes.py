@@ -1,4 +1,4 @@
-"""What a generative classifier confuses, what its classes look like, and where they lie."""
+"""Confusion matrix, class means, counterfactuals and regions of a classifier."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from innflow.figure.sample import plot_image_rows
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import new_figure, style
 
 # The first four are the colours of the four-colour labelling of the eight modes.
@@ -34,7 +34,7 @@ _WRAP = 10
 
 @style()
 def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw how many items of each class are called what, coloured by the share of the true class.
+    """Draw a confusion matrix, coloured by the share of the true class.
 
     Args:
         matrix: (C, C) counts, true classes by row.
@@ -44,13 +44,13 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     side = float(np.clip(0.45 * count + 1.3, 2.8, 7.0))
     figure, (axis,) = new_figure(height=side, width=side + 0.7)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    # Below linear, so that a rare mistake still shows.
+    # A square-root scale keeps rare mistakes visible.
     image = axis.imshow(shares, cmap=_SHARES, norm=PowerNorm(0.5, 0, 1))
     rotation = 0 if max(map(len, names)) <= 3 else 90
     size = 8.0 if count <= _WRITTEN else 5.5
     axis.set_xticks(range(count), list(names), rotation=rotation, fontsize=size)
     axis.set_yticks(range(count), list(names), fontsize=size)
-    axis.set(xlabel="called", ylabel="true class")
+    axis.set(xlabel="predicted class", ylabel="true class")
     axis.set_title(f"{np.trace(matrix):,} of {matrix.sum():,} right")
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
@@ -65,7 +65,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def plot_class_means(images: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the image that the mean of each class decodes to.
+    """Draw the decoded mean of each class.
 
     Args:
         images: (C, channels, H, W) uint8.
@@ -83,13 +83,13 @@ def plot_counterfactuals(
     names: Sequence[str],
     labels: Sequence[int] = (),
 ) -> Figure:
-    """Draw images, and below each what it becomes as each class, with the same z.
+    """Draw images, and below each its counterfactual in each class.
 
     Args:
         originals: (N, channels, H, W) uint8.
         targets: for each class (N, channels, H, W) uint8.
         names: of the classes.
-        labels: class of each original, to be written under it.
+        labels: class of each original, written under it.
     """
     rows = ["original", *(f"as {name}" for name in names)]
     notes = [_wrapped([names[label] for label in labels])]
@@ -115,7 +115,7 @@ def plot_modes(
     """
     figure, (axis,) = new_figure(height=4.2, width=5.4)
     colors = class_colors(len(names))
-    # Mixed up, so that no class hides another.
+    # In random order, so that no class covers another.
     order = np.random.default_rng(0).permutation(len(samples))
     axis.scatter(
         samples[order, 0],
@@ -146,7 +146,7 @@ def plot_regions(
     labels: np.ndarray,
     names: Sequence[str],
 ) -> Figure:
-    """Draw p(class | x) over the plane, the classes' colours mixed by it, and data on top.
+    """Draw p(class | x) over the plane as mixtures of the classes' colours, and data on top.
 
     Args:
         probabilities: (rows, columns, C) on a grid, rows from low to high x₂.
@@ -181,7 +181,7 @@ def class_colors(count: int) -> np.ndarray:
 
 
 def _wrapped(names: Sequence[str]) -> list[str]:
-    """Return names in lines no wider than a picture."""
+    """Return names in lines no wider than an image."""
     return [fill(name, 14) for name in names]
 
 

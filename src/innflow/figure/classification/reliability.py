@@ -1,4 +1,4 @@
-"""Whether probabilities keep what they promise."""
+"""Reliability diagrams."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @style()
 def plot_reliability(diagrams: Mapping[str, Bins]) -> Figure:
-    """Draw accuracy against confidence, and how many items have which confidence.
+    """Draw accuracy against confidence, and the histogram of confidence.
 
     The bar of a point is the exact (Clopper and Pearson) 95% interval of its accuracy.
 
     Args:
-        diagrams: name of the classifier -> its bins, as `innflow.metric.calibration.reliability`
-            returns them.
+        diagrams: name of the classifier -> its bins, as of
+            `innflow.metric.class_calibration.reliability`.
     """
     figure, (left, right) = new_figure(1, 2, height=3.3, width=6.2)
     left.plot([0, 1], [0, 1], color="#444444", linewidth=0.9, linestyle=(0, (4, 3)))
@@ -35,14 +35,14 @@ def plot_reliability(diagrams: Mapping[str, Bins]) -> Figure:
         left.plot(x, y, color=color, linewidth=0.8, alpha=0.6)
         left.plot(x, y, "o", color=color, markersize=3.5, label=f"{name}, ECE {error:.3f}")
         edges = np.linspace(0, 1, len(counts) + 1)
-        # From below one item, so that a bin with a single one has a height on the log axis.
+        # The baseline is below one item, so that a single item has a height on the log axis.
         right.stairs(counts, edges, baseline=0.5, color=color, linewidth=1.3)
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title="reliability")
     left.set(xlabel="confidence", ylabel="accuracy", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     left.grid(True)
     figure.legend(loc="outside lower center", ncols=2)
     right.set(xlim=(-0.02, 1.02), xticks=[0, 0.5, 1], xlabel="confidence", ylabel="items")
-    right.set(title="how often", yscale="log", ylim=(0.5, None))
+    right.set(title="histogram", yscale="log", ylim=(0.5, None))
     return figure
 
 

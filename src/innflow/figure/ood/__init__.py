@@ -1,1 +1,1 @@
-"""Figures about anomaly scores."""
+"""Figures of anomaly scores."""

@@ -1,4 +1,4 @@
-"""Images whose phases are exchanged, and what becomes of their likelihood."""
+"""Images with exchanged Fourier phases, and their likelihood."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from innflow.figure.sample import plot_image_rows
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import OUTLIERS, new_figure, style
 from innflow.metric import pearson
 
@@ -19,11 +19,11 @@ def plot_swapped(
     shares: np.ndarray,
     log_prob: np.ndarray,
 ) -> Figure:
-    """Draw one row a walk, and the image that gave the phases at its end.
+    """Draw one row for each pair, and the donor of the phases at its end.
 
     Args:
-        walks: (S, C, H, W) uint8 each.
-        donors: (1, C, H, W) uint8 for each walk.
+        walks: (S, C, H, W) uint8 for each pair, from the image to that with the other phases.
+        donors: (1, C, H, W) uint8 for each pair.
         shares: (S,) of the phases exchanged.
         log_prob: (K, S) in nats, written under the images.
     """
@@ -38,20 +38,20 @@ def plot_swapped(
 def plot_phases(
     shares: np.ndarray, log_prob: np.ndarray, donors: Mapping[str, np.ndarray], color: str
 ) -> Figure:
-    """Draw log p along the walks, and at their ends against that of the donors.
+    """Draw log p against the share of the other phases, and at share 1 against that of the donors.
 
     Args:
         shares: (S,).
         log_prob: (N, S) in nats.
-        donors: "amplitude" and "phase" -> (N,) log p of the images that gave them.
+        donors: "amplitude" and "phase" -> (N,) log p of their donors.
         color: of the images.
     """
     figure, axes = new_figure(1, 1 + len(donors), height=2.7, width=8.0)
     axis = axes[0]
     axis.plot(shares, log_prob.T, color=color, linewidth=0.5, alpha=0.25)
     axis.plot(shares, log_prob.mean(axis=0), color=OUTLIERS[0], linewidth=2, label="mean")
-    axis.set(xlabel="share a of the other's phases", ylabel="log p, nats", xlim=(0, 1))
-    axis.set_title("along the walks")
+    axis.set(xlabel="share a of the other phases", ylabel="log p, nats", xlim=(0, 1))
+    axis.set_title("all pairs")
     axis.legend()
     for (donor, values), place in zip(donors.items(), axes[1:], strict=True):
         place.scatter(values, log_prob[:, -1], s=8, color=color, alpha=0.6, linewidths=0)

@@ -1,4 +1,4 @@
-"""Posterior draws at one observation: the densities of parameters and of pairs of them."""
+"""Marginal densities of posterior draws, of single parameters and of pairs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from innflow.figure.posterior.profile import DRAWS, REFERENCE, TRUTH, legend_han
 from innflow.figure.style import new_figure, style
 
 MOST_PAIRS = 8
-# Shares of the draws inside the contours.
 SHARES = (0.68, 0.95)
+"""Shares of the draws inside the contours."""
 CELLS = 48
 
 
@@ -29,15 +29,15 @@ def plot_pairs(
     truth: np.ndarray | None = None,
     limits: np.ndarray | None = None,
 ) -> Figure:
-    """Draw each parameter's density and for each pair the regions of 68% and 95% of the draws.
+    """Draw the density of each parameter, and for each pair the regions of 68% and 95% mass.
 
     Args:
         draws: (n, P) with P at most 8.
         names: of the P parameters.
-        reference: (m, P) draws of the exact posterior, as lines on top.
-        truth: (P,) marked.
-        limits: (P, 2) lowest and highest values possible, infinite where open: neither the axes,
-            which hold all but 0.2% of the draws, nor the smoothing go beyond.
+        reference: (m, P) draws of the exact posterior, as lines.
+        truth: (P,) true parameters.
+        limits: (P, 2) bounds of the support, infinite where open, which end the axes and the
+            smoothing.
 
     Raises:
         InnflowError: for more than 8 parameters; `plot_profile` takes any number.
@@ -45,7 +45,7 @@ def plot_pairs(
     count = draws.shape[1]
     if count > MOST_PAIRS:
         raise InnflowError(
-            f"plot_pairs: {count} parameters are too many for one picture; choose {MOST_PAIRS} "
+            f"plot_pairs: {count} parameters are too many for one figure; choose {MOST_PAIRS} "
             "of them or use plot_profile"
         )
     clouds = [draws] if reference is None else [draws, reference]
@@ -88,7 +88,7 @@ def plot_pairs(
 def _edges(
     clouds: Sequence[np.ndarray], truth: float | None, limits: tuple[float, float]
 ) -> np.ndarray:
-    """Return the edges of the bins; a parameter of few, evenly spaced values has one bin each."""
+    """Return the edges of the bins: one bin for each value of a discrete parameter."""
     pooled = np.concatenate(clouds)
     low, high = np.quantile(pooled, [0.001, 0.999])
     if truth is not None:
@@ -105,7 +105,7 @@ def _edges(
 
 
 def _smoothing(edges: np.ndarray, rows: int) -> float:
-    """Return the width of the smoothing in cells: less for more draws, none for few values."""
+    """Return the width of the smoothing in cells: less for more draws, 0 for discrete values."""
     return min(2.5, 1.2 * (20_000 / rows) ** (1 / 6)) if len(edges) == CELLS + 1 else 0.0
 
 
@@ -156,7 +156,7 @@ def _levels(density: np.ndarray, areas: np.ndarray) -> list[float]:
     found = [
         float(density.ravel()[order][np.searchsorted(mass, share * mass[-1])]) for share in SHARES
     ]
-    # Contours want rising levels, which a cloud in a single cell has not.
+    # Contours need ascending levels, also for draws in a single cell.
     low, high = found[1], found[0]
     return [low, high if high > low else np.nextafter(low, np.inf)]
 

@@ -1,4 +1,4 @@
-"""Posterior draws at one observation: profiles of many parameters, and what they resimulate to."""
+"""Profiles of posterior draws, resimulated data and recovered noise."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from innflow.figure.style import OUTLIERS, ROLES, new_figure, style
 
 DRAWS, REFERENCE, TRUTH = ROLES["inlier"], OUTLIERS[0], "#222222"
 NOISE: dict[str, Any] = {"color": TRUTH, "linewidth": 0.8, "linestyle": (0, (2, 2))}
-# Up to this many observables have a panel each.
 MOST_PANELS = 6
+"""Largest number of observables that have one panel each."""
 
 
 @style()
@@ -29,13 +29,13 @@ def plot_profile(
     truth: np.ndarray | None = None,
     label: str = "",
 ) -> Figure:
-    """Draw the median and the bands of 68% and 95% of many parameters along their index.
+    """Draw the median and the 68% and 95% bands of many parameters along their index.
 
     Args:
         draws: (n, P).
-        names: of the P parameters, below the axis; every second, third... where they are many.
-        reference: (m, P) draws of the exact posterior: their median and bands as lines.
-        truth: (P,) marked.
+        names: of the P parameters, below the axis; a subset where they are many.
+        reference: (m, P) draws of the exact posterior, as lines.
+        truth: (P,) true parameters.
         label: of the value axis, with its unit.
     """
     figure, (axis,) = new_figure(height=3.0)
@@ -54,7 +54,7 @@ def plot_resimulation(
     resimulated: np.ndarray,
     noise_sd: np.ndarray | None = None,
 ) -> Figure:
-    """Draw how far the data of the draws, without noise, are from the observation.
+    """Draw the residuals of the resimulated data of the draws, without noise.
 
     Args:
         names: of the M observables.
@@ -121,7 +121,7 @@ def plot_recovery(drawn: np.ndarray, exact: np.ndarray) -> Figure:
 
 
 def legend_handles(reference: bool, truth: bool, regions: bool = True) -> list[Line2D | Patch]:
-    """Return the entries of a legend: the draws, and what is drawn beside them."""
+    """Return the entries of a legend."""
     label = "draws, 68% and 95%" if regions else "draws"
     handles: list[Line2D | Patch] = [Patch(color=DRAWS, alpha=0.5, label=label)]
     if reference:
@@ -152,7 +152,7 @@ def _bands(
 
 
 def _name_ticks(axis: Axes, names: Sequence[str]) -> None:
-    """Label the index with the names; what all of them begin with goes below the axis."""
+    """Label the index with the names; words that all begin with go below the axis."""
     step = -(-len(names) // 16)
     words = [name.split() for name in names]
     shared = [

@@ -1,0 +1,149 @@
+"""Statistics of images: Fourier phases, edges, and differences of neighbouring pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from innflow.errors import InnflowError
+from innflow.metric.correlation import pearson
+
+BLOCK = 256
+
+
+def swap_phases(amplitude: np.ndarray, phase: np.ndarray, share: float) -> np.ndarray:
+    """Return images with the Fourier amplitudes of x and phases between those of x and y.
+
+    Re F^-1(|F(x)| exp(i ((1 - a) arg F(x) + a arg F(y)))), channel by channel: a = 0 gives x, and
+    a = 1 the amplitudes of x with the phases of y (Oppenheim and Lim, 1981).
+
+        >>> x, y = np.random.default_rng(0).random((2, 1, 1, 4, 4))
+        >>> bool(np.allclose(swap_phases(x, y, share=0), x))
+        True
+
+    Args:
+        amplitude: (N, C, H, W) images x, any units.
+        phase: (N, C, H, W) images y.
+        share: a, from 0 to 1.
+
+    Returns:
+        (N, C, H, W) floats, neither rounded nor clipped.
+    """
+    x, y = np.fft.fft2(amplitude), np.fft.fft2(phase)
+    angle = (1 - share) * np.angle(x) + share * np.angle(y)
+    return np.fft.ifft2(np.abs(x) * np.exp(1j * angle)).real
+
+
+def edge_strength(images: np.ndarray) -> np.ndarray:
+    """Return the length of the gradient of the grey image, (N, H, W), by central differences."""
+    grey = images.mean(axis=1, dtype=np.float64)
+    down, across = np.gradient(grey, axis=(1, 2))
+    return np.hypot(down, across)
+
+
+def edge_correlation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Compute the correlation over pixels of the absolute value of maps with the images' edges.
+
+        >>> image = np.zeros((1, 1, 4, 4)); image[..., 2:] = 1
+        >>> edge_correlation(edge_strength(image)[:, None], image).round(3)
+        array([1.])
+
+    Args:
+        maps: (N, C, H, W); absolute values are averaged over the channels.
+        images: (N, C, H, W).
+
+    Returns:
+        (N,); NaN where an image has no edges.
+    """
+    size = np.abs(maps).mean(axis=1, dtype=np.float64)
+    edges = edge_strength(images)
+    return np.array([pearson(a.ravel(), b.ravel()) for a, b in zip(size, edges, strict=True)])
+
+
+def neighbour_correlation(maps: np.ndarray) -> np.ndarray:
+    """Compute the correlation of the pixels of each map with their right and lower neighbours.
+
+    Near 1 for a smooth image, near 0 for white noise.
+
+        >>> float(neighbour_correlation(np.arange(64.0).reshape(1, 1, 8, 8))[0]) > 0.9
+        True
+
+    Args:
+        maps: (N, C, H, W).
+
+    Returns:
+        (N,), over all channels; NaN where all pixels are equal.
+    """
+    centred = maps - maps.mean(axis=(2, 3), keepdims=True, dtype=np.float64)
+    found = []
+    for one in centred:
+        here = np.concatenate([one[:, :, :-1].ravel(), one[:, :-1].ravel()])
+        there = np.concatenate([one[:, :, 1:].ravel(), one[:, 1:].ravel()])
+        found.append(pearson(here, there))
+    return np.array(found)
+
+
+def count_differences(images: np.ndarray, levels: int = 256) -> np.ndarray:
+    """Count the differences of the pixels of each image to their left and upper neighbours.
+
+        >>> count_differences(np.array([[[[0, 1], [1, 0]]]]), levels=2)
+        array([[2, 0, 2]])
+
+    Args:
+        images: (N, C, H, W) whole grey levels from 0 to `levels` - 1.
+        levels: number of grey levels.
+
+    Returns:
+        (N, 2 * levels - 1) counts over all channels of the differences 1 - levels to levels - 1.
+
+    Raises:
+        InnflowError: where an image has a single pixel, or a value is out of range.
+    """
+    if images.shape[2] < 2 and images.shape[3] < 2:
+        raise InnflowError("neighbour differences: images of one pixel have no neighbours")
+    width = 2 * levels - 1
+    counts = np.empty((len(images), width), dtype=np.int64)
+    for start in range(0, len(images), BLOCK):
+        pixels = images[start : start + BLOCK].astype(np.int64)
+        if pixels.min() < 0 or pixels.max() >= levels:
+            raise InnflowError(
+                f"neighbour differences: grey levels {pixels.min()} to {pixels.max()}: takes whole "
+                f"levels from 0 to {levels - 1}"
+            )
+        across = (pixels[..., 1:] - pixels[..., :-1]).reshape(len(pixels), -1)
+        down = (pixels[..., 1:, :] - pixels[..., :-1, :]).reshape(len(pixels), -1)
+        place = np.concatenate([across, down], axis=1) + levels - 1
+        place += width * np.arange(len(pixels))[:, None]
+        found = np.bincount(place.ravel(), minlength=width * len(pixels))
+        counts[start : start + BLOCK] = found.reshape(len(pixels), width)
+    return counts
+
+
+def difference_density(counts: np.ndarray) -> np.ndarray:
+    """Estimate the probability of each difference over all images, (2 * levels - 1,).
+
+    Half a count is added to each, so that no probability is zero (Jeffreys' prior).
+
+        >>> difference_density(np.array([[2, 0, 1]])).round(3)
+        array([0.556, 0.111, 0.333])
+    """
+    pooled = counts.sum(axis=0) + 0.5
+    return pooled / pooled.sum()
+
+
+def mean_log_density(counts: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Compute the mean log probability of the differences of each image, (N,) in nats.
+
+    >>> mean_log_density(np.array([[2, 0, 2]]), np.array([0.5, 0.0001, 0.5])).round(3)
+    array([-0.693])
+    """
+    return counts @ np.log(density) / counts.sum(axis=1)
+
+
+def mean_absolute_difference(counts: np.ndarray) -> np.ndarray:
+    """Compute the mean absolute difference of neighbouring pixels, (N,) in grey levels.
+
+    >>> mean_absolute_difference(np.array([[2, 0, 2]]))
+    array([1.])
+    """
+    reach = counts.shape[1] // 2
+    return counts @ np.abs(np.arange(-reach, reach + 1)) / counts.sum(axis=1)
