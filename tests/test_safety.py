@@ -553,7 +553,7 @@ def test_a_report_of_hostile_names_runs_nothing(image_run, photographs, tmp_path
 
     data, odd = tmp_path / "data", '<img src=x onerror="alert(1)">\n&amp;'
     shutil.copytree(photographs, data)
-    (data / "val/dog").rename(data / "test" / odd)
+    (data / "val/dog").rename(data / "val" / odd)
     for i, file in enumerate(sorted((data / "val/ball").iterdir())):
         file.rename(file.with_name(f'{i}"><script>alert({i})<.png'))
     out = tmp_path / "<script>alert('out')<"
