@@ -18,12 +18,15 @@ import numpy as np
 def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that replaces `path` when the block ends, and is removed if the block raises.
 
+    Content and name are flushed to disk, so that a loss of power leaves the old file or the new
+    one. A killed process leaves `.NAME.*.partial`.
+
     Args:
-        path: The file to write; its folder exists.
-        mode: "wb" for bytes, "w" for UTF-8 text.
+        path: the file to write; its folder exists.
+        mode: "wb" for bytes, "w" for UTF-8 text without translation of newlines.
 
     Raises:
-        OSError: The file cannot be written; an existing one is left as it was.
+        OSError: the file cannot be written; an existing one is left as it was.
     """
     partial = _aside(path)
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
@@ -33,6 +36,7 @@ def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -42,6 +46,12 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """Make a folder that becomes `path` when the block ends, and is removed if the block raises.
 
     Where another process has made `path` in the meantime, that folder stays.
+
+    Args:
+        path: the folder to make; missing parents are made too.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     partial = _aside(path)
     partial.mkdir(parents=True)
@@ -52,27 +62,37 @@ def writing_folder(path: Path) -> Iterator[Path]:
         except OSError:
             if not path.is_dir():
                 raise
+        _sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a UTF-8 text file by `writing`."""
     with writing(path, "w") as file:
         file.write(text)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write an indented JSON file by `writing`."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz file whole or not at all."""
+    """Write an .npz file of plain arrays by `writing`."""
     with writing(path) as file:
         np.savez(file, **cast(dict[str, Any], dict(arrays)))
 
 
 def _aside(path: Path) -> Path:
-    """Return a hidden path beside another, different for each writer."""
+    """Return a hidden path in the same folder, another one for each writer."""
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+
+
+def _sync(folder: Path) -> None:
+    """Flush the names in a folder to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
