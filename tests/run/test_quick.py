@@ -3,7 +3,8 @@
 import pytest
 
 from innflow.errors import InnflowError
-from innflow.run.train import cut_short, make_study
+from innflow.run.evaluate import build_study
+from innflow.run.setup import cut_short
 
 
 def config(quick, **data):
@@ -23,4 +24,4 @@ def test_other_studies_are_left_as_they_are():
 
 def test_a_switch_that_is_no_switch_is_refused():
     with pytest.raises(InnflowError, match=r"study\.quick=1: takes true or false"):
-        make_study(None, None, config(1), None)
+        build_study(None, None, config(1), None, {})

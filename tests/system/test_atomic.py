@@ -44,14 +44,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, f
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+def test_content_reaches_the_disk_before_the_name_and_then_the_folder(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda number: calls.append("fsync") or fsync(number))
     monkeypatch.setattr(os, "replace", lambda *paths: calls.append("replace") or replace(*paths))
     atomic.write_json(tmp_path / "metrics.json", {"a": 1})
     atomic.write_arrays(tmp_path / "scores.npz", {"x": np.arange(3)})
-    assert calls == ["fsync", "replace"] * 2
+    assert calls == ["fsync", "replace", "fsync"] * 2  # the file, its name, the folder
     assert np.load(tmp_path / "scores.npz")["x"].tolist() == [0, 1, 2]
 
 
@@ -61,11 +61,14 @@ def test_a_folder_appears_whole(tmp_path):
         (partial / "cat.png").write_text("cat")
         assert not path.exists()
     assert [file.name for file in path.iterdir()] == ["cat.png"]
-    writer = atomic.writing_folder(tmp_path / "half")
-    (writer.__enter__() / "cat.png").write_text("cat")
-    interrupt = KeyboardInterrupt()
+
+    def interrupted() -> None:
+        with atomic.writing_folder(tmp_path / "half") as partial:
+            (partial / "cat.png").write_text("cat")
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        writer.__exit__(KeyboardInterrupt, interrupt, None)
+        interrupted()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -24,7 +24,7 @@ def simulate(x):
 @pytest.fixture
 def own(monkeypatch, tmp_path):
     write_module(monkeypatch, tmp_path, SOURCE)
-    write_module(monkeypatch, tmp_path, "def twice(x): return 2 * x", "companions")
+    write_module(monkeypatch, tmp_path, "def twice(x): return 2 * x", "beside")
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_modules_within_packages(own):
         ("mymodule", "takes an import path such as mymodule.name"),
         ("my-module.simulate", "takes an import path"),
         ("mymodule.", "takes an import path"),
-        ("xml.dom", "is a module; name something in it"),
+        ("xml.dom", "is a module; give an attribute of it"),
     ],
 )
 def test_what_is_missing_is_named_with_what_was_meant(own, path, says):

@@ -88,7 +88,7 @@ def test_sets_hold_parameters_data_and_their_noise(make):
     assert roles == {"train": ("train", 540), "val": ("val", 60), "test": ("inlier", 300)}
     names = [name for part in sets.values() for name in part.names]
     assert sorted(names) == sorted(
-        [f"train/{i}" for i in range(600)] + [f"val/{i}" for i in range(300)]
+        [f"train/{i}" for i in range(600)] + [f"test/{i}" for i in range(300)]
     )
     for items in sets.values():
         parts = items.parts

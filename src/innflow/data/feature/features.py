@@ -81,7 +81,7 @@ def _write(
         with writing(path) as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for name, row in zip(names, rows, strict=True):
+            for name, row in zip(names, rows, strict=False):
                 if not np.isfinite(row).all():
                     raise InnflowError(f"{name}: its features are not finite; check data.weights")
                 file.write(row.astype("<f4").tobytes())

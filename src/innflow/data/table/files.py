@@ -146,7 +146,7 @@ def existing_table(path: str | os.PathLike[str]) -> Path:
     if place.suffix.lower() not in _SUFFIXES:
         raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
     if not place.is_file():
-        raise InnflowError(f"{place} does not exist: give the path of a table")
+        raise InnflowError(f"{place} is not there: give the path of a table")
     return place
 
 
