@@ -20,7 +20,8 @@ SMALL = {"observations": 2, "draws": 300, "err_observations": 4, "err_draws": 50
 # Two steps of everything on a problem whose forward model is random itself.
 TINY_MOONS = (
     *("data=two_moons", "app=inverse", "partition=given_y", "model=spline", "latent=observed"),
-    *("score=none", "analysis=posterior", "+debug=fdr", "data.n=400", "data.n_test=60"),
+    *("score=none", "analysis=posterior", "+debug=fdr", "study.quick=false"),
+    *("data.n=400", "data.n_test=60"),
     *("analysis.posterior.observations=1", "analysis.posterior.draws=100"),
     *("analysis.posterior.err_observations=3", "analysis.posterior.err_draws=100"),
     *("analysis.coverage.observations=40", "analysis.coverage.draws=50", "model.depth=2"),
