@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.linear import Items, images, scorer
 from innflow.analysis import Study
-from innflow.flow import CouplingTrace, image, latent_layout, trace
+from innflow.flow import CouplingTrace, glow, latent_layout, trace
 
 SIZE = 8
 
@@ -21,7 +21,7 @@ class SmallGlow:
     def __init__(self, channels: int = 3, seed: int = 0):
         torch.manual_seed(seed)
         self.shape = (channels, SIZE, SIZE)
-        self.flow = image(self.shape, levels=2, depth=2, hidden=8)
+        self.flow = glow(self.shape, levels=2, depth=2, hidden=8)
         data = images(64, channels, 0)
         self.flow.initialise(self.preprocess(data))
         with torch.no_grad():

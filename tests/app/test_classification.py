@@ -43,7 +43,7 @@ def vectors() -> Classification:
 
 def images() -> Classification:
     """Return one whose class part reaches over both scales: 16 of 48 features leave last."""
-    app = build(flow.image((3, 4, 4), levels=2, depth=2, hidden=4), y=20)
+    app = build(flow.glow((3, 4, 4), levels=2, depth=2, hidden=4), y=20)
     perturb(app)
     return app
 

@@ -12,11 +12,9 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flow.fused.test_gradient import kept_bytes
-from flow.zoo import ALL, FLOWS, built, draw
-from innflow.flow import MLP, CouplingFlow, image, vector
+from flow.zoo import ALL, FLOWS, built, draw, kept_bytes
+from innflow.flow import MLP, CouplingFlow, fused, glow, vector
 from innflow.flow.coupling import Coupling
-from innflow.flow.fused.reversible import reversible
 
 
 def gradients(flow, x, context, run):
@@ -35,7 +33,7 @@ def gradients(flow, x, context, run):
 def test_values_and_gradients_are_the_ordinary_ones(case):
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     z, logabsdet, expected = gradients(flow, x, context, flow)
-    again, same, found = gradients(flow, x, context, partial(reversible, flow))
+    again, same, found = gradients(flow, x, context, partial(fused.forward, flow, reversible=True))
     assert torch.equal(again, z)
     assert torch.equal(same, logabsdet)
     assert found.keys() == expected.keys()
@@ -65,7 +63,7 @@ def test_affine_steps_on_vectors_go_back_in_closed_form(features, monkeypatch):
     x = torch.randn(12, features, dtype=torch.float64)
     z, logabsdet, expected = gradients(flow, x, None, flow)
     monkeypatch.setattr(Coupling, "retrace", None)  # no coupling goes the other way
-    again, same, found = gradients(flow, x, None, partial(reversible, flow))
+    again, same, found = gradients(flow, x, None, partial(fused.forward, flow, reversible=True))
     assert frozen.grad is None
     torch.testing.assert_close((again, same), (z, logabsdet))
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
@@ -84,7 +82,7 @@ def test_in_single_precision_deep_gradients_are_close():
         assert (found[name] - value).norm() <= 1e-4 * value.norm() + 1e-6, name
 
 
-@pytest.mark.parametrize("make", [vector, image], ids=["vector", "image"])
+@pytest.mark.parametrize("make", [vector, glow], ids=["vector", "image"])
 def test_what_is_kept_does_not_grow_with_depth(make):
     def kept(depth, switch):
         small = {"hidden": (16,)} if make is vector else {"hidden": 8, "levels": 1}
