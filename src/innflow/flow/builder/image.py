@@ -217,9 +217,9 @@ def dense(
 ) -> CouplingFlow:
     """Build a dense Glow on images (C, H, W) (Schirrmeister et al., arXiv:2006.10848).
 
-    Glow without convolutions: every level flattens the image, then applies `depth` times a pixelwise
-    ActNorm, a fixed random rotation and a coupling whose network is an MLP. Half of the channels
-    are factored out after every level but the last.
+    Glow without convolutions: every level flattens the image, then applies `depth` times a
+    pixelwise ActNorm, a fixed random rotation and a coupling whose network is an MLP. Half of the
+    channels are factored out after every level but the last.
 
     Args:
         shape: (C, H, W); H and W divisible by 2 ** levels.

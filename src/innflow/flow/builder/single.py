@@ -32,7 +32,7 @@ def masked(
     """Build a single-scale flow on images (C, H, W) with spatial masks (arXiv:2006.08545).
 
     ActNorm and a masked coupling, `depth` times, without squeeze or split. The receptive field of
-    few convolutions covers little of a half or quadrant, that of an autoencoder or an MLP all of it.
+    few convolutions covers little of a half or quadrant; an autoencoder or an MLP reads all of it.
 
     Args:
         shape: (C, H, W), any.
@@ -119,7 +119,7 @@ def maps(
     context: int = 0,
     subnet: Subnet | None = None,
 ) -> CouplingFlow:
-    """Build a flow on feature maps (C, H, W) of a pretrained network, as FastFlow (arXiv:2111.07677).
+    """Build a flow on feature maps (C, H, W) of a pretrained network (arXiv:2111.07677).
 
     ActNorm, 1x1 convolution and channel coupling, `depth` times, at full size. The latent keeps
     the shape of the maps, so that its squares summed over channels are an anomaly map.

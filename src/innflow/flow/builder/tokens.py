@@ -39,7 +39,7 @@ def tokens(
 ) -> CouplingFlow:
     """Build a flow on images (C, H, W) cut into tokens, with transformers as coupling networks.
 
-    A coupling transforms half of the features of every token given the other half, in a fixed random
+    A coupling transforms half of the features of every token given the others, in a fixed random
     order (`channels`), or half of the tokens given the others (`spatial`). As in Jet
     (arXiv:2412.15129) there is one scale and no ActNorm or linear layer between couplings; a single
     ActNorm before the first standardises the features.

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from nflows.transforms.base import CompositeTransform
 from torch import Tensor
-from torch.func import functional_call
 
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling
-from innflow.flow.fused.derivative import needs_plain_gradients, plain_gradients
+from innflow.flow.fused.derivative import as_function, needs_plain_gradients, plain_gradients
 from innflow.flow.permute import Permute
 from innflow.flow.univariate import Affine
 
@@ -109,14 +108,11 @@ class _AffineStep(torch.autograd.Function):
 
 def _plain(layers: Sequence[Any]) -> Any:
     """Return the layers as a function of inputs, context and parameters, in that order."""
-    composite = CompositeTransform(list(layers))
-    names = [name for name, _ in composite.named_parameters()]
+    function = as_function(CompositeTransform(list(layers)))
 
-    def run(x: Tensor, context: Tensor | None, *parameters: Tensor) -> Any:
+    def run(x: Tensor, *others: Tensor | None) -> Any:
         with torch.autocast(x.device.type, enabled=False):
-            return functional_call(
-                composite, dict(zip(names, parameters, strict=True)), (x, context)
-            )
+            return function(x, *others)
 
     return run
 

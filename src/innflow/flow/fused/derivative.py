@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 
 def needs_plain_gradients(grads: Sequence[Tensor]) -> bool:
@@ -59,3 +60,23 @@ def plain_gradients(
         next(found) if isinstance(value, Tensor) and value.requires_grad else None
         for value in views
     )
+
+
+def as_function(module: nn.Module) -> Callable[..., Any]:
+    """Return a module as a function of its inputs, context and parameters.
+
+    Parameters are passed in the order of `module.parameters()`. Modules and tensors may occur in it
+    several times.
+    """
+    places = {parameter: place for place, parameter in enumerate(module.parameters())}
+    names = {
+        f"{prefix}.{name}": places[parameter]
+        for prefix, inner in module.named_modules()
+        for name, parameter in inner.named_parameters(recurse=False, remove_duplicate=False)
+    }
+
+    def run(inputs: Tensor, context: Tensor | None, *parameters: Tensor) -> Any:
+        values = {name.lstrip("."): parameters[place] for name, place in names.items()}
+        return functional_call(module, values, (inputs, context), tie_weights=False)
+
+    return run

@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.fused import spline
-from innflow.flow.fused.derivative import needs_plain_gradients, plain_gradients
+from innflow.flow.fused.derivative import as_function, needs_plain_gradients, plain_gradients
 from innflow.flow.reshape import Patchwise
 from innflow.flow.spline import Spline
 
@@ -155,13 +154,12 @@ def _bound(function: Any, univariate: Spline) -> Any:
 
 def _plain(ctx: Any, device: torch.device) -> Any:
     """Return the transform as a function of inputs, context and parameters, in that order."""
-    names = [name for name, _ in ctx.transform.named_parameters()]
+    function = as_function(ctx.transform)
     state = next((state for state in ctx.states if state is not None), None)
 
-    def run(inputs: Tensor, context: Tensor | None, *parameters: Tensor) -> Any:
-        named = dict(zip(names, parameters, strict=True))
+    def run(*values: Tensor | None) -> Any:
         with torch.autocast(**ctx.autocast), _replayed(state, device):
-            return functional_call(ctx.transform, named, (inputs, context))
+            return function(*values)
 
     return run
 

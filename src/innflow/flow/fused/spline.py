@@ -1,8 +1,8 @@
 """The rational-quadratic spline with its gradient written out.
 
 Parameters are transposed first, to one row for each of the 3 K - 1 parameters of a spline: a
-softmax over K rows is many times faster than one over K neighbours in memory. The gradient in closed
-form takes a third of autograd's operations and stores less.
+softmax over K rows is many times faster than one over K neighbours in memory. The gradient in
+closed form takes fewer operations than autograd's and stores less.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class Autoencoder(nn.Module):
         up: list[nn.Module] = [zero(nn.Conv2d(hidden, outputs, 3, padding=1))]
         channels = hidden
         for _ in range(HALVINGS):
-            # A halved side is rounded up; the transposed one restores the last pixel if it was even.
+            # A halved side is rounded up; the transposed one restores an even one.
             even = (1 - height % 2, 1 - width % 2)
             down += [nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1), activation()]
             grow = nn.ConvTranspose2d(
