@@ -26,10 +26,10 @@ class ActNorm(DataDependent):
         features: size of dim 1.
 
     Example:
-        >>> norm = ActNorm(2)
-        >>> norm.initialise(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
-        >>> norm(torch.tensor([[2.0, 5.0]]))[0].detach()
-        tensor([[1., 0.]])
+        >>> norm = ActNorm(1)
+        >>> norm.initialise(torch.tensor([[0.0], [4.0]]))
+        >>> norm(torch.tensor([[4.0]]))[0].detach().round(decimals=4)
+        tensor([[1.]])
     """
 
     def __init__(self, features: int) -> None:

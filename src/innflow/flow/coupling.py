@@ -91,6 +91,7 @@ class Coupling(BaseCoupling):
         InnflowError: if there is a single feature and no context.
 
     Example:
+        >>> from innflow.flow import MLP
         >>> coupling = Coupling(4, MLP)
         >>> outputs, logabsdet = coupling(torch.randn(3, 4))
         >>> outputs.shape, logabsdet.shape
@@ -143,6 +144,7 @@ class MaskedCoupling(BaseCoupling):
         InnflowError: if a pixel is in both masks.
 
     Example:
+        >>> from innflow.flow import ConvNet
         >>> left = torch.tensor([True, True, False, False])
         >>> coupling = MaskedCoupling(1, left, ConvNet)
         >>> outputs, logabsdet = coupling(torch.randn(3, 1, 4, 4))

@@ -32,6 +32,7 @@ class CouplingTrace:
         outputs: all features after the coupling, with those factored out by earlier levels.
 
     Example:
+        >>> from innflow.flow import vector
         >>> first = next(trace(vector(2, depth=3), torch.randn(5, 2)))
         >>> first.index, first.log_scale.shape
         (0, torch.Size([5, 2]))
@@ -56,6 +57,7 @@ def trace(
     keep the order that they have at the coupling.
 
     Example:
+        >>> from innflow.flow import glow
         >>> flow = glow((1, 4, 4), levels=2, depth=1)
         >>> [traced.level for traced in trace(flow, torch.randn(5, 1, 4, 4))]
         [0, 1]
@@ -100,6 +102,7 @@ def to_image_layout(
         finished: latents factored out by each earlier level, (B, *latent_shapes[i]).
 
     Example:
+        >>> from innflow.flow import glow
         >>> flow = glow((1, 4, 4), levels=1, depth=1)
         >>> to_image_layout(flow, 0, torch.randn(5, 4, 2, 2), []).shape
         torch.Size([5, 1, 4, 4])
@@ -114,6 +117,7 @@ def latent_layout(flow: CouplingFlow, latent: Tensor) -> Tensor:
     Squeezes and splits are inverted, all other layers are not.
 
     Example:
+        >>> from innflow.flow import glow
         >>> latent_layout(glow((1, 4, 4), levels=2, depth=1), torch.randn(5, 16)).shape
         torch.Size([5, 1, 4, 4])
     """

@@ -41,6 +41,7 @@ class CouplingFlow(Transform):
             `innflow.flow.fused.reversible`.
 
     Example:
+        >>> from innflow.flow import MLP, Coupling
         >>> flow = CouplingFlow((4,), [Coupling(4, MLP), Coupling(2, MLP)], [(2,), (2,)])
         >>> z, logabsdet = flow(torch.randn(3, 4))
         >>> x, _ = flow.inverse(z)

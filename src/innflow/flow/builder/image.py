@@ -150,6 +150,7 @@ def glow(
         InnflowError: if the sides cannot be halved so often, or a size is out of range.
 
     Example:
+        >>> import torch
         >>> flow = glow((3, 8, 8), levels=2, depth=1)
         >>> flow(torch.randn(5, 3, 8, 8))[0].shape
         torch.Size([5, 192])
@@ -192,6 +193,7 @@ def realnvp(
         InnflowError: if the sides cannot be halved so often, or a size is out of range.
 
     Example:
+        >>> import torch
         >>> flow = realnvp((3, 8, 8), levels=2, depth=2)
         >>> flow(torch.randn(5, 3, 8, 8))[0].shape
         torch.Size([5, 192])
@@ -234,6 +236,7 @@ def dense(
         InnflowError: if the sides cannot be halved so often, or a size is out of range.
 
     Example:
+        >>> import torch
         >>> flow = dense((1, 4, 4), levels=2, depth=1, hidden=(8,))
         >>> flow(torch.randn(5, 1, 4, 4))[0].shape
         torch.Size([5, 16])

@@ -47,6 +47,7 @@ def masked(
         InnflowError: if the image cannot be divided by these masks.
 
     Example:
+        >>> import torch
         >>> flow = masked((1, 4, 4), depth=4, hidden=8)
         >>> flow(torch.randn(5, 1, 4, 4))[0].shape
         torch.Size([5, 16])
@@ -93,6 +94,7 @@ def patches(
         InnflowError: if the image cannot be cut into such patches.
 
     Example:
+        >>> import torch
         >>> flow = patches((1, 8, 8), patch=4, depth=1)
         >>> flow(torch.randn(5, 1, 8, 8))[0].shape
         torch.Size([5, 64])
@@ -136,6 +138,7 @@ def maps(
         InnflowError: if a size is out of range.
 
     Example:
+        >>> import torch
         >>> flow = maps((4, 3, 3), depth=1)
         >>> flow(torch.randn(5, 4, 3, 3))[0].shape
         torch.Size([5, 36])

@@ -59,6 +59,7 @@ def tokens(
         InnflowError: if images, tokens or features cannot be divided as asked.
 
     Example:
+        >>> import torch
         >>> flow = tokens((3, 8, 8), patch=4, depth=2, hidden=8)
         >>> flow(torch.randn(5, 3, 8, 8))[0].shape
         torch.Size([5, 192])

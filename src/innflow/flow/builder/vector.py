@@ -73,6 +73,7 @@ def vector(
         InnflowError: if a size is out of range.
 
     Example:
+        >>> import torch
         >>> flow = vector(2, depth=4, coupling="spline", context=3)
         >>> z, logabsdet = flow(torch.randn(5, 2), torch.randn(5, 3))
         >>> z.shape, logabsdet.shape
@@ -111,6 +112,7 @@ def flat(
         InnflowError: if a size is out of range.
 
     Example:
+        >>> import torch
         >>> flat((1, 4, 4), depth=2)(torch.randn(5, 1, 4, 4))[0].shape
         torch.Size([5, 16])
     """

@@ -123,7 +123,7 @@ def _composite(
     outputs, total = inputs, inputs.new_zeros(len(inputs))
     start = 0
     while start < len(steps):
-        group = steps[start : start + 3]
+        group: Any = steps[start : start + 3]
         if _is_affine_step(group, outputs, context):
             outputs, logabsdet = affine_step(*group, outputs, context)
             start += 3

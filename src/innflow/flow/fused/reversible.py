@@ -113,7 +113,9 @@ class _Reversible(torch.autograd.Function):
                 [value for _, value in pairs],
                 allow_unused=True,
             )
-            grad = sum(value for value in found[: len(starts)] if value is not None)
+            grad, *others = (value for value in found[: len(starts)] if value is not None)
+            for other in others:
+                grad = grad + other
             for leaf, value in zip(leaves, found[len(starts) :], strict=True):
                 if value is not None:
                     sums[leaf] = sums[leaf] + value if leaf in sums else value
