@@ -7,7 +7,7 @@ import torch
 from analysis.linear import Bare, images, make_set, scorer
 from innflow.analysis import Study
 from innflow.app import Generation
-from innflow.flow import image
+from innflow.flow import glow
 
 SIZE = 8
 
@@ -15,7 +15,7 @@ SIZE = 8
 def small_glow(channels: int = 3, seed: int = 0) -> Generation:
     """Return two levels of two couplings with random networks, for pixels of 256 levels."""
     torch.manual_seed(seed)
-    app = Generation(image((channels, SIZE, SIZE), levels=2, depth=2, hidden=8))
+    app = Generation(glow((channels, SIZE, SIZE), levels=2, depth=2, hidden=8))
     app.flow.initialise(app.preprocess({"x": images(64, channels, 0)}, None)["x"])
     with torch.no_grad():
         # Couplings start as the identity.

@@ -43,7 +43,7 @@ def vectors() -> Classification:
 
 def images() -> Classification:
     """Return an application whose class part is on both scales; the deepest has 16 features."""
-    app = build(flow.image((3, 4, 4), levels=2, depth=2, hidden=4), y=20)
+    app = build(flow.glow((3, 4, 4), levels=2, depth=2, hidden=4), y=20)
     perturb(app)
     return app
 

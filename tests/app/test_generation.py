@@ -29,7 +29,7 @@ def normal_log_prob(pixels: torch.Tensor) -> torch.Tensor:
 def untrained(request) -> Generation:
     if request.param == "flat":
         return Generation(flow.flat(SHAPE, depth=2, hidden=(8,)))
-    return Generation(flow.image(SHAPE, levels=2, depth=2, hidden=4, kind=request.param))
+    return Generation(getattr(flow, request.param)(SHAPE, levels=2, depth=2, hidden=4))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_measured_terms_sum_to_log_prob(app):
 
 
 def test_each_scale_carries_the_volume_of_its_own_dimensions():
-    app = Generation(flow.image(SHAPE, levels=2, depth=1, hidden=4))
+    app = Generation(flow.glow(SHAPE, levels=2, depth=1, hidden=4))
     x = images()
     left = app.preprocess({"x": x}, None)["x"]
     normal = distributions.Normal(0.0, 1.0)

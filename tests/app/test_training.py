@@ -78,7 +78,7 @@ def test_training_reaches_the_entropy_of_a_gaussian(coupling, fit):
 def test_training_on_images_beats_the_untrained_flow(fit):
     pixels = 100 + 3 * torch.randn(256, 1, 4, 4)
     data = Drawn(pixels.round().to(torch.uint8), batch_size=64)
-    app = Generation(flow.image((1, 4, 4), levels=1, depth=2, hidden=8), optimizer=adam(5e-3))
+    app = Generation(flow.glow((1, 4, 4), levels=1, depth=2, hidden=8), optimizer=adam(5e-3))
     watch = Watch()
     before = app.log_prob(data.x).mean()
     fit(app, data, max_steps=40, callbacks=[watch])
@@ -92,7 +92,7 @@ def test_training_on_images_beats_the_untrained_flow(fit):
 
 def test_validation_dequantizes_to_bin_centres(fit):
     data = Drawn(torch.randint(0, 256, (64, 1, 4, 4), dtype=torch.uint8), batch_size=32)
-    app = Generation(flow.image((1, 4, 4), levels=1, depth=1, hidden=4))
+    app = Generation(flow.glow((1, 4, 4), levels=1, depth=1, hidden=4))
     trainer = fit(app, data, max_steps=2)
     expected = -app.log_prob(data.x).mean()
     assert trainer.callback_metrics["val/nll"].item() == pytest.approx(expected.item(), rel=1e-5)

@@ -64,7 +64,7 @@ def test_a_resumed_run_continues_the_count(fit, tmp_path):
 def test_images_come_in_two_rows_with_the_same_noise(tmp_path, fit):
     from innflow.callback.pictures import _draw_images
 
-    app = Generation(flow.image((3, 8, 8), levels=1, depth=1, hidden=4))
+    app = Generation(flow.glow((3, 8, 8), levels=1, depth=1, hidden=4))
     (picture,) = _draw_images(app, 5).values()
     (tmp_path / "grid.png").write_bytes(picture.png)
     with Image.open(tmp_path / "grid.png") as image:

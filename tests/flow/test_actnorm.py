@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from flow.zoo import FLOWS, draw
-from innflow.flow import ActNorm, CouplingFlow, image, vector
+from innflow.flow import ActNorm, CouplingFlow, glow, vector
 from innflow.flow.initialise import initialise
 
 
@@ -104,7 +104,7 @@ def test_a_loaded_flow_keeps_its_values():
 
 
 def test_running_a_flow_initialises_nothing_and_leaves_no_hook():
-    flow = image((1, 4, 4), levels=1, depth=2, hidden=4)
+    flow = glow((1, 4, 4), levels=1, depth=2, hidden=4)
     x = 5 + torch.randn(8, 1, 4, 4)
     for mode in (True, False):
         flow.train(mode)
@@ -129,7 +129,7 @@ def _rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
         torch.manual_seed(0)
-        flow = image((1, 4, 4), levels=2, depth=2, hidden=4)
+        flow = glow((1, 4, 4), levels=2, depth=2, hidden=4)
         initialise(flow, torch.load(Path(folder) / "data.pt")[rank])
         torch.save(flow.state_dict(), Path(folder) / f"rank{rank}.pt")
     finally:
@@ -142,7 +142,7 @@ def test_two_ranks_end_with_the_values_of_the_pooled_batch(tmp_path):
     mp.spawn(_rank, args=(str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
     torch.manual_seed(0)
-    pooled = image((1, 4, 4), levels=2, depth=2, hidden=4)
+    pooled = glow((1, 4, 4), levels=2, depth=2, hidden=4)
     initialise(pooled, torch.cat(shares))
     for name, value in pooled.state_dict().items():
         assert torch.equal(first[name], second[name]), name

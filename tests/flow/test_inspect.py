@@ -12,11 +12,12 @@ from innflow.flow import (
     MaskedCoupling,
     dense,
     flat,
-    image,
+    glow,
     latent_layout,
     maps,
     masked,
     patches,
+    realnvp,
     to_image_layout,
     trace,
     vector,
@@ -93,7 +94,7 @@ def context_of(inputs, context):
     "flow",
     [
         flat((3, 4, 4), depth=3, hidden=(4,)),
-        image((2, 8, 8), levels=3, depth=2, hidden=4, kind="realnvp"),
+        realnvp((2, 8, 8), levels=3, depth=2, hidden=4),
         masked((1, 7, 5), depth=4, hidden=4),
     ],
 )
@@ -110,7 +111,7 @@ def test_a_flow_that_only_reorders_shows_the_image_itself(flow):
 @pytest.mark.parametrize(
     "flow",
     [
-        image((2, 8, 8), levels=3, depth=1, hidden=4),
+        glow((2, 8, 8), levels=3, depth=1, hidden=4),
         patches((1, 8, 8), patch=4, depth=1, hidden=4),
         dense((1, 4, 4), levels=2, depth=1, hidden=(4,)),
     ],
@@ -124,7 +125,7 @@ def test_the_layout_is_one_to_one(flow):
 
 
 def test_a_latent_goes_back_through_squeezes_and_splits():
-    flow = image((1, 8, 8), levels=2, depth=1, hidden=4)
+    flow = glow((1, 8, 8), levels=2, depth=1, hidden=4)
     x = torch.arange(64.0).view(1, 1, 8, 8)
     whole, _ = Squeeze()(x)
     kept, finished = whole.chunk(2, dim=1)

@@ -37,10 +37,11 @@ from innflow.flow import (
     Transformer,
     dense,
     flat,
-    image,
+    glow,
     maps,
     masked,
     patches,
+    realnvp,
     tokens,
     vector,
 )
@@ -146,26 +147,24 @@ FLOWS = {
     "flat_context": Case(
         lambda: flat((1, 2, 4), depth=2, hidden=(16,), context=2), (1, 2, 4), context=2
     ),
-    "glow": Case(lambda: image((3, 4, 4), levels=2, **small), (3, 4, 4)),
-    "glow_grey": Case(lambda: image((1, 4, 4), levels=1, **small), (1, 4, 4)),
-    "glow_oblong": Case(lambda: image((1, 8, 16), levels=3, **small), (1, 8, 16)),
-    "glow_spline": Case(lambda: image((1, 4, 4), levels=2, coupling="spline", **small), (1, 4, 4)),
-    "glow_context": Case(lambda: image((1, 4, 4), levels=2, context=3, **small), (1, 4, 4), 3),
-    "realnvp": Case(lambda: image((3, 4, 4), levels=2, kind="realnvp", **small), (3, 4, 4)),
-    "realnvp_grey": Case(lambda: image((1, 4, 4), levels=1, kind="realnvp", **small), (1, 4, 4)),
+    "glow": Case(lambda: glow((3, 4, 4), levels=2, **small), (3, 4, 4)),
+    "glow_grey": Case(lambda: glow((1, 4, 4), levels=1, **small), (1, 4, 4)),
+    "glow_oblong": Case(lambda: glow((1, 8, 16), levels=3, **small), (1, 8, 16)),
+    "glow_spline": Case(lambda: glow((1, 4, 4), levels=2, coupling="spline", **small), (1, 4, 4)),
+    "glow_context": Case(lambda: glow((1, 4, 4), levels=2, context=3, **small), (1, 4, 4), 3),
+    "realnvp": Case(lambda: realnvp((3, 4, 4), levels=2, **small), (3, 4, 4)),
+    "realnvp_grey": Case(lambda: realnvp((1, 4, 4), levels=1, **small), (1, 4, 4)),
     "realnvp_spline": Case(
-        lambda: image((1, 4, 4), levels=2, kind="realnvp", coupling=Spline(tail=3.0), **small),
+        lambda: realnvp((1, 4, 4), levels=2, coupling=Spline(tail=3.0), **small),
         (1, 4, 4),
     ),
-    "realnvp_context": Case(
-        lambda: image((1, 4, 4), levels=2, kind="realnvp", context=3, **small), (1, 4, 4), 3
-    ),
+    "realnvp_context": Case(lambda: realnvp((1, 4, 4), levels=2, context=3, **small), (1, 4, 4), 3),
     "realnvp_autoencoder": Case(
-        lambda: image((1, 4, 4), levels=2, kind="realnvp", subnet=squeezing, depth=2, hidden=4),
+        lambda: realnvp((1, 4, 4), levels=2, subnet=squeezing, depth=2, hidden=4),
         (1, 4, 4),
     ),
     "glow_autoencoder": Case(
-        lambda: image((1, 4, 4), levels=2, subnet=squeezing, depth=2, hidden=4), (1, 4, 4)
+        lambda: glow((1, 4, 4), levels=2, subnet=squeezing, depth=2, hidden=4), (1, 4, 4)
     ),
     "glow_dense": Case(lambda: dense((1, 4, 4), levels=2, depth=2, hidden=(8,)), (1, 4, 4)),
     "glow_dense_context": Case(
@@ -227,6 +226,21 @@ def draw(case: Case, dtype: torch.dtype = torch.float32, batch: int = 3) -> tupl
     return (x, torch.randn(batch, case.context, dtype=dtype)) if case.context else (x, None)
 
 
+def apply_spline(
+    x: Tensor,
+    widths: Tensor,
+    heights: Tensor,
+    slopes: Tensor,
+    tail: float,
+    inverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Apply one spline to each x (N,), with raw parameters (N, K), (N, K) and (N, K - 1)."""
+    spline = Spline(widths.shape[-1], tail)
+    run = spline.inverse if inverse else spline.forward
+    outputs, log_slope = run(x[:, None], torch.cat((widths, heights, slopes), dim=-1))
+    return outputs[:, 0], log_slope[:, 0]
+
+
 def built(case: Case, dtype: torch.dtype = torch.float32) -> Transform:
     """Return the case's transform, perturbed.
 
@@ -239,3 +253,16 @@ def built(case: Case, dtype: torch.dtype = torch.float32) -> Transform:
         return perturb(case.make()).to(dtype)
     finally:
         torch.set_default_dtype(before)
+
+
+def kept_bytes(run: Callable[[], object]) -> int:
+    """Return the bytes of all distinct memory that a forward pass keeps for its backward pass."""
+    kept = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(kept.values())

@@ -267,7 +267,7 @@ def test_assembling_a_config_that_does_not_fit_is_one_line(config, refused):
         (lambda c: c.update(latent={"y": c["latent"]["z"]}), ("right part z has no density",)),
         (
             lambda c: c.update(
-                model={"_target_": "innflow.flow.image", "_partial_": True, "levels": 1}
+                model={"_target_": "innflow.flow.glow", "_partial_": True, "levels": 1}
             ),
             ("image flow", "(channels, height, width)"),
         ),

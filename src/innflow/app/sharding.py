@@ -30,7 +30,7 @@ def shard(app: nn.Module, mesh: DeviceMesh) -> None:
 
     for part in app.modules():
         if isinstance(part, BaseCoupling):
-            fully_shard(cast(nn.Module, part.net), mesh=mesh)
+            fully_shard(part.net, mesh=mesh)
     fully_shard(app, mesh=mesh)
     for name in TRAINING:
         register_fsdp_forward_method(app, name)

@@ -1,7 +1,7 @@
 """Coupling flows on nflows' `Transform` contract: `flow(x, context) -> (z, logabsdet)`."""
 
 from innflow.flow.actnorm import ActNorm
-from innflow.flow.builder.image import dense, image
+from innflow.flow.builder.image import dense, glow, realnvp
 from innflow.flow.builder.single import maps, masked, patches
 from innflow.flow.builder.tokens import tokens
 from innflow.flow.builder.vector import flat, vector
@@ -14,7 +14,8 @@ from innflow.flow.network.mlp import MLP
 from innflow.flow.network.transformer import Transformer
 from innflow.flow.permute import Permute
 from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise
-from innflow.flow.univariate import Affine, Spline
+from innflow.flow.spline import Spline
+from innflow.flow.univariate import Affine
 from innflow.flow.whitening import Alignment, Regression
 
 __all__ = [
@@ -43,11 +44,12 @@ __all__ = [
     "Transformer",
     "dense",
     "flat",
-    "image",
+    "glow",
     "latent_layout",
     "maps",
     "masked",
     "patches",
+    "realnvp",
     "to_image_layout",
     "tokens",
     "trace",

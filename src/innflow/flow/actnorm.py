@@ -1,4 +1,4 @@
-"""ActNorm: a scale and a shift per feature that start by standardising the data."""
+"""ActNorm: a scale and a shift per feature, initialised to standardise the data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,24 @@ MIN_STD = 1e-2
 must not get an infinite log-determinant."""
 
 
-class ActNorm(DataDependent):
-    """y = x * exp(log_scale) + shift per feature of dim 1 (Glow, arXiv:1807.03039).
+def per_feature(values: Tensor, inputs: Tensor) -> Tensor:
+    """Return values (F,) in a shape that broadcasts over inputs (B, F, ...)."""
+    return values.view(-1, *(1,) * (inputs.dim() - 2))
 
-    It is the identity until `initialise` has seen data, and an ordinary layer afterwards.
+
+class ActNorm(DataDependent):
+    """y = x * exp(log_scale) + shift for each feature of dim 1 (Glow, arXiv:1807.03039).
+
+    It is the identity until `initialise` is called, and an ordinary layer afterwards.
+
+    Args:
+        features: size of dim 1.
+
+    Example:
+        >>> norm = ActNorm(1)
+        >>> norm.initialise(torch.tensor([[0.0], [4.0]]))
+        >>> norm(torch.tensor([[4.0]]))[0].detach().round(decimals=4)
+        tensor([[1.]])
     """
 
     def __init__(self, features: int) -> None:
@@ -27,7 +41,7 @@ class ActNorm(DataDependent):
     def initialise(
         self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
-        """Give every feature mean 0 and standard deviation 1 over the batches of all ranks."""
+        """Set mean 0 and standard deviation 1 of every output over the batches of all ranks."""
         flat = inputs.transpose(0, 1).flatten(1).double()
         moments = torch.stack(
             (torch.full_like(flat[:, 0], flat.shape[1]), flat.sum(1), flat.square().sum(1))
@@ -39,22 +53,16 @@ class ActNorm(DataDependent):
         self.shift.copy_(-mean / std)
         self.initialised.fill_(True)
 
-    def _broadcast(self, values: Tensor, inputs: Tensor) -> Tensor:
-        return values.view(1, -1, *(1,) * (inputs.dim() - 2))
-
     def _logabsdet(self, inputs: Tensor) -> Tensor:
         pixels = inputs.shape[2:].numel()
-        return (pixels * self.log_scale.sum()).expand(inputs.shape[0])
+        return (pixels * self.log_scale.sum()).expand(len(inputs))
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to outputs and logabsdet (B,)."""
-        scale = self._broadcast(self.log_scale.exp(), inputs)
-        return torch.addcmul(self._broadcast(self.shift, inputs), inputs, scale), self._logabsdet(
-            inputs
-        )
+        scale, shift = per_feature(self.log_scale.exp(), inputs), per_feature(self.shift, inputs)
+        return torch.addcmul(shift, inputs, scale), self._logabsdet(inputs)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
-        scale = self._broadcast((-self.log_scale).exp(), inputs)
-        outputs = (inputs - self._broadcast(self.shift, inputs)) * scale
-        return outputs, -self._logabsdet(inputs)
+        """Map outputs (B, F, ...) of `forward` to its inputs and -logabsdet (B,)."""
+        scale, shift = per_feature(self.log_scale.exp(), inputs), per_feature(self.shift, inputs)
+        return (inputs - shift) / scale, -self._logabsdet(inputs)

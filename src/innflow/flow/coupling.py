@@ -1,8 +1,4 @@
-"""Couplings: one part of the features is changed by a function of the rest.
-
-The Jacobian is triangular, so the log-determinant is a sum over the changed features, and the
-inverse costs as much as the forward pass (Dinh et al., arXiv:1605.08803).
-"""
+"""Coupling layers: a part of the features is transformed, given the rest."""
 
 from __future__ import annotations
 
@@ -14,72 +10,92 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
-from innflow.flow.fused.gradient import AffineCoupling
-from innflow.flow.network.mlp import MLP
-from innflow.flow.univariate import Affine, Spline, Univariate
+from innflow.flow.univariate import Affine, Univariate
 
 Subnet = Callable[..., nn.Module]
-"""`subnet(inputs, outputs, context=0)` gives a module called as `net(x, context)`."""
+"""Maker of coupling networks: `subnet(inputs, outputs, context=0)` returns a module that is called
+as `net(x, context)`."""
 
 
 def sum_features(values: Tensor) -> Tensor:
-    """Sum over all axes but the batch: (B, ...) to (B,)."""
-    # Not flattened first: with channels last in memory that would be a copy.
+    """Sum (B, ...) over all axes but the batch, to (B,)."""
     return values.sum(dim=list(range(1, values.dim())))
 
 
 class BaseCoupling(Transform):
-    """What couplings share: parameters from what stays, used to change the rest."""
+    """Transform some features by a univariate bijection whose parameters a network computes.
+
+    The network reads only features that stay as they are, so that the Jacobian is triangular: its
+    log-determinant is the sum of the log-slopes of the changed features, and the inverse costs as
+    much as the forward pass (Dinh et al., arXiv:1605.08803).
+    """
+
+    net: nn.Module
+    univariate: Univariate
 
     @abstractmethod
-    def _parameters(self, inputs: Tensor, context: Tensor | None) -> Tensor:
-        """Return what the network says, from inputs or outputs: it reads only what stays."""
+    def split(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features that the network reads and those that are changed."""
 
     @abstractmethod
-    def _transform(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Map inputs to outputs and logabsdet (B,), given parameters."""
+    def join(self, inputs: Tensor, changed: Tensor) -> Tensor:
+        """Return inputs with the changed features replaced: undo `split`."""
 
     @abstractmethod
-    def _invert(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Map outputs to inputs and the logabsdet (B,) of this direction, given parameters."""
+    def logabsdet(self, log_slope: Tensor) -> Tensor:
+        """Sum log-slopes, of the shape of the changed features, to (B,)."""
+
+    def conditioner(self, fixed: Tensor, context: Tensor | None) -> Tensor:
+        """Return the parameters of the univariate, in the precision of the features."""
+        parameters: Tensor = self.net(fixed, context)
+        return parameters.to(fixed.dtype)
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to outputs and logabsdet (B,)."""
-        return self._transform(inputs, self._parameters(inputs, context))
+        fixed, changed = self.split(inputs)
+        changed, log_slope = self.univariate.forward(changed, self.conditioner(fixed, context))
+        return self.join(inputs, changed), self.logabsdet(log_slope)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
-        return self._invert(inputs, self._parameters(inputs, context))
+        """Map outputs of `forward` to its inputs and the logabsdet (B,) of this direction."""
+        fixed, changed = self.split(inputs)
+        changed, log_slope = self.univariate.inverse(changed, self.conditioner(fixed, context))
+        return self.join(inputs, changed), self.logabsdet(log_slope)
 
-    def retrace(
-        self, outputs: Tensor, context: Tensor | None = None
-    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
-        """Find the inputs of given outputs and do the forward pass again, in one of the network.
+    def trace(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return outputs, log-scale and shift, each (B, F, ...).
 
-        Returns:
-            Two leaves, the inputs and what the network saw, whose gradients add up to that of the
-            inputs; outputs; logabsdet (B,).
+        Log-scale and shift are 0 at the features that stay as they are.
         """
-        seen = outputs.detach().requires_grad_()
-        parameters = self._parameters(seen, context)
-        with torch.no_grad():
-            inputs, _ = self._invert(outputs, parameters)
-        again, logabsdet = self._transform(inputs.requires_grad_(), parameters)
-        return (inputs, seen), again, logabsdet
+        fixed, changed = self.split(inputs)
+        parameters = self.conditioner(fixed, context)
+        outputs, _ = self.univariate.forward(changed, parameters)
+        log_scale, shift = self.univariate.log_scale_shift(changed, parameters)
+        zeros = torch.zeros_like(inputs)
+        return self.join(inputs, outputs), self.join(zeros, log_scale), self.join(zeros, shift)
 
 
 class Coupling(BaseCoupling):
-    """Change the second half of dim 1 by a function of the first half.
+    """Transform the second half of dim 1, given the first half.
 
-    The halves are contiguous, so that a split is a view and the join one copy; permutations or
-    1x1 convolutions between couplings decide what stands in which half.
+    Permutations or linear layers between couplings decide which features stand in which half.
 
     Args:
-        features: size of dim 1; the conditioning half gets the odd one. A single feature has no
-            other half: it is changed by a function of the context alone.
+        features: size of dim 1. Of an odd number the first half has one more; a single feature is
+            transformed given the context alone.
         subnet: makes the coupling network, see `Subnet`.
-        univariate: what is done to each changed feature.
+        univariate: bijection of each changed feature, `Affine()` by default.
         context: number of context features, 0 for none.
+
+    Raises:
+        InnflowError: if there is a single feature and no context.
+
+    Example:
+        >>> from innflow.flow import MLP
+        >>> coupling = Coupling(4, MLP)
+        >>> outputs, logabsdet = coupling(torch.randn(3, 4))
+        >>> outputs.shape, logabsdet.shape
+        (torch.Size([3, 4]), torch.Size([3]))
     """
 
     def __init__(
@@ -93,67 +109,51 @@ class Coupling(BaseCoupling):
         self.univariate = univariate or Affine()
         changed = max(features // 2, 1)
         self.sizes = (features - changed, changed)
-        self.net = subnet(
-            self.sizes[0], self.sizes[1] * self.univariate.parameters, context=context
-        )
-        if isinstance(self.univariate, Spline) and isinstance(self.net, MLP):
-            self.net.items_last = True
+        self.net = subnet(self.sizes[0], changed * self.univariate.parameters, context=context)
 
-    def _parameters(self, inputs: Tensor, context: Tensor | None) -> Tensor:
-        fixed, _ = inputs.split(self.sizes, dim=1)
-        parameters: Tensor = self.net(fixed, context)
-        return parameters.to(inputs.dtype)
+    def split(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two halves of dim 1."""
+        first, second = inputs.split(self.sizes, dim=1)
+        return first, second
 
-    def _transform(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        fixed, changed = inputs.split(self.sizes, dim=1)
-        changed, logabsdet = self.change(changed, parameters)
-        return torch.cat((fixed, changed), dim=1), logabsdet
+    def join(self, inputs: Tensor, changed: Tensor) -> Tensor:
+        """Return the first half of the inputs followed by the changed half."""
+        return torch.cat((inputs[:, : self.sizes[0]], changed), dim=1)
 
-    def change(self, changed: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the half that changes, (B, F, ...), and give logabsdet (B,)."""
-        if type(self.univariate) is Affine:
-            changed, logabsdet, _ = AffineCoupling.run(changed, parameters, self.univariate.bound)
-            return changed, logabsdet
-        changed, log_slope = self.univariate.forward(changed, parameters)
-        return changed, sum_features(log_slope)
-
-    def _invert(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        fixed, changed = outputs.split(self.sizes, dim=1)
-        changed, log_slope = self.univariate.inverse(changed, parameters)
-        return torch.cat((fixed, changed), dim=1), sum_features(log_slope)
-
-    def trace(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return outputs, log s and t, each (B, F, ...), log s and t 0 where features stay."""
-        fixed, changed = inputs.split(self.sizes, dim=1)
-        parameters = self._parameters(inputs, context)
-        outputs, _ = self.univariate.forward(changed, parameters)
-        log_scale, shift = self.univariate.log_scale_shift(changed, parameters)
-        none = torch.zeros_like(fixed)
-        return (
-            torch.cat((fixed, outputs), dim=1),
-            torch.cat((none, log_scale), dim=1),
-            torch.cat((none, shift), dim=1),
-        )
+    def logabsdet(self, log_slope: Tensor) -> Tensor:
+        """Sum the log-slopes of the changed half to (B,)."""
+        return sum_features(log_slope)
 
 
 class MaskedCoupling(BaseCoupling):
-    """Change some pixels by a function of others.
+    """Transform some pixels of an image, given others (Dinh et al., arXiv:1605.08803).
 
-    The network sees the image with all but the conditioning pixels set to 0 and gives parameters
-    at every pixel, of which only those at changed pixels count.
+    The network reads the image with all but the conditioning pixels set to 0. It returns parameters
+    for every pixel, of which only those of changed pixels are used.
 
     Args:
         channels: channels C of the image.
-        mask: boolean, broadcast over (C, H, W), true at the pixels that condition.
+        mask: boolean, broadcast over (C, H, W), true at the conditioning pixels.
         subnet: makes the coupling network, see `Subnet`.
-        univariate: what is done to each changed pixel.
+        univariate: bijection of each changed pixel, `Affine()` by default.
         context: number of context features, 0 for none.
-        changes: likewise, true at the pixels that are changed; all that do not condition where it
-            is not given. Pixels of neither mask stay and are not seen.
+        changes: boolean as `mask`, true at the changed pixels; by default all that are not
+            conditioning. Pixels of neither mask stay as they are and are not read.
+
+    Raises:
+        InnflowError: if a pixel is in both masks.
+
+    Example:
+        >>> from innflow.flow import ConvNet
+        >>> left = torch.tensor([True, True, False, False])
+        >>> coupling = MaskedCoupling(1, left, ConvNet)
+        >>> outputs, logabsdet = coupling(torch.randn(3, 1, 4, 4))
+        >>> outputs.shape, logabsdet.shape
+        (torch.Size([3, 1, 4, 4]), torch.Size([3]))
     """
 
     mask: Tensor
-    changes: Tensor | None
+    changes: Tensor
 
     def __init__(
         self,
@@ -165,37 +165,26 @@ class MaskedCoupling(BaseCoupling):
         changes: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if changes is not None and (mask.bool() & changes.bool()).any():
+        mask = mask.bool()
+        changes = ~mask if changes is None else changes.bool()
+        if (mask & changes).any():
             raise InnflowError(
                 "masked coupling: a pixel both conditions and changes, which cannot be inverted: "
                 "takes masks that do not overlap"
             )
         self.univariate = univariate or Affine()
-        self.register_buffer("mask", mask.bool())
-        self.register_buffer("changes", None if changes is None else changes.bool())
+        self.register_buffer("mask", mask)
+        self.register_buffer("changes", changes)
         self.net = subnet(channels, channels * self.univariate.parameters, context=context)
 
-    def _stays(self) -> Tensor:
-        return self.mask if self.changes is None else ~self.changes
+    def split(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image with all but the conditioning pixels set to 0, and the whole image."""
+        return inputs * self.mask, inputs
 
-    def _parameters(self, inputs: Tensor, context: Tensor | None) -> Tensor:
-        parameters: Tensor = self.net(inputs * self.mask, context)
-        return parameters.to(inputs.dtype)
+    def join(self, inputs: Tensor, changed: Tensor) -> Tensor:
+        """Return inputs with the changed pixels replaced."""
+        return changed.where(self.changes, inputs)
 
-    def _transform(self, inputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        stays = self._stays()
-        outputs, log_slope = self.univariate.forward(inputs, parameters)
-        return inputs.where(stays, outputs), sum_features(log_slope * ~stays)
-
-    def _invert(self, outputs: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        stays = self._stays()
-        inputs, log_slope = self.univariate.inverse(outputs, parameters)
-        return outputs.where(stays, inputs), sum_features(log_slope * ~stays)
-
-    def trace(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return outputs, log s and t, each (B, C, H, W), log s and t 0 where pixels stay."""
-        stays = self._stays()
-        parameters = self._parameters(inputs, context)
-        outputs, _ = self.univariate.forward(inputs, parameters)
-        log_scale, shift = self.univariate.log_scale_shift(inputs, parameters)
-        return inputs.where(stays, outputs), log_scale * ~stays, shift * ~stays
+    def logabsdet(self, log_slope: Tensor) -> Tensor:
+        """Sum the log-slopes of the changed pixels to (B,)."""
+        return sum_features(log_slope * self.changes)

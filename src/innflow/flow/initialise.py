@@ -1,4 +1,4 @@
-"""Layers that take their starting values from data."""
+"""Initialisation of layers from data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 
 class DataDependent(Transform):
-    """A transform with a starting value that one pass of data gives it.
+    """A transform whose parameters are initialised from a batch of its inputs.
 
-    Nothing in `forward` depends on whether that has happened.
+    `forward` does not depend on whether `initialise` has been called.
     """
 
     initialised: Tensor
@@ -27,11 +27,11 @@ class DataDependent(Transform):
     def initialise(
         self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
-        """Take starting values from what reaches the layer, over the batches of all ranks."""
+        """Set parameters from the inputs (B, ...) of all ranks, context and targets."""
 
 
 def all_reduced(moments: Tensor) -> Tensor:
-    """Return sums over the batches of all ranks, in place."""
+    """Sum moments over all ranks, in place."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(moments)
     return moments
@@ -44,12 +44,16 @@ def initialise(
     context: Tensor | None = None,
     targets: Tensor | None = None,
 ) -> None:
-    """Run data through a flow and let each layer initialise itself from what reaches it.
+    """Initialise every `DataDependent` layer of a flow from its inputs in one forward pass.
 
-    Targets (B, M) are what the first M features of the latent are to be, where that is known.
+    Layers that are initialised already (as in a resumed run) keep their values. Under distributed
+    training every rank calls this with its own batch, and all end with the same values.
 
-    Layers that are initialised already (a resumed run) keep their values. Under distributed
-    training every rank calls this with its own batch and all end with the same values.
+    Args:
+        flow: any module of transforms, called as `flow(inputs, context)`.
+        inputs: (B, ...).
+        context: (B, F) or none.
+        targets: (B, M), values for the first M features of the latent, if there are any.
     """
     layers = [module for module in flow.modules() if isinstance(module, DataDependent)]
     pending = [layer for layer in layers if not bool(layer.initialised)]

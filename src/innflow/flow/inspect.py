@@ -1,4 +1,4 @@
-"""What every coupling of a flow does, laid out as the data: a look inside without hooks."""
+"""Log-scale and shift of every coupling of a flow, in the layout of the data."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from innflow.flow.permute import Permute
 from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise, Squeeze
 
 Undo = Callable[[Tensor], Tensor]
-"""Takes one step of the layout back: the tensor that stood there before a squeeze, say."""
+"""Inverse of one change of layout, such as a squeeze."""
 
 
 @dataclass(frozen=True)
 class CouplingTrace:
-    """One coupling at work, in the layout of the data: (B, C, H, W), or (B, D) for vectors.
+    """Log-scale, shift and outputs of one coupling in the layout of the data, (B, *shape).
 
     Args:
         level: of the flow, from 0.
         index: of the coupling in the flow, from 0.
-        log_scale: log s, the log slope for splines; 0 where the coupling changes nothing and
-            where features have left already.
-        shift: t, likewise; output - input for splines.
-        outputs: all features after the coupling, together with the latents that have left.
+        log_scale: log-scale, for splines the log-slope; 0 at features that the coupling does not
+            change, or that an earlier level has factored out.
+        shift: shift, for splines output - input; 0 likewise.
+        outputs: all features after the coupling, with those factored out by earlier levels.
+
+    Example:
+        >>> from innflow.flow import vector
+        >>> first = next(trace(vector(2, depth=3), torch.randn(5, 2)))
+        >>> first.index, first.log_scale.shape
+        (0, torch.Size([5, 2]))
     """
 
     level: int
@@ -43,12 +49,18 @@ class CouplingTrace:
 def trace(
     flow: CouplingFlow, inputs: Tensor, context: Tensor | None = None
 ) -> Iterator[CouplingTrace]:
-    """Run data (B, *shape) through a flow and yield what each coupling does, in order.
+    """Map data (B, *shape) through a flow and yield the `CouplingTrace` of each coupling in order.
 
-    Squeezes, splits, patches, tokens and, for images, permutations of dim 1 are undone, so that
-    what is done to a pixel stands at the pixel. Learned layers and rotations are not: behind a 1x1
-    convolution a channel is a mixture of those before it, at the same place. Vectors are given as
-    they stand at the coupling.
+    Squeezes, splits, patches, tokens and, for images, permutations of dim 1 are inverted, so that
+    values are placed at their pixels. Learned layers and rotations are not inverted: after a 1x1
+    convolution a channel is a mixture of those before it, at the same pixel. Features of vectors
+    keep the order that they have at the coupling.
+
+    Example:
+        >>> from innflow.flow import glow
+        >>> flow = glow((1, 4, 4), levels=2, depth=1)
+        >>> [traced.level for traced in trace(flow, torch.randn(5, 1, 4, 4))]
+        [0, 1]
     """
     image = len(flow.shape) > 1
     finished: list[Tensor] = []
@@ -79,23 +91,36 @@ def trace(
 def to_image_layout(
     flow: CouplingFlow, level: int, kept: Tensor, finished: Sequence[Tensor]
 ) -> Tensor:
-    """Put the features at the end of a level back in the places they came from.
+    """Return the outputs of a level in the layout of the data, (B, *shape).
+
+    Squeezes and splits are inverted, all other layers are not.
 
     Args:
-        flow: whose squeezes and splits are undone.
-        level: at whose end `kept` stands.
-        kept: all of its outputs (B, ...), before anything of them leaves.
-        finished: what has left after each level before it, in the shapes in which it left.
+        flow: that the level belongs to.
+        level: index of the level.
+        kept: all outputs (B, ...) of the level, before its half is factored out.
+        finished: latents factored out by each earlier level, (B, *latent_shapes[i]).
 
-    Returns:
-        (B, *shape of the data).
+    Example:
+        >>> from innflow.flow import glow
+        >>> flow = glow((1, 4, 4), levels=1, depth=1)
+        >>> to_image_layout(flow, 0, torch.randn(5, 4, 2, 2), []).shape
+        torch.Size([5, 1, 4, 4])
     """
     undo = _layout(cast(Transform, flow.levels[level]), len(flow.shape) > 1)
     return _above(flow, level, _undone(undo, kept), finished)
 
 
 def latent_layout(flow: CouplingFlow, latent: Tensor) -> Tensor:
-    """Return a latent (B, N) in the layout of the data, by undoing squeezes and splits only."""
+    """Return a latent (B, N) in the layout of the data, (B, *shape).
+
+    Squeezes and splits are inverted, all other layers are not.
+
+    Example:
+        >>> from innflow.flow import glow
+        >>> latent_layout(glow((1, 4, 4), levels=2, depth=1), torch.randn(5, 16)).shape
+        torch.Size([5, 1, 4, 4])
+    """
     shapes = flow.latent_shapes
     pieces = latent.split([torch.Size(shape).numel() for shape in shapes], dim=1)
     *finished, deepest = (
@@ -105,7 +130,7 @@ def latent_layout(flow: CouplingFlow, latent: Tensor) -> Tensor:
 
 
 def _above(flow: CouplingFlow, level: int, start: Tensor, finished: Sequence[Tensor]) -> Tensor:
-    """Take what stands at the start of a level through the levels before it."""
+    """Map inputs of a level to the layout of the data, through the levels before it."""
     value = start
     for index in reversed(range(level)):
         value = torch.cat((value, finished[index]), dim=1)
@@ -127,7 +152,7 @@ def _own(transform: Transform, image: bool) -> list[Undo]:
 
 
 def _layout(transform: Transform, image: bool) -> list[Undo]:
-    """Return what undoes the layout of a whole transform, in the order of its steps."""
+    """Return the inverses of all changes of layout in a transform, in the order of its steps."""
     if isinstance(transform, CompositeTransform):
         return [step for inner in transform._transforms for step in _layout(inner, image)]
     if isinstance(transform, Patchwise):
@@ -138,7 +163,7 @@ def _layout(transform: Transform, image: bool) -> list[Undo]:
 def _walk(
     transform: Transform, value: Tensor, context: Tensor | None, image: bool, undo: list[Undo]
 ) -> Generator[tuple[Tensor, Tensor, Tensor], None, Tensor]:
-    """Yield (outputs, log s, t) of each coupling; `undo` then leads back to the start.
+    """Yield outputs, log-scale and shift of each coupling, and append changes of layout to `undo`.
 
     Returns:
         The outputs of the transform.
@@ -154,9 +179,9 @@ def _walk(
         undo.append(transform.split)
         return transform.join(patches)
     if isinstance(transform, BaseCoupling):
-        seen = transform.trace(value, context)
-        yield seen
-        return seen[0]
+        traced = transform.trace(value, context)
+        yield traced
+        return traced[0]
     undo += _own(transform, image)
     outputs: Tensor = transform(value, context)[0]
     return outputs

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
-from innflow.flow.actnorm import ActNorm
-from innflow.flow.network.base import has_hooks
+
+def multiply(weight: Tensor, inputs: Tensor) -> Tensor:
+    """Return weight @ inputs over dim 1, for vectors (B, F) and images (B, F, H, W)."""
+    if inputs.dim() == 2:
+        return F.linear(inputs, weight)
+    return F.conv2d(inputs, weight[:, :, None, None])
 
 
 class LULinear(Transform):
     """y = W x over dim 1, with W = P L (U + diag(sign * exp(log_s))) (Glow, arXiv:1807.03039).
 
-    P and the signs are fixed; the log-determinant is the sum of log_s, times the number of pixels.
-    W starts as a random rotation, so the log-determinant starts at 0. Always computed in the
-    precision of the input: under autocast a product in bfloat16 would not be invertible.
+    P and the signs are fixed; the log-determinant is the sum of log_s times the number of pixels.
+    W starts as a random rotation, so that the log-determinant starts at 0. Autocast is disabled: in
+    bfloat16 the product could not be inverted.
+
+    Args:
+        features: size of dim 1.
+
+    Example:
+        >>> outputs, logabsdet = LULinear(4)(torch.randn(3, 4, 8, 8))
+        >>> outputs.shape, logabsdet.shape
+        (torch.Size([3, 4, 8, 8]), torch.Size([3]))
     """
 
     permutation: Tensor
@@ -64,67 +73,25 @@ class LULinear(Transform):
             return multiply(self.weight(), inputs), self._logabsdet(inputs)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Map outputs (B, F, ...) of `forward` to its inputs and logabsdet (B,)."""
         with torch.autocast(inputs.device.type, enabled=False):
             return multiply(self.inverse_weight(), inputs), -self._logabsdet(inputs)
-
-
-def multiply(weight: Tensor, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return weight @ inputs (+ bias) over dim 1, for vectors (B, F) and images (B, F, H, W)."""
-    if inputs.dim() == 2:
-        return F.linear(inputs, weight, bias)
-    return F.conv2d(inputs, weight[:, :, None, None], bias)
-
-
-def goes_back(steps: Sequence[Any]) -> bool:
-    """Say whether these are an ActNorm and an LULinear, with nobody listening."""
-    return tuple(map(type, steps)) == (ActNorm, LULinear) and not any(map(has_hooks, steps))
-
-
-def take_back(
-    steps: Sequence[Any], outputs: Tensor, of_outputs: Tensor, of_logabsdet: Tensor
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-    """Go back through an ActNorm and an LULinear from their outputs alone, as one linear map.
-
-    Autograd is asked about the map alone, (F, F), never about the data.
-
-    Args:
-        steps: the two.
-        outputs: (B, F, ...).
-        of_outputs: the gradient of the outputs, of their shape.
-        of_logabsdet: (B,), that of all log-determinants.
-
-    Returns:
-        The inputs and their gradient, both (B, F, ...), and parameters with theirs.
-    """
-    norm, linear = steps
-    with torch.enable_grad():
-        weight = linear.weight()
-        whole, bias = weight * norm.log_scale.exp(), weight @ norm.shift
-        volume = outputs.shape[2:].numel() * (norm.log_scale.sum() + linear.log_s.sum())
-    scale = torch.exp(-norm.log_scale)
-    inverse = scale[:, None] * linear.inverse_weight()
-    inputs = multiply(inverse, outputs, -scale * norm.shift)
-    of_inputs = multiply(whole.detach().t(), of_outputs)
-    of_rows, seen = (each.movedim(1, -1).flatten(0, -2) for each in (of_outputs, inputs))
-    leaves = [p for step in steps for p in step.parameters() if p.requires_grad]
-    if not leaves:
-        return inputs, of_inputs, []
-    of_ends = (of_rows.t().mm(seen), of_rows.sum(0), of_logabsdet.sum())
-    found = torch.autograd.grad((whole, bias, volume), leaves, of_ends)
-    return inputs, of_inputs, list(zip(leaves, found, strict=True))
 
 
 class Orthogonal(Transform):
     """y = Q x over dim 1 with a fixed random orthogonal Q; the log-determinant is 0.
 
     It mixes all features where a learned matrix would have too many parameters (the dense Glow of
-    Schirrmeister et al., arXiv:2006.10848). Q is uniform over the orthogonal group, drawn by the
-    seed and kept in the state dict; its inverse is its transpose, so that nothing else is kept.
-    Always computed in the precision of the input, as `LULinear`.
+    Schirrmeister et al., arXiv:2006.10848). Q is drawn uniformly from the orthogonal group and
+    stored in the state dict. Autocast is disabled, as in `LULinear`.
 
     Args:
         features: size of dim 1.
+
+    Example:
+        >>> x = torch.randn(3, 4)
+        >>> torch.allclose(Orthogonal(4)(x)[0].norm(dim=1), x.norm(dim=1))
+        True
     """
 
     rotation: Tensor
@@ -133,7 +100,7 @@ class Orthogonal(Transform):
         super().__init__()
         draw = torch.randn(features, features, dtype=torch.float64)
         rotation, upper = torch.linalg.qr(draw)
-        rotation = rotation * upper.diagonal().sign()  # without it QR prefers some rotations
+        rotation = rotation * upper.diagonal().sign()  # else the distribution is not uniform
         self.register_buffer("rotation", rotation.to(torch.get_default_dtype()))
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -142,6 +109,6 @@ class Orthogonal(Transform):
             return multiply(self.rotation, inputs), inputs.new_zeros(inputs.shape[0])
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Map outputs (B, F, ...) of `forward` to its inputs and logabsdet (B,)."""
         with torch.autocast(inputs.device.type, enabled=False):
             return multiply(self.rotation.T, inputs), inputs.new_zeros(inputs.shape[0])

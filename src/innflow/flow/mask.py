@@ -1,4 +1,4 @@
-"""Spatial masks for couplings on images: true where a pixel stays and conditions the others."""
+"""Spatial masks of couplings on images, true at the pixels that stay and condition the others."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def quadrant(height: int, width: int, index: int) -> Tensor:
 
 
 def mask_pairs(masks: MaskName, height: int, width: int) -> list[tuple[Tensor, Tensor]]:
-    """Return one round of masks: what each coupling reads and what it changes, both (1, H, W).
+    """Return one round of masks: conditioning and changed pixels of each coupling, both (1, H, W).
 
-    Checkerboard, horizontal and vertical halves take turns. The cycle (Kirichenko et al.,
-    arXiv:2006.08545) reads one quadrant and changes the next one clockwise, so that, but for those
-    along a border, no pixel is predicted from its neighbours.
+    The two halves of `checkerboard`, `horizontal` and `vertical` alternate. `cycle` (Kirichenko et
+    al., arXiv:2006.08545) conditions on one quadrant and changes the next one clockwise, so that
+    only pixels along a border are predicted from their neighbours.
 
     Raises:
         InnflowError: if there is no such mask, or the image is too small to be divided.

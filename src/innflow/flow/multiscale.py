@@ -1,4 +1,4 @@
-"""CouplingFlow, the backbone: levels of transforms, with finished features factored out."""
+"""CouplingFlow: levels of transforms between which half of the features are factored out."""
 
 from __future__ import annotations
 
@@ -11,33 +11,42 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
+from innflow.flow import fused
 from innflow.flow.coupling import BaseCoupling
-from innflow.flow.fused.reversible import reversible
 from innflow.flow.initialise import initialise
 
 
-def _check(inputs: Tensor, shape: tuple[int, ...], what: str) -> None:
+def _check(inputs: Tensor, shape: tuple[int, ...], name: str) -> None:
     if tuple(inputs.shape[1:]) != shape:
         raise InnflowError(
-            f"flow: {what} have shape {tuple(inputs.shape[1:])}, this flow takes {shape}"
+            f"flow: {name} have shape {tuple(inputs.shape[1:])}, this flow takes {shape}"
         )
 
 
 class CouplingFlow(Transform):
-    """A bijection from data of one shape to a flat latent, level by level.
+    """A bijection from data of one shape to a flat latent, in levels (RealNVP, arXiv:1605.08803).
 
-    After every level but the last, the second half of dim 1 leaves as a finished latent and the
-    first half goes on. It is the second half that the last coupling of a level has changed, given
-    the first: so what leaves has been fitted to its normal conditionally on what stays, which is
-    the learned prior of Glow (arXiv:1807.03039) with the latent itself still a plain normal.
+    After every level but the last, the second half of dim 1 becomes a part of the latent and the
+    first half enters the next level. The last coupling of a level transforms this half given the
+    first, which has the effect of the learned prior of Glow (arXiv:1807.03039) with a standard
+    normal base distribution.
 
     Args:
         shape: of one input, (D,) or (C, H, W).
-        levels: a transform each; level i maps what level i - 1 has kept.
-        latent_shapes: shape of what leaves after each level, the deepest last.
+        levels: transforms; level i maps the features that level i - 1 has kept.
+        latent_shapes: shape of the part of the latent after each level, the deepest last.
 
     Attributes:
-        reversible: train without stored activations, see `innflow.flow.fused.reversible`.
+        reversible: recompute activations in the backward pass instead of storing them, see
+            `innflow.flow.fused.reversible`.
+
+    Example:
+        >>> from innflow.flow import MLP, Coupling
+        >>> flow = CouplingFlow((4,), [Coupling(4, MLP), Coupling(2, MLP)], [(2,), (2,)])
+        >>> z, logabsdet = flow(torch.randn(3, 4))
+        >>> x, _ = flow.inverse(z)
+        >>> z.shape, logabsdet.shape, x.shape
+        (torch.Size([3, 4]), torch.Size([3]), torch.Size([3, 4]))
     """
 
     def __init__(
@@ -55,9 +64,9 @@ class CouplingFlow(Transform):
         self._compiled: dict[str, Callable[..., Any]] = {}
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Compile both directions in place; parameters and state dict stay as they are.
+        """Compile both directions in place, at their first call, into one graph each.
 
-        Each becomes one graph, at the first call. Takes the options of `torch.compile`.
+        Parameters and state dict do not change. Takes the arguments of `torch.compile`.
         """
         options = {"fullgraph": True, **options}
         self._compiled = {
@@ -66,17 +75,17 @@ class CouplingFlow(Transform):
         }
 
     def uncompile(self) -> None:
-        """Go back to running layer by layer."""
+        """Undo `compile`."""
         self._compiled = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was compiled: it belongs to this process and to this very object."""
+        """Leave out the compiled functions, which refer to this object."""
         return {**super().__getstate__(), "_compiled": {}}
 
     def terms(self, inputs: Tensor, context: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Return (latent (B, N_i), logabsdet (B,)) of each scale, the deepest last.
+        """Return (latent (B, N_i), logabsdet (B,)) of each level, the deepest last.
 
-        The latents side by side are `forward`'s latent, and the log-determinants add up to its.
+        `forward` returns the concatenated latents and the sum of the log-determinants.
         """
         return self._compiled.get("terms", self._terms)(inputs, context)
 
@@ -84,10 +93,7 @@ class CouplingFlow(Transform):
         _check(inputs, self.shape, "inputs")
         result, kept = [], inputs
         for index, level in enumerate(self.levels):
-            if self.reversible and torch.is_grad_enabled():
-                kept, logabsdet = reversible(cast(Transform, level), kept, context)
-            else:
-                kept, logabsdet = level(kept, context)
+            kept, logabsdet = fused.forward(cast(Transform, level), kept, context, self.reversible)
             if index < len(self.levels) - 1:
                 kept, finished = kept.chunk(2, dim=1)
             else:
@@ -116,7 +122,7 @@ class CouplingFlow(Transform):
         for piece, shape, level in zip(pieces[::-1], shapes[::-1], self.levels[::-1], strict=True):
             finished = piece.reshape(-1, *shape)
             joined = finished if kept is None else torch.cat((kept, finished), dim=1)
-            kept, logabsdet = cast(Transform, level).inverse(joined, context)
+            kept, logabsdet = fused.inverse(cast(Transform, level), joined, context)
             total = total + logabsdet
         assert kept is not None
         return kept, total
@@ -125,15 +131,15 @@ class CouplingFlow(Transform):
     def initialise(
         self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
-        """Let every layer that starts from data do so: ActNorm, Regression, Alignment."""
-        compiled, self._compiled = self._compiled, {}  # a compiled graph runs none of their hooks
+        """Initialise ActNorm, Regression and Alignment layers from data (B, *shape)."""
+        compiled, self._compiled = self._compiled, {}  # a compiled graph runs no hooks
         try:
             initialise(self, inputs, context, targets)
         finally:
             self._compiled = compiled
 
     def __repr__(self) -> str:
-        """Say what goes in, how deep it is and how large."""
+        """Return shapes, number of couplings and number of parameters in one line."""
         couplings = sum(isinstance(module, BaseCoupling) for module in self.modules())
         parameters = sum(parameter.numel() for parameter in self.parameters())
         scales = " + ".join("x".join(map(str, shape)) for shape in self.latent_shapes)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from nflows.transforms.base import Transform
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.flow.fused.gradient import Reorder
+
+
+def check_order(order: Tensor, where: str) -> None:
+    """Raise unless `order` is a permutation of 0..N - 1."""
+    if not torch.equal(order.sort().values, torch.arange(len(order))):
+        raise InnflowError(f"{where}: {order.tolist()} is no permutation of 0..{len(order) - 1}")
 
 
 class Permute(Transform):
     """Reorder dim 1 by a fixed permutation; the log-determinant is 0.
 
-    The inverse order is stored, so that both directions and both gradients are one `index_select`
-    and nothing is sorted or scattered at run time.
-
     Args:
         order: output feature i is input feature `order[i]`.
 
-    Attributes:
-        exchanges: whether it exchanges two halves, which takes no gather.
+    Raises:
+        InnflowError: if `order` is no permutation.
+
+    Example:
+        >>> Permute(torch.tensor([2, 0, 1]))(torch.tensor([[10.0, 20.0, 30.0]]))[0]
+        tensor([[30., 10., 20.]])
     """
 
     order: Tensor
@@ -30,45 +34,26 @@ class Permute(Transform):
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()
-        if not torch.equal(order.sort().values, torch.arange(len(order))):
-            raise InnflowError(
-                f"Permute: {order.tolist()} is no permutation of 0..{len(order) - 1}"
-            )
+        check_order(order, "Permute")
         self.register_buffer("order", order.clone())
         self.register_buffer("restore", order.argsort())
-        self._recognise()
-
-    def _recognise(self) -> None:
-        half = torch.arange(len(self.order)).roll(len(self.order) // 2)
-        self.exchanges = len(self.order) % 2 == 0 and torch.equal(self.order.cpu(), half)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._recognise()
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, F, ...) to the reordered tensor and zeros (B,)."""
-        outputs: Tensor = Reorder.run(inputs, self.order, self.restore)
-        return outputs, inputs.new_zeros(inputs.shape[0])
+        return inputs.index_select(1, self.order), inputs.new_zeros(len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
-        outputs: Tensor = Reorder.run(inputs, self.restore, self.order)
-        return outputs, inputs.new_zeros(inputs.shape[0])
-
-    def undo(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return what went in, from two parts of what came out; the gradient is not wanted."""
-        if self.exchanges:
-            return torch.cat((second, first), dim=1)
-        return torch.cat((first, second), dim=1).index_select(1, self.restore)
+        """Restore the order of the inputs; the log-determinant is 0."""
+        return inputs.index_select(1, self.restore), inputs.new_zeros(len(inputs))
 
 
 def mixing_order(features: int, step: int) -> Tensor:
-    """Return the order before coupling `step`: a random one, then the exchange of the halves.
+    """Return the permutation before coupling `step`, (features,).
 
-    After an exchange a coupling changes what the one before has kept, so that every feature has
-    its turn; random orders alone would leave one in 2 ** depth unchanged. With 2 or 3 features,
-    where a random order is often the identity, the halves are exchanged every time.
+    Even steps get a random permutation and odd steps the exchange of the two halves, so that a
+    coupling changes the features that the one before has kept; random permutations alone would
+    leave a share of 2^-depth of the features unchanged. With 2 or 3 features, where a random
+    permutation is often the identity, every step exchanges the halves.
     """
     if step % 2 or features <= 3:
         return torch.arange(features).roll(features // 2)

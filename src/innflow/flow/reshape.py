@@ -13,31 +13,38 @@ from innflow.errors import InnflowError
 
 
 class Squeeze(Transform):
-    """(B, C, H, W) to (B, 4 C, H/2, W/2) and back, blocks of 2x2 pixels becoming channels.
+    """(B, C, H, W) to (B, 4 C, H/2, W/2): blocks of 2x2 pixels become channels.
 
-    Channels come out in nflows' order (channel, row, column). The copy is written with channels
-    last, the layout in which the convolutions that follow are fastest.
+    Channels come in nflows' order (channel, row, column). The log-determinant is 0.
     """
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Squeeze."""
+        """Squeeze images; the log-determinant is 0."""
         batch, channels, height, width = inputs.shape
         blocks = inputs.reshape(batch, channels, height // 2, 2, width // 2, 2)
-        rows = blocks.permute(0, 2, 4, 1, 3, 5)
-        outputs = rows.reshape(batch, height // 2, width // 2, 4 * channels).permute(0, 3, 1, 2)
+        pixels = blocks.permute(0, 2, 4, 1, 3, 5)  # (B, H/2, W/2, C, 2, 2)
+        outputs = pixels.reshape(batch, height // 2, width // 2, 4 * channels).permute(0, 3, 1, 2)
         return outputs, inputs.new_zeros(batch)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Restore images from their squeezed form."""
         batch, channels, height, width = inputs.shape
         blocks = inputs.reshape(batch, channels // 4, 2, 2, height, width)
-        rows = blocks.permute(0, 1, 4, 2, 5, 3)
+        rows = blocks.permute(0, 1, 4, 2, 5, 3)  # (B, C, H, 2, W, 2)
         outputs = rows.reshape(batch, channels // 4, 2 * height, 2 * width)
         return outputs, inputs.new_zeros(batch)
 
 
 class Flatten(Transform):
-    """(B, C, H, W) to (B, C * H * W) and back; the log-determinant is 0."""
+    """(B, C, H, W) to (B, C * H * W) and back; the log-determinant is 0.
+
+    Args:
+        shape: of one input, (C, H, W) or any other.
+
+    Example:
+        >>> Flatten((3, 2, 2))(torch.randn(5, 3, 2, 2))[0].shape
+        torch.Size([5, 12])
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -66,16 +73,20 @@ class Unflatten(Flatten):
 
 
 class Patchwise(Transform):
-    """Cut images into a grid of patches and transform each by the same bijection.
+    """Cut images into a grid of patches and apply the same bijection to each.
 
-    The patches stand in the batch meanwhile, so that nothing of one reaches another; the
-    log-determinant of an image is the sum over its patches, and the outputs stand side by side in
-    the order of the patches (the local Glow of Schirrmeister et al., arXiv:2006.10848).
+    The log-determinant of an image is the sum over its patches, and the outputs are placed in the
+    order of the patches (the local Glow of Schirrmeister et al., arXiv:2006.10848).
 
     Args:
         transform: maps patches (B, C, h, w) to (B, C', h', w').
         rows: number of patches from top to bottom.
         columns: number of patches from left to right.
+
+    Example:
+        >>> patchwise = Patchwise(Squeeze(), rows=2, columns=2)
+        >>> patchwise(torch.randn(3, 1, 8, 8))[0].shape
+        torch.Size([3, 4, 4, 4])
     """
 
     def __init__(self, transform: Transform, rows: int, columns: int) -> None:
@@ -94,7 +105,7 @@ class Patchwise(Transform):
         return cut.reshape(batch * self.rows * self.columns, channels, *inner)
 
     def join(self, patches: Tensor) -> Tensor:
-        """Put patches back in their places: undo `split`."""
+        """Join patches to images (B, C, H, W), the inverse of `split`."""
         number, channels, height, width = patches.shape
         batch = number // (self.rows * self.columns)
         grid = patches.reshape(batch, self.rows, self.columns, channels, height, width)
@@ -102,25 +113,25 @@ class Patchwise(Transform):
         return grid.reshape(batch, channels, self.rows * height, self.columns * width)
 
     def repeat(self, context: Tensor | None) -> Tensor | None:
-        """Give every patch the context (B, F) of its image."""
+        """Repeat the context (B, F) of each image for its patches, (B * rows * columns, F)."""
         if context is None:
             return None
         return context.repeat_interleave(self.rows * self.columns, dim=0)
 
-    def whole(self, outputs: tuple[Tensor, Tensor], batch: int) -> tuple[Tensor, Tensor]:
-        """Return images and their logabsdet from those of all patches of a batch."""
+    def join_outputs(self, outputs: tuple[Tensor, Tensor], batch: int) -> tuple[Tensor, Tensor]:
+        """Return outputs of `batch` images and their logabsdet (B,) from those of all patches."""
         patches, logabsdet = outputs
         return self.join(patches), logabsdet.reshape(batch, self.rows * self.columns).sum(dim=1)
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map (B, C, H, W) to outputs and logabsdet (B,)."""
         outputs = self.transform(self.split(inputs), self.repeat(context))
-        return self.whole(outputs, len(inputs))
+        return self.join_outputs(outputs, len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Map outputs of `forward` to its inputs and logabsdet (B,)."""
         outputs = self.transform.inverse(self.split(inputs), self.repeat(context))
-        return self.whole(outputs, len(inputs))
+        return self.join_outputs(outputs, len(inputs))
 
 
 Halves = Literal["checkerboard", "columns", "rows"]
@@ -135,6 +146,13 @@ class Patchify(Transform):
     Args:
         shape: (C, H, W); H and W divisible by `patch`.
         patch: side of a patch in pixels.
+
+    Raises:
+        InnflowError: if the image cannot be divided into such patches.
+
+    Example:
+        >>> Patchify((3, 8, 8), patch=4)(torch.randn(5, 3, 8, 8))[0].shape
+        torch.Size([5, 48, 4])
     """
 
     def __init__(self, shape: tuple[int, int, int], patch: int) -> None:
@@ -157,7 +175,7 @@ class Patchify(Transform):
         return outputs, inputs.new_zeros(batch)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Put tokens back into images."""
+        """Restore images from tokens."""
         batch, side = len(inputs), self.patch
         cut = inputs.reshape(batch, self.channels, side, side, self.rows, self.columns)
         rows = cut.permute(0, 1, 4, 2, 5, 3)
@@ -168,11 +186,18 @@ class Patchify(Transform):
 class PairTokens(Transform):
     """(B, D, T) to (B, 2 D, T / 2) and back; the log-determinant is 0.
 
-    Behind the features of a token of the first half stand those of one of the second half, so that
-    a coupling of dim 1 changes the second half of the tokens given the first.
+    The features of each token of the first half are followed by those of one token of the second
+    half, so that a coupling on dim 1 transforms the second half of the tokens given the first.
 
     Args:
-        order: token i of the two halves in a row is input token `order[i]`; an even number.
+        order: permutation of an even number of tokens, those of the first half first.
+
+    Raises:
+        InnflowError: if `order` is no permutation of an even number of tokens.
+
+    Example:
+        >>> PairTokens(torch.tensor([0, 2, 1, 3]))(torch.randn(5, 3, 4))[0].shape
+        torch.Size([5, 6, 2])
     """
 
     order: Tensor
@@ -188,12 +213,12 @@ class PairTokens(Transform):
         self.register_buffer("restore", order.argsort())
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Set the second half of the tokens behind the first."""
+        """Append the features of the second half of the tokens to those of the first."""
         halves = inputs.index_select(2, self.order).chunk(2, dim=2)
         return torch.cat(halves, dim=1), inputs.new_zeros(len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Set the tokens side by side again."""
+        """Restore the tokens from their pairs."""
         halves = inputs.chunk(2, dim=1)
         outputs = torch.cat(halves, dim=2).index_select(2, self.restore)
         return outputs, inputs.new_zeros(len(inputs))
@@ -203,23 +228,26 @@ class UnpairTokens(PairTokens):
     """(B, 2 D, T / 2) to (B, D, T) and back: `PairTokens` the other way round."""
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Set the tokens side by side again."""
+        """Restore the tokens from their pairs."""
         return super().inverse(inputs, context)
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Set the second half of the tokens behind the first."""
+        """Append the features of the second half of the tokens to those of the first."""
         return super().forward(inputs, context)
 
 
 def halves_order(halves: Halves, rows: int, columns: int, flip: bool = False) -> Tensor:
-    """Return tokens 0..rows * columns - 1 with those of one half before those of the other.
+    """Return an order of the tokens of a grid, those of one half before those of the other.
 
     Args:
-        halves: `checkerboard` puts the even squares first; `columns` and `rows` every second one.
-        rows: of the grid of tokens. Of an odd number of stripes the first and third and so on are
-            more than half of the tokens: then the last of them stand in the other half.
-        columns: of the grid of tokens.
-        flip: exchange the halves, in the same pairs.
+        halves: `checkerboard` (even squares first), `columns` or `rows` (every second one first).
+        rows: of the grid. Of an odd number of stripes every second one makes more than half of
+            the tokens; the last of these tokens then count to the other half.
+        columns: of the grid.
+        flip: exchange the two halves.
+
+    Raises:
+        InnflowError: if there are no such halves.
     """
     row, column = torch.arange(rows)[:, None], torch.arange(columns)[None, :]
     if halves not in ("checkerboard", "columns", "rows"):

@@ -1,113 +1,146 @@
-"""The monotone rational-quadratic spline, without boolean indexing.
-
-Same mathematics as `nflows.transforms.splines.rational_quadratic` (arXiv:1906.04032), but every
-element takes the same path: the input is clamped into the interval, the bin is found by counting
-knots, and `where` picks the identity outside. One graph for `torch.compile`, no gather by mask.
-Inside, bins are the first axis: a softmax over eight neighbours in memory is twenty times slower.
-"""
+"""The monotone rational-quadratic spline of neural spline flows."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from innflow.errors import InnflowError
+
 MIN_WIDTH = 1e-3
-"""Least width and height of a bin, as a share of the interval."""
+"""Smallest width and height of a bin, as a share of the interval."""
 MIN_SLOPE = 1e-3
-SLOPE_OF_ONE = math.log(math.expm1(1 - MIN_SLOPE))
-"""What is added to raw slopes, so that 0 means a slope of 1."""
+SLOPE_OFFSET = math.log(math.expm1(1 - MIN_SLOPE))
+"""Added to raw slopes, so that 0 gives a slope of 1."""
 MAX_BINS = 1000
-"""So many bins of the least width would fill the interval, and widths turn negative."""
+"""With so many bins of the smallest width the interval is full."""
 
 
-def _ends(inner: Tensor, low: float, high: float) -> Tensor:
-    """Return a table with a constant row before and one after."""
-    row = inner.new_empty(1, *inner.shape[1:])
-    return torch.cat((row.fill_(low), inner, torch.full_like(row, high)))
+@dataclass(frozen=True)
+class Spline:
+    """Monotone rational-quadratic spline on [-tail, tail], the identity outside.
 
+    The mathematics of Durkan et al. (arXiv:1906.04032) and of nflows' implementation, without
+    boolean indexing: inputs are clamped to the interval, and `where` selects the identity outside.
+    Inputs should be of order one; an ActNorm before the coupling provides that.
 
-def _slopes(raw: Tensor) -> Tensor:
-    """Return the K + 1 slopes at the knots: 1 at both ends, and 1 inside where raw = 0."""
-    slopes = MIN_SLOPE + F.softplus(raw + SLOPE_OF_ONE)
-    return _ends(slopes, 1.0, 1.0)
-
-
-def _clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """Return x clamped, with gradient 1 on the bounds too: knots and edges are ordinary points."""
-    return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
-
-
-def rational_quadratic_spline(
-    x: Tensor,
-    widths: Tensor,
-    heights: Tensor,
-    slopes: Tensor,
-    tail: float,
-    inverse: bool = False,
-    dim: int = -1,
-) -> tuple[Tensor, Tensor]:
-    """Apply a monotone spline on [-tail, tail], the identity outside, element by element.
+    Of the parameters (B, F * (3 K - 1), ...) those of one feature stand together: K unnormalised
+    widths, K unnormalised heights, and K - 1 raw slopes at the inner knots.
 
     Args:
-        x: inputs of any shape.
-        widths: unnormalised bin widths, shape of x and one more axis of K bins.
-        heights: unnormalised bin heights, likewise.
-        slopes: unnormalised slopes at the inner knots, likewise with K - 1.
-        tail: the interval's half length.
-        inverse: map outputs back to inputs.
-        dim: the axis of the bins.
+        bins: number K of bins, at least 2.
+        tail: half length of the interval, above 0.
 
-    Returns:
-        Outputs and log|derivative| of the direction computed, both of the shape of x.
+    Raises:
+        InnflowError: if `bins` or `tail` is out of range.
+
+    Example:
+        >>> spline = Spline(bins=4)
+        >>> y, log_slope = spline.forward(torch.tensor([[0.3]]), torch.zeros(1, spline.parameters))
+        >>> torch.allclose(y, torch.tensor([[0.3]]))
+        True
     """
-    knots_x = _place(widths.softmax(dim).movedim(dim, 0), MIN_WIDTH, tail)
-    knots_y = _place(heights.softmax(dim).movedim(dim, 0), MIN_WIDTH, tail)
-    inside = (x >= -tail) & (x <= tail)
-    value = _clamp(x, -tail, tail)
 
-    searched = knots_y if inverse else knots_x
-    index = (value >= searched[1:-1]).sum(dim=0, keepdim=True)
+    bins: int = 8
+    tail: float = 5.0
 
-    def at(table: Tensor, offset: int = 0) -> Tensor:
-        return table.gather(0, index + offset).squeeze(0)
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 2 <= self.bins < MAX_BINS or self.tail <= 0:
+            raise InnflowError(
+                f"spline coupling: bins={self.bins}, tail={self.tail}: "
+                f"takes 2 <= bins < {MAX_BINS}, tail > 0"
+            )
 
-    slope_table = _slopes(slopes.movedim(dim, 0))
-    left, bottom = at(knots_x), at(knots_y)
-    width, height = at(knots_x, 1) - left, at(knots_y, 1) - bottom
-    slope_left, slope_right = at(slope_table), at(slope_table, 1)
-    mean_slope = height / width
-    bend = slope_left + slope_right - 2 * mean_slope
+    @property
+    def parameters(self) -> int:
+        """Number of parameters per feature: widths, heights and inner slopes."""
+        return 3 * self.bins - 1
 
-    if inverse:
-        rise = value - bottom
-        a = rise * bend + height * (mean_slope - slope_left)
-        b = height * slope_left - rise * bend
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x (B, F, ...) to y and log|dy/dx|."""
+        knots = self._knots(x, parameters)
+        left, right, bottom, top, slope_left, slope_right = _bin(knots, _clamp(x, self.tail), 0)
+        theta = (_clamp(x, self.tail) - left) / (right - left)
+        mean_slope = (top - bottom) / (right - left)
+        denominator = mean_slope + (slope_left + slope_right - 2 * mean_slope) * theta * (1 - theta)
+        rise = mean_slope * theta.square() + slope_left * theta * (1 - theta)
+        y = bottom + (top - bottom) * rise / denominator
+        log_slope = _log_slope(theta, mean_slope, slope_left, slope_right)
+        return self._inside(x, y, log_slope)
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Map y (B, F, ...) to x and log|dx/dy| by solving a quadratic equation in each bin."""
+        knots = self._knots(y, parameters)
+        left, right, bottom, top, slope_left, slope_right = _bin(knots, _clamp(y, self.tail), 1)
+        mean_slope = (top - bottom) / (right - left)
+        bend = slope_left + slope_right - 2 * mean_slope
+        rise = _clamp(y, self.tail) - bottom
+        a = rise * bend + (top - bottom) * (mean_slope - slope_left)
+        b = (top - bottom) * slope_left - rise * bend
         c = -mean_slope * rise
-        # Rounding can push the discriminant a little under 0, never the mathematics. The floor is
-        # not 0 itself, where the gradient of the root is infinite.
-        root = torch.sqrt((b * b - 4 * a * c).clamp(min=torch.finfo(x.dtype).tiny))
-        theta = _clamp(2 * c / (-b - root), 0.0, 1.0)
-        result = theta * width + left
-    else:
-        theta = (value - left) / width
+        # Rounding can make the discriminant slightly negative; at 0 itself the square root has an
+        # infinite gradient.
+        root = torch.sqrt((b * b - 4 * a * c).clamp(min=torch.finfo(y.dtype).tiny))
+        theta = _clamp(2 * c / (-b - root) - 0.5, 0.5) + 0.5
+        x = theta * (right - left) + left
+        log_slope = _log_slope(theta, mean_slope, slope_left, slope_right)
+        return self._inside(y, x, -log_slope)
 
+    def log_scale_shift(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log|dy/dx| at x and y - x."""
+        outputs, log_slope = self.forward(x, parameters)
+        return log_slope, outputs - x
+
+    def _knots(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x, y and slope at the K + 1 knots, each (B, F, K + 1, ...)."""
+        sizes = (self.bins, self.bins, self.bins - 1)
+        raw = parameters.unflatten(1, (x.shape[1], self.parameters))
+        widths, heights, slopes = raw.split(sizes, dim=2)
+        inner = MIN_SLOPE + F.softplus(slopes + SLOPE_OFFSET)
+        return self._positions(widths), self._positions(heights), _with_ends(inner, 1.0, 1.0)
+
+    def _positions(self, raw: Tensor) -> Tensor:
+        """Return K + 1 increasing positions from -tail to tail, (B, F, K + 1, ...)."""
+        shares = MIN_WIDTH + (1 - MIN_WIDTH * self.bins) * raw.softmax(dim=2)
+        inner = 2 * self.tail * shares[:, :, :-1].cumsum(dim=2) - self.tail
+        return _with_ends(inner, -self.tail, self.tail)
+
+    def _inside(self, value: Tensor, result: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+        inside = (value >= -self.tail) & (value <= self.tail)
+        return result.where(inside, value), log_slope.where(inside, torch.zeros_like(value))
+
+
+def _with_ends(inner: Tensor, first: float, last: float) -> Tensor:
+    """Return a table with a constant before and after it along dim 2."""
+    end = torch.empty_like(inner[:, :, :1])
+    return torch.cat((end.fill_(first), inner, torch.full_like(end, last)), dim=2)
+
+
+def _clamp(x: Tensor, bound: float) -> Tensor:
+    """Return x clamped to [-bound, bound], with gradient 1 on the bounds as well."""
+    return torch.where(x.abs() <= bound, x, x.detach().clamp(-bound, bound))
+
+
+def _bin(knots: tuple[Tensor, Tensor, Tensor], value: Tensor, searched: int) -> tuple[Tensor, ...]:
+    """Return x, y and slope at the lower and upper knot of the bin of each value.
+
+    Args:
+        knots: x, y and slope, each (B, F, K + 1, ...).
+        value: (B, F, ...).
+        searched: 0 if the values lie between knots in x, 1 if in y.
+    """
+    index = (value.unsqueeze(2) >= knots[searched][:, :, 1:-1]).sum(dim=2, keepdim=True)
+    return tuple(table.gather(2, index + upper).squeeze(2) for table in knots for upper in (0, 1))
+
+
+def _log_slope(theta: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return log dy/dx at the share theta of a bin with these mean and end slopes."""
     product = theta * (1 - theta)
-    denominator = mean_slope + bend * product
-    if not inverse:
-        result = bottom + height * (mean_slope * theta**2 + slope_left * product) / denominator
-    numerator = mean_slope**2 * (
-        slope_right * theta**2 + 2 * mean_slope * product + slope_left * (1 - theta) ** 2
-    )
-    log_slope = torch.log(numerator) - 2 * torch.log(denominator)
-    if inverse:
-        log_slope = -log_slope
-    return torch.where(inside, result, x), torch.where(inside, log_slope, torch.zeros_like(x))
-
-
-def _place(shares: Tensor, minimum: float, tail: float) -> Tensor:
-    """Return the K + 1 positions on [-tail, tail] of K bins from their shares before the least."""
-    widths = minimum + (1 - minimum * len(shares)) * shares[:-1]
-    return _ends(widths.cumsum(dim=0) * (2 * tail) - tail, -tail, tail)
+    numerator = right * theta.square() + 2 * mean_slope * product + left * (1 - theta).square()
+    denominator = mean_slope + (left + right - 2 * mean_slope) * product
+    return 2 * torch.log(mean_slope) + torch.log(numerator) - 2 * torch.log(denominator)

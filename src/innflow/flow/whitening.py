@@ -11,25 +11,36 @@ from innflow.errors import InnflowError
 from innflow.flow.initialise import DataDependent, all_reduced
 from innflow.flow.network.base import need_context
 
-# Ridge and floor in units of the variance of a feature: collinear context has no unique slope, and
-# features that depend on each other must not be divided by next to nothing.
+# In units of the variance of a feature: collinear context features have no unique slope, and the
+# covariance of dependent features has no Cholesky factor.
 RIDGE = 1e-6
-
 FLOOR = 1e-4
+
+# In units of the standard deviation of the targets: the smallest singular value of the regression,
+# without which W could not be inverted where the targets do not depend linearly on the inputs.
+LEAST = 0.1
 
 
 class Regression(DataDependent):
     """z = W (x - A c - b) with lower-triangular W: the residuals of x on the context, whitened.
 
-    It is the identity until `initialise` has seen data. Then A and b are the least-squares
-    regression of x on the context c and W the inverse Cholesky factor of what is left, so that a
-    linear-Gaussian posterior is exact from the start and others begin at their best linear
-    approximation. All of it is trained on, in the precision of the input: under autocast a
-    product in bfloat16 would not be invertible.
+    It is the identity until `initialise` is called, which sets A and b to the least-squares
+    regression of x on the context c and W to the inverse Cholesky factor of the covariance of the
+    residuals: a linear-Gaussian posterior is then exact, and others start at their best linear
+    approximation. All of it is trained further. Autocast is disabled: in bfloat16 the product could
+    not be inverted.
 
     Args:
         features: size of x, (B, features).
         context: size of c, (B, context).
+
+    Raises:
+        InnflowError: if a size is below 1.
+
+    Example:
+        >>> z, logabsdet = Regression(2, context=3)(torch.randn(5, 2), torch.randn(5, 3))
+        >>> z.shape, logabsdet.shape
+        (torch.Size([5, 2]), torch.Size([5]))
     """
 
     def __init__(self, features: int, context: int) -> None:
@@ -80,29 +91,30 @@ class Regression(DataDependent):
             return outputs, self.log_diagonal.sum().expand(len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Map outputs of `forward` to its inputs and logabsdet (B,)."""
         with torch.autocast(inputs.device.type, enabled=False):
             solved = torch.linalg.solve_triangular(self._factor(), inputs.T, upper=False).T
             return solved + self._predict(context), -self.log_diagonal.sum().expand(len(inputs))
 
 
-# In units of the standard deviation of y: where y does not depend linearly on anything, its rows
-# start with this much of a direction that is left over, so that the layer can be inverted.
-LEAST = 0.1
-
-FLOOR = 1e-4
-
-
 class Alignment(DataDependent):
-    """y = W x + b with a full matrix W, that begins with the first features at their targets.
+    """y = W x + b with a full matrix W that is initialised by a regression of targets on x.
 
-    It is the identity until `initialise` has seen data and targets. Then the first features are
-    the least-squares regression of the targets on the inputs, and the others, white and
-    uncorrelated with the first, are what is left: for y linear in x and eps and these Gaussian, it
-    is the solution. All of it is trained on, in the precision of the input.
+    It is the identity until `initialise` is called with targets (B, M). Then the first M outputs
+    are the least-squares regression of the targets on the inputs, and the others are white and
+    uncorrelated with them: the solution for targets that are linear in a Gaussian x. All of it is
+    trained further. Autocast is disabled.
 
     Args:
         features: size of x, (B, features).
+
+    Raises:
+        InnflowError: if the size is below 1.
+
+    Example:
+        >>> y, logabsdet = Alignment(3)(torch.randn(5, 3))
+        >>> y.shape, logabsdet.shape
+        (torch.Size([5, 3]), torch.Size([5]))
     """
 
     def __init__(self, features: int) -> None:
@@ -145,7 +157,7 @@ class Alignment(DataDependent):
             return torch.addmm(self.bias, inputs, self.weight.T), logabsdet.expand(len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Map outputs of `forward` to its inputs and logabsdet (B,)."""
         with torch.autocast(inputs.device.type, enabled=False):
             outputs = torch.linalg.solve(self.weight, (inputs - self.bias).T).T
             logabsdet = torch.linalg.slogdet(self.weight).logabsdet

@@ -9,7 +9,18 @@ import torch
 from torch import nn
 
 from flow.zoo import perturb
-from innflow.flow import MLP, Affine, ConvNet, Coupling, CouplingFlow, Spline, flat, image, vector
+from innflow.flow import (
+    MLP,
+    Affine,
+    ConvNet,
+    Coupling,
+    CouplingFlow,
+    Spline,
+    flat,
+    glow,
+    realnvp,
+    vector,
+)
 
 
 def log_prob(flow: CouplingFlow, x: torch.Tensor) -> torch.Tensor:
@@ -41,10 +52,10 @@ def test_samples_have_the_density_that_the_flow_says():
     torch.testing.assert_close(log_prob(flow, x), exact, atol=1e-2, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["glow", "realnvp"])
+@pytest.mark.parametrize("make", [glow, realnvp])
 @pytest.mark.parametrize("coupling", ["affine", "spline"])
-def test_round_trip_of_an_image_flow_of_full_size(kind, coupling):
-    flow, x = image(kind=kind, coupling=coupling), torch.rand(2, 3, 32, 32) - 0.5
+def test_round_trip_of_an_image_flow_of_full_size(make, coupling):
+    flow, x = make(coupling=coupling), torch.rand(2, 3, 32, 32) - 0.5
     flow.initialise(x)
     perturb(flow, size=0.2)
     with torch.no_grad():
@@ -64,16 +75,16 @@ def test_round_trip_of_a_flat_flow_of_full_size(make, coupling):
         assert (flow.inverse(flow(x)[0])[0] - x).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("kind", ["glow", "realnvp"])
-def test_scales_of_an_image_flow(kind):
-    flow = image((3, 32, 32), levels=3, depth=1, hidden=4, kind=kind)
+@pytest.mark.parametrize("make", [glow, realnvp])
+def test_scales_of_an_image_flow(make):
+    flow = make((3, 32, 32), levels=3, depth=1, hidden=4)
     assert flow.latent_shapes == [(6, 16, 16), (12, 8, 8), (48, 4, 4)]
     assert flow.features == 3072
 
 
 def test_half_of_the_channels_leave_after_a_level_and_are_what_it_changed_last():
     """Latent 0 is untouched by level 1, and its distribution depends on what stays."""
-    flow = perturb(image((1, 4, 4), levels=2, depth=1, hidden=4)).double()
+    flow = perturb(glow((1, 4, 4), levels=2, depth=1, hidden=4)).double()
     x = torch.randn(2, 1, 4, 4, dtype=torch.float64)
     first, deepest = (z for z, _ in flow.terms(x))
     whole, _ = flow.levels[0](x)
@@ -85,14 +96,14 @@ def test_half_of_the_channels_leave_after_a_level_and_are_what_it_changed_last()
 
 
 def test_depth_and_width_may_differ_from_level_to_level():
-    flow = image((1, 8, 8), levels=3, depth=(1, 2, 3), hidden=(4, 6, 8))
+    flow = glow((1, 8, 8), levels=3, depth=(1, 2, 3), hidden=(4, 6, 8))
     couplings = [[m for m in level.modules() if isinstance(m, Coupling)] for level in flow.levels]
     assert [len(found) for found in couplings] == [1, 2, 3]
     assert [found[0].net.layers[0].out_channels for found in couplings] == [4, 6, 8]
 
 
 def test_realnvp_masks_alternate_and_end_in_checkerboards():
-    flow = image((1, 8, 8), levels=2, depth=4, hidden=4, kind="realnvp")
+    flow = realnvp((1, 8, 8), levels=2, depth=4, hidden=4)
     names = [
         [type(m).__name__ for m in level._transforms if "Coupling" in type(m).__name__]
         for level in flow.levels
@@ -108,7 +119,7 @@ def test_realnvp_masks_alternate_and_end_in_checkerboards():
     [
         lambda net: vector(4, depth=1, subnet=net(MLP), hidden=(5,)),
         lambda net: flat((1, 2, 2), depth=1, subnet=net(MLP), hidden=(5,)),
-        lambda net: image((1, 4, 4), levels=1, depth=1, subnet=net(ConvNet), hidden=5),
+        lambda net: glow((1, 4, 4), levels=1, depth=1, subnet=net(ConvNet), hidden=5),
     ],
 )
 def test_a_builder_uses_the_network_that_it_is_given(flow):
@@ -133,7 +144,7 @@ def test_a_coupling_that_is_made_already_passes_through():
 
 
 def test_repr_is_worth_pasting_into_an_issue():
-    flow = image((3, 8, 8), levels=2, depth=2, hidden=4)
+    flow = glow((3, 8, 8), levels=2, depth=2, hidden=4)
     parameters = sum(p.numel() for p in flow.parameters())
     assert repr(flow) == (
         f"CouplingFlow(3x8x8 <-> 6x4x4 + 24x2x2, 4 couplings, {parameters:,} parameters)"
@@ -150,17 +161,16 @@ def test_repr_is_worth_pasting_into_an_issue():
         (lambda: vector(4, coupling="cubic"), ("coupling='cubic'", "affine or spline")),
         (lambda: flat((1, 4, 4), depth=-1), ("flat flow", "depth=-1")),
         (lambda: flat((1, 4, 4), coupling="cubic"), ("coupling='cubic'",)),
-        (lambda: image((3, 30, 32), levels=2), ("30x32", "divisible by 4")),
-        (lambda: image((3, 32, 20), levels=3), ("32x20", "divisible by 8")),
-        (lambda: image((3, 32, 32), levels=0), ("levels=0",)),
-        (lambda: image((0, 32, 32)), ("channels=0",)),
-        (lambda: image((2,)), ("shape=(2,)", "(channels, height, width)")),
-        (lambda: image(depth=0), ("depth=[0, 0, 0]", ">= 1")),
-        (lambda: image(depth=(1, 2)), ("depth=[1, 2]", "levels=3")),
-        (lambda: image(hidden=(8, 8, 8, 8)), ("hidden=[8, 8, 8, 8]", "levels=3")),
-        (lambda: image(hidden=(8, 0, 8)), ("hidden=[8, 0, 8]",)),
-        (lambda: image(kind="maf"), ("kind='maf'", "glow or realnvp")),
-        (lambda: image(coupling="cubic"), ("coupling='cubic'", "affine or spline")),
+        (lambda: glow((3, 30, 32), levels=2), ("30x32", "divisible by 4")),
+        (lambda: glow((3, 32, 20), levels=3), ("32x20", "divisible by 8")),
+        (lambda: glow((3, 32, 32), levels=0), ("levels=0",)),
+        (lambda: glow((0, 32, 32)), ("channels=0",)),
+        (lambda: glow((2,)), ("shape=(2,)", "(channels, height, width)")),
+        (lambda: glow(depth=0), ("depth=[0, 0, 0]", ">= 1")),
+        (lambda: glow(depth=(1, 2)), ("depth=[1, 2]", "levels=3")),
+        (lambda: glow(hidden=(8, 8, 8, 8)), ("hidden=[8, 8, 8, 8]", "levels=3")),
+        (lambda: glow(hidden=(8, 0, 8)), ("hidden=[8, 0, 8]",)),
+        (lambda: glow(coupling="cubic"), ("coupling='cubic'", "affine or spline")),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(make, fragments, refused):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from innflow.flow import CouplingFlow, image, vector
+from innflow.flow import CouplingFlow, glow, vector
 
 MAKERS = {
     "affine": lambda: vector(4, depth=2, hidden=(8,)),
     "spline": lambda: vector(3, depth=2, hidden=(8,), coupling="spline", context=2),
-    "glow": lambda: image((3, 4, 4), levels=2, depth=1, hidden=4),
+    "glow": lambda: glow((3, 4, 4), levels=2, depth=1, hidden=4),
 }
 
 

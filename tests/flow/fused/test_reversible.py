@@ -12,11 +12,8 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flow.fused.test_gradient import kept_bytes
-from flow.zoo import ALL, FLOWS, built, draw
-from innflow.flow import MLP, CouplingFlow, image, vector
-from innflow.flow.coupling import Coupling
-from innflow.flow.fused.reversible import reversible
+from flow.zoo import ALL, FLOWS, built, draw, kept_bytes
+from innflow.flow import MLP, CouplingFlow, fused, glow, vector
 
 
 def gradients(flow, x, context, run):
@@ -35,9 +32,11 @@ def gradients(flow, x, context, run):
 def test_values_and_gradients_are_the_ordinary_ones(case):
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     z, logabsdet, expected = gradients(flow, x, context, flow)
-    again, same, found = gradients(flow, x, context, partial(reversible, flow))
-    assert torch.equal(again, z)
-    assert torch.equal(same, logabsdet)
+    expected_z, expected_logabsdet = fused.forward(flow, x, context)
+    torch.testing.assert_close((expected_z, expected_logabsdet), (z, logabsdet))
+    again, same, found = gradients(flow, x, context, partial(fused.forward, flow, reversible=True))
+    assert torch.equal(again, expected_z)
+    assert torch.equal(same, expected_logabsdet)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-8, atol=1e-9, msg=name)
@@ -55,17 +54,27 @@ def test_a_flow_that_is_switched_does_so_at_every_level(case):
         torch.testing.assert_close(found[name], value, rtol=1e-8, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("coupling", ["affine", "spline"])
 @pytest.mark.parametrize("features", [2, 3, 8, 9])
-def test_affine_steps_on_vectors_go_back_in_closed_form(features, monkeypatch):
+def test_a_network_runs_once_in_each_pass(features, coupling):
+    class Counted(MLP):
+        def forward(self, x, context=None):
+            calls.append(1)
+            return super().forward(x, context)
+
+    calls = []
     torch.manual_seed(features)
-    flow = vector(features, depth=4, hidden=(16, 16)).double()
+    flow = vector(features, depth=4, coupling=coupling, hidden=(16, 16), subnet=Counted)
+    flow = flow.double()
     for parameter in flow.parameters():
-        nn.init.normal_(parameter, std=0.3)
+        nn.init.normal_(parameter, std=0.3 if coupling == "affine" else 0.1)
     frozen = next(flow.parameters()).requires_grad_(False)
     x = torch.randn(12, features, dtype=torch.float64)
     z, logabsdet, expected = gradients(flow, x, None, flow)
-    monkeypatch.setattr(Coupling, "retrace", None)  # no coupling goes the other way
-    again, same, found = gradients(flow, x, None, partial(reversible, flow))
+    calls.clear()
+    flow.reversible = True
+    again, same, found = gradients(flow, x, None, flow)
+    assert len(calls) == 8
     assert frozen.grad is None
     torch.testing.assert_close((again, same), (z, logabsdet))
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
@@ -84,7 +93,7 @@ def test_in_single_precision_deep_gradients_are_close():
         assert (found[name] - value).norm() <= 1e-4 * value.norm() + 1e-6, name
 
 
-@pytest.mark.parametrize("make", [vector, image], ids=["vector", "image"])
+@pytest.mark.parametrize("make", [vector, glow], ids=["vector", "image"])
 def test_what_is_kept_does_not_grow_with_depth(make):
     def kept(depth, switch):
         small = {"hidden": (16,)} if make is vector else {"hidden": 8, "levels": 1}

@@ -17,10 +17,11 @@ from innflow.flow import (
     ImageMLP,
     MaskedCoupling,
     ResNet,
-    image,
+    glow,
     maps,
     masked,
     patches,
+    realnvp,
 )
 from innflow.flow.network.base import for_size
 
@@ -83,8 +84,8 @@ def test_how_far_a_network_sees(make, radius):
         lambda net: masked((1, 8, 8), depth=4, hidden=4, subnet=net),
         lambda net: masked((2, 7, 6), "checkerboard", depth=2, hidden=4, subnet=net),
         lambda net: masked((1, 7, 7), "horizontal", depth=2, hidden=4, subnet=net),
-        lambda net: image((1, 8, 8), levels=2, depth=2, hidden=4, subnet=net),
-        lambda net: image((1, 8, 8), levels=2, depth=2, hidden=4, kind="realnvp", subnet=net),
+        lambda net: glow((1, 8, 8), levels=2, depth=2, hidden=4, subnet=net),
+        lambda net: realnvp((1, 8, 8), levels=2, depth=2, hidden=4, subnet=net),
         lambda net: patches((1, 8, 8), patch=4, depth=2, hidden=4, subnet=net),
         lambda net: maps((8, 3, 2), depth=2, hidden=4, subnet=net),
     ],

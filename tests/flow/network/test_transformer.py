@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flow.zoo import perturb
-from innflow.flow import Affine, Coupling, Spline, Transformer, image, maps
+from innflow.flow import Affine, Coupling, Spline, Transformer, glow, maps
 
 tiny = partial(Transformer, hidden=8, blocks=2, heads=2)
 
@@ -87,7 +87,7 @@ def test_couples_pixels_of_images(univariate):
     "flow",
     [
         lambda: maps((4, 2, 3), depth=2, hidden=8, subnet=tiny),
-        lambda: image((1, 8, 8), levels=2, depth=1, hidden=8, subnet=tiny),
+        lambda: glow((1, 8, 8), levels=2, depth=1, hidden=8, subnet=tiny),
     ],
 )
 def test_is_a_network_for_the_other_flows_on_images(flow):

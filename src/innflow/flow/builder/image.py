@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
 
-import torch
-from nflows.transforms.base import Transform
+from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.builder.vector import CouplingName, univariate
 from innflow.flow.coupling import Coupling, MaskedCoupling, Subnet
-from innflow.flow.fused.chain import Chain
 from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.mask import checkerboard
 from innflow.flow.multiscale import CouplingFlow
@@ -23,8 +20,6 @@ from innflow.flow.network.mlp import MLP
 from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.reshape import Flatten, Squeeze, Unflatten
 from innflow.flow.univariate import Univariate
-
-Kind = Literal["glow", "realnvp"]
 
 
 def glow_steps(
@@ -47,14 +42,14 @@ def squeezed(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return 4 * shape[0], shape[1] // 2, shape[2] // 2
 
 
-def _realnvp_level(
+def _realnvp_steps(
     shape: tuple[int, int, int],
     depth: int,
     subnet: Subnet,
     coupling: Univariate,
     context: int,
     last: bool,
-) -> Transform:
+) -> list[Transform]:
     channels, height, width = shape
     spatial = depth if last else (depth + 1) // 2
     before, after = for_size(subnet, (height, width)), for_size(subnet, squeezed(shape)[1:])
@@ -72,7 +67,7 @@ def _realnvp_level(
             Permute(mixing_order(4 * channels, index)),
             Coupling(4 * channels, after, coupling, context),
         ]
-    return Chain(steps)
+    return steps
 
 
 def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -85,7 +80,7 @@ def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def check_halvings(name: str, shape: tuple[int, int, int], levels: int) -> None:
-    """Raise unless an image can be halved so many times."""
+    """Raise unless the sides of an image can be halved `levels` times."""
     need_sizes(name, levels=levels)
     if shape[1] % 2**levels or shape[2] % 2**levels:
         raise InnflowError(
@@ -104,54 +99,113 @@ def _per_level(name: str, value: int | Sequence[int], levels: int) -> list[int]:
     return values
 
 
-def image(
+def _multiscale(
+    shape: Sequence[int],
+    levels: int,
+    depth: int | Sequence[int],
+    hidden: int | Sequence[int],
+    subnet: Subnet | None,
+    level: Callable[[tuple[int, int, int], int, Subnet, bool], Sequence[Transform]],
+) -> CouplingFlow:
+    """Build a flow of levels, each of which halves the sides and all but the last the channels."""
+    size = image_shape("image flow", shape)
+    check_halvings("image flow", size, levels)
+    depths, widths = _per_level("depth", depth, levels), _per_level("hidden", hidden, levels)
+    built: list[Transform] = []
+    latents: list[tuple[int, int, int]] = []
+    for index in range(levels):
+        make = partial(subnet or ConvNet, hidden=widths[index])
+        last = index == levels - 1
+        built.append(CompositeTransform(level(size, depths[index], make, last)))
+        channels, height, width = squeezed(size)
+        size = (channels if last else channels // 2, height, width)
+        latents.append(size)
+    return CouplingFlow(shape, built, latents)
+
+
+def glow(
     shape: Sequence[int] = (3, 32, 32),
     levels: int = 3,
     depth: int | Sequence[int] = 8,
     hidden: int | Sequence[int] = 64,
-    kind: Kind = "glow",
     coupling: CouplingName | Univariate = "affine",
     context: int = 0,
     subnet: Subnet | None = None,
 ) -> CouplingFlow:
-    """Build a multi-scale flow on images (C, H, W).
+    """Build a multi-scale flow on images (C, H, W) after Glow (arXiv:1807.03039).
 
-    Glow (arXiv:1807.03039): at every level a squeeze, then `depth` times ActNorm, 1x1 convolution
-    and channel coupling. RealNVP (arXiv:1605.08803): at every level couplings with checkerboard
-    masks, a squeeze, couplings on channels, and checkerboard ones alone at the last level. Half of
-    the channels leave after every level but the last.
+    Every level is a squeeze, then `depth` times ActNorm, 1x1 convolution and channel coupling. Half
+    of the channels are factored out after every level but the last.
 
     Args:
         shape: (C, H, W); H and W divisible by 2 ** levels.
         levels: number of scales.
         depth: couplings per level, one number or one per level.
         hidden: channels of the coupling networks, likewise.
-        kind: `glow` or `realnvp`.
         coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+
+    Raises:
+        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flow = glow((3, 8, 8), levels=2, depth=1)
+        >>> flow(torch.randn(5, 3, 8, 8))[0].shape
+        torch.Size([5, 192])
     """
-    size = image_shape("image flow", shape)
-    check_halvings("image flow", size, levels)
-    depths, widths = _per_level("depth", depth, levels), _per_level("hidden", hidden, levels)
-    if kind not in ("glow", "realnvp"):
-        raise InnflowError(f"image flow: kind={kind!r} is unknown: takes glow or realnvp")
     function = univariate(coupling)
-    built: list[Transform] = []
-    latents: list[tuple[int, int, int]] = []
-    for level in range(levels):
-        make = partial(subnet or ConvNet, hidden=widths[level])
-        last = level == levels - 1
-        if kind == "glow":
-            steps = glow_steps(squeezed(size), depths[level], make, function, context)
-            built.append(Chain([Squeeze(), *steps]))
-        else:
-            built.append(_realnvp_level(size, depths[level], make, function, context, last))
-        channels, height, width = squeezed(size)
-        size = (channels if last else channels // 2, height, width)
-        latents.append(size)
-    flow = CouplingFlow(shape, built, latents)
-    return flow.to(memory_format=torch.channels_last)  # as the squeezed images that they meet
+
+    def level(
+        size: tuple[int, int, int], depth: int, make: Subnet, last: bool
+    ) -> Sequence[Transform]:
+        return [Squeeze(), *glow_steps(squeezed(size), depth, make, function, context)]
+
+    return _multiscale(shape, levels, depth, hidden, subnet, level)
+
+
+def realnvp(
+    shape: Sequence[int] = (3, 32, 32),
+    levels: int = 3,
+    depth: int | Sequence[int] = 8,
+    hidden: int | Sequence[int] = 64,
+    coupling: CouplingName | Univariate = "affine",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a multi-scale flow on images (C, H, W) after RealNVP (arXiv:1605.08803).
+
+    Every level is a number of couplings with checkerboard masks, a squeeze, and couplings on
+    channels, `depth` couplings in all; at the last level all are checkerboard ones. An ActNorm
+    precedes each. Half of the channels are factored out after every level but the last.
+
+    Args:
+        shape: (C, H, W); H and W divisible by 2 ** levels.
+        levels: number of scales.
+        depth: couplings per level, one number or one per level.
+        hidden: channels of the coupling networks, likewise.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+
+    Raises:
+        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flow = realnvp((3, 8, 8), levels=2, depth=2)
+        >>> flow(torch.randn(5, 3, 8, 8))[0].shape
+        torch.Size([5, 192])
+    """
+    function = univariate(coupling)
+
+    def level(
+        size: tuple[int, int, int], depth: int, make: Subnet, last: bool
+    ) -> Sequence[Transform]:
+        return _realnvp_steps(size, depth, make, function, context, last)
+
+    return _multiscale(shape, levels, depth, hidden, subnet, level)
 
 
 def dense(
@@ -165,9 +219,9 @@ def dense(
 ) -> CouplingFlow:
     """Build a dense Glow on images (C, H, W) (Schirrmeister et al., arXiv:2006.10848).
 
-    At every level the image is flattened, then `depth` times standardised pixel by pixel, rotated
-    by a fixed random matrix and changed by a coupling whose network is an MLP: the levels and the
-    split of Glow, and no notion of neighbourhood.
+    Glow without convolutions: every level flattens the image, then applies `depth` times a
+    pixelwise ActNorm, a fixed random rotation and a coupling whose network is an MLP. Half of the
+    channels are factored out after every level but the last.
 
     Args:
         shape: (C, H, W); H and W divisible by 2 ** levels.
@@ -175,8 +229,17 @@ def dense(
         depth: couplings per level.
         hidden: widths of the coupling networks.
         coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network on vectors; an MLP by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks on vectors; an MLP by default.
+
+    Raises:
+        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flow = dense((1, 4, 4), levels=2, depth=1, hidden=(8,))
+        >>> flow(torch.randn(5, 1, 4, 4))[0].shape
+        torch.Size([5, 16])
     """
     size = image_shape("dense flow", shape)
     check_halvings("dense flow", size, levels)
@@ -194,7 +257,7 @@ def dense(
                 Orthogonal(flatten.features),
                 Coupling(flatten.features, make, function, context),
             ]
-        built.append(Chain([Squeeze(), flatten, *steps, Unflatten(flatten.shape)]))
+        built.append(CompositeTransform([Squeeze(), flatten, *steps, Unflatten(flatten.shape)]))
         size = (channels if level == levels - 1 else channels // 2, height, width)
         latents.append(size)
     return CouplingFlow(shape, built, latents)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
-from nflows.transforms.base import Transform
+from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.builder.image import glow_steps, image_shape, squeezed
 from innflow.flow.builder.vector import CouplingName, univariate
 from innflow.flow.coupling import MaskedCoupling, Subnet
-from innflow.flow.fused.chain import Chain
 from innflow.flow.mask import MaskName, mask_pairs
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.base import for_size, need_sizes
@@ -31,10 +29,10 @@ def masked(
     context: int = 0,
     subnet: Subnet | None = None,
 ) -> CouplingFlow:
-    """Build a flow on images (C, H, W) whose masks say what is predicted from what.
+    """Build a single-scale flow on images (C, H, W) with spatial masks (arXiv:2006.08545).
 
-    ActNorm and a masked coupling, `depth` times, at full size: no squeeze, no split. A network
-    of few convolutions reads little of a far half or quadrant; an autoencoder or an MLP all of it.
+    ActNorm and a masked coupling, `depth` times, without squeeze or split. The receptive field of
+    few convolutions covers little of a half or quadrant; an autoencoder or an MLP reads all of it.
 
     Args:
         shape: (C, H, W), any.
@@ -42,8 +40,17 @@ def masked(
         depth: couplings; a round of the cycle has 4, of the others 2.
         hidden: size of the coupling networks, their channels if they are convolutions.
         coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+
+    Raises:
+        InnflowError: if the image cannot be divided by these masks.
+
+    Example:
+        >>> import torch
+        >>> flow = masked((1, 4, 4), depth=4, hidden=8)
+        >>> flow(torch.randn(5, 1, 4, 4))[0].shape
+        torch.Size([5, 16])
     """
     channels, height, width = image_shape("masked flow", shape)
     need_sizes("masked flow", depth=depth)
@@ -57,7 +64,7 @@ def masked(
             ActNorm(channels),
             MaskedCoupling(channels, reads, make, function, context, changes),
         ]
-    return CouplingFlow(shape, [Chain(steps)], [(channels, height, width)])
+    return CouplingFlow(shape, [CompositeTransform(steps)], [(channels, height, width)])
 
 
 def patches(
@@ -69,10 +76,10 @@ def patches(
     context: int = 0,
     subnet: Subnet | None = None,
 ) -> CouplingFlow:
-    """Build a local Glow: one small flow on patches, the same for all (arXiv:2006.10848).
+    """Build a local Glow, the same small flow on every patch (arXiv:2006.10848).
 
-    The log-density of an image is the sum over its patches, each squeezed once and followed by
-    `depth` steps of Glow. It cannot know what is in a picture, only what its patches look like.
+    The log-density of an image is the sum over its patches. On each acts a squeeze and `depth`
+    steps of Glow. Dependencies between patches are not modelled.
 
     Args:
         shape: (C, H, W); H and W divisible by `patch`.
@@ -80,8 +87,17 @@ def patches(
         depth: couplings.
         hidden: channels of the coupling networks.
         coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+
+    Raises:
+        InnflowError: if the image cannot be cut into such patches.
+
+    Example:
+        >>> import torch
+        >>> flow = patches((1, 8, 8), patch=4, depth=1)
+        >>> flow(torch.randn(5, 1, 8, 8))[0].shape
+        torch.Size([5, 64])
     """
     channels, height, width = image_shape("patch flow", shape)
     need_sizes("patch flow", depth=depth, patch=patch)
@@ -93,9 +109,8 @@ def patches(
     inner = squeezed((channels, patch, patch))
     make = partial(subnet or ConvNet, hidden=hidden)
     steps = [Squeeze(), *glow_steps(inner, depth, make, univariate(coupling), context)]
-    whole = Patchwise(Chain(steps), height // patch, width // patch)
-    flow = CouplingFlow(shape, [whole], [squeezed((channels, height, width))])
-    return flow.to(memory_format=torch.channels_last)
+    whole = Patchwise(CompositeTransform(steps), height // patch, width // patch)
+    return CouplingFlow(shape, [whole], [squeezed((channels, height, width))])
 
 
 def maps(
@@ -106,22 +121,30 @@ def maps(
     context: int = 0,
     subnet: Subnet | None = None,
 ) -> CouplingFlow:
-    """Build a flow on maps of features (C, H, W), as of a pretrained network (arXiv:2111.07677).
+    """Build a flow on feature maps (C, H, W) of a pretrained network (arXiv:2111.07677).
 
     ActNorm, 1x1 convolution and channel coupling, `depth` times, at full size. The latent keeps
-    the shape of the maps, so that its squares, summed over channels, show where an image is odd.
+    the shape of the maps, so that its squares summed over channels are an anomaly map.
 
     Args:
         shape: (C, H, W), C at least 2.
         depth: couplings.
         hidden: channels of the coupling networks.
         coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network; 3x3-1x1-3x3 convolutions by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+
+    Raises:
+        InnflowError: if a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flow = maps((4, 3, 3), depth=1)
+        >>> flow(torch.randn(5, 4, 3, 3))[0].shape
+        torch.Size([5, 36])
     """
     size = image_shape("flow on maps", shape)
     need_sizes("flow on maps", depth=depth)
     make = partial(subnet or ConvNet, hidden=hidden)
     steps = glow_steps(size, depth, make, univariate(coupling), context)
-    flow = CouplingFlow(shape, [Chain(steps)], [size])
-    return flow.to(memory_format=torch.channels_last)
+    return CouplingFlow(shape, [CompositeTransform(steps)], [size])

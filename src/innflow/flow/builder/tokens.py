@@ -8,14 +8,13 @@ from functools import partial
 from itertools import cycle, islice
 from typing import Literal
 
-from nflows.transforms.base import Transform
+from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.builder.image import image_shape
 from innflow.flow.builder.vector import CouplingName, univariate
 from innflow.flow.coupling import Coupling, Subnet
-from innflow.flow.fused.chain import Chain
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.base import for_size, need_sizes
 from innflow.flow.network.transformer import Transformer
@@ -25,7 +24,7 @@ from innflow.flow.univariate import Univariate
 
 Split = Literal["channels", "spatial", "checkerboard", "columns", "rows"]
 ROUND: tuple[Halves, ...] = ("checkerboard", "columns", "rows")
-"""What `spatial` goes through, each twice: one half is changed, then the other."""
+"""Splits that `spatial` alternates between, each twice: both halves are transformed once."""
 
 
 def tokens(
@@ -40,22 +39,30 @@ def tokens(
 ) -> CouplingFlow:
     """Build a flow on images (C, H, W) cut into tokens, with transformers as coupling networks.
 
-    Images are cut into patches once and stay at that scale. A coupling changes half of the features
-    of every token given the other half, in a fixed random order (`channels`), or half of the tokens
-    given the others (`spatial`). Between them is no ActNorm and no learned linear layer, as in Jet
-    (arXiv:2412.15129): what either would learn, the last layer of the next coupling learns as its
-    bias. One ActNorm stands before them all, for networks begin best with features of order one.
+    A coupling transforms half of the features of every token given the others, in a fixed random
+    order (`channels`), or half of the tokens given the others (`spatial`). As in Jet
+    (arXiv:2412.15129) there is one scale and no ActNorm or linear layer between couplings; a single
+    ActNorm before the first standardises the features.
 
     Args:
         shape: (C, H, W); H and W divisible by `patch`.
         patch: side of a patch in pixels.
         depth: couplings.
         hidden: width of the coupling networks.
-        splits: what couplings split, in turn: `channels`, `spatial`, or one of `checkerboard`,
-            `columns` and `rows`, which `spatial` goes through.
+        splits: of the couplings, repeated to `depth`: `channels`, `spatial`, `checkerboard`,
+            `columns` or `rows`; `spatial` alternates between the last three.
         coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network; a `Transformer` by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; a `Transformer` by default.
+
+    Raises:
+        InnflowError: if images, tokens or features cannot be divided as asked.
+
+    Example:
+        >>> import torch
+        >>> flow = tokens((3, 8, 8), patch=4, depth=2, hidden=8)
+        >>> flow(torch.randn(5, 3, 8, 8))[0].shape
+        torch.Size([5, 192])
     """
     patchify = Patchify(image_shape("tokens", shape), patch)
     need_sizes("tokens", depth=depth)
@@ -82,7 +89,7 @@ def tokens(
             Coupling(2 * features, half, function, context),
             UnpairTokens(order),
         ]
-    return CouplingFlow(shape, [Chain(steps)], [(features, number)])
+    return CouplingFlow(shape, [CompositeTransform(steps)], [(features, number)])
 
 
 def _check(splits: Sequence[str], features: int, number: int, patch: int) -> None:

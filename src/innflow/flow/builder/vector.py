@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
-from nflows.transforms.base import Transform
+from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling, Subnet
-from innflow.flow.fused.chain import Chain
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.base import need_sizes
 from innflow.flow.network.mlp import MLP
 from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.reshape import Flatten
-from innflow.flow.univariate import Affine, Spline, Univariate
+from innflow.flow.spline import Spline
+from innflow.flow.univariate import Affine, Univariate
 from innflow.flow.whitening import Alignment, Regression
 
 CouplingName = Literal["affine", "spline"]
 
 
 def univariate(coupling: CouplingName | Univariate) -> Univariate:
-    """Return the univariate of a name; one that is made already passes through."""
+    """Return the univariate of this name, or the argument itself if it is one already."""
     if not isinstance(coupling, str):
         return coupling
     if coupling not in ("affine", "spline"):
@@ -57,16 +57,27 @@ def vector(
 ) -> CouplingFlow:
     """Build a flow on vectors: ActNorm, permutation and coupling, `depth` times.
 
-    With a context a `Regression` on it comes first: what is linear and Gaussian needs no learning.
+    With a context the first layer is a `Regression` on it, so that the flow starts at the
+    linear-Gaussian approximation of p(x | context).
 
     Args:
         features: D, or the shape (D,).
         depth: number of couplings.
         hidden: widths of the coupling networks.
         coupling: `affine` (RealNVP), `spline` (neural spline flow) or a `Univariate`.
-        context: number of context features that every coupling network sees.
-        subnet: makes the coupling network; an MLP by default.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; an MLP by default.
         align: end with an `Alignment`, for flows whose first latents have targets.
+
+    Raises:
+        InnflowError: if a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flow = vector(2, depth=4, coupling="spline", context=3)
+        >>> z, logabsdet = flow(torch.randn(5, 2), torch.randn(5, 3))
+        >>> z.shape, logabsdet.shape
+        (torch.Size([5, 2]), torch.Size([5]))
     """
     size = features if isinstance(features, int) else math.prod(features)
     need_sizes("vector flow", features=size, depth=depth)
@@ -76,7 +87,7 @@ def vector(
         steps.insert(0, Regression(size, context))
     if align:
         steps.append(Alignment(size))
-    return CouplingFlow((size,), [Chain(steps)], [(size,)])
+    return CouplingFlow((size,), [CompositeTransform(steps)], [(size,)])
 
 
 def flat(
@@ -87,13 +98,26 @@ def flat(
     context: int = 0,
     subnet: Subnet | None = None,
 ) -> CouplingFlow:
-    """Build a flow on images (C, H, W) that flattens them and goes on as `vector`.
+    """Build a flow on images (C, H, W): a flattening, then the steps of `vector`.
 
-    The simplest image flow: MLP couplings, permutations and normalisation, no notion of
-    neighbourhood. Arguments as for `vector`.
+    Args:
+        shape: of one input, (C, H, W) or any other.
+        depth: number of couplings.
+        hidden: widths of the coupling networks.
+        coupling: `affine`, `spline` or a `Univariate`.
+        context: number of context features that every coupling network reads.
+        subnet: makes the coupling networks; an MLP by default.
+
+    Raises:
+        InnflowError: if a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flat((1, 4, 4), depth=2)(torch.randn(5, 1, 4, 4))[0].shape
+        torch.Size([5, 16])
     """
     need_sizes("flat flow", depth=depth)
     flatten = Flatten(tuple(shape))
     make = partial(subnet or MLP, hidden=hidden)
     steps = _vector_steps(flatten.features, depth, make, univariate(coupling), context)
-    return CouplingFlow(shape, [Chain([flatten, *steps])], [(flatten.features,)])
+    return CouplingFlow(shape, [CompositeTransform([flatten, *steps])], [(flatten.features,)])

@@ -1,8 +1,7 @@
-"""Coupling networks: any function of the fixed half, with its last layer starting at 0.
+"""Initialisation and argument checks shared by the coupling networks.
 
-Each maker is called as `subnet(inputs, outputs, context=0)`, and one whose signature asks for
-`size` also with `size=(H, W)` of the images that its network will see. It gives a module called as
-`net(x, context)`. No BatchNorm: it couples the items of a batch, and test likelihoods then swing.
+A maker of networks is called as `subnet(inputs, outputs, context=0)`, and with `size=(H, W)` where
+its signature has `size`. No network uses BatchNorm, which would couple the items of a batch.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from innflow.errors import InnflowError
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
-    """Set a layer to 0, so that the coupling that it ends starts as the identity."""
+    """Set weight and bias of a last layer to 0, so that its coupling starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -26,14 +25,14 @@ def zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
 
 
 def need_context(context: Tensor | None, features: int, where: str) -> None:
-    """Raise unless a context of this many features is given."""
+    """Raise unless there is a context (B, features), or none for features=0."""
     got = 0 if context is None else context.shape[-1]
     if got != features:
         raise InnflowError(f"{where}: built for context={features} features, called with {got}")
 
 
 def append_context(x: Tensor, context: Tensor | None, features: int, where: str) -> Tensor:
-    """Return images (B, C, H, W) with a context (B, features) as constant channels."""
+    """Append a context (B, features) to images (B, C, H, W) as constant channels."""
     need_context(context, features, where)
     if context is None:
         return x
@@ -48,17 +47,7 @@ def need_sizes(where: str, **sizes: int) -> None:
 
 
 def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[..., nn.Module]:
-    """Give a maker that asks for `size` the (H, W) of the images that its network will see."""
+    """Bind the argument `size`, (H, W) of the images, of a maker that has one."""
     if "size" not in signature(subnet).parameters:
         return subnet
     return partial(subnet, size=tuple(size))
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Say whether someone listens to the calls of a module, which then has to be called."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )

@@ -5,19 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from innflow.flow.network.base import (
-    append_context,
-    need_context,
-    need_sizes,
-    zero,
-)
+from innflow.flow.network.base import append_context, need_context, need_sizes, zero
 from innflow.flow.network.mlp import MLP
 
 
 class ConvNet(nn.Module):
-    """3x3, 1x1, 3x3 convolutions on images, the network of Glow (arXiv:1807.03039).
+    """3x3, 1x1 and 3x3 convolutions on images, the network of Glow (arXiv:1807.03039).
 
     A context vector enters as constant channels.
+
+    Args:
+        inputs: channels of the image that is read.
+        outputs: channels of the image that is returned.
+        context: number of context features.
+        hidden: channels of both hidden layers.
+        activation: class of the nonlinearity.
+
+    Example:
+        >>> ConvNet(3, 6)(torch.randn(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(
@@ -51,11 +57,15 @@ class ResNet(nn.Module):
 
     Args:
         inputs: channels of the image that is read.
-        outputs: channels that come out.
+        outputs: channels of the image that is returned.
         context: number of context features.
         hidden: channels of every block.
         blocks: number of residual blocks, two convolutions each.
         activation: class of the nonlinearity.
+
+    Example:
+        >>> ResNet(3, 6)(torch.randn(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(
@@ -91,18 +101,20 @@ class ResNet(nn.Module):
 
 
 class GatedNet(nn.Module):
-    """3x3 convolutions that add a gated update, h + tanh(a) * sigmoid(b): a highway network.
+    """3x3 convolutions with gated updates h + tanh(a) * sigmoid(b), as in highway networks.
 
-    After Srivastava et al., arXiv:1505.00387. The gate closes where there is nothing to say, and
-    an update is never larger than 1, however deep the network. A context vector enters as constant
-    channels.
+    After Srivastava et al., arXiv:1505.00387. A context vector enters as constant channels.
 
     Args:
         inputs: channels of the image that is read.
-        outputs: channels that come out.
+        outputs: channels of the image that is returned.
         context: number of context features.
         hidden: channels of every layer.
         layers: number of gated layers.
+
+    Example:
+        >>> GatedNet(3, 6)(torch.randn(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(
@@ -127,25 +139,29 @@ class GatedNet(nn.Module):
 
 
 HALVINGS = 2
-"""How often the autoencoder halves the image before its bottleneck."""
+"""Number of times that the autoencoder halves the sides of the image."""
 
 
 class Autoencoder(nn.Module):
-    """Convolutions down to a vector of `bottleneck` numbers, and mirrored up to the image.
+    """A convolutional autoencoder with a bottleneck vector.
 
-    Whatever the coupling predicts of the pixels that it changes has to pass through these few
-    numbers, so that it cannot copy their neighbours (Kirichenko et al., arXiv:2006.08545): the
-    Jacobian of outputs by inputs has a rank of at most `bottleneck`. A context vector enters beside
-    the bottleneck and takes none of its places.
+    All information from the conditioning pixels passes through `bottleneck` numbers, so that the
+    coupling cannot copy neighbouring pixels (Kirichenko et al., arXiv:2006.08545): the Jacobian of
+    the outputs with respect to the inputs has rank at most `bottleneck`. A context vector is
+    appended to the bottleneck.
 
     Args:
         inputs: channels of the image that is read.
-        outputs: channels that come out.
+        outputs: channels of the image that is returned.
         context: number of context features.
         hidden: channels at full size; doubled with every halving of the image.
-        bottleneck: numbers that the whole input is reduced to.
+        bottleneck: size of the bottleneck vector.
         activation: class of the nonlinearity.
         size: (H, W) of the image; any.
+
+    Example:
+        >>> Autoencoder(3, 6, size=(8, 8))(torch.randn(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(
@@ -167,7 +183,7 @@ class Autoencoder(nn.Module):
         up: list[nn.Module] = [zero(nn.Conv2d(hidden, outputs, 3, padding=1))]
         channels = hidden
         for _ in range(HALVINGS):
-            # A halved side is rounded up; on the way back an even one needs its last pixel again.
+            # A halved side is rounded up; the transposed one restores an even one.
             even = (1 - height % 2, 1 - width % 2)
             down += [nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1), activation()]
             grow = nn.ConvTranspose2d(
@@ -190,16 +206,20 @@ class Autoencoder(nn.Module):
 
 
 class ImageMLP(nn.Module):
-    """The image as one vector, through an MLP, and back: no notion of neighbourhood.
+    """An MLP on the flattened image.
 
     Args:
         inputs: channels of the image that is read.
-        outputs: channels that come out.
+        outputs: channels of the image that is returned.
         context: number of context features.
         hidden: width of every hidden layer.
         layers: number of hidden layers.
         activation: class of the nonlinearity.
         size: (H, W) of the image.
+
+    Example:
+        >>> ImageMLP(3, 6, size=(8, 8))(torch.randn(5, 3, 8, 8)).shape
+        torch.Size([5, 6, 8, 8])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A coupling network that reads all tokens: a small vision transformer (arXiv:2010.11929)."""
+"""A vision transformer as coupling network (arXiv:2010.11929)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Attention(nn.Module):
         self.mix = nn.Linear(hidden, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let every token read all others."""
+        """Map (B, tokens, hidden) to the same shape."""
         parts = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         read = F.scaled_dot_product_attention(*parts.unbind(0))
         return self.mix(read.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """Attention, then an MLP four times as wide, each added to its normalised input."""
+    """A pre-norm transformer block: attention, then an MLP four times as wide, both residual."""
 
     def __init__(self, hidden: int, heads: int) -> None:
         super().__init__()
@@ -49,19 +49,26 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A vision transformer with learned positions, normalised before each layer.
+    """A vision transformer with learned positions and pre-norm blocks (arXiv:2010.11929).
 
-    Every place behind dim 1 is a token: a patch of the flow of `innflow.flow.tokens`, a pixel
-    where images are coupled. A context vector is appended to every token.
+    Every position of the axes after dim 1 is a token: a patch in `innflow.flow.tokens`, a pixel in
+    images. A context vector is appended to every token.
 
     Args:
-        inputs: features of a token that is read.
-        outputs: features of a token that come out.
+        inputs: features of a token of x.
+        outputs: features of a returned token.
         context: number of context features.
         hidden: width, divisible by `heads`.
         blocks: number of blocks of attention and MLP.
         heads: of each attention.
-        size: shape of what stands behind dim 1, (tokens,) or (H, W).
+        size: of the axes after dim 1, (tokens,) or (H, W).
+
+    Raises:
+        InnflowError: if a size is below 1 or `hidden` is not divisible by `heads`.
+
+    Example:
+        >>> Transformer(3, 6, hidden=8, size=(16,))(torch.randn(5, 3, 16)).shape
+        torch.Size([5, 6, 16])
     """
 
     def __init__(
