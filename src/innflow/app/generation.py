@@ -20,7 +20,7 @@ class Generation(Density):
 
     Example:
         >>> from innflow import flow
-        >>> app = Generation(flow.image((1, 4, 4), levels=1, depth=1, hidden=4))
+        >>> app = Generation(flow.glow((1, 4, 4), levels=1, depth=1, hidden=4))
         >>> app.sample(2, seed=0).dtype
         torch.uint8
     """
