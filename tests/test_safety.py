@@ -398,7 +398,7 @@ def test_a_picture_that_claims_to_be_huge_takes_no_memory(tmp_path):
         (tmp_path / kind).write_bytes(header(kind, 12_000, 9_000))
     code = """if True:
         import pathlib, resource, sys
-        from innflow.data.decode import decode
+        from innflow.data.image.decode import decode
         from PIL import Image
         def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         Image.init(); before = peak()
@@ -549,7 +549,7 @@ def test_a_hostile_name_moves_no_cursor(command, image_run):
 
 
 def test_a_report_of_hostile_names_runs_nothing(image_run, photographs, tmp_path, hostile):
-    from test_report import PNG, Page
+    from run.test_report import PNG, Page
 
     data, odd = tmp_path / "data", '<img src=x onerror="alert(1)">\n&amp;'
     shutil.copytree(photographs, data)
