@@ -224,7 +224,7 @@ class FlowModule(pl.LightningModule):
         # Lightning takes the mean of these numbers over the ranks, as a whole number.
         size = len(step.log_prob) * self.trainer.world_size
         nll = -step.log_prob.mean()
-        values = {"val/nll": nll, "val/loss": loss, **self._likelihood("test", step)}
+        values = {"val/nll": nll, "val/loss": loss, **self._likelihood("val", step)}
         self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
 
     def _likelihood(self, stage: str, step: Step) -> dict[str, Tensor]:
