@@ -165,7 +165,7 @@ def test_p_values_count_the_calibration_half(scores, halves):
     )
     for place, i in enumerate(calibration):
         others = np.delete(reference, place)
-        assert test["p_value"][i] == pytest.approx(p(test["score"][i], others))
+        assert inliers["p_value"][i] == pytest.approx(p(inliers["score"][i], others))
 
 
 @pytest.mark.parametrize("outliers", ["dog", "ball"])
