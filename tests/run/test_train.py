@@ -148,9 +148,9 @@ def test_bits_per_dim_are_the_means_of_scores_csv(image_run, scores):
 
 
 def test_p_values_count_the_calibration_half(scores, halves):
-    calibration, test = halves
-    test = scores["test"]
-    reference = test["score"][calibration]
+    calibration, other = halves
+    inliers = scores["test"]
+    reference = inliers["score"][calibration]
 
     def p(score: float, others: np.ndarray) -> float:
         return (1 + (others >= score).sum()) / (len(others) + 1)
@@ -161,11 +161,11 @@ def test_p_values_count_the_calibration_half(scores, halves):
             expected = [p(score, reference) for score in columns["score"]]
             np.testing.assert_allclose(columns["p_value"], expected)
     np.testing.assert_allclose(
-        test["p_value"][test], [p(s, reference) for s in test["score"][test]]
+        inliers["p_value"][other], [p(s, reference) for s in inliers["score"][other]]
     )
     for place, i in enumerate(calibration):
         others = np.delete(reference, place)
-        assert test["p_value"][i] == pytest.approx(p(test["score"][i], others))
+        assert inliers["p_value"][i] == pytest.approx(p(inliers["score"][i], others))
 
 
 @pytest.mark.parametrize("outliers", ["dog", "ball"])
