@@ -128,9 +128,10 @@ def _run_composite(
     outputs, total = inputs, inputs.new_zeros(len(inputs))
     start = 0
     while start < len(steps):
-        group: Any = steps[start : start + 3]
+        group: list[Any] = steps[start : start + 3]
         if not inverse and _is_affine_step(group, outputs, context):
-            outputs, logabsdet = affine_step(*group, outputs, context)
+            norm, permute, coupling = group
+            outputs, logabsdet = affine_step(norm, permute, coupling, outputs, context)
             start += 3
         else:
             outputs, logabsdet = _run(steps[start], outputs, context, inverse)
