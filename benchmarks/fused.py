@@ -110,7 +110,7 @@ def measure(step: Callable[[], None], seconds: float) -> tuple[dict[str, float],
     return {name: statistics.median(found[2:]) for name, found in times.items()}, len(times["all"])
 
 
-def child(name: str, allocator: str, steps: int = 12) -> float:
+def child(name: str, allocator: str, steps: int = 8) -> float:
     """Return the median processor time of a step in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.fused", "child", name, allocator, str(steps)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -127,7 +127,7 @@ def in_child(name: str, allocator: str, steps: str) -> None:
         start = time.process_time()
         step()
         times.append(time.process_time() - start)
-    print(statistics.median(times[3:]))
+    print(statistics.median(times[2:]))
 
 
 def main(words: list[str]) -> None:
@@ -146,10 +146,6 @@ def main(words: list[str]) -> None:
         "one that keeps it; median of 3 pairs of processes.",
         ["", "without allocator"],
     )
-    for name in LARGE:
-        if settings["only"] in name:
-            pairs = [(child(name, "default"), child(name, "keeps")) for _ in range(3)]
-            memory.rows.append([name, statistics.median(one / two for one, two in pairs)])
     keep_freed_memory()
     for name, case in SIZES.items():
         if settings["only"] in name:
@@ -157,6 +153,10 @@ def main(words: list[str]) -> None:
             base = found.pop("all")
             ratios = [value / base for value in found.values()]
             layers.rows.append([name, 1000 * base, str(rounds), *ratios])
+    for name in LARGE:
+        if settings["only"] in name:
+            pairs = [(child(name, "default"), child(name, "keeps")) for _ in range(3)]
+            memory.rows.append([name, statistics.median(one / two for one, two in pairs)])
     about = "Made by `python -m benchmarks.fused` on a machine shared with other programs."
     out = Path(settings.pop("out"))
     write(out, about, describe(1, ()), settings, [layers, memory])

@@ -37,7 +37,7 @@ def seen_by(flow: CouplingFlow, x: Tensor, context: Tensor | None = None) -> lis
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3, 5)])
-def test_before_it_has_seen_data_it_is_the_identity(shape):
+def test_actnorm_is_the_identity_before_initialisation(shape):
     x = torch.randn(6, *shape)
     y, logabsdet = ActNorm(4)(x)
     assert torch.equal(y, x)

@@ -41,7 +41,7 @@ def test_the_first_half_stays_and_conditions_the_second(features):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_pixels_of_the_mask_stay_and_the_others_do_not_meet(flip):
+def test_masked_pixels_stay_and_the_jacobian_of_the_others_is_diagonal(flip):
     mask = checkerboard(4, 6, flip)
     layer = perturb(MaskedCoupling(2, mask, conv)).double()
     x = torch.randn(1, 2, 4, 6, dtype=torch.float64)
@@ -54,14 +54,14 @@ def test_pixels_of_the_mask_stay_and_the_others_do_not_meet(flip):
     assert torch.equal(changed, changed.diag().diag())
 
 
-def test_checkerboards_of_both_colours_share_out_the_pixels():
+def test_checkerboards_of_both_colours_are_complements():
     black, white = checkerboard(3, 4), checkerboard(3, 4, flip=True)
     assert black.shape == (1, 3, 4)
     assert torch.equal(black, ~white)
     assert black[0].int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]]
 
 
-def test_affine_log_scale_is_bounded_whatever_the_network_says():
+def test_affine_log_scale_is_bounded():
     univariate = Affine(bound=1.5)
     raw = torch.tensor([[-1e6, 1e6, 0.1, 0.0, 0.0, 2.0]])
     y, log_scale = univariate.forward(torch.ones(1, 3), raw)
@@ -92,7 +92,7 @@ def test_every_feature_is_changed_by_one_of_two_couplings(features):
 
 
 @pytest.mark.parametrize("features", [3, 5, 7])
-def test_an_odd_feature_out_has_its_turn_in_the_next_couplings(features):
+def test_every_feature_of_an_odd_number_is_changed_within_eight_couplings(features):
     names = torch.arange(features)
     changed = torch.zeros(features)
     for step in range(8):
@@ -101,7 +101,7 @@ def test_an_odd_feature_out_has_its_turn_in_the_next_couplings(features):
     assert changed.min() >= 1
 
 
-def test_halves_are_mixed_anew_from_pair_to_pair():
+def test_every_pair_of_couplings_gets_another_permutation():
     assert not torch.equal(mixing_order(50, 0), mixing_order(50, 2))
 
 

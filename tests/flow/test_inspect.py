@@ -32,7 +32,7 @@ def couplings(flow: CouplingFlow) -> list[Coupling | MaskedCoupling]:
 
 
 @CASES
-def test_every_coupling_is_seen_once_and_the_last_outputs_are_the_latent(case):
+def test_trace_yields_every_coupling_once_and_ends_with_the_latent(case):
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     seen = list(trace(flow, x, context))
     assert [each.index for each in seen] == list(range(len(couplings(flow))))
@@ -59,7 +59,7 @@ def test_log_scales_add_up_to_the_logabsdet_of_couplings(case):
 
 
 @CASES
-def test_a_coupling_shows_what_it_applies(case):
+def test_trace_of_a_coupling_gives_its_log_scale_and_shift(case):
     """Affine couplings in a row, with nothing between but what has no place: y = x exp(s) + t."""
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     for coupling in couplings(flow):
@@ -98,7 +98,7 @@ def context_of(inputs, context):
         masked((1, 7, 5), depth=4, hidden=4),
     ],
 )
-def test_a_flow_that_only_reorders_shows_the_image_itself(flow):
+def test_trace_of_an_untrained_flow_is_the_image_itself(flow):
     """At its start: squeezes, splits and permutations are undone, whatever the depth."""
     x = torch.randn(3, *flow.shape)
     for seen in trace(flow, x):
@@ -124,7 +124,7 @@ def test_the_layout_is_one_to_one(flow):
     assert torch.equal(placed.flatten(1).sort(dim=1).values, numbers)
 
 
-def test_a_latent_goes_back_through_squeezes_and_splits():
+def test_latent_layout_inverts_squeezes_and_splits():
     flow = glow((1, 8, 8), levels=2, depth=1, hidden=4)
     x = torch.arange(64.0).view(1, 1, 8, 8)
     whole, _ = Squeeze()(x)
@@ -136,7 +136,7 @@ def test_a_latent_goes_back_through_squeezes_and_splits():
     assert torch.equal(latent_layout(flow, latent), x)
 
 
-def test_nothing_is_done_to_what_has_left():
+def test_trace_is_zero_at_factored_out_features():
     flow = built(FLOWS["glow"])
     x = torch.randn(2, 3, 4, 4)
     first = [seen for seen in trace(flow, x) if seen.level == 0]
@@ -150,7 +150,7 @@ def test_nothing_is_done_to_what_has_left():
     assert (torch.stack([s.log_scale for s in deeper]) != 0).any(dim=0)[~gone].any()
 
 
-def test_a_quadrant_is_changed_where_it_stands():
+def test_trace_of_a_quadrant_is_placed_at_the_quadrant():
     flow = built(FLOWS["masked_cycle"])
     x = torch.randn(2, *flow.shape)
     for seen, coupling in zip(trace(flow, x), couplings(flow), strict=True):
@@ -159,7 +159,7 @@ def test_a_quadrant_is_changed_where_it_stands():
         assert torch.equal(seen.log_scale != 0, expected)
 
 
-def test_a_patch_is_changed_where_it_stands():
+def test_trace_of_a_patch_is_placed_at_the_patch():
     flow = built(FLOWS["glow_patches"], torch.float64)
     x = torch.randn(1, *flow.shape, dtype=torch.float64)
     moved = x.clone()
@@ -170,7 +170,7 @@ def test_a_patch_is_changed_where_it_stands():
         assert not differs[4:].any()
 
 
-def test_vectors_are_given_as_they_stand_at_the_coupling():
+def test_trace_of_vectors_keeps_the_order_at_the_coupling():
     flow = vector(5, depth=2, hidden=(4,))
     x = torch.randn(3, 5)
     first, second = trace(flow, x)
@@ -181,7 +181,7 @@ def test_vectors_are_given_as_they_stand_at_the_coupling():
     assert torch.equal(latent_layout(flow, z), z)
 
 
-def test_looking_changes_nothing_and_builds_no_graph():
+def test_trace_changes_no_state_and_builds_no_graph():
     flow = built(FLOWS["glow"]).train()
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
     before = {name: value.clone() for name, value in flow.state_dict().items()}
@@ -191,7 +191,7 @@ def test_looking_changes_nothing_and_builds_no_graph():
     assert all(torch.equal(before[name], value) for name, value in flow.state_dict().items())
 
 
-def test_a_map_of_features_keeps_its_places():
+def test_latent_layout_of_feature_maps_keeps_positions():
     flow = maps((4, 3, 2), depth=1, hidden=4)
     z = torch.randn(2, 24)
     assert torch.equal(latent_layout(flow, z), z.view(2, 4, 3, 2))

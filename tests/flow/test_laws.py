@@ -1,4 +1,4 @@
-"""What holds for every transform and every flow."""
+"""Properties of every transform and every flow."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_logabsdet_is_that_of_the_autograd_jacobian(case):
 
 
 @cases(ALL)
-def test_items_of_a_batch_do_not_meet(case):
+def test_items_of_a_batch_are_independent(case):
     transform, (x, context) = built(case, torch.float64), draw(case, torch.float64, batch=4)
     z, logabsdet = transform(x, context)
     alone, alone_logabsdet = transform(x[2:3], None if context is None else context[2:3])
@@ -93,7 +93,7 @@ def test_every_parameter_has_a_finite_gradient(case):
 
 
 @cases(ALL)
-def test_state_dict_is_all_there_is(case):
+def test_state_dict_determines_the_transform(case):
     transform, (x, context) = built(case), draw(case)
     torch.manual_seed(99)
     other = case.make()
@@ -105,7 +105,7 @@ def test_state_dict_is_all_there_is(case):
 
 
 @cases(ALL)
-def test_a_seed_decides_on_everything(case):
+def test_initialisation_is_deterministic_given_a_seed(case):
     torch.manual_seed(5)
     first = case.make().state_dict()
     torch.manual_seed(5)
@@ -114,7 +114,7 @@ def test_a_seed_decides_on_everything(case):
 
 
 @cases(FLOWS)
-def test_at_initialisation_volumes_are_kept(case):
+def test_at_initialisation_the_log_determinant_is_zero(case):
     flow, (x, context) = case.make(), draw(case)
     z, logabsdet = flow(x, context)
     assert logabsdet.abs().max() < 1e-4
@@ -122,7 +122,7 @@ def test_at_initialisation_volumes_are_kept(case):
 
 
 @cases({name: case for name, case in FLOWS.items() if "glow" not in name})
-def test_at_initialisation_nothing_but_the_order_changes(case):
+def test_at_initialisation_outputs_are_a_permutation_of_the_inputs(case):
     flow, (x, context) = case.make(), draw(case)
     z, _ = flow(x, context)
     assert torch.allclose(z.sort(dim=1).values, x.flatten(1).sort(dim=1).values, atol=1e-5)
@@ -148,7 +148,7 @@ def test_a_context_that_is_missing_or_of_another_size_is_refused(case, refused):
 
 
 @cases({name: case for name, case in FLOWS.items() if not case.context})
-def test_a_context_that_nobody_asked_for_is_refused(case, refused):
+def test_context_of_an_unconditional_flow_is_refused(case, refused):
     flow, (x, _) = case.make(), draw(case)
     with refused("context=0", "called with 4"):
         flow(x, torch.zeros(3, 4))
@@ -181,7 +181,7 @@ def test_terms_are_the_parts_of_the_whole(case):
 
 @cases({name: FLOWS[name] for name in ONE_PER_BUILDER})
 def test_compiles_to_one_graph_both_ways(case):
-    """Without a break: each break costs more than a small layer takes."""
+    """Graph breaks cost more time than small layers."""
     torch._dynamo.reset()
     flow, (x, context) = built(case), draw(case)
     z, logabsdet = flow(x, context)
@@ -213,8 +213,8 @@ def test_under_autocast_trunk_and_logabsdet_stay_in_float32(case):
 
 
 @cases(TRANSFORMS)
-def test_under_autocast_one_transform_still_undoes_itself(case):
-    """A network that sees the same half both ways rounds the same way."""
+def test_under_autocast_one_transform_is_inverted(case):
+    """The network reads the same half in both directions and rounds it equally."""
     transform, (x, context) = built(case), draw(case, batch=16)
     with torch.autocast("cpu", torch.bfloat16):
         back, _ = transform.inverse(*_first(transform(x, context), context))
@@ -222,10 +222,10 @@ def test_under_autocast_one_transform_still_undoes_itself(case):
 
 
 @cases(FLOWS)
-def test_under_autocast_a_flow_undoes_itself_but_for_a_rounding(case):
-    """What a network sees on the way back differs in the last bit, and may round the other way.
+def test_under_autocast_a_flow_is_inverted_up_to_rounding(case):
+    """Inputs of the networks differ in the last bit and may round differently.
 
-    Autocast of the trunk too would be off by 1 and more.
+    With autocast outside of the networks the error would be 1 and more.
     """
     flow, (x, context) = built(case), draw(case, batch=16)
     with torch.autocast("cpu", torch.bfloat16):

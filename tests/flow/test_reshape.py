@@ -23,7 +23,7 @@ def test_a_token_is_a_patch():
     assert torch.equal(logabsdet, torch.zeros(3))
 
 
-def test_pairs_put_one_half_of_the_tokens_behind_the_other():
+def test_pairs_append_one_half_of_the_tokens_to_the_other():
     order = torch.tensor([1, 3, 0, 2])
     x = torch.arange(2 * 3 * 4).view(2, 3, 4)
     pairs, logabsdet = PairTokens(order)(x)
@@ -72,6 +72,6 @@ def test_halves_of_grids_of_any_even_number(halves, grid):
         (lambda: halves_order("spiral", 2, 2), ("halves='spiral'", "checkerboard")),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(make, fragments, refused):
+def test_sizes_that_do_not_divide_are_refused_in_one_line(make, fragments, refused):
     with refused("tokens", *fragments):
         make()

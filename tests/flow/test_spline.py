@@ -79,7 +79,7 @@ def test_gradients_are_finite_on_knots_on_edges_and_far_outside(inverse, dtype):
         assert tensor.isfinite().all()
 
 
-def test_inverse_stands_extreme_parameters_in_single_precision():
+def test_inverse_is_finite_for_extreme_parameters_in_single_precision():
     """Rounding makes the discriminant negative here: nflows asserts, a bare root gives NaN."""
     for seed in range(3):
         torch.manual_seed(seed)

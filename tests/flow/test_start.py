@@ -1,4 +1,4 @@
-"""Layers that begin at the linear-Gaussian solution: exact where the problem is one."""
+"""Layers that are initialised at the linear-Gaussian solution."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_alignment_starts_as_the_exact_map_of_a_linear_problem(problem):
     assert joint[:3, 3:].abs().max() < 0.02
 
 
-def test_alignment_can_be_inverted_where_y_depends_on_nothing_linearly():
+def test_alignment_is_invertible_without_linear_dependence():
     x = torch.randn(5000, 4)
     y = x[:, :2].square()
     layer = Alignment(4)
@@ -84,7 +84,7 @@ def test_without_targets_alignment_stays_the_identity():
     assert not layer.initialised
 
 
-def test_a_conditional_flow_begins_with_a_regression():
+def test_first_layer_of_a_conditional_flow_is_a_regression():
     flow = vector(2, depth=1, hidden=[8], context=3)
     context = torch.randn(4000, 3)
     x = context[:, :2] * 3 + 1 + 0.1 * torch.randn(4000, 2)

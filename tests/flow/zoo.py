@@ -1,6 +1,6 @@
-"""Every transform and every builder: what the laws of this folder are tested on.
+"""Every transform and every builder: the cases of the property tests.
 
-A new transform or builder is tested by a line here.
+A new transform or builder is tested by adding a line here.
 """
 
 from __future__ import annotations
@@ -209,10 +209,9 @@ ALL = TRANSFORMS | FLOWS
 
 @torch.no_grad()
 def perturb(transform: nn.Module, size: float = 1.0) -> nn.Module:
-    """Move every parameter as training does, so that nothing is the identity any more.
+    """Add noise to every parameter, so that no layer is the identity.
 
-    A flow of many couplings needs a small `size`: with noise for weights each coupling stretches
-    some directions, and the product is no map that training would ever find.
+    A flow of many couplings needs a small `size`, or it becomes too ill-conditioned to invert.
     """
     for parameter in transform.parameters():
         spread = size * 0.5 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else size * 0.2
@@ -244,8 +243,7 @@ def apply_spline(
 def built(case: Case, dtype: torch.dtype = torch.float32) -> Transform:
     """Return the case's transform, perturbed.
 
-    It is made in the precision that it is used in: what is drawn orthogonal in float32 is so to
-    seven digits only.
+    It is made in the given precision: a matrix that is orthogonal in float32 is so to seven digits.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

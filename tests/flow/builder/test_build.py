@@ -1,4 +1,4 @@
-"""The builders: whole flows of the sizes that people use, and what they refuse."""
+"""Builders: flows of common sizes, and refused arguments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_density_integrates_to_one(coupling):
     assert abs(float(total) - 1) < 0.01
 
 
-def test_samples_have_the_density_that_the_flow_says():
+def test_log_prob_of_samples_agrees_with_the_inverse_pass():
     """E[log p] over samples is the negative entropy that the change of variables gives."""
     flow = perturb(vector(2, depth=4, hidden=(16,), coupling="spline"))
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_realnvp_masks_alternate_and_end_in_checkerboards():
         lambda net: glow((1, 4, 4), levels=1, depth=1, subnet=net(ConvNet), hidden=5),
     ],
 )
-def test_a_builder_uses_the_network_that_it_is_given(flow):
+def test_builders_use_the_given_network(flow):
     made: list[nn.Module] = []
 
     def net(kind):
@@ -137,13 +137,13 @@ def test_a_builder_uses_the_network_that_it_is_given(flow):
     assert made[0] in list(built.modules())
 
 
-def test_a_coupling_that_is_made_already_passes_through():
+def test_builders_take_a_univariate_object():
     univariate = Affine(bound=0.5)
     flow = vector(4, depth=2, hidden=(4,), coupling=univariate)
     assert all(m.univariate is univariate for m in flow.modules() if isinstance(m, Coupling))
 
 
-def test_repr_is_worth_pasting_into_an_issue():
+def test_repr_states_shapes_couplings_and_parameters():
     flow = glow((3, 8, 8), levels=2, depth=2, hidden=4)
     parameters = sum(p.numel() for p in flow.parameters())
     assert repr(flow) == (

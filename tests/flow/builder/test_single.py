@@ -28,7 +28,7 @@ def kinds(flow, *types):
     return [type(m).__name__ for m in flow.modules() if isinstance(m, types)]
 
 
-def test_a_masked_flow_has_one_scale_and_goes_round():
+def test_a_masked_flow_has_one_scale_and_cycles_through_its_masks():
     flow = masked((2, 5, 4), depth=5, hidden=2)
     couplings = [m for m in flow.modules() if isinstance(m, MaskedCoupling)]
     assert kinds(flow, ActNorm, MaskedCoupling, Squeeze) == ["ActNorm", "MaskedCoupling"] * 5
@@ -38,7 +38,7 @@ def test_a_masked_flow_has_one_scale_and_goes_round():
         assert torch.equal(before.changes, after.mask)
 
 
-def test_maps_keep_the_place_of_everything():
+def test_flow_on_maps_keeps_positions():
     """The latent of a place depends on places near it: two pixels for each coupling."""
     flow = maps((4, 7, 9), depth=1, hidden=4)
     assert kinds(flow, ActNorm, LULinear, Coupling, Squeeze) == ["ActNorm", "LULinear", "Coupling"]
@@ -56,7 +56,7 @@ def test_maps_keep_the_place_of_everything():
     assert not felt[6].any()
 
 
-def test_patches_do_not_meet_and_are_all_treated_alike():
+def test_patches_are_independent_and_transformed_equally():
     flow = perturb(patches((1, 8, 4), patch=4, depth=2, hidden=4)).double()
     x = torch.randn(1, 1, 8, 4, dtype=torch.float64)
     jacobian = jacrev(lambda v: flow(v)[0].view(4, 4, 2))(x)[:, :, :, 0, 0]
@@ -74,7 +74,7 @@ def test_patches_do_not_meet_and_are_all_treated_alike():
     torch.testing.assert_close(logabsdet, 2 * alone(x[:, :, :4])[1])
 
 
-def test_patches_stand_where_they_stood():
+def test_outputs_are_placed_in_the_order_of_the_patches():
     grid = Patchwise(torch.nn.Identity(), 2, 3)
     x = torch.arange(2 * 2 * 4 * 9).view(2, 2, 4, 9)
     cut = grid.split(x)
@@ -106,7 +106,7 @@ def test_a_rotation_is_orthogonal_random_and_no_parameter():
     assert diagonals.mean(dim=0).abs().max() < 0.15
 
 
-def test_samples_of_patches_have_the_density_that_the_flow_says():
+def test_log_prob_of_samples_of_patches_agrees_with_the_inverse_pass():
     flow = perturb(patches((1, 4, 4), patch=2, depth=2, hidden=4)).double()
     z = torch.randn(5, 16, dtype=torch.float64)
     x, logabsdet = flow.inverse(z)

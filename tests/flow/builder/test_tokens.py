@@ -56,7 +56,7 @@ def test_each_split_can_be_undone_and_its_logabsdet_is_that_of_the_jacobian(spli
     assert abs(inverse_logabsdet[0] - jacobian_logdet(flow.inverse, z[:1].detach(), None)) < 1e-8
 
 
-def test_splits_take_turns_and_spatial_goes_round():
+def test_splits_repeat_and_spatial_alternates():
     flow = tiny((1, 8, 8), patch=2, depth=14, splits=["channels", "spatial"])
     kinds = [type(step).__name__ for step in steps(flow)]
     channels, spatial = ["Permute", "Coupling"], ["PairTokens", "Coupling", "UnpairTokens"]
@@ -89,7 +89,7 @@ def test_two_rounds_change_and_read_every_pixel(splits):
     assert (jacobian != 0).all()
 
 
-def test_a_token_is_changed_where_it_stands():
+def test_trace_of_a_token_is_placed_at_the_token():
     flow = perturb(tiny((2, 4, 4), patch=2, depth=2, splits=["checkerboard"])).double()
     first, second = trace(flow, drawn(flow, 1))
     board = torch.tensor([[0, 1], [1, 0]]).kron(torch.ones(2, 2, dtype=torch.int64)).bool()
@@ -98,7 +98,7 @@ def test_a_token_is_changed_where_it_stands():
         assert torch.equal(seen.log_scale[0] != 0, expected.expand(2, 4, 4))
 
 
-def test_what_couplings_do_adds_up_to_the_flow():
+def test_traced_log_scales_and_shifts_add_up_to_the_flow():
     flow = perturb(tiny((1, 4, 8), patch=2, depth=6, splits=["channels", "spatial"])).double()
     x = drawn(flow)
     z, logabsdet = flow(x)
@@ -112,7 +112,7 @@ def test_what_couplings_do_adds_up_to_the_flow():
     assert torch.equal(to_image_layout(flow, 0, kept, []), latent_layout(flow, z))
 
 
-def test_a_seed_decides_on_the_permutations():
+def test_permutations_are_deterministic_given_a_seed():
     def orders(seed):
         torch.manual_seed(seed)
         flow = tiny((1, 8, 8), patch=4, depth=10)
@@ -154,7 +154,7 @@ def test_under_autocast_only_the_networks_are_rounded():
     assert (back - x).abs().max() < 0.03
 
 
-def test_a_few_steps_of_training_learn_a_scale_and_a_dependence():
+def test_a_few_training_steps_learn_a_scale_and_a_correlation():
     """Pixels of one grey value an image: far from independent, and of a small spread."""
     flow = tiny((1, 4, 4), patch=2, depth=4, splits=["channels", "spatial"])
     optimizer = torch.optim.AdamW(flow.parameters(), lr=1e-2)
@@ -192,7 +192,7 @@ def test_bad_arguments_are_refused_in_one_line(make, fragments, refused):
         make()
 
 
-def test_odd_numbers_work_where_nothing_is_halved():
+def test_odd_sizes_work_without_splits():
     flow = perturb(tiny((1, 6, 6), patch=2, depth=2, splits=["channels"])).double()
     assert flow.latent_shapes == [(4, 9)]
     x = drawn(flow)

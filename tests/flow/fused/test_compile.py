@@ -1,4 +1,4 @@
-"""Compiled in place: one graph each way, and everything else as it was."""
+"""Compilation in place: one graph for each direction."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_both_directions_are_one_graph_with_the_same_values_and_gradients(name):
     assert flow.state_dict().keys() == keys
 
 
-def test_initialisation_from_data_goes_past_the_graph():
+def test_initialisation_does_not_use_the_compiled_graph():
     compiled, plain = moved(MAKERS["affine"]), moved(MAKERS["affine"])
     x = 3 + 2 * torch.randn(64, 4)
     compiled.compile(backend="aot_eager")

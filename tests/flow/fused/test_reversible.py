@@ -1,4 +1,4 @@
-"""Training without stored activations: the same values and gradients, and memory without depth."""
+"""Training without stored activations: equal values and gradients, constant memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gradients(flow, x, context, run):
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
-def test_values_and_gradients_are_the_ordinary_ones(case):
+def test_values_and_gradients_agree_with_ordinary_training(case):
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     z, logabsdet, expected = gradients(flow, x, context, flow)
     expected_z, expected_logabsdet = fused.forward(flow, x, context)
@@ -43,7 +43,7 @@ def test_values_and_gradients_are_the_ordinary_ones(case):
 
 
 @pytest.mark.parametrize("case", FLOWS.values(), ids=FLOWS.keys())
-def test_a_flow_that_is_switched_does_so_at_every_level(case):
+def test_the_attribute_of_a_flow_applies_to_every_level(case):
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     _, _, expected = gradients(flow, x, context, flow)
     before = flow.state_dict().keys()
@@ -94,7 +94,7 @@ def test_in_single_precision_deep_gradients_are_close():
 
 
 @pytest.mark.parametrize("make", [vector, glow], ids=["vector", "image"])
-def test_what_is_kept_does_not_grow_with_depth(make):
+def test_stored_bytes_do_not_grow_with_depth(make):
     def kept(depth, switch):
         small = {"hidden": (16,)} if make is vector else {"hidden": 8, "levels": 1}
         shape = 16 if make is vector else (3, 8, 8)
@@ -121,7 +121,7 @@ def test_dropout_is_replayed():
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-10)
 
 
-def test_networks_run_in_the_same_precision_on_the_way_back():
+def test_networks_run_in_the_same_precision_in_the_backward_pass():
     seen = []
 
     class Listening(MLP):
@@ -139,7 +139,7 @@ def test_networks_run_in_the_same_precision_on_the_way_back():
     assert z.dtype == torch.float32
 
 
-def test_without_gradients_nothing_is_set_up():
+def test_no_graph_is_built_without_gradients():
     flow = vector(4, depth=2)
     flow.reversible = True
     with torch.no_grad():

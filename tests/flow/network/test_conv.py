@@ -70,7 +70,7 @@ def test_an_autoencoder_takes_any_size(side):
         (partial(ImageMLP, layers=1), 8),
     ],
 )
-def test_how_far_a_network_sees(make, radius):
+def test_receptive_field_of_networks(make, radius):
     net = perturb(for_size(partial(make, hidden=4), (17, 17))(1, 1)).double()
     x = torch.randn(1, 1, 17, 17, dtype=torch.float64)
     seen = jacobian_of(net, x)[8 * 17 + 8].view(17, 17) != 0
@@ -107,7 +107,7 @@ def test_the_bottleneck_reaches_every_coupling(flow, bottleneck):
     assert len(couplings) >= 2
 
 
-def test_a_context_takes_no_place_in_the_bottleneck():
+def test_context_is_appended_to_the_bottleneck():
     net = perturb(Autoencoder(1, 1, context=5, hidden=4, bottleneck=1, size=(4, 4))).double()
     x, context = torch.randn(1, 1, 4, 4).double(), torch.randn(1, 5).double()
     by_input = jacobian_of(lambda v: net(v, context), x)
@@ -116,7 +116,7 @@ def test_a_context_takes_no_place_in_the_bottleneck():
     assert torch.linalg.matrix_rank(by_context, rtol=1e-10) == 5
 
 
-def test_only_a_maker_that_asks_is_told_the_size():
+def test_size_is_passed_only_to_makers_with_that_argument():
     assert for_size(ConvNet, (2, 3)) is ConvNet
     assert for_size(partial(MLP, hidden=(2,)), (2, 3)).keywords == {"hidden": (2,)}
     made = for_size(partial(ImageMLP, hidden=2), (2, 3))(1, 1)

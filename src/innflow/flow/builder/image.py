@@ -144,7 +144,7 @@ def glow(
         hidden: channels of the coupling networks, likewise.
         coupling: `affine`, `spline` or a `Univariate`.
         context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
 
     Raises:
         InnflowError: if the sides cannot be halved so often, or a size is out of range.
@@ -178,19 +178,7 @@ def realnvp(
 
     Every level is a number of couplings with checkerboard masks, a squeeze, and couplings on
     channels, `depth` couplings in all; at the last level all are checkerboard ones. An ActNorm
-    precedes each. Half of the channels are factored out after every level but the last.
-
-    Args:
-        shape: (C, H, W); H and W divisible by 2 ** levels.
-        levels: number of scales.
-        depth: couplings per level, one number or one per level.
-        hidden: channels of the coupling networks, likewise.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
-
-    Raises:
-        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+    precedes each. Arguments, latent and errors are those of `glow`.
 
     Example:
         >>> import torch

@@ -41,7 +41,7 @@ def masked(
         hidden: size of the coupling networks, their channels if they are convolutions.
         coupling: `affine`, `spline` or a `Univariate`.
         context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
 
     Raises:
         InnflowError: if the image cannot be divided by these masks.
@@ -88,7 +88,7 @@ def patches(
         hidden: channels of the coupling networks.
         coupling: `affine`, `spline` or a `Univariate`.
         context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
 
     Raises:
         InnflowError: if the image cannot be cut into such patches.
@@ -132,7 +132,7 @@ def maps(
         hidden: channels of the coupling networks.
         coupling: `affine`, `spline` or a `Univariate`.
         context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
+        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
 
     Raises:
         InnflowError: if a size is out of range.

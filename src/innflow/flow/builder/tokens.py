@@ -53,7 +53,7 @@ def tokens(
             `columns` or `rows`; `spatial` alternates between the last three.
         coupling: `affine`, `spline` or a `Univariate`.
         context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; a `Transformer` by default.
+        subnet: makes the coupling networks, a `Transformer` by default.
 
     Raises:
         InnflowError: if images, tokens or features cannot be divided as asked.

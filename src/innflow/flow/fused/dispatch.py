@@ -43,8 +43,8 @@ def forward(
         return transform(inputs, context)
     inputs = _channels_last(inputs)
     if reversible and torch.is_grad_enabled():
-        return run_reversibly(transform, _forward, inputs, context)
-    return _forward(transform, inputs, context)
+        return run_reversibly(transform, _run, inputs, context)
+    return _run(transform, inputs, context)
 
 
 def inverse(
@@ -62,7 +62,7 @@ def inverse(
     """
     if _must_be_plain():
         return transform.inverse(inputs, context)
-    return _inverse(transform, _channels_last(inputs), context)
+    return _run(transform, _channels_last(inputs), context, inverse=True)
 
 
 def _must_be_plain() -> bool:
@@ -102,54 +102,42 @@ def is_exactly(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     )
 
 
-def _forward(transform: Transform, inputs: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def _run(
+    transform: Transform, inputs: Tensor, context: Tensor | None, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and logabsdet (B,) of a transform or of its inverse."""
     if is_exactly(transform, Patchwise):
         patches, contexts = transform.split(inputs), transform.repeat(context)
-        return transform.join_outputs(_forward(transform.transform, patches, contexts), len(inputs))
+        outputs = _run(transform.transform, patches, contexts, inverse)
+        return transform.join_outputs(outputs, len(inputs))
     if is_exactly(transform, CompositeTransform):
-        return _composite(transform, inputs, context)
+        return _run_composite(transform, inputs, context, inverse)
     if _is_spline_coupling(transform):
         fixed, changed = transform.split(inputs)
         parameters = transform.conditioner(fixed, context)
-        changed, log_slope = spline.forward(transform.univariate, changed, parameters)
+        function = spline.inverse if inverse else spline.forward
+        changed, log_slope = function(transform.univariate, changed, parameters)
         return transform.join(inputs, changed), transform.logabsdet(log_slope)
-    return transform(inputs, context)
+    return transform.inverse(inputs, context) if inverse else transform(inputs, context)
 
 
-def _composite(
-    transform: Transform, inputs: Tensor, context: Tensor | None
+def _run_composite(
+    transform: Transform, inputs: Tensor, context: Tensor | None, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    steps = list(transform._transforms)
+    steps = list(transform._transforms)[:: -1 if inverse else 1]
     outputs, total = inputs, inputs.new_zeros(len(inputs))
     start = 0
     while start < len(steps):
-        group: Any = steps[start : start + 3]
-        if _is_affine_step(group, outputs, context):
-            outputs, logabsdet = affine_step(*group, outputs, context)
+        group: list[Any] = steps[start : start + 3]
+        if not inverse and _is_affine_step(group, outputs, context):
+            norm, permute, coupling = group
+            outputs, logabsdet = affine_step(norm, permute, coupling, outputs, context)
             start += 3
         else:
-            outputs, logabsdet = _forward(steps[start], outputs, context)
+            outputs, logabsdet = _run(steps[start], outputs, context, inverse)
             start += 1
         total = total + logabsdet
     return outputs, total
-
-
-def _inverse(transform: Transform, inputs: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    if is_exactly(transform, Patchwise):
-        patches, contexts = transform.split(inputs), transform.repeat(context)
-        return transform.join_outputs(_inverse(transform.transform, patches, contexts), len(inputs))
-    if is_exactly(transform, CompositeTransform):
-        outputs, total = inputs, inputs.new_zeros(len(inputs))
-        for step in reversed(transform._transforms):
-            outputs, logabsdet = _inverse(step, outputs, context)
-            total = total + logabsdet
-        return outputs, total
-    if _is_spline_coupling(transform):
-        fixed, changed = transform.split(inputs)
-        parameters = transform.conditioner(fixed, context)
-        changed, log_slope = spline.inverse(transform.univariate, changed, parameters)
-        return transform.join(inputs, changed), transform.logabsdet(log_slope)
-    return transform.inverse(inputs, context)
 
 
 def _is_spline_coupling(transform: Any) -> bool:
