@@ -1,4 +1,4 @@
-"""What every test starts from, how a refusal is checked, and one small trained run."""
+"""Fixtures of all tests: refusals, a small config, a small trained run; the marker of combinations."""
 
 from __future__ import annotations
 
@@ -22,10 +22,27 @@ pytest_plugins = ["tiny"]
 Refused = Callable[..., AbstractContextManager[None]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as extended each combination that `representatives` does not name."""
+    groups: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("representatives"):
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, group in groups.items():
+        marker = group[0].get_closest_marker("representatives")
+        assert marker is not None
+        found = {item.callspec.id for item in group}
+        if len(group) > 1 and (missing := set(marker.args) - found):
+            raise pytest.UsageError(f"{name}: no combination is called {sorted(missing)}")
+        for item in group:
+            if item.callspec.id not in marker.args:
+                item.add_marker(pytest.mark.extended)
+
+
 @pytest.fixture(autouse=True)
-def _seeded():
-    """Give every test the same random numbers, alone or in company."""
-    torch.manual_seed(0)
+def _short_wait_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the loaders that a test abandons wait half a second for their workers, not five."""
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)
 
 
 @pytest.fixture

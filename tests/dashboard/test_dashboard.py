@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +49,21 @@ class Offline(NamedTuple):
 
 
 def read_wandb(folder: Path) -> Offline:
-    """Read a .wandb file: blocks of 32 KiB with chunks of protobuf records, as in LevelDB's log."""
+    """Read the .wandb file of a finished run, which another process may still be writing."""
+    (path,) = folder.glob("*.wandb")
+    deadline = time.monotonic() + 60
+    while (found := parse_log(path.read_bytes())) is None or found.exit_code is None:
+        assert time.monotonic() < deadline, f"{path} has no exit record"
+        time.sleep(0.1)
+    return found
+
+
+def parse_log(data: bytes) -> Offline | None:
+    """Parse blocks of 32 KiB with chunks of protobuf records; None before the run's record."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder.glob("*.wandb")
-    data, place, pending = path.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
+    place, pending = 7, b""
+    assert data[:4] in (b":W&B", b"")
     run, exit_code = None, None
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
@@ -72,6 +82,8 @@ def read_wandb(folder: Path) -> Offline:
             place += 32768 - place % 32768
             continue
         _, size, kind = struct.unpack_from("<IHB", data, place)
+        if place + 7 + size > len(data):
+            break
         pending += data[place + 7 : place + 7 + size]
         place += 7 + size
         if kind not in (1, 4):  # the whole of a record, or its last chunk
@@ -91,7 +103,8 @@ def read_wandb(folder: Path) -> Offline:
                 put(history[-1], record.history.item)
             case "exit":
                 exit_code = record.exit.exit_code
-    assert run is not None
+    if run is None:
+        return None
     return Offline(run.run_id, run.display_name, run.run_group, config, history, summary, exit_code)
 
 
