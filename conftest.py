@@ -22,8 +22,9 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(request: pytest.FixtureRequest) -> None:
-    """Run a doctest in a temporary folder."""
+def _example(request: pytest.FixtureRequest) -> None:
+    """Run a doctest in a temporary folder, with torch imported."""
     if isinstance(request.node, pytest.DoctestItem):
+        request.getfixturevalue("doctest_namespace")["torch"] = torch
         folder = request.getfixturevalue("tmp_path")
         request.getfixturevalue("monkeypatch").chdir(folder)
