@@ -1,16 +1,20 @@
-# make demo: install, train a flow, write its report.  make test: install and test.
+# make demo: a trained flow and its report.  make test: style, types and tests.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 help:
-	@echo "make demo   install, train a flow on drawn cats (4 minutes), write a report"
-	@echo "make test   install, check style and types, run the tests"
-	@echo "make bench  install the peers, measure speed and memory of all (idle machine, half an hour)"
-	@echo "make clean  remove the environment and build files"
+	@echo "make demo      install, train a flow on drawn cats and write a report (4 minutes)"
+	@echo "make test      install, check style and types, test each feature once (6 minutes on two cores)"
+	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs (20 minutes)"
+	@echo "make lint      check style and types only (1 minute)"
+	@echo "make bench     compare speed and memory with other packages (30 minutes, idle machine)"
+	@echo "make clean     remove the environment and built files"
+	@echo "Times are without the installation of the environment, which takes some minutes once."
 
 $(VENV)/.user: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,7 +37,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	$(PYTEST) -m "not slow and not extended"
+
+test-all: lint
+	$(PYTEST)
 
 $(VENV)/.bench: $(VENV)/.user
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

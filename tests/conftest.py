@@ -1,8 +1,7 @@
-"""What every test starts from, how a refusal is checked, and one small trained run."""
+"""Fixtures of all tests, and the marker `representatives`."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from small import plain_config, train_quietly
+from torch.utils.data import _utils
 
 from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
@@ -22,10 +23,27 @@ pytest_plugins = ["tiny"]
 Refused = Callable[..., AbstractContextManager[None]]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    """Give every test the same random numbers, alone or in company."""
-    torch.manual_seed(0)
+# Seconds that a loader waits for its workers where a test abandons it; torch waits for five.
+_utils.MP_STATUS_CHECK_INTERVAL = 0.5
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as extended each combination that `representatives` does not name."""
+    groups: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("representatives"):
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    whole = not any("[" in argument for argument in config.args)
+    for name, group in groups.items():
+        marker = group[0].get_closest_marker("representatives")
+        assert marker is not None
+        found = {item.callspec.id for item in group}
+        if whole and (missing := set(marker.args) - found):
+            raise pytest.UsageError(f"{name}: no combination is called {sorted(missing)}")
+        for item in group:
+            if item.callspec.id not in marker.args:
+                item.add_marker(pytest.mark.extended)
 
 
 @pytest.fixture
@@ -43,54 +61,10 @@ def refused() -> Refused:
     return check
 
 
-def plain_config() -> dict[str, Any]:
-    """Return the nodes of a config from which an application on vectors is assembled."""
-    return {
-        "seed": 0,
-        "partition": {"left": {"x": "data"}, "right": {"z": "rest"}},
-        "app": {"_target_": "innflow.app.Density", "_partial_": True},
-        "model": {
-            "_target_": "innflow.flow.vector",
-            "_partial_": True,
-            "depth": 2,
-            "hidden": [8],
-            "coupling": {"_target_": "innflow.flow.Spline", "bins": 4, "tail": 4.0},
-            "subnet": {"_target_": "innflow.flow.MLP", "_partial_": True},
-        },
-        "latent": {"z": {"_target_": "innflow.latent.StandardNormal"}},
-        "objective": {"_target_": "innflow.objective.Objective", "terms": None, "weights": None},
-        "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3},
-        "schedule": {"_target_": "innflow.app.cosine", "warmup": 0.1},
-        "score": {
-            "_target_": "innflow.score.Scorer",
-            "headline": "likelihood",
-            "scores": {"likelihood": {"_target_": "innflow.score.Likelihood"}},
-        },
-    }
-
-
 @pytest.fixture
 def config() -> dict[str, Any]:
     """Return a fresh copy of the small config, to be spoilt at will."""
     return plain_config()
-
-
-def train_quietly(
-    app: pl.LightningModule,
-    data: pl.LightningDataModule,
-    ckpt_path: Path | None = None,
-    **options: Any,
-) -> pl.Trainer:
-    """Train an application on the CPU; draw nothing, and write only what is asked for."""
-    silent = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    silent |= {"enable_checkpointing": False, "num_sanity_val_steps": 0, "max_epochs": -1}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*is deprecated.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        trainer = pl.Trainer(accelerator="cpu", devices=1, **(silent | options))
-        trainer.fit(app, datamodule=data, ckpt_path=ckpt_path)
-    return trainer
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def test_an_adaptive_sweep_is_told_what_chose_the_best_checkpoint(command):
     assert result["best_value"] == pytest.approx(min(values))
 
 
+@pytest.mark.representatives("basic")
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_local_ddp_in_a_sweep_is_refused_by_one_line(launcher, tmp_path):
     several = ("strategy=ddp", "trainer.devices=2", "seed=1,2")

@@ -48,23 +48,22 @@ class Offline(NamedTuple):
     exit_code: int | None
 
 
-def read_wandb(folder: Path, patience: float = 30.0) -> Offline:
-    """Read the .wandb file of a finished run; W&B's own process writes it shortly after the run."""
-    end = time.monotonic() + patience
-    while (run := parse_wandb(folder)) is None or run.exit_code is None:
-        assert time.monotonic() < end, f"no end of the run in {folder}"
+def read_wandb(folder: Path) -> Offline:
+    """Read the .wandb file of a finished run, which another process may still be writing."""
+    (path,) = folder.glob("*.wandb")
+    deadline = time.monotonic() + 60
+    while (found := parse_log(path.read_bytes())) is None or found.exit_code is None:
+        assert time.monotonic() < deadline, f"{path} has no exit record"
         time.sleep(0.1)
-    return run
+    return found
 
 
-def parse_wandb(folder: Path) -> Offline | None:
-    """Parse blocks of 32 KiB with chunks of protobuf records, as in LevelDB's log."""
+def parse_log(data: bytes) -> Offline | None:
+    """Parse blocks of 32 KiB with chunks of protobuf records; None before the run's record."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder.glob("*.wandb")
-    data, place, pending = path.read_bytes(), 7, b""
-    if data[:4] != b":W&B":
-        return None
+    place, pending = 7, b""
+    assert data[:4] in (b":W&B", b"")
     run, exit_code = None, None
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
@@ -84,7 +83,7 @@ def parse_wandb(folder: Path) -> Offline | None:
             continue
         _, size, kind = struct.unpack_from("<IHB", data, place)
         if place + 7 + size > len(data):
-            return None
+            break
         pending += data[place + 7 : place + 7 + size]
         place += 7 + size
         if kind not in (1, 4):  # the whole of a record, or its last chunk
@@ -104,9 +103,9 @@ def parse_wandb(folder: Path) -> Offline | None:
                 put(history[-1], record.history.item)
             case "exit":
                 exit_code = record.exit.exit_code
-    return run and Offline(
-        run.run_id, run.display_name, run.run_group, config, history, summary, exit_code
-    )
+    if run is None:
+        return None
+    return Offline(run.run_id, run.display_name, run.run_group, config, history, summary, exit_code)
 
 
 def offline_folders(run_dir: Path) -> list[Path]:

@@ -136,6 +136,7 @@ def _rank(rank: int, folder: str) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.extended
 def test_two_ranks_end_with_the_values_of_the_pooled_batch(tmp_path):
     shares = [torch.randn(24, 1, 4, 4), 4 + 3 * torch.randn(24, 1, 4, 4)]
     torch.save(shares, tmp_path / "data.pt")

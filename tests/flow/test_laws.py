@@ -179,6 +179,7 @@ def test_terms_are_the_parts_of_the_whole(case):
     assert sum(sizes) == flow.features == z.shape[1]
 
 
+@pytest.mark.representatives("vector_spline", "glow_dense")
 @cases({name: FLOWS[name] for name in ONE_PER_BUILDER})
 def test_compiles_to_one_graph_both_ways(case):
     """Graph breaks cost more time than small layers."""

@@ -21,6 +21,7 @@ def test_data_have_their_columns_and_the_precision_of_the_parameters(problem, dt
     assert not torch.equal(y, problem.forward(problem.prior.sample((5,)).to(dtype)))
 
 
+@pytest.mark.representatives("innflow.problem.two_moons")
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_true_parameters_rank_evenly_among_the_draws(problem):
     assert rank_p_values(problem).min() > 0.002

@@ -122,6 +122,7 @@ def test_the_command_trains_as_one_process_does(strategy, alone, tmp_path):
     assert [path.name for path in run_dir.parent.iterdir()] == ["run"]
 
 
+@pytest.mark.extended
 def test_a_loss_that_is_not_finite_on_one_rank_stops_the_command_with_one_line(tmp_path):
     poisoned = (*MOONS, *TWO, *NOTE, "+callbacks.note.poison=1", "strategy=ddp")
     done = command(tmp_path / "here/run", *poisoned)
@@ -194,6 +195,7 @@ def test_what_the_ranks_cannot_share_is_refused_before_they_begin(tmp_path, refu
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.extended
 def test_what_a_process_of_its_own_refuses_is_one_line(tmp_path, refused):
     with refused("data.batch_size=5000 is more than the 589 training items"):
         train(tmp_path / "run", *MOONS, "strategy=ddp_spawn", "data.batch_size=5000")

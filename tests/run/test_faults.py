@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import plain_config, train_quietly
+from small import plain_config, train_quietly
 from tiny import train
 
 from innflow.callback import AtomicCheckpointIO, LastCheckpoint

@@ -182,6 +182,9 @@ def stop(run_dir: Path, step: int, signum: int, *overrides: str) -> int:
     return int(saved(run_dir)["global_step"])
 
 
+@pytest.mark.representatives(
+    "validation across epochs", "pixels read by a worker, varied and dequantised"
+)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_run_stopped_twice_is_the_one_that_never_was(
     scenario, overrides_of, whole_runs, tmp_path
@@ -198,6 +201,7 @@ def test_a_run_stopped_twice_is_the_one_that_never_was(
     check_same_end(run_dir, whole)
 
 
+@pytest.mark.representatives("validation across epochs")
 @pytest.mark.parametrize(
     "scenario", ["validation across epochs", "no step but the last is validated"]
 )
@@ -213,6 +217,7 @@ def test_a_run_that_ended_goes_on_to_a_later_end(scenario, overrides_of, whole_r
     check_same_end(run_dir, whole)
 
 
+@pytest.mark.representatives("5")
 @pytest.mark.parametrize("minutes", [0, 5])
 def test_a_killed_run_goes_on_from_what_was_saved(minutes, overrides_of, whole_runs, tmp_path):
     """With a checkpoint a step, or only those of validations: what came after is done again."""

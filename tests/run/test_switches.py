@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import train as train_here
 
 from innflow.run.checkpoint import read_checkpoint
 
@@ -39,14 +40,12 @@ def losses(folder: Path) -> list[float]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("plain") / "run"
-    done = train(folder)
-    assert done.returncode == 0, done.stderr
+    train_here(folder, *TINY)
     return folder
 
 
 def test_a_reversible_run_learns_the_same(plain, tmp_path):
-    done = train(tmp_path / "run", "reversible=true")
-    assert done.returncode == 0, done.stderr
+    train_here(tmp_path / "run", *TINY, "reversible=true")
     assert losses(tmp_path / "run") == pytest.approx(losses(plain), rel=1e-4)
     states = [
         read_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
@@ -55,6 +54,7 @@ def test_a_reversible_run_learns_the_same(plain, tmp_path):
     torch.testing.assert_close(states[1], states[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.extended
 def test_without_a_compiler_training_continues_after_one_line(plain, tmp_path):
     done = train(tmp_path / "run", "compile=true", CXX="no-such-compiler")
     assert done.returncode == 0, done.stderr
@@ -81,9 +81,9 @@ def test_a_compiled_run_learns_the_same(plain, tmp_path):
         (("precision=16",), "precision=16"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_in_one_line(words, says, tmp_path):
-    done = train(tmp_path / "run", *words)
-    assert done.returncode != 0
-    assert done.stderr.strip().count("\n") == 0
-    assert says in done.stderr
+def test_what_does_not_fit_together_is_refused_in_one_line(words, says, command, tmp_path):
+    done = command("innflow-train", *TINY, *words, f"run_dir={tmp_path / 'run'}")
+    assert done.code != 0
+    assert done.err.strip().count("\n") == 0
+    assert says in done.err
     assert not (tmp_path / "run").exists()

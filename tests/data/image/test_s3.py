@@ -55,6 +55,7 @@ def test_no_such_bucket(bucket, command):
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.extended
 def test_no_server(bucket, command, image_run, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -166,6 +166,7 @@ class Tries(logging.Handler):
         self.logger.setLevel(self.before)
 
 
+@pytest.mark.representatives("an image")
 @pytest.mark.parametrize("what", ["an image", "a shard"])
 def test_a_server_that_is_lost_and_comes_back_is_waited_for(bucket, monkeypatch, what):
     first = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -429,6 +429,7 @@ class Recorder(Watcher):
         (self.out / name).write_text("\n".join(lines))
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes(packed, tmp_path):
     five = packed / "train-{000000..000004}.tar"  # 3 shards for one rank, 2 for the other

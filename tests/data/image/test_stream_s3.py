@@ -65,6 +65,7 @@ def test_what_is_not_there(shards, bucket, refused):  # noqa: F811
         list(read_items(shard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_server_lost_on_the_way(shards, tmp_path, monkeypatch, refused, workers):
     data = opened(shards, tmp_path / "cache", workers=workers)

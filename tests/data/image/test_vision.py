@@ -27,19 +27,19 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
 
 
-def write_mnist(root: Path, kind: str = "MNIST") -> dict[str, np.ndarray]:
-    """Write 40 training and 10 test digits as idx files."""
+def write_mnist(root: Path, kind: str = "MNIST", count: int = 40) -> dict[str, np.ndarray]:
+    """Write training digits and a fourth as many test digits as idx files."""
     written = {}
-    for split, prefix, count in (("train", "train", 40), ("test", "t10k", 10)):
-        written[split] = RNG.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    for split, prefix, size in (("train", "train", count), ("test", "t10k", count // 4)):
+        written[split] = RNG.integers(0, 256, (size, 28, 28), dtype=np.uint8)
         raw = root / kind / "raw"
         write_idx(raw / f"{prefix}-images-idx3-ubyte", written[split])
-        write_idx(raw / f"{prefix}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+        write_idx(raw / f"{prefix}-labels-idx1-ubyte", np.arange(size, dtype=np.uint8) % 10)
     return written
 
 
-def write_cifar(root: Path, monkeypatch) -> dict[str, np.ndarray]:
-    """Write CIFAR-10's pickles with 5 pictures each, and tell torchvision their checksums."""
+def write_cifar(root: Path, monkeypatch, count: int = 5) -> dict[str, np.ndarray]:
+    """Write CIFAR-10's pickles with `count` pictures each, and tell torchvision their checksums."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
 
@@ -48,29 +48,30 @@ def write_cifar(root: Path, monkeypatch) -> dict[str, np.ndarray]:
         (folder / name).write_bytes(data)
         return [name, hashlib.md5(data).hexdigest()]
 
-    pictures = RNG.integers(0, 256, (6, 5, 3072), dtype=np.uint8)
+    labels = [i % 10 for i in range(count)]
+    pictures = RNG.integers(0, 256, (6, count, 3072), dtype=np.uint8)
     batches = [f"data_batch_{i}" for i in range(1, 6)]
     train = [
-        save(name, {"data": data, "labels": [0] * 5})
+        save(name, {"data": data, "labels": labels})
         for name, data in zip(batches, pictures[:5], strict=True)
     ]
-    test = [save("test_batch", {"data": pictures[5], "labels": [0] * 5})]
+    test = [save("test_batch", {"data": pictures[5], "labels": labels})]
     names = save("batches.meta", {"label_names": [str(i) for i in range(10)]})
     monkeypatch.setattr(datasets.CIFAR10, "train_list", train)
     monkeypatch.setattr(datasets.CIFAR10, "test_list", test)
     meta = {"filename": names[0], "key": "label_names", "md5": names[1]}
     monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
     return {
-        "train": pictures[:5].reshape(25, 3, 32, 32),
-        "test": pictures[5].reshape(5, 3, 32, 32),
+        "train": pictures[:5].reshape(-1, 3, 32, 32),
+        "test": pictures[5].reshape(-1, 3, 32, 32),
     }
 
 
-def write_svhn(root: Path, monkeypatch) -> np.ndarray:
-    """Write SVHN's test split with 4 pictures, and tell torchvision its checksum."""
-    pictures = RNG.integers(0, 256, (32, 32, 3, 4), dtype=np.uint8)
+def write_svhn(root: Path, monkeypatch, count: int = 4) -> np.ndarray:
+    """Write SVHN's test split, and tell torchvision its checksum."""
+    pictures = RNG.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
     path = root / "test_32x32.mat"
-    savemat(path, {"X": pictures, "y": np.ones((4, 1), np.uint8)})
+    savemat(path, {"X": pictures, "y": np.ones((count, 1), np.uint8)})
     splits = dict(datasets.SVHN.split_list)
     url, name, _ = splits["test"]
     splits["test"] = [url, name, hashlib.md5(path.read_bytes()).hexdigest()]

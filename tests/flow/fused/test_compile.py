@@ -34,6 +34,7 @@ def moved(make) -> CouplingFlow:
     return flow
 
 
+@pytest.mark.representatives("affine")
 @pytest.mark.parametrize("name", MAKERS)
 def test_both_directions_are_one_graph_with_the_same_values_and_gradients(name):
     flow = moved(MAKERS[name])

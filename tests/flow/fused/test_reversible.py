@@ -186,6 +186,7 @@ def train_on_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.extended
 def test_two_ranks_average_the_ordinary_gradients(tmp_path):
     x = torch.randn(12, 5, dtype=torch.float64)
     torch.save(x, tmp_path / "x.pt")
