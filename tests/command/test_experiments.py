@@ -111,21 +111,11 @@ def stand_ins(command, request, monkeypatch) -> Callable[[str], list[str]]:
     return lambda experiment: written.get(experiment, list)()
 
 
-# To be removed with the commit that fits the sizes of their analyses to two steps.
-NOT_YET = {"cats_embedding_maps", "cats_embeddings"}
-
-
 @pytest.mark.representatives(
     *("moons", "digits", "eight_modes", "ood_tabular", "inverse_kinematics", "simulator"),
     "traveltime_noise",
 )
-@pytest.mark.parametrize(
-    "experiment",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name in NOT_YET else name
-        for name in EXPERIMENTS
-    ],
-)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_ends_with_a_report(experiment, command, stand_ins):
     answer = command(
         *("innflow-train", f"+experiment={experiment}", "+debug=fdr", "run_dir=run"),
