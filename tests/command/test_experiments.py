@@ -102,7 +102,7 @@ def stand_ins(command, request, monkeypatch) -> Callable[[str], list[str]]:
         "simulator": own_simulator,
         "general": lambda: [f"data.root={general_pictures(here)}"],
         "cats_embedding_maps": photographs,
-        "cats_embeddings": photographs,
+        "cats_embeddings": lambda: [*photographs(), "data.components=null"],
         "cats_glow": photographs,
         "cats_ratio": ratio,
         "cats_vs_dogs": two_classes,
