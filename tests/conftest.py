@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for name, group in groups.items():
         marker = group[0].get_closest_marker("representatives")
         assert marker is not None
-        found = {item.callspec.id for item in group}
-        if whole and (missing := set(marker.args) - found):
-            raise pytest.UsageError(f"{name}: no combination is called {sorted(missing)}")
+        for pattern in marker.args:
+            if whole and not any(fnmatchcase(item.callspec.id, pattern) for item in group):
+                raise pytest.UsageError(f"{name}: no combination is called {pattern}")
         for item in group:
-            if item.callspec.id not in marker.args:
+            if not any(fnmatchcase(item.callspec.id, pattern) for pattern in marker.args):
                 item.add_marker(pytest.mark.extended)
 
 

@@ -95,6 +95,7 @@ def arrays(path: Path, mark: Path) -> None:
         np.savez(file, **objects, mean=objects["draws"], format=objects["draws"])
 
 
+@pytest.mark.representatives("*-innflow-eval")
 @pytest.mark.parametrize("command_name", COMMANDS)
 @pytest.mark.parametrize(
     ("place", "write"),
@@ -222,6 +223,7 @@ def attack(command, tmp_path, mark):
     sys.modules.pop("made", None)
 
 
+@pytest.mark.representatives("*-model")
 @pytest.mark.parametrize("place", ["model", "model.subnet", "score.scores.deep.er", "optimizer"])
 @pytest.mark.parametrize("target", ATTACKS)
 def test_a_checkpoint_names_no_code(target, place, attack, stolen, mark, refused):
@@ -238,6 +240,7 @@ def test_a_checkpoint_names_no_code(target, place, attack, stolen, mark, refused
     assert not mark.exists()
 
 
+@pytest.mark.representatives("*-data")
 @pytest.mark.parametrize("group", ["data", "analysis"])
 @pytest.mark.parametrize("target", ATTACKS)
 def test_evaluation_and_resimulation_name_no_code(
