@@ -49,17 +49,13 @@ class ClassMixture(Density):
         self.classes = classes
         self.separation = separation
         self.sigma = sigma
-        logits = torch.zeros(classes)
-        self.prior_logits = nn.Parameter(logits, requires_grad=learned_prior)
+        self.prior_logits = nn.Parameter(torch.zeros(classes), requires_grad=learned_prior)
 
     def build(self, features: int) -> None:
         """Create means and standard deviations, (C, features)."""
-        self.means = nn.Parameter(
-            self.sigma * spread_means(self.classes, features, self.separation)
-        )
-        self.log_scales = nn.Parameter(
-            torch.full((self.classes, features), math.log(self.sigma)),
-        )
+        means = self.sigma * spread_means(self.classes, features, self.separation)
+        self.means = nn.Parameter(means)
+        self.log_scales = nn.Parameter(torch.full_like(means, math.log(self.sigma)))
 
     @property
     def log_prior(self) -> Tensor:
@@ -95,13 +91,7 @@ class ClassMixture(Density):
         return self.means[target] + self.log_scales[target].exp() * noise
 
     def transfer(self, value: Tensor, label: Tensor, target: Tensor) -> Tensor:
-        """Move values (B, N) to other classes, keeping their standardised position in the class.
-
-        Args:
-            value: (B, N).
-            label: class of each value, (B,).
-            target: class to move each value to, (B,).
-        """
+        """Move values (B, N) from classes (B,) to others, keeping the standardised deviation."""
         relative = (value - self.means[label]) * (-self.log_scales[label]).exp()
         return self.means[target] + self.log_scales[target].exp() * relative
 
@@ -116,7 +106,7 @@ class OneHot(ClassMixture):
     Args:
         classes: number C of classes, which is also the size of the part.
         sigma: standard deviation of every class.
-        learned_prior: learn p(class) by maximum likelihood; uniform otherwise.
+        learned_prior: as for `ClassMixture`.
 
     Example:
         >>> mixture = OneHot(classes=3)
@@ -150,9 +140,8 @@ def spread_means(classes: int, features: int, separation: float) -> Tensor:
     if features >= classes:
         block = features // classes
         means = torch.zeros(classes, features)
-        for label in range(classes):
-            means[label, label * block : (label + 1) * block] = separation / math.sqrt(2 * block)
-        return means
+        means[:, : classes * block] = torch.eye(classes).repeat_interleave(block, dim=1)
+        return means * (separation / math.sqrt(2 * block))
     if features == 1:
         return separation * (torch.arange(classes) - (classes - 1) / 2)[:, None]
     if features == 2:
