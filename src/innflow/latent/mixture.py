@@ -68,12 +68,19 @@ class ClassMixture(Density):
         constant = 0.5 * value.shape[1] * math.log(2 * math.pi) + self.log_scales.sum(dim=1)
         return -0.5 * deviation.square().sum(dim=2) - constant
 
+    def joint_log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(y, class) in nats, (B, C), of values (B, N)."""
+        return self.class_log_prob(value) + self.log_prior
+
+    def class_log_ratio(self, value: Tensor) -> Tensor:
+        """Return log p(y | class) - log p(y) in nats, (B, C), of values (B, N)."""
+        return self.class_log_prob(value) - self.log_prob(value)[:, None]
+
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
         """Return log p(y), (B,) in nats; with labels (B,) as target, log p(y | label)."""
-        by_class = self.class_log_prob(value)
         if target is not None:
-            return by_class.gather(1, target[:, None]).squeeze(1)
-        return (by_class + self.log_prior).logsumexp(dim=1)
+            return self.class_log_prob(value).gather(1, target[:, None]).squeeze(1)
+        return self.joint_log_prob(value).logsumexp(dim=1)
 
     def sample(
         self,

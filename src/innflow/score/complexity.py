@@ -19,9 +19,6 @@ from innflow.errors import InnflowError
 from innflow.score.base import Measured, Score
 
 CHUNK = 64
-LZMA_LEAST = 4096
-"""Smallest size in bytes of a dictionary of LZMA."""
-
 Codec = Literal["png", "webp", "jpeg2000", "zlib", "bz2", "lzma"]
 
 
@@ -44,8 +41,8 @@ def _picture(**settings: Any) -> Callable[[np.ndarray], bytes]:
 
 def _lzma(image: np.ndarray) -> bytes:
     # A raw stream, as header and checks of the container are longer than small images. A dictionary
-    # longer than the image takes longer to set up and compresses no better.
-    size = max(LZMA_LEAST, image.size)
+    # longer than the image takes longer to set up and compresses no better; 4096 is the smallest.
+    size = max(4096, image.size)
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": size}]
     return lzma.compress(image.tobytes(), lzma.FORMAT_RAW, filters=filters)
 
@@ -103,11 +100,8 @@ def code_lengths(images: np.ndarray, codec: str) -> np.ndarray:
     """Return the length in bits of each compressed image, (N,).
 
     Args:
-        images: (N, C, H, W) integer grey levels from 0 to 255, of any type.
+        images: (N, C, H, W) integer grey levels from 0 to 255, of any type, or it raises.
         codec: a name in `CODECS`.
-
-    Raises:
-        InnflowError: if the items are not images of integer grey levels.
 
     Example:
         >>> code_lengths(np.zeros((1, 1, 8, 8), dtype=np.uint8), "zlib") < 8 * 64
@@ -120,8 +114,7 @@ def code_lengths(images: np.ndarray, codec: str) -> np.ndarray:
     encode = CODECS[codec]
 
     def lengths(start: int) -> list[int]:
-        pixels = _pixels(images[start : start + CHUNK])
-        return [len(encode(image)) for image in pixels]
+        return [len(encode(image)) for image in _pixels(images[start : start + CHUNK])]
 
     # Compressors release the global interpreter lock, so threads run in parallel.
     with ThreadPoolExecutor() as pool:
@@ -135,7 +128,6 @@ def _pixels(images: np.ndarray) -> np.ndarray:
         whole = (images == np.rint(images)) & (images >= 0) & (images <= 255)
         if not whole.all():
             raise InnflowError(
-                "score Complexity: pixels are not integer grey levels from 0 to 255: remove the "
-                "score"
+                "score Complexity: pixels are not integer grey levels 0 to 255: remove the score"
             )
     return np.ascontiguousarray(np.moveaxis(images, 1, -1), dtype=np.uint8)

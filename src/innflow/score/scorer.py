@@ -144,17 +144,22 @@ class Scorer:
         return {name: named[name] for name in self.scores}
 
     def _kinds(self) -> dict[str, str]:
-        return {name: _kind(score) for name, score in self.scores.items()}
+        """Return the class of each score with its settings, on which its p-values depend."""
+        return {
+            name: repr(score) if is_dataclass(score) else type(score).__name__
+            for name, score in self.scores.items()
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted scores and their calibration to an .npz file of plain arrays."""
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: there is nothing to save")
+        kinds = self._kinds()
         arrays: Values = {
             "format": np.array(FORMAT),
             "headline": np.array(self.headline),
-            "names": np.array(list(self._kinds())),
-            "kinds": np.array(list(self._kinds().values())),
+            "names": np.array(list(kinds)),
+            "kinds": np.array(list(kinds.values())),
         }
         for name, score in self.scores.items():
             arrays[f"calibration/{name}"] = self.calibration[name]
@@ -175,19 +180,18 @@ class Scorer:
         kinds = dict(zip(arrays["names"].tolist(), arrays["kinds"].tolist(), strict=True))
         if kinds != self._kinds():
             raise InnflowError(f"{path}: holds the scores {kinds}, expected {self._kinds()}")
-        if arrays["headline"].item() != self.headline:
+        headline = arrays["headline"].item()
+        if headline != self.headline:
             raise InnflowError(
-                f"{path}: its headline score is {arrays['headline'].item()}, "
-                f"expected {self.headline}"
+                f"{path}: its headline score is {headline}, expected {self.headline}"
             )
+        states: dict[str, Values] = {name: {} for name in self.scores}
+        for key, value in arrays.items():
+            if key.startswith("state/"):
+                _, name, attribute = key.split("/")
+                states[name][attribute] = value
         for name, score in self.scores.items():
-            prefix = f"state/{name}/"
-            state = {
-                key.removeprefix(prefix): value
-                for key, value in arrays.items()
-                if key.startswith(prefix)
-            }
-            score.load_state(state)
+            score.load_state(states[name])
         self.calibration = {name: arrays[f"calibration/{name}"] for name in self.scores}
         return self
 
@@ -203,11 +207,6 @@ def _checked(name: str, values: np.ndarray) -> np.ndarray:
     if bad:
         raise InnflowError(f"score {name}: NaN for {bad} of {len(values)} items")
     return values
-
-
-def _kind(score: object) -> str:
-    """Return the class of a score with its settings, on which its p-values depend."""
-    return repr(score) if is_dataclass(score) else type(score).__name__
 
 
 def _read(path: Path) -> Values:
