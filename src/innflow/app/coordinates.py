@@ -104,10 +104,8 @@ class Unconstrained(nn.Module):
     def _dequantize(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
         if not bool(self.discrete.any()):
             return x
-        within = torch.full_like(x, 0.5)
-        if noise is not None:
-            within = rand(x.shape, batch_axis=0, generator=noise).to(x)
-        return x + within * self.discrete
+        within = 0.5 if noise is None else rand(x.shape, batch_axis=0, generator=noise).to(x)
+        return x + within * self.discrete.to(x)
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return x (B, P) on the real line and the log derivative of every value, (B, P)."""

@@ -100,7 +100,7 @@ def code_lengths(images: np.ndarray, codec: str) -> np.ndarray:
     """Return the length in bits of each compressed image, (N,).
 
     Args:
-        images: (N, C, H, W) integer grey levels from 0 to 255, of any type, or it raises.
+        images: (N, C, H, W) integer grey levels from 0 to 255, of any type; others raise.
         codec: a name in `CODECS`.
 
     Example:
