@@ -175,11 +175,7 @@ class Unconditional(Application):
         return replace(measured, companions=companions)
 
     def measure_graph(self, x: Tensor) -> Tensor:
-        """Return the contribution of each scale to log p(x), (B, L) in nats, with gradients to x.
-
-        Args:
-            x: floating data, (B, *shape).
-        """
+        """Return the terms (B, L) of log p(x) in nats, with gradients to floating x (B, *shape)."""
         with self._inference(), torch.enable_grad():
             return self._measure(x).terms
 
@@ -231,16 +227,11 @@ class Unconditional(Application):
     def score(self, x: Tensor) -> dict[str, np.ndarray]:
         """Return the anomaly scores of data (B, *shape), each (B,), higher for less usual items.
 
-        The entries are `score` and `p_value` of the headline score, and all scores by name.
-
-        Raises:
-            InnflowError: if there are no fitted scores, as in a bare checkpoint.
+        The entries are `score` and `p_value` of the headline score, and all scores by name. Raises
+        if there are no fitted scores, as in a bare checkpoint.
         """
         if self.scorer is None:
-            raise InnflowError(
-                "score: this application has no fitted scores; load it from the folder of a "
-                "finished run"
-            )
+            raise InnflowError("score: no fitted scores: load the folder of a finished run")
         return self.scorer(self.measure(x).numpy())
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:

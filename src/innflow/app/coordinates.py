@@ -60,7 +60,7 @@ class Unconstrained(nn.Module):
         Args:
             x: training parameters, (N, P).
             low: lower ends of the support, (P,); -inf where unbounded.
-            high: upper ends of the support, (P,); inf where unbounded.
+            high: upper ends, likewise; inf where unbounded.
             discrete: which parameters are integers, (P,).
 
         Raises:

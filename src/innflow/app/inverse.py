@@ -16,10 +16,10 @@ from innflow.app.misspecification import MisspecificationTest
 from innflow.app.module import Noise
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
-from innflow.latent.density import Observed
+from innflow.latent.density import Observed, draw_normal
 from innflow.objective.base import Parts, Step
 from innflow.system.progress import announce
-from innflow.system.ranks import randn, seeded_generator
+from innflow.system.ranks import seeded_generator
 
 ROWS = 10_000
 """Posterior samples that go through the flow at a time."""
@@ -101,13 +101,11 @@ class Inverse(Application):
         parts = data.sets()["train"].parts
         support = data.support
         self.x_units.fit(parts["x"], support.low, support.high, support.discrete)
-        if self.trials == 1:
-            self.y_units.fit(parts["y"])
-        else:  # all trials share one standardisation, as they are shuffled
-            trial = Standardized(len(self.y_units.mean) // self.trials)
-            trial.fit(parts["y"].reshape(-1, len(trial.mean)))
-            state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
-            self.y_units.load_state_dict(state)
+        # All trials share one standardisation, as they are shuffled.
+        trial = Standardized(len(self.y_units.mean) // self.trials)
+        trial.fit(parts["y"].reshape(-1, len(trial.mean)))
+        state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
+        self.y_units.load_state_dict(state)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
         self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]))
         self._set_default_width(data.deterministic)
@@ -126,9 +124,7 @@ class Inverse(Application):
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the parameters in unconstrained coordinates, and the data noise unchanged."""
         x, _ = self.x_units(batch["x"].to(self.parameter_dtype), noise)
-        if "eps" not in self.partition.left:
-            return {"x": x}
-        return {"x": x, "eps": batch["eps"].to(x)}
+        return {"x": x, "eps": batch["eps"].to(x)} if "eps" in self.partition.left else {"x": x}
 
     def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the standardised data with noise of `width`, fixed without a generator."""
@@ -136,9 +132,7 @@ class Inverse(Application):
         if self.trials > 1 and noise is not None:
             y = shuffle_trials(y, self.trials, noise)
         if self.width > 0:
-            source = noise or seeded_generator(0)
-            deviation = randn(y.shape, batch_axis=0, generator=source, dtype=y.dtype)
-            y = y + self.width * deviation.to(y)
+            y = y + self.width * draw_normal(y, noise or seeded_generator(0))
         return {"y": y}
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -247,10 +241,7 @@ class Inverse(Application):
             return self._step(x, blank, eps).latents["y"]
 
     def familiarity(self, y: Tensor) -> Tensor:
-        """Return p-values (B,) of data (M,) or (B, M), small where no simulation is similar.
-
-        See `MisspecificationTest`.
-        """
+        """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
             return self.misspecification(self._standardize(y))
 

@@ -133,11 +133,9 @@ class FlowModule(pl.LightningModule):
 
     @abstractmethod
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
-        """Return the left parts of a batch in the units of the flow, without padding.
+        """Return the left parts, without padding, of a batch (B, ...) in the units of the flow.
 
-        Args:
-            batch: tensors of the data set by part name, (B, ...).
-            noise: generator of the noise that training adds; None for none (evaluation).
+        `noise` is the generator of the noise that training adds; None for none (evaluation).
         """
 
     def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
@@ -281,12 +279,8 @@ class FlowModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the config, from which the application is built again when it is loaded."""
-        checkpoint["innflow"] = {
-            "format": FORMAT,
-            "config": self.config,
-            "shapes": self.shapes,
-            "columns": self.columns,
-        }
+        stored = {"config": self.config, "shapes": self.shapes, "columns": self.columns}
+        checkpoint["innflow"] = {"format": FORMAT, **stored}
 
     def __repr__(self) -> str:
         """Show the parts, the flow and the loss."""

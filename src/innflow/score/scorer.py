@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import CompositeScore, Measured, Score
+from innflow.score.base import CompositeScore, Measured, Score, nll
 from innflow.score.conformal import p_values
 from innflow.system.atomic import write_arrays
 from innflow.system.npz import DAMAGE, read_arrays
@@ -104,22 +104,14 @@ class Scorer:
     def __call__(self, items: Measured) -> Values:
         """Return `score`, `p_value`, `log_prob`, and every score `NAME` with its p-value `NAME_p`.
 
-        Each is an array (N,); scores are higher for less usual items.
-
-        Raises:
-            InnflowError: if the scorer is not fitted or a score is NaN.
+        Each is an array (N,); scores are higher for less usual items. A NaN score raises.
         """
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: call fit or load first")
         named = self._score(items)
         p = {column(name): p_values(self.calibration[name], named[name]) for name in named}
-        return {
-            "score": named[self.headline],
-            "p_value": p[column(self.headline)],
-            "log_prob": np.asarray(items.log_prob, dtype=np.float64),
-            **named,
-            **p,
-        }
+        headline = {"score": named[self.headline], "p_value": p[column(self.headline)]}
+        return {**headline, "log_prob": -nll(items), **named, **p}
 
     def _cross_fitted(self, train: Measured) -> Values:
         """Return the scores of every part for training items that it was not fitted on."""
@@ -171,11 +163,7 @@ class Scorer:
         write_arrays(Path(path), arrays)
 
     def load(self, path: str | os.PathLike[str]) -> Scorer:
-        """Read the file of `save` into a scorer with the same names and settings of scores.
-
-        Raises:
-            InnflowError: if the file is missing, damaged, of another kind, or of other scores.
-        """
+        """Read the file of `save` into a scorer of the same scores; raise if it does not fit."""
         arrays = _read(Path(path))
         kinds = dict(zip(arrays["names"].tolist(), arrays["kinds"].tolist(), strict=True))
         if kinds != self._kinds():

@@ -178,19 +178,8 @@ def realnvp(
 
     Every level is a number of couplings with checkerboard masks, a squeeze, and couplings on
     channels, `depth` couplings in all; at the last level all are checkerboard ones. An ActNorm
-    precedes each. Half of the channels are factored out after every level but the last.
-
-    Args:
-        shape: (C, H, W); H and W divisible by 2 ** levels.
-        levels: number of scales.
-        depth: couplings per level, one number or one per level.
-        hidden: channels of the coupling networks, likewise.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; 3x3-1x1-3x3 convolutions by default.
-
-    Raises:
-        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+    precedes each. Half of the channels are factored out after every level but the last. Arguments
+    and errors are those of `glow`.
 
     Example:
         >>> import torch
@@ -221,19 +210,9 @@ def dense(
 
     Glow without convolutions: every level flattens the image, then applies `depth` times a
     pixelwise ActNorm, a fixed random rotation and a coupling whose network is an MLP. Half of the
-    channels are factored out after every level but the last.
-
-    Args:
-        shape: (C, H, W); H and W divisible by 2 ** levels.
-        levels: number of scales.
-        depth: couplings per level.
-        hidden: widths of the coupling networks.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks on vectors; an MLP by default.
-
-    Raises:
-        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+    channels are factored out after every level but the last. Arguments and errors are those of
+    `glow`, but `depth` is one number, `hidden` holds the widths of an MLP, and `subnet` makes
+    networks on vectors.
 
     Example:
         >>> import torch

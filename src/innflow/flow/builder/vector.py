@@ -100,16 +100,7 @@ def flat(
 ) -> CouplingFlow:
     """Build a flow on images (C, H, W): a flattening, then the steps of `vector`.
 
-    Args:
-        shape: of one input, (C, H, W) or any other.
-        depth: number of couplings.
-        hidden: widths of the coupling networks.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks; an MLP by default.
-
-    Raises:
-        InnflowError: if a size is out of range.
+    `shape` is that of one input, of any length; the other arguments are those of `vector`.
 
     Example:
         >>> import torch
