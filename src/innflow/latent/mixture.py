@@ -34,11 +34,7 @@ class ClassMixture(Density):
     log_scales: nn.Parameter | Tensor
 
     def __init__(
-        self,
-        classes: int,
-        separation: float = 5.0,
-        sigma: float = 1.0,
-        learned_prior: bool = False,
+        self, classes: int, separation: float = 5.0, sigma: float = 1.0, learned_prior: bool = False
     ) -> None:
         super().__init__()
         if classes < 1 or not separation > 0 or not sigma > 0:

@@ -54,10 +54,8 @@ def masked(
     steps: list[Transform] = []
     for index in range(depth):
         reads, changes = pairs[index % len(pairs)]
-        steps += [
-            ActNorm(channels),
-            MaskedCoupling(channels, reads, make, function, context, changes),
-        ]
+        coupled = MaskedCoupling(channels, reads, make, function, context, changes)
+        steps += [ActNorm(channels), coupled]
     return CouplingFlow(shape, [CompositeTransform(steps)], [(channels, height, width)])
 
 
