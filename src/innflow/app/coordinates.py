@@ -37,22 +37,16 @@ class Unconstrained(nn.Module):
         True
     """
 
-    low: Tensor
-    high: Tensor
-    discrete: Tensor
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, features: int, bounded: Bounded = "probit") -> None:
         super().__init__()
         if bounded not in ("probit", "logit"):
             raise InnflowError(f"app: bounded={bounded!r}: takes probit or logit")
         self.bounded = bounded
-        self.register_buffer("low", torch.full((features,), -torch.inf))
-        self.register_buffer("high", torch.full((features,), torch.inf))
-        self.register_buffer("discrete", torch.zeros(features, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+        self.low = nn.Buffer(torch.full((features,), -torch.inf))
+        self.high = nn.Buffer(torch.full((features,), torch.inf))
+        self.discrete = nn.Buffer(torch.zeros(features, dtype=torch.bool))
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(features))
 
     def fit(self, x: Tensor, low: Tensor, high: Tensor, discrete: Tensor) -> None:
         """Set the support and fit mean and standard deviation.
@@ -144,19 +138,13 @@ class Standardized(nn.Module):
         tensor([[1.]])
     """
 
-    centre: Tensor
-    unit: Tensor
-    heavy: Tensor
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(features))
-        self.register_buffer("unit", torch.ones(features))
-        self.register_buffer("heavy", torch.zeros(features, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+        self.centre = nn.Buffer(torch.zeros(features))
+        self.unit = nn.Buffer(torch.ones(features))
+        self.heavy = nn.Buffer(torch.zeros(features, dtype=torch.bool))
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(features))
 
     def fit(self, y: Tensor) -> None:
         """Fit to training data (N, M); the scale of a constant column is 1."""

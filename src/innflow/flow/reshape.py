@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from nflows.transforms.base import Transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 
@@ -194,17 +194,13 @@ class PairTokens(Transform):
         torch.Size([5, 6, 2])
     """
 
-    order: Tensor
-    restore: Tensor
-
     def __init__(self, order: Tensor) -> None:
         super().__init__()
         if len(order) % 2 or not torch.equal(order.sort().values, torch.arange(len(order))):
             raise InnflowError(
                 f"tokens: {order.tolist()} is no order of an even number of tokens from 0"
             )
-        self.register_buffer("order", order.clone())
-        self.register_buffer("restore", order.argsort())
+        self.order, self.restore = nn.Buffer(order.clone()), nn.Buffer(order.argsort())
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Append the features of the second half of the tokens to those of the first."""
