@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch import Tensor
 from innflow.errors import InnflowError
 
 Side = Literal["left", "right"]
+Shapes = Mapping[str, tuple[int, ...]]
 Size = int | Sequence[int] | Literal["data", "rest"]
 PAD = "pad"
 """Name of the part that is added to the shorter side."""
@@ -36,12 +37,8 @@ class Partition:
     layout of the data, (B, D) or (B, C, H, W); images are concatenated by channel. The right side
     is flat, (B, D), with the latent variables of the deepest scale last. The shorter side is
     filled up by a part named `pad`. The context is flat, (B, K), conditions every coupling and is
-    not transformed.
-
-    Args:
-        left: part name -> shape of one item.
-        right: part name -> shape of one item.
-        context: part name -> shape of one item; empty for an unconditional flow.
+    not transformed; it is empty for an unconditional flow. The arguments map the name of each part
+    to the shape of one item.
 
     Raises:
         InnflowError: if a side has no part, a size is below 1, a part is on a side and in the
@@ -58,15 +55,16 @@ class Partition:
         torch.Size([5, 6])
     """
 
-    left: Mapping[str, tuple[int, ...]]
-    right: Mapping[str, tuple[int, ...]]
-    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    left: Shapes
+    right: Shapes
+    context: Shapes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Validate the shapes and pad the shorter side."""
-        left = {name: tuple(shape) for name, shape in self.left.items()}
-        right = {name: tuple(shape) for name, shape in self.right.items()}
-        context = {name: tuple(shape) for name, shape in self.context.items()}
+        left, right, context = (
+            {name: tuple(shape) for name, shape in parts.items()}
+            for parts in (self.left, self.right, self.context)
+        )
         if not left or not right:
             raise InnflowError("partition: each side needs at least one part")
         both = sorted(set(context) & (set(left) | set(right)))
@@ -85,23 +83,20 @@ class Partition:
             )
         pixels = math.prod(image)
         missing = _total(right) - _total(left)
+        sides = f"partition: {_total(left)} != {_total(right)}: {self.describe(left, right)}"
         if missing > 0 and PAD not in left:
             if missing % pixels:
                 raise InnflowError(
-                    f"partition: {_total(left)} != {_total(right)}: {self.describe(left, right)}: "
-                    f"the {missing} missing on the left are not whole channels of {pixels} pixels"
+                    f"{sides}: the {missing} missing on the left are not whole channels of "
+                    f"{pixels} pixels"
                 )
             left[PAD] = (missing // pixels, *image)
         elif missing < 0 and PAD not in right:
             right[PAD] = (-missing,)
         elif missing:
-            raise InnflowError(
-                f"partition: {_total(left)} != {_total(right)}: {self.describe(left, right)}: "
-                "the given pad does not make the sides equal"
-            )
-        object.__setattr__(self, "left", left)
-        object.__setattr__(self, "right", right)
-        object.__setattr__(self, "context", context)
+            raise InnflowError(f"{sides}: the given pad does not make the sides equal")
+        for name, parts in (("left", left), ("right", right), ("context", context)):
+            object.__setattr__(self, name, parts)
 
     @classmethod
     def build(
@@ -115,12 +110,7 @@ class Partition:
 
         A size is a number, a shape, `data` (the shape of this part in the data set) or, for at
         most one right part, `rest` (the dimensions of the left that no other right part takes).
-
-        Args:
-            left: part name -> size.
-            right: part name -> size.
-            shapes: part name -> shape in the data set; the `shapes` of a data module.
-            context: part name -> size.
+        `shapes` are those of the parts in the data set, as of a data module.
 
         Raises:
             InnflowError: naming the key, if a size is none of these or differs from the data.
@@ -129,16 +119,10 @@ class Partition:
             >>> print(Partition.build({"x": "data"}, {"z": "rest", "y": 2}, {"x": (6,)}))
             left 6 = x 6, right 6 = z 4 + y 2
         """
-        lefts = {name: _shape("left", name, size, shapes) for name, size in left.items()}
-        rights = {
-            name: _shape("right", name, size, shapes)
-            for name, size in right.items()
-            if size != "rest"
-        }
-        contexts = {
-            name: _shape("context", name, size, shapes) for name, size in (context or {}).items()
-        }
-        rest = [name for name in right if name not in rights]
+        rest = [name for name, size in right.items() if size == "rest"]
+        others = {name: size for name, size in right.items() if name not in rest}
+        lefts, rights = _resolve("left", left, shapes), _resolve("right", others, shapes)
+        contexts = _resolve("context", context or {}, shapes)
         if len(rest) > 1:
             raise InnflowError(f"partition.right: only one part can be rest, not {rest}")
         remaining = _total(lefts) - _total(rights)
@@ -172,19 +156,13 @@ class Partition:
             InnflowError: if a part is missing or has another shape.
         """
         shapes = self._side(side)
-        missing = [name for name in shapes if name not in parts]
-        if missing:
-            raise InnflowError(
-                f"partition: {side} needs {', '.join(shapes)}; {', '.join(missing)} is missing"
-            )
-        pieces = []
-        for name, shape in shapes.items():
-            part = parts[name]
-            if tuple(part.shape[1:]) != shape:
-                raise InnflowError(
-                    f"partition: {side} part {name} has shape {tuple(part.shape[1:])}, not {shape}"
-                )
-            pieces.append(part if side == "left" else part.flatten(1))
+        pieces = _select(side, shapes, parts)
+        for (name, shape), piece in zip(shapes.items(), pieces, strict=True):
+            found = tuple(piece.shape[1:])
+            if found != shape:
+                raise InnflowError(f"partition: {side} part {name} has shape {found}, not {shape}")
+        if side == "right":
+            pieces = [piece.flatten(1) for piece in pieces]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     def split(self, side: Side, tensor: Tensor) -> dict[str, Tensor]:
@@ -202,7 +180,7 @@ class Partition:
         sizes = [shape[0] if side == "left" else math.prod(shape) for shape in shapes.values()]
         pieces = tensor.split(sizes, dim=1)
         return {
-            name: piece if side == "left" else piece.reshape(-1, *shape)
+            name: piece.reshape(-1, *shape)
             for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
         }
 
@@ -214,18 +192,16 @@ class Partition:
         """
         if not self.context:
             return None
-        missing = [name for name in self.context if name not in parts]
-        if missing:
-            raise InnflowError(f"partition: context {', '.join(missing)} is missing")
-        return torch.cat([parts[name].flatten(1) for name in self.context], dim=1)
+        pieces = _select("context", self.context, parts)
+        return torch.cat([piece.flatten(1) for piece in pieces], dim=1)
 
-    def _side(self, side: Side) -> Mapping[str, tuple[int, ...]]:
+    def _side(self, side: Side) -> Shapes:
         if side not in ("left", "right"):
             raise InnflowError(f"partition: side {side!r} is unknown: takes left or right")
         return self.left if side == "left" else self.right
 
     @staticmethod
-    def describe(left: Mapping[str, tuple[int, ...]], right: Mapping[str, tuple[int, ...]]) -> str:
+    def describe(left: Shapes, right: Shapes) -> str:
         """Return both sides in one line: `left 12 = x 8 + eps 4, right 10 = y 3 + z 7`."""
         return f"left {_total(left)} = {_row(left)}, right {_total(right)} = {_row(right)}"
 
@@ -235,33 +211,47 @@ class Partition:
         return self.describe(self.left, self.right) + context
 
 
-def _shape(
-    side: str, name: str, size: Size, shapes: Mapping[str, Sequence[int]]
-) -> tuple[int, ...]:
-    """Return the shape that a size of a config stands for."""
-    key = f"partition.{side}.{name}"
-    if size == "data":
-        if name not in shapes:
+def _resolve(
+    side: str, sizes: Mapping[str, Size], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that the sizes of a config stand for."""
+    resolved: dict[str, tuple[int, ...]] = {}
+    for name, size in sizes.items():
+        key = f"partition.{side}.{name}"
+        shape = (size,) if isinstance(size, int) else size
+        if size == "data":
+            if name not in shapes:
+                raise InnflowError(
+                    f"{key}=data: the data set has no part {name}, it has {', '.join(shapes)}"
+                )
+            shape = shapes[name]
+        elif isinstance(shape, str):
+            rest = " or rest" if side == "right" else ""
+            raise InnflowError(f"{key}={size}: takes a number, a shape, data{rest}")
+        elif not isinstance(shape, Sequence) or not all(isinstance(n, int) for n in shape):
+            raise InnflowError(f"{key}={size}: takes a whole number or a list of them")
+        elif name in shapes and tuple(shape) != tuple(shapes[name]):
+            found = tuple(shapes[name])
             raise InnflowError(
-                f"{key}=data: the data set has no part {name}, it has {', '.join(shapes)}"
+                f"{key}={size}: the data set has {name} of shape {found}: use {key}=data"
             )
-        return tuple(shapes[name])
-    if isinstance(size, str):
-        rest = " or rest" if side == "right" else ""
-        raise InnflowError(f"{key}={size}: takes a number, a shape, data{rest}")
-    shape = (size,) if isinstance(size, int) else size
-    if not isinstance(shape, Sequence) or not all(isinstance(n, int) for n in shape):
-        raise InnflowError(f"{key}={size}: takes a whole number or a list of them")
-    if name in shapes and tuple(shape) != tuple(shapes[name]):
+        resolved[name] = tuple(cast(Sequence[int], shape))
+    return resolved
+
+
+def _select(side: str, shapes: Shapes, parts: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the parts with these names, in their order; raise if one is missing."""
+    missing = [name for name in shapes if name not in parts]
+    if missing:
         raise InnflowError(
-            f"{key}={size}: the data set has {name} of shape {tuple(shapes[name])}: use {key}=data"
+            f"partition: {side} needs {', '.join(shapes)}; {', '.join(missing)} is missing"
         )
-    return tuple(shape)
+    return [parts[name] for name in shapes]
 
 
-def _total(parts: Mapping[str, tuple[int, ...]]) -> int:
+def _total(parts: Shapes) -> int:
     return sum(math.prod(shape) for shape in parts.values())
 
 
-def _row(parts: Mapping[str, tuple[int, ...]]) -> str:
+def _row(parts: Shapes) -> str:
     return " + ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in parts.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.module import FlowModule
+from innflow.app.module import FlowModule, Noise
 from innflow.app.preprocess import Dequantization, Preprocessing
 from innflow.app.sharding import gathered_parameters
 from innflow.errors import InnflowError
 from innflow.flow.inspect import CouplingTrace, latent_layout, trace
 from innflow.latent.density import Normal
-from innflow.objective.base import Step
+from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
 from innflow.score.base import Measured
 from innflow.score.scorer import Scorer
+from innflow.system.ranks import seeded_generator
 
 
 class Application(FlowModule):
@@ -57,6 +58,16 @@ class Application(FlowModule):
         finally:
             self.train(training)
 
+    def _sample_right(
+        self, n: int, generator: torch.Generator, targets: Parts, temperature: float = 1.0
+    ) -> Tensor:
+        """Draw n items of the joined right side, (n, N)."""
+        size = (n, self.partition.features)
+        empty = torch.empty(size, dtype=self.parameter_dtype, device=self.device)
+        like = self.partition.split("right", empty)
+        drawn = self.latent.sample(like, temperature, generator, targets)
+        return self.partition.join("right", drawn)
+
     def _validated(self, name: str, values: Tensor) -> Tensor:
         """Return one part of a batch on the device of the flow; raise if its shape is wrong."""
         shape = tuple(self.shapes.get(name, self.shape if name == "x" else values.shape[1:]))
@@ -72,9 +83,8 @@ class Unconditional(Application):
     """Application whose data are x alone: `log_prob`, `encode`, `decode`, `sample`, `score`.
 
     Args:
-        args: as for `FlowModule`.
-        preprocessing: maps data to the units of the flow; the identity by default.
-        kwargs: as for `FlowModule`.
+        preprocessing: maps data to the units of the flow; the identity by default. The other
+            arguments are those of `FlowModule`.
 
     Example:
         >>> from innflow import flow
@@ -95,9 +105,7 @@ class Unconditional(Application):
         """Log, in nats, of the factor by which `preprocess` shrinks volumes."""
         return self.preprocessing.log_volume(self.dims)
 
-    def preprocess(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return x in the units of the flow."""
         return {"x": self.preprocessing.preprocess(batch["x"].to(self.parameter_dtype), noise)}
 
@@ -149,21 +157,12 @@ class Unconditional(Application):
         """
         return self._draw(n, temperature, seed, {})
 
-    def _draw(
-        self, n: int, temperature: float, seed: int | None, targets: Mapping[str, Tensor]
-    ) -> Tensor:
+    def _draw(self, n: int, temperature: float, seed: int | None, targets: Parts) -> Tensor:
         if n < 1 or temperature < 0:
             raise InnflowError(f"sample: n={n}, temperature={temperature}: takes n >= 1, >= 0")
-        generator = torch.default_generator
-        if seed is not None:
-            generator = torch.Generator().manual_seed(seed)
-        empty = torch.empty(
-            n, self.partition.features, dtype=self.parameter_dtype, device=self.device
-        )
-        like = self.partition.split("right", empty)
         with self._inference():
-            drawn = self.latent.sample(like, temperature, generator, targets)
-        return self.preprocessing.quantize(self.decode(self.partition.join("right", drawn)))
+            drawn = self._sample_right(n, seeded_generator(seed), targets, temperature)
+        return self.preprocessing.quantize(self.decode(drawn))
 
     def measure(self, x: Tensor) -> Measured[Tensor]:
         """Compute the inputs of anomaly scores for data (B, *shape), in one pass of each model."""
@@ -176,11 +175,7 @@ class Unconditional(Application):
         return replace(measured, companions=companions)
 
     def measure_graph(self, x: Tensor) -> Tensor:
-        """Return the contribution of each scale to log p(x), (B, L) in nats, with gradients to x.
-
-        Args:
-            x: floating data, (B, *shape).
-        """
+        """Return the terms (B, L) of log p(x) in nats, with gradients to floating x (B, *shape)."""
         with self._inference(), torch.enable_grad():
             return self._measure(x).terms
 
@@ -189,12 +184,12 @@ class Unconditional(Application):
         scales = self.flow.terms(self.partition.join("left", parts))
         latent = torch.cat([z for z, _ in scales], dim=1)
         shares = self._shares(latent, [z.shape[1] for z, _ in scales])
-        terms = shares + torch.stack([logdet for _, logdet in scales], dim=1)
+        logdets = torch.stack([logdet for _, logdet in scales], dim=1)
+        terms = shares + logdets
         if PAD in self.partition.left:
             last = self.latent[PAD].log_prob(parts[PAD].flatten(1))
             terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
-        logabsdet = torch.stack([logdet for _, logdet in scales]).sum(dim=0)
-        return Measured(terms.sum(dim=1), terms, logabsdet, latent, x)
+        return Measured(terms.sum(dim=1), terms, logdets.sum(dim=1), latent, x)
 
     def trace(self, x: Tensor) -> list[CouplingTrace]:
         """Return inputs and outputs of every coupling for data (B, *shape), in their layout."""
@@ -232,16 +227,11 @@ class Unconditional(Application):
     def score(self, x: Tensor) -> dict[str, np.ndarray]:
         """Return the anomaly scores of data (B, *shape), each (B,), higher for less usual items.
 
-        The entries are `score` and `p_value` of the headline score, and all scores by name.
-
-        Raises:
-            InnflowError: if there are no fitted scores, as in a bare checkpoint.
+        The entries are `score` and `p_value` of the headline score, and all scores by name. Raises
+        if there are no fitted scores, as in a bare checkpoint.
         """
         if self.scorer is None:
-            raise InnflowError(
-                "score: this application has no fitted scores; load it from the folder of a "
-                "finished run"
-            )
+            raise InnflowError("score: no fitted scores: load the folder of a finished run")
         return self.scorer(self.measure(x).numpy())
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:

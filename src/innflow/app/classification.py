@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor
 
 from innflow.app.application import Unconditional
+from innflow.app.module import Noise
 from innflow.app.preprocess import LEVELS, Dequantization, Preprocessing
 from innflow.errors import InnflowError
 from innflow.latent.mixture import ClassMixture
-from innflow.objective.base import Step
+from innflow.objective.base import Parts, Step
 from innflow.score.base import Measured
 
 
@@ -25,9 +25,8 @@ class Classification(Unconditional):
     cross-entropy of the objective.
 
     Args:
-        args: as for `FlowModule`.
-        levels: number of grey levels of images; vectors have none.
-        kwargs: as for `FlowModule`.
+        levels: number of grey levels of images; vectors have none. The other arguments are those
+            of `FlowModule`.
 
     Raises:
         InnflowError: if the partition has no part y, or y has no density for each class.
@@ -79,39 +78,28 @@ class Classification(Unconditional):
                 f"{', '.join(names[:12])}"
             )
 
-    def targets(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the labels (B,) as target of y."""
         return {"y": batch["label"]}
 
-    def latent_log_prob(
-        self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]
-    ) -> Tensor:
+    def latent_log_prob(self, latents: Parts, targets: Parts) -> Tensor:
         """Return log p of right parts, (B,) in nats, summed over the classes."""
         return self.latent.log_prob(latents)
 
     def class_log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
-        """Return log p(x | class), (B, C) in nats.
-
-        Args:
-            x: data, (B, *shape).
-            noise_seed: seed of noise as in training; None for no noise.
-        """
+        """Return log p(x | class), (B, C) in nats; arguments as for `log_prob`."""
         with self._inference():
             step = self(self._left(x, noise_seed))
-            y = step.latents["y"]
-            rest = step.log_prob - self.mixture.log_prob(y)
-            return rest[:, None] + self.mixture.class_log_prob(y)
+            return step.log_prob[:, None] + self.mixture.class_log_ratio(step.latents["y"])
 
     def _measure(self, x: Tensor) -> Measured[Tensor]:
         measured = super()._measure(x)
         y = self.partition.split("right", measured.latent)["y"]
-        rest = measured.log_prob - self.mixture.log_prob(y)
-        return replace(measured, class_log_prob=rest[:, None] + self.mixture.class_log_prob(y))
+        class_log_prob = measured.log_prob[:, None] + self.mixture.class_log_ratio(y)
+        return replace(measured, class_log_prob=class_log_prob)
 
     def classify(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
-        """Return p(class | x), (B, C), by Bayes' rule; arguments as for `class_log_prob`."""
+        """Return p(class | x), (B, C), by Bayes' rule; arguments as for `log_prob`."""
         with torch.no_grad():
             joint = self.class_log_prob(x, noise_seed) + self.mixture.log_prior
             return joint.softmax(dim=1)
@@ -123,42 +111,34 @@ class Classification(Unconditional):
         seed: int | None = None,
         label: int | Tensor | None = None,
     ) -> Tensor:
-        """Draw n items, (n, *shape) in data units; images as uint8.
+        """Draw n items as `Unconditional.sample` does, of one class or of several.
 
-        Args:
-            n: number of samples.
-            temperature: factor on the standard deviation of the latents.
-            seed: of the samples; torch's global generator where None.
-            label: class of the samples, one or (n,); drawn from the class prior where None.
+        `label` is the class of the samples, one or (n,); drawn from the class prior where None.
         """
-        if label is None:
-            return self._draw(n, temperature, seed, {})
-        labels = torch.as_tensor(label).expand(n)
-        return self._draw(n, temperature, seed, {"y": self._validated_labels(labels)})
+        targets = {} if label is None else {"y": self._validated_labels(label, n)}
+        return self._draw(n, temperature, seed, targets)
 
     def class_means(self) -> Tensor:
         """Return the decoded mean of each class, (C, *shape) in data units; z is 0."""
         means = self.mixture.means.detach()
-        empty = means.new_zeros(len(means), self.partition.features)
-        parts = self.partition.split("right", empty)
-        return self.decode(self.partition.join("right", {**parts, "y": means}))
+        zeros = means.new_zeros(len(means), self.partition.features)
+        parts = {**self.partition.split("right", zeros), "y": means}
+        return self.decode(self.partition.join("right", parts))
 
     def counterfactual(self, x: Tensor, label: int | Tensor, target: int | Tensor) -> Tensor:
-        """Return x moved to another class: same z, same standardised y within the class.
+        """Return x (B, *shape) moved from class `label` to class `target`, each one or (B,).
 
-        Args:
-            x: data, (B, *shape).
-            label: the class of x, one or (B,).
-            target: the class to move to, one or (B,).
+        z and the standardised y within the class stay the same.
         """
         with self._inference():
             parts = dict(self(self._left(x)).latents)
-            labels = self._validated_labels(torch.as_tensor(label).expand(len(x)))
-            targets = self._validated_labels(torch.as_tensor(target).expand(len(x)))
+            labels = self._validated_labels(label, len(x))
+            targets = self._validated_labels(target, len(x))
             parts["y"] = self.mixture.transfer(parts["y"], labels, targets)
         return self.decode(self.partition.join("right", parts))
 
-    def _validated_labels(self, labels: Tensor) -> Tensor:
+    def _validated_labels(self, label: int | Tensor, count: int) -> Tensor:
+        labels = torch.as_tensor(label).expand(count)
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
             raise InnflowError(
                 f"Classification: labels go from 0 to {len(self.classes) - 1}, got "
@@ -168,7 +148,6 @@ class Classification(Unconditional):
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the accuracy of the most probable class, and the bits per dim of images."""
-        y = step.latents["y"]
-        chosen = (self.mixture.class_log_prob(y) + self.mixture.log_prior).argmax(dim=1)
+        chosen = self.mixture.joint_log_prob(step.latents["y"]).argmax(dim=1)
         accuracy = (chosen == step.targets["y"]).float().mean()
         return {**super().step_metrics(stage, step), f"{stage}/accuracy": accuracy}

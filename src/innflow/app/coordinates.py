@@ -37,22 +37,16 @@ class Unconstrained(nn.Module):
         True
     """
 
-    low: Tensor
-    high: Tensor
-    discrete: Tensor
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, features: int, bounded: Bounded = "probit") -> None:
         super().__init__()
         if bounded not in ("probit", "logit"):
             raise InnflowError(f"app: bounded={bounded!r}: takes probit or logit")
         self.bounded = bounded
-        self.register_buffer("low", torch.full((features,), -torch.inf))
-        self.register_buffer("high", torch.full((features,), torch.inf))
-        self.register_buffer("discrete", torch.zeros(features, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+        self.low = nn.Buffer(torch.full((features,), -torch.inf))
+        self.high = nn.Buffer(torch.full((features,), torch.inf))
+        self.discrete = nn.Buffer(torch.zeros(features, dtype=torch.bool))
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(features))
 
     def fit(self, x: Tensor, low: Tensor, high: Tensor, discrete: Tensor) -> None:
         """Set the support and fit mean and standard deviation.
@@ -60,7 +54,7 @@ class Unconstrained(nn.Module):
         Args:
             x: training parameters, (N, P).
             low: lower ends of the support, (P,); -inf where unbounded.
-            high: upper ends of the support, (P,); inf where unbounded.
+            high: upper ends, likewise; inf where unbounded.
             discrete: which parameters are integers, (P,).
 
         Raises:
@@ -104,10 +98,8 @@ class Unconstrained(nn.Module):
     def _dequantize(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
         if not bool(self.discrete.any()):
             return x
-        within = torch.full_like(x, 0.5)
-        if noise is not None:
-            within = rand(x.shape, batch_axis=0, generator=noise).to(x)
-        return x + within * self.discrete
+        within = 0.5 if noise is None else rand(x.shape, batch_axis=0, generator=noise).to(x)
+        return x + within * self.discrete.to(x)
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return x (B, P) on the real line and the log derivative of every value, (B, P)."""
@@ -146,19 +138,13 @@ class Standardized(nn.Module):
         tensor([[1.]])
     """
 
-    centre: Tensor
-    unit: Tensor
-    heavy: Tensor
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(features))
-        self.register_buffer("unit", torch.ones(features))
-        self.register_buffer("heavy", torch.zeros(features, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+        self.centre = nn.Buffer(torch.zeros(features))
+        self.unit = nn.Buffer(torch.ones(features))
+        self.heavy = nn.Buffer(torch.zeros(features, dtype=torch.bool))
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(features))
 
     def fit(self, y: Tensor) -> None:
         """Fit to training data (N, M); the scale of a constant column is 1."""

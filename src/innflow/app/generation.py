@@ -14,9 +14,8 @@ class Generation(Density):
     `log_prob` is in nats per image, see `Dequantization`.
 
     Args:
-        args: as for `FlowModule`.
-        levels: number of grey levels, 256 for 8-bit images.
-        kwargs: as for `FlowModule`.
+        levels: number of grey levels, 256 for 8-bit images. The other arguments are those of
+            `FlowModule`.
 
     Example:
         >>> from innflow import flow

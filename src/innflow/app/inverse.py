@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -14,14 +13,13 @@ from torch import Tensor
 from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.misspecification import MisspecificationTest
+from innflow.app.module import Noise
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
-from innflow.latent.density import Observed
-from innflow.objective.base import Step
+from innflow.latent.density import Observed, draw_normal
+from innflow.objective.base import Parts, Step
 from innflow.system.progress import announce
-from innflow.system.ranks import randn
-
-log = logging.getLogger(__name__)
+from innflow.system.ranks import seeded_generator
 
 ROWS = 10_000
 """Posterior samples that go through the flow at a time."""
@@ -47,11 +45,10 @@ class Inverse(Application):
     unconstrained coordinates, and posterior samples lie in the support of the prior.
 
     Args:
-        args: as for `FlowModule`.
         bounded: map of an interval to the real line: probit or logit.
         trials: number of exchangeable trials under the same parameters, concatenated in y. Training
-            shuffles them, and the posterior is averaged over their orders.
-        kwargs: as for `FlowModule`.
+            shuffles them, and the posterior is averaged over their orders. The other arguments are
+            those of `FlowModule`.
 
     Raises:
         InnflowError: if the partition is not one of these, or y is not that many trials.
@@ -80,13 +77,9 @@ class Inverse(Application):
         self.trials = trials
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
-            raise InnflowError(
-                f"app.trials={trials}: the {columns} columns of y are no multiple of that"
-            )
+            raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
         if trials > 1 and not self.conditional:
-            raise InnflowError(
-                f"app.trials={trials}: takes partition=given_y, not {self.partition}"
-            )
+            raise InnflowError(f"app.trials={trials}: takes partition=given_y: {self.partition}")
 
     @property
     def conditional(self) -> bool:
@@ -108,13 +101,11 @@ class Inverse(Application):
         parts = data.sets()["train"].parts
         support = data.support
         self.x_units.fit(parts["x"], support.low, support.high, support.discrete)
-        if self.trials == 1:
-            self.y_units.fit(parts["y"])
-        else:  # all trials share one standardisation, as they are shuffled
-            trial = Standardized(len(self.y_units.mean) // self.trials)
-            trial.fit(parts["y"].reshape(-1, len(trial.mean)))
-            state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
-            self.y_units.load_state_dict(state)
+        # All trials share one standardisation, as they are shuffled.
+        trial = Standardized(len(self.y_units.mean) // self.trials)
+        trial.fit(parts["y"].reshape(-1, len(trial.mean)))
+        state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
+        self.y_units.load_state_dict(state)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
         self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]))
         self._set_default_width(data.deterministic)
@@ -130,26 +121,18 @@ class Inverse(Application):
                 f"of {DETERMINISTIC_WIDTH} standard deviations to y (latent.y.sigma)"
             )
 
-    def preprocess(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the parameters in unconstrained coordinates, and the data noise unchanged."""
         x, _ = self.x_units(batch["x"].to(self.parameter_dtype), noise)
-        if "eps" not in self.partition.left:
-            return {"x": x}
-        return {"x": x, "eps": batch["eps"].to(x)}
+        return {"x": x, "eps": batch["eps"].to(x)} if "eps" in self.partition.left else {"x": x}
 
-    def targets(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the standardised data with noise of `width`, fixed without a generator."""
         y = self.y_units(batch["y"].to(self.parameter_dtype))
         if self.trials > 1 and noise is not None:
             y = shuffle_trials(y, self.trials, noise)
         if self.width > 0:
-            source = torch.Generator().manual_seed(0) if noise is None else noise
-            deviation = randn(y.shape, batch_axis=0, generator=source, dtype=y.dtype)
-            y = y + self.width * deviation.to(y)
+            y = y + self.width * draw_normal(y, noise or seeded_generator(0))
         return {"y": y}
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -191,9 +174,7 @@ class Inverse(Application):
         if n < 1:
             raise InnflowError(f"posterior: n={n}: takes at least 1")
         observed = self._standardize(y)
-        generator = torch.default_generator
-        if seed is not None:
-            generator = torch.Generator().manual_seed(seed)
+        generator = seeded_generator(seed)
         rows = observed.repeat_interleave(n, dim=0)
         if self.trials > 1:
             rows = shuffle_trials(rows, self.trials, generator)
@@ -213,13 +194,9 @@ class Inverse(Application):
 
     def _draw(self, y: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the left parts for each row of standardised data (B, M)."""
-        empty = y.new_empty(len(y), self.partition.features)
         targets = {"y": y}
-        parts = self.latent.sample(
-            self.partition.split("right", empty), generator=generator, targets=targets
-        )
-        context = self.partition.join_context(targets)
-        joined, _ = self.flow.inverse(self.partition.join("right", parts), context)
+        right = self._sample_right(len(y), generator, targets)
+        joined, _ = self.flow.inverse(right, self.partition.join_context(targets))
         left = self.partition.split("left", joined)
         return {**left, "x": self.x_units.inverse(left["x"])}
 
@@ -258,18 +235,13 @@ class Inverse(Application):
             InnflowError: if y is context, as no forward map is learned then.
         """
         if self.conditional:
-            raise InnflowError(
-                "predict: with y as context no forward map is learned: use partition=x_yz"
-            )
+            raise InnflowError("predict: no forward map is learned: use partition=x_yz")
         with self._inference():
             blank = self.y_units.mean.expand(len(x), -1)
             return self._step(x, blank, eps).latents["y"]
 
     def familiarity(self, y: Tensor) -> Tensor:
-        """Return p-values (B,) of data (M,) or (B, M), small where no simulation is similar.
-
-        See `MisspecificationTest`.
-        """
+        """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
             return self.misspecification(self._standardize(y))
 
@@ -277,9 +249,7 @@ class Inverse(Application):
         batch = {"x": self._validated("x", x)}
         if "eps" in self.partition.left:
             if eps is None:
-                raise InnflowError(
-                    f"the partition {self.partition} has the data noise eps: give eps"
-                )
+                raise InnflowError(f"{self.partition} has the data noise eps: give eps")
             batch["eps"] = self._validated("eps", eps)
         return self(self.pad(self.preprocess(batch, None), None), {"y": self._standardize(y)})
 

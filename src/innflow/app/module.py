@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -22,10 +22,12 @@ from innflow.app.sharding import scatter_parameters
 from innflow.errors import InnflowError
 from innflow.flow import CouplingFlow
 from innflow.latent.density import Latent, StandardNormal
-from innflow.objective.base import Objective, Step
+from innflow.objective.base import Objective, Parts, Step
 from innflow.partition import PAD, Partition
-from innflow.system.ranks import shared_draws
+from innflow.system.ranks import seeded_generator, shared_draws
 
+Noise = torch.Generator | None
+"""Generator of the noise that training adds; None for no noise, as in evaluation."""
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 GENERAL = "general"
 """Part of a training batch: items of a general set, to be told from the inliers."""
@@ -130,30 +132,24 @@ class FlowModule(pl.LightningModule):
         return 0.0
 
     @abstractmethod
-    def preprocess(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
-        """Return the left parts of a batch in the units of the flow, without padding.
+    def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
+        """Return the left parts, without padding, of a batch (B, ...) in the units of the flow.
 
-        Args:
-            batch: tensors of the data set by part name, (B, ...).
-            noise: generator of the noise that training adds; None for none (evaluation).
+        `noise` is the generator of the noise that training adds; None for none (evaluation).
         """
 
-    def targets(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the values that a batch gives of right and context parts; none by default."""
         return {}
 
     def prepare_batch(
-        self, batch: Mapping[str, Tensor], noise: torch.Generator | None
+        self, batch: Parts, noise: Noise
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the left parts, padding included, and the targets; arguments as `preprocess`."""
         with self.shared_draws() if noise is not None else nullcontext():
             return self.pad(self.preprocess(batch, noise), noise), self.targets(batch, noise)
 
-    def pad(self, parts: Mapping[str, Tensor], noise: torch.Generator | None) -> dict[str, Tensor]:
+    def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
         """Add the padding of the left side, if it has one: small noise, fixed without a generator.
 
         With padding of exact zeros, the flow could scale it without bound.
@@ -162,17 +158,14 @@ class FlowModule(pl.LightningModule):
             return dict(parts)
         x = parts["x"]
         empty = x.new_empty(len(x), *self.partition.left[PAD])
-        source = torch.Generator().manual_seed(0) if noise is None else noise
-        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, source)}
+        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, noise or seeded_generator(0))}
 
     def shared_draws(self) -> AbstractContextManager[None]:
         """Return a context in which each rank draws its part of the noise of the whole batch."""
         ranks = 1 if self._trainer is None else self.trainer.world_size
         return shared_draws(self.global_rank, ranks)
 
-    def forward(
-        self, parts: Mapping[str, Tensor], targets: Mapping[str, Tensor] | None = None
-    ) -> Step:
+    def forward(self, parts: Parts, targets: Parts | None = None) -> Step:
         """Map left parts, padding included, to the right side and return their log-likelihood.
 
         The log-likelihood is exact; with padding on the left it is the evidence lower bound
@@ -186,7 +179,7 @@ class FlowModule(pl.LightningModule):
         if PAD in self.partition.left:
             log_prob = log_prob - self.latent[PAD].log_prob(parts[PAD].flatten(1))
 
-        def invert(right: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        def invert(right: Parts) -> dict[str, Tensor]:
             joined, _ = self.flow.inverse(self.partition.join("right", right), context)
             return self.partition.split("left", joined)
 
@@ -204,17 +197,15 @@ class FlowModule(pl.LightningModule):
             },
         )
 
-    def latent_log_prob(
-        self, latents: Mapping[str, Tensor], targets: Mapping[str, Tensor]
-    ) -> Tensor:
+    def latent_log_prob(self, latents: Parts, targets: Parts) -> Tensor:
         """Return log p of right parts with these targets, (B,) in nats."""
         return self.latent.log_prob(latents, targets)
 
-    def compute_step(self, batch: Mapping[str, Tensor], noise: torch.Generator | None) -> Step:
+    def compute_step(self, batch: Parts, noise: Noise) -> Step:
         """Prepare a batch and run the flow on it; arguments as `preprocess`."""
         return self(*self.prepare_batch(batch, noise))
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Parts, batch_idx: int) -> Tensor:
         """Return the loss of one batch and log it with its terms."""
         done = progress(self.trainer, self.trainer.estimated_stepping_batches)
         self.latent.advance(done)
@@ -230,7 +221,7 @@ class FlowModule(pl.LightningModule):
         self.log_dict(self.step_metrics("train", step), prog_bar=True, batch_size=size)
         return loss
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Parts, batch_idx: int) -> None:
         """Log loss and likelihood of a validation batch, without noise and in full precision."""
         with torch.autocast(self.device.type, enabled=False):
             step = replace(self.compute_step(batch, noise=None), training=False)
@@ -288,12 +279,8 @@ class FlowModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the config, from which the application is built again when it is loaded."""
-        checkpoint["innflow"] = {
-            "format": FORMAT,
-            "config": self.config,
-            "shapes": self.shapes,
-            "columns": self.columns,
-        }
+        stored = {"config": self.config, "shapes": self.shapes, "columns": self.columns}
+        checkpoint["innflow"] = {"format": FORMAT, **stored}
 
     def __repr__(self) -> str:
         """Show the parts, the flow and the loss."""
@@ -304,6 +291,6 @@ class FlowModule(pl.LightningModule):
 
 
 @torch.no_grad()
-def _frozen_log_prob(companion: FlowModule, parts: Mapping[str, Tensor]) -> Tensor:
+def _frozen_log_prob(companion: FlowModule, parts: Parts) -> Tensor:
     """Return the log density (B,) in nats of prepared left parts under a companion."""
     return companion(parts).log_prob

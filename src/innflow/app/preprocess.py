@@ -23,12 +23,7 @@ class Preprocessing:
     levels: int = LEVELS
 
     def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Return floating data (B, ...) in the units of the flow.
-
-        Args:
-            x: data as floating numbers, (B, ...).
-            noise: generator of the noise that training adds; None for none (evaluation).
-        """
+        """Return floating data (B, ...) in the units of the flow; `noise` is None in evaluation."""
         return x
 
     def postprocess(self, x: Tensor) -> Tensor:

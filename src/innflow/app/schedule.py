@@ -46,7 +46,6 @@ def cosine(warmup: float = 0.02, final: float = 0.0) -> Schedule:
         raise InnflowError(
             f"schedule: warmup={warmup}, final={final}: takes warmup in [0, 1), final in [0, 1]"
         )
-
     return partial(_factor, warmup=warmup, final=final)
 
 
@@ -61,11 +60,8 @@ def _factor(progress: float, warmup: float, final: float) -> float:
 def progress(trainer: Trainer, steps: float) -> float:
     """Return the training progress in [0, 1], the larger of the shares of steps and of time.
 
-    A run that ends by `max_time` is thus annealed like one that ends by its steps.
-
-    Args:
-        trainer: of the run.
-        steps: number of steps of the run; infinite where only its time is limited.
+    A run that ends by `max_time` is thus annealed like one that ends by its steps, whose number is
+    `steps`, infinite where only the time is limited.
     """
     shares = [trainer.global_step / max(steps, 1)]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

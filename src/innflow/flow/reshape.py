@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from nflows.transforms.base import Transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 
@@ -61,15 +61,9 @@ class Flatten(Transform):
 
 
 class Unflatten(Flatten):
-    """(B, C * H * W) to (B, C, H, W) and back: `Flatten` the other way round."""
+    """(B, C * H * W) to (B, C, H, W) and back: the inverse of `Flatten`."""
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Restore the shape."""
-        return super().inverse(inputs, context)
-
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Flatten."""
-        return super().forward(inputs, context)
+    forward, inverse = Flatten.inverse, Flatten.forward
 
 
 class Patchwise(Transform):
@@ -200,17 +194,13 @@ class PairTokens(Transform):
         torch.Size([5, 6, 2])
     """
 
-    order: Tensor
-    restore: Tensor
-
     def __init__(self, order: Tensor) -> None:
         super().__init__()
         if len(order) % 2 or not torch.equal(order.sort().values, torch.arange(len(order))):
             raise InnflowError(
                 f"tokens: {order.tolist()} is no order of an even number of tokens from 0"
             )
-        self.register_buffer("order", order.clone())
-        self.register_buffer("restore", order.argsort())
+        self.order, self.restore = nn.Buffer(order.clone()), nn.Buffer(order.argsort())
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Append the features of the second half of the tokens to those of the first."""
@@ -225,15 +215,9 @@ class PairTokens(Transform):
 
 
 class UnpairTokens(PairTokens):
-    """(B, 2 D, T / 2) to (B, D, T) and back: `PairTokens` the other way round."""
+    """(B, 2 D, T / 2) to (B, D, T) and back: the inverse of `PairTokens`."""
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Restore the tokens from their pairs."""
-        return super().inverse(inputs, context)
-
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Append the features of the second half of the tokens to those of the first."""
-        return super().forward(inputs, context)
+    forward, inverse = PairTokens.inverse, PairTokens.forward
 
 
 def halves_order(halves: Halves, rows: int, columns: int, flip: bool = False) -> Tensor:

@@ -67,7 +67,7 @@ def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 class Normal(Density):
-    """Normal density with mean 0 and the same standard deviation for every feature.
+    """Normal density with mean 0 and the same standard deviation `width` for every feature.
 
     Args:
         sigma: standard deviation; small for padding, whose values the flow has to reproduce.
@@ -79,11 +79,21 @@ class Normal(Density):
 
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__()
-        self.sigma = _positive("sigma", sigma)
+        self.sigma: float | None = _positive("sigma", sigma)
+
+    @property
+    def width(self) -> float:
+        """Standard deviation."""
+        return cast(float, self.sigma)
+
+    def mean(self, like: Tensor, target: Tensor | None) -> Tensor | float:
+        """Return the mean of values of the shape, type and device of `like`."""
+        return 0.0
 
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
         """Return log p (B,) in nats of values (B, N)."""
-        return normal_log_prob(value / self.sigma, math.log(self.sigma))
+        deviation = value - self.mean(value, target)
+        return normal_log_prob(deviation / self.width, math.log(self.width))
 
     def sample(
         self,
@@ -92,8 +102,9 @@ class Normal(Density):
         generator: torch.Generator | None = None,
         target: Tensor | None = None,
     ) -> Tensor:
-        """Draw values of the shape of `like` with standard deviation sigma * temperature."""
-        return draw_normal(like, generator) * (self.sigma * temperature)
+        """Draw values of the shape of `like` with standard deviation width * temperature."""
+        noise = draw_normal(like, generator) * (self.width * temperature)
+        return self.mean(like, target) + noise
 
     def extra_repr(self) -> str:
         """Show the standard deviation."""
@@ -112,7 +123,7 @@ class StandardNormal(Normal):
         super().__init__(1.0)
 
 
-class Observed(Density):
+class Observed(Normal):
     """Normal density of y around its observed value.
 
     Where the data have no noise, p(x | y) is concentrated on a surface and its likelihood has no
@@ -148,9 +159,7 @@ class Observed(Density):
             InnflowError: if `sigma` is not set.
         """
         if self.sigma is None:
-            raise InnflowError(
-                "latent: the standard deviation of y is not set: give latent.y.sigma"
-            )
+            raise InnflowError("latent: the standard deviation of y is not set: latent.y.sigma")
         if self.start is None or self.sigma == 0:
             return self.sigma
         share = self._annealed if self.training else 1.0
@@ -164,31 +173,11 @@ class Observed(Density):
         """Restore `sigma` from a checkpoint."""
         self.sigma = state["sigma"]
 
-    def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return log p (B,) in nats of values (B, N) around targets (B, N)."""
-        deviation = (value - self._required(target)) / self.width
-        return normal_log_prob(deviation, math.log(self.width))
-
-    def sample(
-        self,
-        like: Tensor,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        target: Tensor | None = None,
-    ) -> Tensor:
-        """Draw values around targets (B, N)."""
-        noise = draw_normal(like, generator) * (self.width * temperature)
-        return self._required(target).to(like) + noise
-
-    def extra_repr(self) -> str:
-        """Show the standard deviation."""
-        return f"sigma={self.sigma}"
-
-    @staticmethod
-    def _required(target: Tensor | None) -> Tensor:
+    def mean(self, like: Tensor, target: Tensor | None) -> Tensor:
+        """Return the observed values, the target."""
         if target is None:
             raise InnflowError("latent: Observed needs a target: give the observed values of y")
-        return target
+        return target.to(like)
 
 
 class Latent(nn.Module):

@@ -34,11 +34,7 @@ class ClassMixture(Density):
     log_scales: nn.Parameter | Tensor
 
     def __init__(
-        self,
-        classes: int,
-        separation: float = 5.0,
-        sigma: float = 1.0,
-        learned_prior: bool = False,
+        self, classes: int, separation: float = 5.0, sigma: float = 1.0, learned_prior: bool = False
     ) -> None:
         super().__init__()
         if classes < 1 or not separation > 0 or not sigma > 0:
@@ -49,17 +45,13 @@ class ClassMixture(Density):
         self.classes = classes
         self.separation = separation
         self.sigma = sigma
-        logits = torch.zeros(classes)
-        self.prior_logits = nn.Parameter(logits, requires_grad=learned_prior)
+        self.prior_logits = nn.Parameter(torch.zeros(classes), requires_grad=learned_prior)
 
     def build(self, features: int) -> None:
         """Create means and standard deviations, (C, features)."""
-        self.means = nn.Parameter(
-            self.sigma * spread_means(self.classes, features, self.separation)
-        )
-        self.log_scales = nn.Parameter(
-            torch.full((self.classes, features), math.log(self.sigma)),
-        )
+        means = self.sigma * spread_means(self.classes, features, self.separation)
+        self.means = nn.Parameter(means)
+        self.log_scales = nn.Parameter(torch.full_like(means, math.log(self.sigma)))
 
     @property
     def log_prior(self) -> Tensor:
@@ -72,12 +64,19 @@ class ClassMixture(Density):
         constant = 0.5 * value.shape[1] * math.log(2 * math.pi) + self.log_scales.sum(dim=1)
         return -0.5 * deviation.square().sum(dim=2) - constant
 
+    def joint_log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(y, class) in nats, (B, C), of values (B, N)."""
+        return self.class_log_prob(value) + self.log_prior
+
+    def class_log_ratio(self, value: Tensor) -> Tensor:
+        """Return log p(y | class) - log p(y) in nats, (B, C), of values (B, N)."""
+        return self.class_log_prob(value) - self.log_prob(value)[:, None]
+
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
         """Return log p(y), (B,) in nats; with labels (B,) as target, log p(y | label)."""
-        by_class = self.class_log_prob(value)
         if target is not None:
-            return by_class.gather(1, target[:, None]).squeeze(1)
-        return (by_class + self.log_prior).logsumexp(dim=1)
+            return self.class_log_prob(value).gather(1, target[:, None]).squeeze(1)
+        return self.joint_log_prob(value).logsumexp(dim=1)
 
     def sample(
         self,
@@ -95,13 +94,7 @@ class ClassMixture(Density):
         return self.means[target] + self.log_scales[target].exp() * noise
 
     def transfer(self, value: Tensor, label: Tensor, target: Tensor) -> Tensor:
-        """Move values (B, N) to other classes, keeping their standardised position in the class.
-
-        Args:
-            value: (B, N).
-            label: class of each value, (B,).
-            target: class to move each value to, (B,).
-        """
+        """Move values (B, N) from classes (B,) to others, keeping the standardised deviation."""
         relative = (value - self.means[label]) * (-self.log_scales[label]).exp()
         return self.means[target] + self.log_scales[target].exp() * relative
 
@@ -116,7 +109,7 @@ class OneHot(ClassMixture):
     Args:
         classes: number C of classes, which is also the size of the part.
         sigma: standard deviation of every class.
-        learned_prior: learn p(class) by maximum likelihood; uniform otherwise.
+        learned_prior: as for `ClassMixture`.
 
     Example:
         >>> mixture = OneHot(classes=3)
@@ -150,9 +143,8 @@ def spread_means(classes: int, features: int, separation: float) -> Tensor:
     if features >= classes:
         block = features // classes
         means = torch.zeros(classes, features)
-        for label in range(classes):
-            means[label, label * block : (label + 1) * block] = separation / math.sqrt(2 * block)
-        return means
+        means[:, : classes * block] = torch.eye(classes).repeat_interleave(block, dim=1)
+        return means * (separation / math.sqrt(2 * block))
     if features == 1:
         return separation * (torch.arange(classes) - (classes - 1) / 2)[:, None]
     if features == 2:

@@ -51,15 +51,16 @@ class Step:
     outliers: Step | None = None
     training: bool = True
 
+    @property
+    def dims(self) -> int:
+        """Number of dimensions of the part x."""
+        return self.parts["x"][0].numel()
+
 
 class Term:
     """Loss term: a function of a `Step` that returns one number, the mean over the batch.
 
-    A plain function is a term too. A subclass overrides `__call__` and, where they differ, the
-    defaults below.
-
-    Args:
-        function: computes the term.
+    A function is a term too. A subclass overrides `__call__` and, where they differ, the defaults.
 
     Attributes:
         per_dim: the objective divides the term by the number of dimensions, as it is in nats.
@@ -81,12 +82,7 @@ class Term:
         self.function = function
 
     def check(self, companions: Container[str], general: bool) -> None:
-        """Raise if the term needs a companion or a general set that the run does not have.
-
-        Args:
-            companions: names of the companions of the run.
-            general: whether the data have a general set.
-        """
+        """Raise if the term needs a companion, or a general set, that the run does not have."""
 
     def __call__(self, step: Step) -> Tensor:
         """Return the term, a scalar."""

@@ -38,7 +38,7 @@ class CrossEntropy(Term):
         if step.latent is None or "y" not in step.targets:
             raise InnflowError("objective: cross_entropy needs labels, the data have none")
         mixture = cast(ClassMixture, step.latent["y"])
-        logits = mixture.class_log_prob(step.latents["y"]) + mixture.log_prior
+        logits = mixture.joint_log_prob(step.latents["y"])
         return cross_entropy(logits, step.targets["y"], label_smoothing=self.label_smoothing)
 
 
@@ -48,10 +48,6 @@ def information_bottleneck(beta: float = 1.0, label_smoothing: float = 0.0) -> O
     The trade-off between density estimation and classification of IB-INN (arXiv:2001.06448):
     beta = 0 uses no labels, a large beta trains a classifier, and beta = 1/dims is maximum
     likelihood of x and label together.
-
-    Args:
-        beta: the trade-off, at least 0.
-        label_smoothing: of the cross-entropy.
 
     Example:
         >>> information_bottleneck(beta=1.0)

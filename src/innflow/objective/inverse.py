@@ -15,7 +15,6 @@ Kernels = Sequence[Sequence[float]]
 
 # Kernels and weights of Ardizzone et al., arXiv:1808.04730, in their published code.
 FORWARD_KERNELS = ((0.2, 2.0), (1.5, 2.0), (3.0, 2.0))
-
 BACKWARD_KERNELS = ((0.2, 0.1), (0.2, 0.5), (0.2, 2.0))
 
 
@@ -33,7 +32,7 @@ class Fit(Term):
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the batch."""
-        error = (step.latents["y"] - _target(step, "y")).square().sum(dim=1)
+        error = (step.latents["y"] - _observed(step)).square().sum(dim=1)
         if "pad" in step.latents:
             error = error + step.latents["pad"].square().sum(dim=1)
         return error.mean()
@@ -61,7 +60,7 @@ class LatentMMD(Term):
 
     def __call__(self, step: Step) -> Tensor:
         """Return the biased estimate over the batch."""
-        z, y = step.latents["z"], _target(step, "y")
+        z, y = step.latents["z"], _observed(step)
         found = torch.cat((step.latents["y"].detach(), z), dim=1)
         return mmd(found, torch.cat((y, torch.randn_like(z)), dim=1), self.kernels)
 
@@ -111,50 +110,39 @@ def bidirectional(
         fit: weight of `Fit`.
         latent: weight of `LatentMMD`.
         inputs: weight of `InputMMD`.
-        ramp: increase the weight of `InputMMD` over training.
-        forward_kernels: (C, a) of each kernel of `LatentMMD`.
-        backward_kernels: (C, a) of each kernel of `InputMMD`.
+        ramp: as for `InputMMD`.
+        forward_kernels: kernels of `LatentMMD`.
+        backward_kernels: kernels of `InputMMD`.
 
     Example:
         >>> bidirectional(fit=10.0)
         Objective(10 fit + 50 latent_mmd + 500 input_mmd)
     """
-    return Objective(
-        {
-            "fit": Fit(),
-            "latent_mmd": LatentMMD(forward_kernels),
-            "input_mmd": InputMMD(backward_kernels, ramp),
-        },
-        {"fit": fit, "latent_mmd": latent, "input_mmd": inputs},
-    )
+    terms = {
+        "fit": Fit(),
+        "latent_mmd": LatentMMD(forward_kernels),
+        "input_mmd": InputMMD(backward_kernels, ramp),
+    }
+    return Objective(terms, {"fit": fit, "latent_mmd": latent, "input_mmd": inputs})
 
 
 def mmd(a: Tensor, b: Tensor, kernels: Kernels) -> Tensor:
     """Return the biased estimate, at least 0, of the squared maximum mean discrepancy.
 
-    The kernel is a sum of inverse multiquadratic kernels (Tolstikhin et al., arXiv:1711.01558).
-
-    Args:
-        a: samples (B, N).
-        b: samples (B, N).
-        kernels: (C, a) of each kernel.
+    The kernel of samples a and b, (B, N) each, is a sum of inverse multiquadratic kernels
+    (Tolstikhin et al., arXiv:1711.01558).
     """
 
-    def mean(distance: Tensor) -> Tensor:
-        total = torch.zeros((), dtype=distance.dtype, device=distance.device)
-        for width, power in kernels:
-            total = total + (power * width / (width + distance)).pow(power).mean()
-        return total
+    def mean(a: Tensor, b: Tensor) -> Tensor:
+        products = a.square().sum(1)[:, None] + b.square().sum(1)[None, :] - 2 * a @ b.T
+        squared = products.clamp(min=0)
+        values = [(power * c / (c + squared)).pow(power).mean() for c, power in kernels]
+        return torch.stack(values).sum()
 
-    return mean(_squared(a, a)) + mean(_squared(b, b)) - 2 * mean(_squared(a, b))
-
-
-def _squared(a: Tensor, b: Tensor) -> Tensor:
-    products = a.square().sum(1)[:, None] + b.square().sum(1)[None, :] - 2 * a @ b.T
-    return products.clamp(min=0)
+    return mean(a, a) + mean(b, b) - 2 * mean(a, b)
 
 
-def _target(step: Step, name: str) -> Tensor:
-    if name not in step.targets:
-        raise InnflowError(f"objective: fit and latent_mmd: each needs {name}, the data have none")
-    return step.targets[name]
+def _observed(step: Step) -> Tensor:
+    if "y" not in step.targets:
+        raise InnflowError("objective: fit and latent_mmd: each needs y, the data have none")
+    return step.targets["y"]

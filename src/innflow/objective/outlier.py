@@ -6,7 +6,7 @@ data module checks that the general set and the test sets are disjoint.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import cast
 
 import torch
@@ -20,6 +20,25 @@ from innflow.objective.base import Objective, Step, Term, nll
 # Schirrmeister et al., arXiv:2006.10848, take lambda = 6000 and T = 1000 nats for 3,072 dimensions.
 WEIGHT = 6000 / 3072
 TEMPERATURE = 1000 / 3072
+
+
+class GeneralTerm(Term):
+    """Base class of terms on the items of the general set."""
+
+    needs_general = True
+
+    def check(self, companions: Container[str], general: bool) -> None:
+        """Raise if the data have no general set."""
+        if not general:
+            name = type(self).__name__.lower()
+            raise InnflowError(f"objective: {name} needs a general set: data.general=DIR")
+        super().check(companions, general)
+
+    def general(self, step: Step) -> Step:
+        """Return the forward pass of the general items of a batch; raise if there is none."""
+        outliers = step.outliers
+        self.check(outliers.companions if outliers else (), outliers is not None)
+        return cast(Step, outliers)
 
 
 class CompanionRatioLoss(Term):
@@ -59,10 +78,10 @@ class CompanionRatioLoss(Term):
         self.check(step.companions, True)
         general = step.companions[self.against]()
         ratio = log_prob - general.reshape(-1, *(1,) * (log_prob.dim() - 1))
-        return softplus(ratio / (_dims(step) * self.temperature))
+        return softplus(ratio / (step.dims * self.temperature))
 
 
-class Outlier(CompanionRatioLoss):
+class Outlier(GeneralTerm, CompanionRatioLoss):
     """Mean of softplus(r / T) over the items of the general set.
 
     The loss of Schirrmeister et al., arXiv:2006.10848, without labels, its temperature scaled to
@@ -73,14 +92,9 @@ class Outlier(CompanionRatioLoss):
         Objective(1 nll + 2 outlier)
     """
 
-    def check(self, companions: Container[str], general: bool) -> None:
-        """Raise if the run does not have a general set and the companion."""
-        _check_general("outlier", general)
-        super().check(companions, general)
-
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items of the batch."""
-        outliers = _outliers(step, "outlier")
+        outliers = self.general(step)
         return self.penalty(outliers.log_prob, outliers).mean()
 
 
@@ -100,21 +114,10 @@ class OtherClasses(CompanionRatioLoss):
         mixture = step.latent["y"] if step.latent is not None and "y" in step.latents else None
         if not isinstance(mixture, ClassMixture) or "y" not in step.targets:
             raise InnflowError("objective: other_classes needs app=classification and labels")
-        y = step.latents["y"]
-        rest = step.log_prob - mixture.log_prob(y)
-        penalty = self.penalty(rest[:, None] + mixture.class_log_prob(y), step)
+        class_log_prob = step.log_prob[:, None] + mixture.class_log_ratio(step.latents["y"])
+        penalty = self.penalty(class_log_prob, step)
         wrong = 1 - one_hot(step.targets["y"], mixture.classes).to(penalty.dtype)
         return (wrong * penalty).mean()
-
-
-class GeneralTerm(Term):
-    """Base class of terms that need the general set and no companion."""
-
-    needs_general = True
-
-    def check(self, companions: Container[str], general: bool) -> None:
-        """Raise if the data have no general set."""
-        _check_general(type(self).__name__.lower(), general)
 
 
 class Margin(GeneralTerm):
@@ -136,8 +139,8 @@ class Margin(GeneralTerm):
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the batch, in nats."""
-        general = _outliers(step, "margin").log_prob
-        gap = self.margin * _dims(step) - step.log_prob.detach() + general
+        general = self.general(step).log_prob
+        gap = self.margin * step.dims - step.log_prob.detach() + general
         return gap.relu().mean()
 
 
@@ -160,8 +163,8 @@ class Negative(GeneralTerm):
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items above the floor, in nats; 0 if there are none."""
-        log_prob = _outliers(step, "negative").log_prob
-        above = log_prob > self.floor * _dims(step)
+        log_prob = self.general(step).log_prob
+        above = log_prob > self.floor * step.dims
         return torch.where(above, log_prob, 0.0).sum() / above.sum().clamp(min=1)
 
 
@@ -173,24 +176,18 @@ def outlier_exposure(
 ) -> Objective:
     """Return nll per dimension + weight * `Outlier` + other_classes * `OtherClasses`.
 
-    Args:
-        weight: of `Outlier`.
-        temperature: of both, in nats per dimension.
-        against: name of the companion.
-        other_classes: weight of `OtherClasses`.
+    `temperature`, in nats per dimension, and the companion `against` are those of both terms.
 
     Example:
         >>> outlier_exposure(weight=2.0)
         Objective(1 nll + 2 outlier)
     """
-    return Objective(
-        {
-            "nll": nll,
-            "outlier": Outlier(temperature, against),
-            "other_classes": OtherClasses(temperature, against),
-        },
-        {"outlier": weight, "other_classes": other_classes},
-    )
+    terms: dict[str, Callable[[Step], Tensor]] = {
+        "nll": nll,
+        "outlier": Outlier(temperature, against),
+        "other_classes": OtherClasses(temperature, against),
+    }
+    return Objective(terms, {"outlier": weight, "other_classes": other_classes})
 
 
 def margin(weight: float = 1.0, margin: float = 1.0) -> Objective:
@@ -218,17 +215,3 @@ def _positive(name: str, value: float) -> float:
     if not value > 0:
         raise InnflowError(f"objective: {name}={value}: takes a number above 0")
     return value
-
-
-def _check_general(term: str, general: bool) -> None:
-    if not general:
-        raise InnflowError(f"objective: {term} needs a general set: data.general=DIR")
-
-
-def _outliers(step: Step, term: str) -> Step:
-    _check_general(term, step.outliers is not None)
-    return cast(Step, step.outliers)
-
-
-def _dims(step: Step) -> int:
-    return step.parts["x"][0].numel()

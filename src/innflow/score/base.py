@@ -17,6 +17,8 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 Other = TypeVar("Other", np.ndarray, Tensor)
 COMPANIONS = "companions/"
 """Prefix of the names of the companions' arrays."""
+ROWS = 1024
+"""Rows of a set that are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,17 @@ class Measured(Generic[Array]):
         return self.map(lambda tensor: tensor.detach().cpu().numpy())
 
 
+def by_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Return function(rows), computed in blocks, as temporary copies of a whole set are large."""
+    starts = range(0, max(len(rows), 1), ROWS)
+    return np.concatenate([function(rows[start : start + ROWS]) for start in starts])
+
+
+def nll(items: Measured) -> np.ndarray:
+    """Return the negative log likelihoods in nats in double precision, (N,)."""
+    return -np.asarray(items.log_prob, dtype=np.float64)
+
+
 class FittedArrays:
     """Base class of scores: state of the attributes that `fit` sets, names ending in `_`."""
 
@@ -112,6 +125,13 @@ class FittedArrays:
         if not self.state():
             raise InnflowError(f"{type(self).__name__}: fit it on training inliers first")
 
+    def check_dims(self, vectors: np.ndarray, fitted: int, kind: str = "dimensions") -> None:
+        """Raise if vectors (N, D) have another number of dimensions than those of `fit`."""
+        if vectors.shape[1] != fitted:
+            raise InnflowError(
+                f"{type(self).__name__}: fitted on {fitted} {kind}, given {vectors.shape[1]}"
+            )
+
 
 class Score(FittedArrays):
     """Anomaly score of items, higher for less usual ones.
@@ -125,11 +145,6 @@ class Score(FittedArrays):
         ...         self.mean_ = inliers.data.mean()
         ...     def __call__(self, items):
         ...         return np.abs(items.data.mean(axis=(1, 2, 3)) - self.mean_)
-        >>> from types import SimpleNamespace
-        >>> score, images = Brightness(), SimpleNamespace(data=np.ones((2, 1, 4, 4)))
-        >>> score.fit(images)
-        >>> score(images)
-        array([0., 0.])
     """
 
     def fit(self, inliers: Measured) -> None:

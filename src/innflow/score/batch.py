@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.conformal import check_scores
+from innflow.score.conformal import check_scores, p_values
 
 # Largest n m^2 for the exact null distribution, which then takes a few seconds.
 EXACT = 10_000_000
@@ -90,13 +90,9 @@ def batch_power(
         1.0
     """
     tail = np.array(_tail(len(calibration), size))
-    rng = np.random.default_rng(seed)
-    shares = []
-    for scores in _sides(outliers, inliers, size):
-        below = _below(calibration, scores)
-        sums = [rng.choice(below, size, replace=False).sum() for _ in range(draws)]
-        shares.append(float(np.mean(tail[sums] <= alpha)))
-    return Power(*shares)
+    sides = _draw_batches(outliers, inliers, size, draws, seed)
+    p = [tail[_below(calibration, batches).sum(axis=1)] for batches in sides]
+    return Power(*np.mean(np.array(p) <= alpha, axis=1).tolist())
 
 
 def typicality_p_value(
@@ -124,9 +120,8 @@ def typicality_p_value(
         0.01
     """
     batch = check_scores(scores, "scores")
-    null = _unusual(calibration, len(batch), entropy, resamples, seed)
-    at_least = len(null) - np.searchsorted(null, abs(batch.mean() - entropy), side="left")
-    return float((1 + at_least) / (resamples + 1))
+    null = _null_statistics(calibration, len(batch), entropy, resamples, seed)
+    return float(p_values(null, np.abs(batch.mean() - entropy)))
 
 
 def typicality_power(
@@ -149,22 +144,16 @@ def typicality_power(
         >>> typicality_power(nll, nll, nll + 9, size=5, draws=10, entropy=0.0).outliers
         1.0
     """
-    resamples = 9999
-    null = _unusual(calibration, size, entropy, resamples, seed)
-    rng = np.random.default_rng(seed)
-    shares = []
-    for values in _sides(outliers, inliers, size):
-        means = [rng.choice(values, size, replace=False).mean() for _ in range(draws)]
-        unusual = np.abs(np.array(means) - entropy)
-        at_least = len(null) - np.searchsorted(null, unusual, side="left")
-        shares.append(float(np.mean((1 + at_least) / (resamples + 1) <= alpha)))
-    return Power(*shares)
+    null = _null_statistics(calibration, size, entropy, 9999, seed)
+    sides = _draw_batches(outliers, inliers, size, draws, seed)
+    p = [p_values(null, np.abs(batches.mean(axis=1) - entropy)) for batches in sides]
+    return Power(*np.mean(np.array(p) <= alpha, axis=1).tolist())
 
 
-def _unusual(
+def _null_statistics(
     calibration: np.ndarray, size: int, entropy: float, resamples: int, seed: int
 ) -> np.ndarray:
-    """Return |mean nll - entropy| of resamples of the calibration items, ascending."""
+    """Return |mean nll - entropy| of resamples of the calibration items, (resamples,)."""
     scores = check_scores(calibration, "calibration scores")
     rng = np.random.default_rng(seed)
     rows = max(1, BLOCK // size)
@@ -172,15 +161,21 @@ def _unusual(
         rng.choice(scores, (min(rows, resamples - start), size)).mean(axis=1)
         for start in range(0, resamples, rows)
     ]
-    return np.sort(np.abs(np.concatenate(blocks) - entropy))
+    return np.abs(np.concatenate(blocks) - entropy)
 
 
-def _sides(outliers: np.ndarray, inliers: np.ndarray, size: int) -> list[np.ndarray]:
-    """Return outliers and inliers; raise if one has fewer items than a batch."""
+def _draw_batches(
+    outliers: np.ndarray, inliers: np.ndarray, size: int, draws: int, seed: int
+) -> list[np.ndarray]:
+    """Return batches (draws, size) of outliers and of inliers; raise if there are too few."""
+    rng = np.random.default_rng(seed)
+    sides = []
     for name, scores in (("outliers", outliers), ("inliers", inliers)):
         if len(scores) < size:
             raise InnflowError(f"batches of {size}: there are {len(scores)} {name}")
-    return [check_scores(scores, "scores") for scores in (outliers, inliers)]
+        check_scores(scores, "scores")
+        sides.append(np.stack([rng.choice(scores, size, replace=False) for _ in range(draws)]))
+    return sides
 
 
 def _below(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -48,9 +48,6 @@ class Combined(CompositeScore):
     def fit(self, inliers: Mapping[str, np.ndarray]) -> None:
         """Compute median, interquartile range and weight of each score.
 
-        Args:
-            inliers: name -> (N,) scores of inliers that these scores were not fitted on.
-
         Raises:
             InnflowError: if a score is not finite, or its interquartile range is 0.
         """
@@ -79,11 +76,7 @@ class Combined(CompositeScore):
         self.weights_ = weights / weights.sum() / spread
 
     def __call__(self, items: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the weighted sum of standardised scores, (N,).
-
-        Args:
-            items: name -> (N,) scores of the items.
-        """
+        """Return the weighted sum of standardised scores, (N,)."""
         self.check_fitted()
         used = self.weights_ > 0  # 0 times infinity is NaN
         parts = [name for name, kept in zip(self.scores, used, strict=True) if kept]

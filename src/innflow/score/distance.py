@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,30 +12,18 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured, Score
+from innflow.score.base import Measured, Score, by_blocks
 
 Of = Literal["data", "latent"]
 
-VECTORS: Mapping[str, Callable[[Measured], np.ndarray]] = {
-    "data": lambda items: items.data,
-    "latent": lambda items: items.latent,
-}
-
 
 def vectors(items: Measured, of: str) -> np.ndarray:
-    """Return the flattened data or latents, (N, D) float32.
-
-    Raises:
-        InnflowError: if `of` is neither "data" nor "latent".
-    """
-    if of not in VECTORS:
-        raise InnflowError(f"of={of}: takes {' or '.join(VECTORS)}")
-    chosen = VECTORS[of](items)
+    """Return the flattened "data" or "latent", (N, D) float32."""
+    if of not in ("data", "latent"):
+        raise InnflowError(f"of={of}: takes data or latent")
+    chosen = items.latent if of == "latent" else items.data
     size = math.prod(chosen.shape[1:])  # -1 would not do for no items
     return np.asarray(chosen.reshape(len(chosen), size), dtype=np.float32)
-
-
-ROWS = 1024
 
 
 @dataclass
@@ -66,11 +54,7 @@ class Mahalanobis(Score):
             raise InnflowError(f"score Mahalanobis: components={self.components}: takes at least 1")
 
     def fit(self, inliers: Measured) -> None:
-        """Compute the mean (D,) and the whitening matrix (components, D).
-
-        Raises:
-            InnflowError: if the items have fewer components, or all items are equal.
-        """
+        """Compute the mean (D,) and the whitening matrix (components, D)."""
         train = vectors(inliers, self.of)
         # Centred vectors of N items span N - 1 dimensions.
         most = min(train.shape[1], len(train) - 1)
@@ -92,16 +76,10 @@ class Mahalanobis(Score):
         """Return the distances in standard deviations, (N,)."""
         self.check_fitted()
         found = vectors(items, self.of)
-        if found.shape[1] != len(self.mean_):
-            raise InnflowError(
-                f"Mahalanobis: fitted on {len(self.mean_)} dimensions, given {found.shape[1]}"
-            )
-        # In blocks, as centring a whole set would copy it.
-        blocks = (found[start : start + ROWS] for start in range(0, len(found), ROWS))
-        distances = [
-            np.linalg.norm((block - self.mean_) @ self.whitening_.T, axis=1) for block in blocks
-        ]
-        return np.concatenate([*distances, np.zeros(0)])
+        self.check_dims(found, len(self.mean_))
+        return by_blocks(
+            lambda x: np.linalg.norm((x - self.mean_) @ self.whitening_.T, axis=1), found
+        )
 
 
 LARGEST = 512 * 2**20
@@ -136,11 +114,7 @@ class NearestNeighbours(Score):
             raise InnflowError(f"score NearestNeighbours: k={self.k}: takes at least 1")
 
     def fit(self, inliers: Measured) -> None:
-        """Store the training vectors and build the index.
-
-        Raises:
-            InnflowError: if there are fewer than k, or too many to be saved.
-        """
+        """Store the training vectors, at least k, and build the index."""
         chosen = inliers.latent if self.of == "latent" else inliers.data
         count, size = len(chosen), 4 * chosen.size
         if count < self.k:
@@ -157,11 +131,7 @@ class NearestNeighbours(Score):
         """Return the mean distances in the unit of the vectors, (N,)."""
         self.check_fitted()
         found = self._vectors(items)
-        if found.shape[1] != self.train_.shape[1]:
-            raise InnflowError(
-                f"NearestNeighbours: fitted on {self.train_.shape[1]} dimensions, "
-                f"given {found.shape[1]}"
-            )
+        self.check_dims(found, self.train_.shape[1])
         if not len(found):
             return np.zeros(0)
         distances, _ = self._index.kneighbors(found)

@@ -6,7 +6,7 @@ import numpy as np
 
 from innflow.errors import InnflowError
 from innflow.metric.divergence import bits_per_dim
-from innflow.score.base import Measured, Score
+from innflow.score.base import Measured, Score, nll
 
 
 class Likelihood(Score):
@@ -20,7 +20,7 @@ class Likelihood(Score):
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return -log_prob, (N,)."""
-        return -np.asarray(items.log_prob, dtype=np.float64)
+        return nll(items)
 
 
 class BitsPerDim(Likelihood):
@@ -42,16 +42,12 @@ class NearestClass(Score):
 
     Example:
         >>> from types import SimpleNamespace
-        >>> NearestClass()(SimpleNamespace(classes=np.array([[-1.0, -4.0], [-9.0, -2.0]])))
+        >>> NearestClass()(SimpleNamespace(class_log_prob=np.array([[-1.0, -4.0], [-9.0, -2.0]])))
         array([1., 2.])
     """
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return -max_c log p(x | c), (N,).
-
-        Raises:
-            InnflowError: if the application has no classes.
-        """
+        """Return -max_c log p(x | c), (N,); raise if the application has no classes."""
         if items.class_log_prob is None:
             raise InnflowError(
                 "score NearestClass: the latent of this application has no classes: use "

@@ -26,9 +26,8 @@ class Ratio(Score):
 
     Example:
         >>> from types import SimpleNamespace
-        >>> general = SimpleNamespace(log_prob=np.array([-2.0]))
-        >>> items = SimpleNamespace(log_prob=np.array([-5.0]), companions={"general": general})
-        >>> Ratio("general")(items)
+        >>> companions = {"general": np.array([[-2.0]])}
+        >>> Ratio("general")(SimpleNamespace(log_prob=np.array([-5.0]), companions=companions))
         array([3.])
     """
 
@@ -40,11 +39,7 @@ class Ratio(Score):
         need_companion(companions, self.against, "Ratio")
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return log p_companion - log p, of all scales or of one, (N,).
-
-        Raises:
-            InnflowError: if the companion is missing, or its number of scales is another one.
-        """
+        """Return log p_companion - log p, of all scales or of one, (N,)."""
         other = companion(items, self.against, "Ratio")
         if self.scale is None:
             return other.sum(axis=1).astype(np.float64) - items.log_prob

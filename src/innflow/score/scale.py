@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import Measured, Score
-
-ROWS = 1024
+from innflow.score.base import Measured, Score, by_blocks
 
 
 @dataclass
@@ -33,20 +30,12 @@ class Scale(Score):
     index: int = -1
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return minus the contribution, (N,).
-
-        Raises:
-            InnflowError: if the flow has no such scale.
-        """
+        """Return minus the contribution, (N,); raise if the flow has no such scale."""
         return -contribution(items.terms, self.index, f"Scale(index={self.index})")
 
 
 def contribution(terms: np.ndarray, index: int, score: str) -> np.ndarray:
-    """Return one column of the contributions (N, L) in double precision, (N,).
-
-    Raises:
-        InnflowError: naming the score, if there is no such column.
-    """
+    """Return one column of the contributions (N, L) in double precision; raise if out of range."""
     scales = terms.shape[1]
     if not -scales <= index < scales:
         raise InnflowError(
@@ -67,8 +56,8 @@ class LatentNorm(Score):
     def __call__(self, items: Measured) -> np.ndarray:
         """Return |z|^2 / 2 + D / 2 log 2 pi, (N,)."""
         constant = 0.5 * items.latent.shape[1] * math.log(2 * math.pi)
-        squares = [np.square(block).sum(axis=1) for block in _blocks(items.latent)]
-        return 0.5 * np.concatenate([*squares, np.zeros(0)]) + constant
+        squares = by_blocks(lambda z: np.square(z, dtype=np.float64).sum(axis=1), items.latent)
+        return 0.5 * squares + constant
 
 
 class LogDet(Score):
@@ -83,12 +72,6 @@ class LogDet(Score):
     def __call__(self, items: Measured) -> np.ndarray:
         """Return -log |det J|, (N,)."""
         return -np.asarray(items.logabsdet, dtype=np.float64)
-
-
-def _blocks(latent: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield blocks in double precision; converting a whole set would double its memory."""
-    for start in range(0, len(latent), ROWS):
-        yield np.asarray(latent[start : start + ROWS], dtype=np.float64)
 
 
 class LatentDistance(Score):
@@ -111,10 +94,5 @@ class LatentDistance(Score):
     def __call__(self, items: Measured) -> np.ndarray:
         """Return the distances, (N,)."""
         self.check_fitted()
-        if items.latent.shape[1] != len(self.mean_):
-            raise InnflowError(
-                f"LatentDistance: fitted on {len(self.mean_)} latent dimensions, "
-                f"given {items.latent.shape[1]}"
-            )
-        norms = [np.linalg.norm(block - self.mean_, axis=1) for block in _blocks(items.latent)]
-        return np.concatenate([*norms, np.zeros(0)])
+        self.check_dims(items.latent, len(self.mean_), "latent dimensions")
+        return by_blocks(lambda z: np.linalg.norm(z - self.mean_, axis=1), items.latent)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from innflow.errors import InnflowError
-from innflow.score.base import CompositeScore, Measured, Score
+from innflow.score.base import CompositeScore, Measured, Score, nll
 from innflow.score.conformal import p_values
 from innflow.system.atomic import write_arrays
 from innflow.system.npz import DAMAGE, read_arrays
@@ -104,22 +104,14 @@ class Scorer:
     def __call__(self, items: Measured) -> Values:
         """Return `score`, `p_value`, `log_prob`, and every score `NAME` with its p-value `NAME_p`.
 
-        Each is an array (N,); scores are higher for less usual items.
-
-        Raises:
-            InnflowError: if the scorer is not fitted or a score is NaN.
+        Each is an array (N,); scores are higher for less usual items. A NaN score raises.
         """
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: call fit or load first")
         named = self._score(items)
         p = {column(name): p_values(self.calibration[name], named[name]) for name in named}
-        return {
-            "score": named[self.headline],
-            "p_value": p[column(self.headline)],
-            "log_prob": np.asarray(items.log_prob, dtype=np.float64),
-            **named,
-            **p,
-        }
+        headline = {"score": named[self.headline], "p_value": p[column(self.headline)]}
+        return {**headline, "log_prob": -nll(items), **named, **p}
 
     def _cross_fitted(self, train: Measured) -> Values:
         """Return the scores of every part for training items that it was not fitted on."""
@@ -144,17 +136,22 @@ class Scorer:
         return {name: named[name] for name in self.scores}
 
     def _kinds(self) -> dict[str, str]:
-        return {name: _kind(score) for name, score in self.scores.items()}
+        """Return the class of each score with its settings, on which its p-values depend."""
+        return {
+            name: repr(score) if is_dataclass(score) else type(score).__name__
+            for name, score in self.scores.items()
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted scores and their calibration to an .npz file of plain arrays."""
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: there is nothing to save")
+        kinds = self._kinds()
         arrays: Values = {
             "format": np.array(FORMAT),
             "headline": np.array(self.headline),
-            "names": np.array(list(self._kinds())),
-            "kinds": np.array(list(self._kinds().values())),
+            "names": np.array(list(kinds)),
+            "kinds": np.array(list(kinds.values())),
         }
         for name, score in self.scores.items():
             arrays[f"calibration/{name}"] = self.calibration[name]
@@ -166,28 +163,23 @@ class Scorer:
         write_arrays(Path(path), arrays)
 
     def load(self, path: str | os.PathLike[str]) -> Scorer:
-        """Read the file of `save` into a scorer with the same names and settings of scores.
-
-        Raises:
-            InnflowError: if the file is missing, damaged, of another kind, or of other scores.
-        """
+        """Read the file of `save` into a scorer of the same scores; raise if it does not fit."""
         arrays = _read(Path(path))
         kinds = dict(zip(arrays["names"].tolist(), arrays["kinds"].tolist(), strict=True))
         if kinds != self._kinds():
             raise InnflowError(f"{path}: holds the scores {kinds}, expected {self._kinds()}")
-        if arrays["headline"].item() != self.headline:
+        headline = arrays["headline"].item()
+        if headline != self.headline:
             raise InnflowError(
-                f"{path}: its headline score is {arrays['headline'].item()}, "
-                f"expected {self.headline}"
+                f"{path}: its headline score is {headline}, expected {self.headline}"
             )
+        states: dict[str, Values] = {name: {} for name in self.scores}
+        for key, value in arrays.items():
+            if key.startswith("state/"):
+                _, name, attribute = key.split("/")
+                states[name][attribute] = value
         for name, score in self.scores.items():
-            prefix = f"state/{name}/"
-            state = {
-                key.removeprefix(prefix): value
-                for key, value in arrays.items()
-                if key.startswith(prefix)
-            }
-            score.load_state(state)
+            score.load_state(states[name])
         self.calibration = {name: arrays[f"calibration/{name}"] for name in self.scores}
         return self
 
@@ -203,11 +195,6 @@ def _checked(name: str, values: np.ndarray) -> np.ndarray:
     if bad:
         raise InnflowError(f"score {name}: NaN for {bad} of {len(values)} items")
     return values
-
-
-def _kind(score: object) -> str:
-    """Return the class of a score with its settings, on which its p-values depend."""
-    return repr(score) if is_dataclass(score) else type(score).__name__
 
 
 def _read(path: Path) -> Values:

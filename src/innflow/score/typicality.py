@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from innflow.score.base import Measured, Score
+from innflow.score.base import Measured, Score, nll
 
 
 class Typicality(Score):
@@ -25,9 +25,9 @@ class Typicality(Score):
 
     def fit(self, inliers: Measured) -> None:
         """Compute the mean negative log likelihood, an estimate of the entropy."""
-        self.entropy_ = float(-np.mean(inliers.log_prob, dtype=np.float64))
+        self.entropy_ = float(nll(inliers).mean())
 
     def __call__(self, items: Measured) -> np.ndarray:
         """Return |nll - mean nll of the training set|, (N,)."""
         self.check_fitted()
-        return np.abs(-np.asarray(items.log_prob, dtype=np.float64) - self.entropy_)
+        return np.abs(nll(items) - self.entropy_)

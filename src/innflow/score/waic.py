@@ -19,13 +19,12 @@ class Waic(Score):
     From Choi et al., arXiv:1810.01392; with the unbiased estimate of the variance.
 
     Attributes:
-        members: names of the companions in the ensemble, which the model itself always belongs
-            to; all companions where None.
+        members: names of the companions in the ensemble; all companions where None.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> second = SimpleNamespace(log_prob=np.array([-3.0]))
-        >>> Waic()(SimpleNamespace(log_prob=np.array([-1.0]), companions={"second": second}))
+        >>> companions = {"second": np.array([[-3.0]])}
+        >>> Waic()(SimpleNamespace(log_prob=np.array([-1.0]), companions=companions))
         array([4.])
     """
 
@@ -37,18 +36,11 @@ class Waic(Score):
             need_companion(companions, name, "Waic")
 
     def __call__(self, items: Measured) -> np.ndarray:
-        """Return the variance minus the mean of log p over the ensemble, (N,).
-
-        Raises:
-            InnflowError: if a member is missing or there is none.
-        """
-        log_probs = self._log_probs(items)
-        return log_probs.var(axis=0, ddof=1) - log_probs.mean(axis=0)
-
-    def _log_probs(self, items: Measured) -> np.ndarray:
+        """Return the variance minus the mean of log p over the ensemble, (N,)."""
         names = self._names(items.companions)
         others = [companion(items, name, "Waic").sum(axis=1) for name in names]
-        return np.stack([items.log_prob, *others]).astype(np.float64)
+        log_probs = np.stack([items.log_prob, *others]).astype(np.float64)
+        return log_probs.var(axis=0, ddof=1) - log_probs.mean(axis=0)
 
     def _names(self, companions: Collection[str]) -> list[str]:
         names = list(companions if self.members is None else self.members)

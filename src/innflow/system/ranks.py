@@ -14,6 +14,11 @@ _SHARE: ContextVar[tuple[int, int]] = ContextVar("_SHARE", default=(0, 1))
 """Rank and number of ranks for which `rand`, `randn` and `randint` draw."""
 
 
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """Return a new generator with this seed, or torch's default generator where it is None."""
+    return torch.default_generator if seed is None else torch.Generator().manual_seed(seed)
+
+
 @contextmanager
 def shared_draws(rank: int, ranks: int) -> Iterator[None]:
     """Let `rand`, `randn` and `randint` return this rank's part of a draw for the whole batch.

@@ -9,7 +9,7 @@ from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
-from innflow.flow.builder.vector import CouplingName, univariate
+from innflow.flow.builder.vector import CouplingName, univariate, vector_steps
 from innflow.flow.coupling import Coupling, MaskedCoupling, Subnet
 from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.mask import checkerboard
@@ -17,7 +17,6 @@ from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.base import for_size, need_sizes
 from innflow.flow.network.conv import ConvNet
 from innflow.flow.network.mlp import MLP
-from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.reshape import Flatten, Squeeze, Unflatten
 from innflow.flow.univariate import Univariate
 
@@ -29,11 +28,8 @@ def glow_steps(
     channels, *size = shape
     steps: list[Transform] = []
     for _ in range(depth):
-        steps += [
-            ActNorm(channels),
-            LULinear(channels),
-            Coupling(channels, for_size(subnet, size), coupling, context),
-        ]
+        steps += [ActNorm(channels), LULinear(channels)]
+        steps.append(Coupling(channels, for_size(subnet, size), coupling, context))
     return steps
 
 
@@ -56,18 +52,9 @@ def _realnvp_steps(
     steps: list[Transform] = []
     for index in range(spatial):
         mask = checkerboard(height, width, flip=index % 2 == 1)
-        steps += [
-            ActNorm(channels),
-            MaskedCoupling(channels, mask, before, coupling, context),
-        ]
-    steps.append(Squeeze())
-    for index in range(depth - spatial):
-        steps += [
-            ActNorm(4 * channels),
-            Permute(mixing_order(4 * channels, index)),
-            Coupling(4 * channels, after, coupling, context),
-        ]
-    return steps
+        steps += [ActNorm(channels), MaskedCoupling(channels, mask, before, coupling, context)]
+    rest = depth - spatial
+    return [*steps, Squeeze(), *vector_steps(4 * channels, rest, after, coupling, context)]
 
 
 def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -209,19 +196,9 @@ def dense(
 
     Glow without convolutions: every level flattens the image, then applies `depth` times a
     pixelwise ActNorm, a fixed random rotation and a coupling whose network is an MLP. Half of the
-    channels are factored out after every level but the last.
-
-    Args:
-        shape: (C, H, W); H and W divisible by 2 ** levels.
-        levels: number of scales.
-        depth: couplings per level.
-        hidden: widths of the coupling networks.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks on vectors; an MLP by default.
-
-    Raises:
-        InnflowError: if the sides cannot be halved so often, or a size is out of range.
+    channels are factored out after every level but the last. Arguments and errors are those of
+    `glow`, but `depth` is one number, `hidden` holds the widths of an MLP, and `subnet` makes
+    networks on vectors.
 
     Example:
         >>> import torch
@@ -240,11 +217,8 @@ def dense(
         flatten = Flatten((channels, height, width))
         steps: list[Transform] = []
         for _ in range(depth):
-            steps += [
-                ActNorm(flatten.features),
-                Orthogonal(flatten.features),
-                Coupling(flatten.features, make, function, context),
-            ]
+            steps += [ActNorm(flatten.features), Orthogonal(flatten.features)]
+            steps.append(Coupling(flatten.features, make, function, context))
         built.append(CompositeTransform([Squeeze(), flatten, *steps, Unflatten(flatten.shape)]))
         size = (channels if level == levels - 1 else channels // 2, height, width)
         latents.append(size)

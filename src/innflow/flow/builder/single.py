@@ -33,15 +33,9 @@ def masked(
 
     ActNorm and a masked coupling, `depth` times, without squeeze or split. The receptive field of
     few convolutions covers little of a half or quadrant; an autoencoder or an MLP reads all of it.
-
-    Args:
-        shape: (C, H, W), any.
-        masks: `checkerboard`, `horizontal`, `vertical` or `cycle`, see `mask_pairs`.
-        depth: couplings; a round of the cycle has 4, of the others 2.
-        hidden: size of the coupling networks, their channels if they are convolutions.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
+    `masks` are `checkerboard`, `horizontal`, `vertical` or `cycle`, see `mask_pairs`; a round of
+    the cycle has 4 couplings, of the others 2. The other arguments are those of `glow`, without
+    levels.
 
     Raises:
         InnflowError: if the image cannot be divided by these masks.
@@ -60,10 +54,8 @@ def masked(
     steps: list[Transform] = []
     for index in range(depth):
         reads, changes = pairs[index % len(pairs)]
-        steps += [
-            ActNorm(channels),
-            MaskedCoupling(channels, reads, make, function, context, changes),
-        ]
+        coupled = MaskedCoupling(channels, reads, make, function, context, changes)
+        steps += [ActNorm(channels), coupled]
     return CouplingFlow(shape, [CompositeTransform(steps)], [(channels, height, width)])
 
 
@@ -79,16 +71,8 @@ def patches(
     """Build a local Glow, the same small flow on every patch (arXiv:2006.10848).
 
     The log-density of an image is the sum over its patches. On each acts a squeeze and `depth`
-    steps of Glow. Dependencies between patches are not modelled.
-
-    Args:
-        shape: (C, H, W); H and W divisible by `patch`.
-        patch: side of a patch in pixels, even.
-        depth: couplings.
-        hidden: channels of the coupling networks.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
+    steps of Glow. Dependencies between patches are not modelled. `patch` is the side of a patch in
+    pixels, even. The other arguments are those of `glow`, without levels.
 
     Raises:
         InnflowError: if the image cannot be cut into such patches.
@@ -124,15 +108,8 @@ def maps(
     """Build a flow on feature maps (C, H, W) of a pretrained network (arXiv:2111.07677).
 
     ActNorm, 1x1 convolution and channel coupling, `depth` times, at full size. The latent keeps
-    the shape of the maps, so that its squares summed over channels are an anomaly map.
-
-    Args:
-        shape: (C, H, W), C at least 2.
-        depth: couplings.
-        hidden: channels of the coupling networks.
-        coupling: `affine`, `spline` or a `Univariate`.
-        context: number of context features that every coupling network reads.
-        subnet: makes the coupling networks, 3x3-1x1-3x3 convolutions by default.
+    the shape of the maps, so that its squares summed over channels are an anomaly map. C is at
+    least 2. Arguments are those of `glow`, without levels.
 
     Raises:
         InnflowError: if a size is out of range.

@@ -77,18 +77,13 @@ def tokens(
         times = done[split]
         done[split] += 1
         if split == "channels":
-            steps += [
-                Permute(mixing_order(features, times)),
-                Coupling(features, whole, function, context),
-            ]
+            order = mixing_order(features, times)
+            steps += [Permute(order), Coupling(features, whole, function, context)]
             continue
         halves = ROUND[times // 2 % len(ROUND)] if split == "spatial" else split
         order = halves_order(halves, patchify.rows, patchify.columns, flip=times % 2 == 1)
-        steps += [
-            PairTokens(order),
-            Coupling(2 * features, half, function, context),
-            UnpairTokens(order),
-        ]
+        steps += [PairTokens(order), Coupling(2 * features, half, function, context)]
+        steps.append(UnpairTokens(order))
     return CouplingFlow(shape, [CompositeTransform(steps)], [(features, number)])
 
 

@@ -33,16 +33,14 @@ def univariate(coupling: CouplingName | Univariate) -> Univariate:
     return Affine() if coupling == "affine" else Spline()
 
 
-def _vector_steps(
+def vector_steps(
     features: int, depth: int, subnet: Subnet, coupling: Univariate, context: int
 ) -> list[Transform]:
+    """Return ActNorm, permutation and coupling on dim 1, `depth` times."""
     steps: list[Transform] = []
     for index in range(depth):
-        steps += [
-            ActNorm(features),
-            Permute(mixing_order(features, index)),
-            Coupling(features, subnet, coupling, context),
-        ]
+        steps += [ActNorm(features), Permute(mixing_order(features, index))]
+        steps.append(Coupling(features, subnet, coupling, context))
     return steps
 
 
@@ -82,7 +80,7 @@ def vector(
     size = features if isinstance(features, int) else math.prod(features)
     need_sizes("vector flow", features=size, depth=depth)
     make = partial(subnet or MLP, hidden=hidden)
-    steps = _vector_steps(size, depth, make, univariate(coupling), context)
+    steps = vector_steps(size, depth, make, univariate(coupling), context)
     if context:
         steps.insert(0, Regression(size, context))
     if align:
@@ -100,7 +98,7 @@ def flat(
 ) -> CouplingFlow:
     """Build a flow on images (C, H, W): a flattening, then the steps of `vector`.
 
-    Arguments are those of `vector`, with the shape of one input instead of `features`.
+    `shape` is that of one input, of any length; the other arguments are those of `vector`.
 
     Example:
         >>> import torch
@@ -110,5 +108,5 @@ def flat(
     need_sizes("flat flow", depth=depth)
     flatten = Flatten(tuple(shape))
     make = partial(subnet or MLP, hidden=hidden)
-    steps = _vector_steps(flatten.features, depth, make, univariate(coupling), context)
+    steps = vector_steps(flatten.features, depth, make, univariate(coupling), context)
     return CouplingFlow(shape, [CompositeTransform([flatten, *steps])], [(flatten.features,)])

@@ -1,4 +1,8 @@
-"""Convolutional coupling networks for images."""
+"""Coupling networks for images, of which all but `ImageMLP` are convolutional.
+
+They map an image (B, `inputs`, H, W) and a vector (B, `context`) to an image (B, `outputs`, H, W).
+Their last layer is 0 at first.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +60,6 @@ class ResNet(nn.Module):
     A context vector enters as constant channels.
 
     Args:
-        inputs: channels of the image that is read.
-        outputs: channels of the image that is returned.
-        context: number of context features.
         hidden: channels of every block.
         blocks: number of residual blocks, two convolutions each.
         activation: class of the nonlinearity.
@@ -106,9 +107,6 @@ class GatedNet(nn.Module):
     After Srivastava et al., arXiv:1505.00387. A context vector enters as constant channels.
 
     Args:
-        inputs: channels of the image that is read.
-        outputs: channels of the image that is returned.
-        context: number of context features.
         hidden: channels of every layer.
         layers: number of gated layers.
 
@@ -151,9 +149,6 @@ class Autoencoder(nn.Module):
     appended to the bottleneck.
 
     Args:
-        inputs: channels of the image that is read.
-        outputs: channels of the image that is returned.
-        context: number of context features.
         hidden: channels at full size; doubled with every halving of the image.
         bottleneck: size of the bottleneck vector.
         activation: class of the nonlinearity.
@@ -209,9 +204,6 @@ class ImageMLP(nn.Module):
     """An MLP on the flattened image.
 
     Args:
-        inputs: channels of the image that is read.
-        outputs: channels of the image that is returned.
-        context: number of context features.
         hidden: width of every hidden layer.
         layers: number of hidden layers.
         activation: class of the nonlinearity.
