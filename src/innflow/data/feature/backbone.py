@@ -245,13 +245,7 @@ def fold_batch_norm(module: nn.Module, keep: str | None = None) -> int:
         if not alone or keep == before.target or mean is None or variance is None:
             continue
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight,
-            conv.bias,
-            mean,
-            variance,
-            norm.eps,
-            norm.weight,
-            norm.bias,
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
         )
         parent, _, attribute = str(node.target).rpartition(".")
         # Normalisations of timm contain the activation that follows.

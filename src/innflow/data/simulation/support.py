@@ -9,12 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Independent,
-    MixtureSameFamily,
-    TransformedDistribution,
-    constraints,
-)
+from torch.distributions import Independent, MixtureSameFamily, TransformedDistribution, constraints
 
 from innflow.errors import InnflowError
 from innflow.problem.joint import Joint

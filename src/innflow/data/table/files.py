@@ -26,9 +26,7 @@ _UNREADABLE = (*DAMAGE, csv.Error)
 
 
 def read_table(
-    path: str | os.PathLike[str],
-    columns: Sequence[str] | None = None,
-    label: str | None = None,
+    path: str | os.PathLike[str], columns: Sequence[str] | None = None, label: str | None = None
 ) -> tuple[Tensor, list[str]]:
     """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
 
