@@ -93,6 +93,11 @@ class PartsDataModule(LightningDataModule):
         return {"label": self.classes} if self.classes else {}
 
     @property
+    def deterministic(self) -> bool:
+        """Whether the data come from a forward model without noise."""
+        return False
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every part, known before any data are read."""
         return {"x": self.shape}
@@ -111,11 +116,6 @@ class PartsDataModule(LightningDataModule):
         if self._general is not None:
             check_disjoint(self._general, sets)
         self._sets = sets
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the data come from a forward model without noise."""
-        return False
 
     def sets(self) -> dict[str, PartsSet]:
         """Return all sets by name."""
@@ -149,10 +149,9 @@ class PartsDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch on its device."""
-        if not self.is_training:
-            return batch
-        with self.shared_draws():
-            batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
+        if self.is_training:
+            with self.shared_draws():
+                batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
         return batch
 
     @property

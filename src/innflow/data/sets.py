@@ -142,15 +142,10 @@ def hold_out(
     labels: Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Return the sorted rows to keep and to hold out, at least one of each.
+    """Return the sorted rows to keep and to hold out of sorted rows (R,), at least one of each.
 
-    Args:
-        rows: Positions of the items, (R,), sorted.
-        fraction: Of them to hold out, with labels of every class.
-        seed: Of the choice.
-        of: What the items are, for the error when there are fewer than two.
-        labels: Class of every item, an index into `classes`.
-        classes: Names of the classes, for the error.
+    With labels, the class of every item as an index into `classes`, the same fraction of every
+    class is held out. `of` names the items in the error where there are fewer than two.
     """
     if labels is None:
         kept, held = split_holdout(len(rows), fraction, seed, of)

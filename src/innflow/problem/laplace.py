@@ -52,10 +52,7 @@ class StudentT:
 def make_misfit(forward: Function, y: np.ndarray, noise: np.ndarray | None) -> Function:
     """Return w (B, P) -> S^-1 (f(w) - y) (B, M), the misfit in standard deviations.
 
-    Args:
-        forward: f, of white points (B, P).
-        y: (M,) data.
-        noise: lower triangular S (M, M).
+    `forward` is f of white points (B, P), y the data (M,), `noise` lower triangular S (M, M).
 
     Raises:
         InnflowError: an observable has no noise.

@@ -108,17 +108,13 @@ class Backbone:
             pixels = images.to(self._device).float()
             mean, std = self._source.mean.to(pixels), self._source.std.to(pixels)
             pixels = (pixels - mean[:, None, None]) / std[:, None, None]
-            features = self._run(pixels.contiguous(memory_format=torch.channels_last))
+            try:
+                features = self._source.module(pixels.contiguous(memory_format=torch.channels_last))
+            except _ReachedError as reached:
+                features = reached.features
             if features.ndim == 4 and not self.spatial:
                 features = features.mean(dim=(2, 3))
             return features.contiguous().cpu().numpy()
-
-    def _run(self, pixels: Tensor) -> Tensor:
-        try:
-            features: Tensor = self._source.module(pixels)
-        except _ReachedError as reached:
-            features = reached.features
-        return features
 
     def _probe(self) -> tuple[int, ...]:
         """Return the shape of the features, from a forward pass of an empty image."""
@@ -150,19 +146,28 @@ class Backbone:
             for path, shape in shapes.items()
             if len(shape) == 3 and shape[0] > 3 and shape[1] > 1 and calls[path] == 1
         ]
-        if self.layer is None:
-            return self._last(shapes[""], maps)
-        if self.layer not in shapes:
-            close = difflib.get_close_matches(self.layer, shapes, n=3) or _spread(maps)
+        some = ", ".join(_spread(maps))
+        if self.layer is not None and self.layer not in shapes:
+            close = ", ".join(difflib.get_close_matches(self.layer, shapes, n=3)) or some
             raise InnflowError(
-                f"data.layer={self.layer} does not exist in {name}: takes a name such as "
-                f"{', '.join(close)}"
+                f"data.layer={self.layer} does not exist in {name}: takes a name such as {close}"
             )
-        shape = shapes[self.layer]
+        shape = shapes[self.layer or ""]
+        if self.layer is None:
+            if self.spatial:
+                raise InnflowError(
+                    f"data.spatial=true needs data.layer: in {name} one such as {some}"
+                )
+            if not self._source.head or len(shape) != 1:
+                raise InnflowError(
+                    f"data.network={name} does not end in a linear layer: choose data.layer, such "
+                    f"as {some}"
+                )
+            return shape
         if calls[self.layer] > 1:
             raise InnflowError(
                 f"data.layer={self.layer} is called {calls[self.layer]} times in {name}: takes one "
-                f"such as {', '.join(_spread(maps))}"
+                f"such as {some}"
             )
         if len(shape) not in (1, 3) or (self.spatial and len(shape) == 1):
             takes = "(C, H, W)" if self.spatial else "(C,) or (C, H, W)"
@@ -171,20 +176,6 @@ class Backbone:
                 f"{str(self.spatial).lower()} takes a layer that gives {takes}"
             )
         return shape if self.spatial else shape[:1]
-
-    def _last(self, shape: tuple[int, ...], maps: list[str]) -> tuple[int, ...]:
-        name = self._source.name
-        if self.spatial:
-            raise InnflowError(
-                f"data.spatial=true needs data.layer: in {name} one such as "
-                f"{', '.join(_spread(maps))}"
-            )
-        if not self._source.head or len(shape) != 1:
-            raise InnflowError(
-                f"data.network={name} does not end in a linear layer: choose data.layer, such as "
-                f"{', '.join(_spread(maps))}"
-            )
-        return shape
 
 
 class _ReachedError(Exception):
@@ -216,11 +207,9 @@ class _Tracer(fx.Tracer):
 
 
 def fold_batch_norm(module: nn.Module, keep: str | None = None) -> int:
-    """Fold each batch normalisation in evaluation mode into the convolution before it.
+    """Fold each batch normalisation in evaluation mode into the convolution before it, in place.
 
-    Args:
-        module: changed in place; its outputs stay the same up to rounding.
-        keep: name of a layer whose output must stay the same too.
+    The outputs of the module, and of its layer `keep`, stay the same up to rounding.
 
     Returns:
         Number of folded layers; 0 for a network that cannot be traced.

@@ -182,12 +182,10 @@ class Images(ImageModule):
             items = decode_all(storage, self.size, self.channels)
             cached = write_cache(self.cache_dir, key, items, total, self.root)
         if cached.skipped:
+            counts = f"{len(cached.skipped):,} of {len(storage.entries):,}"
+            names = name_first(cached.skipped)
             log.warning(
-                "%s: skipped %s of %s images that cannot be decoded: %s",
-                self.root,
-                f"{len(cached.skipped):,}",
-                f"{len(storage.entries):,}",
-                name_first(cached.skipped),
+                "%s: skipped %s images that cannot be decoded: %s", self.root, counts, names
             )
         return cached
 

@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -47,15 +49,13 @@ def find_shards(patterns: Patterns, key: str) -> list[Shard]:
     given = [patterns] if isinstance(patterns, str | os.PathLike) else list(patterns or ())
     if not given or not all(str(pattern) for pattern in given):
         raise InnflowError(f"data.{key} is empty: give shards such as DIR/{key}-{{000..099}}.tar")
-    found = [shard for pattern in given for shard in _find(str(pattern), key)]
-    names: set[str] = set()
-    for shard in found:
-        if shard.name in names:
+    found: dict[str, Shard] = {}
+    for shard in chain.from_iterable(_find(str(pattern), key) for pattern in given):
+        if found.setdefault(shard.name, shard) is not shard:
             raise InnflowError(
                 f"data.{key}: {shard.url} is named twice, or another shard is called {shard.name}"
             )
-        names.add(shard.name)
-    return found
+    return list(found.values())
 
 
 def _find(pattern: str, key: str) -> list[Shard]:
@@ -66,14 +66,12 @@ def _find(pattern: str, key: str) -> list[Shard]:
         raise InnflowError(f"data.{key}={pattern}: braces do not match ({error})") from None
     if "://" not in pattern:
         urls = [str(Path(url).expanduser().absolute()) for url in urls]
-    folders: dict[str, dict[str, Any]] = {}
+    listed = cache(lambda folder: _list(folder, key))
     found: list[Shard] = []
     missing: list[str] = []
     for url in urls:
         folder, _, name = url.rpartition("/")
-        if folder not in folders:
-            folders[folder] = _list(folder, key)
-        there = folders[folder]
+        there = listed(folder)
         wild = any(sign in name for sign in "*?[")
         names = [one for one in sorted(there) if fnmatchcase(one, name)] if wild else [name]
         if not names or names[0] not in there:
@@ -118,24 +116,28 @@ def count_items(shards: Sequence[Shard]) -> int | None:
     Raises:
         InnflowError: The file is damaged, or a shard is missing in it.
     """
-    tables: dict[str, Any] = {}
+    read = cache(_read_sizes)
     total = 0
     for shard in shards:
         folder, _, name = shard.url.rpartition("/")
-        where = f"{folder}/{SIZES}"
-        if folder not in tables:
-            try:
-                with open_file(where) as file:
-                    tables[folder] = json.load(file)
-            except FileNotFoundError:
-                return None
-            except ValueError as error:
-                raise InnflowError(f"{where}: is damaged ({error})") from None
-        count = tables[folder].get(name) if isinstance(tables[folder], dict) else None
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise InnflowError(f"{where}: has no number of items for {name}")
-        total += count
+        sizes = read(f"{folder}/{SIZES}")
+        if sizes is None:
+            return None
+        number = sizes.get(name) if isinstance(sizes, dict) else None
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InnflowError(f"{folder}/{SIZES}: has no number of items for {name}")
+        total += number
     return total
+
+
+def _read_sizes(url: str) -> Any:
+    try:
+        with open_file(url) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InnflowError(f"{url}: is damaged ({error})") from None
 
 
 def open_file(url: str) -> Any:

@@ -109,11 +109,7 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def connect(url: str) -> tuple[Any, str]:
-    """Return a new, uncached file system for a URL, and the path on it.
-
-    Raises:
-        Exception: Of any kind, for `explain`.
-    """
+    """Return a new, uncached file system for a URL, and the path on it; `explain` its errors."""
     scheme, _, path = url.partition("://")
     options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
     files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)

@@ -6,8 +6,7 @@ import csv
 import importlib
 import math
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +115,12 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
     values: list[Any]
     try:
         if path.suffix.lower() == ".csv":
-            at = _csv_header(path).index(column)
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                values = [cells[at].strip() for cells in list(csv.reader(file))[1:] if cells]
+            values = [cells[0] for _, cells in _csv_rows(path, [column])]
         elif path.suffix.lower() == ".npz":
             values = read_arrays(path, [column])[column].tolist()
         else:
             values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
-    except (*_UNREADABLE, IndexError) as error:
+    except _UNREADABLE as error:
         raise InnflowError(f"{path}, column {column} cannot be read: {error}") from error
     names = []
     for row, value in enumerate(values):
@@ -194,51 +191,45 @@ def _csv_header(path: Path) -> list[str]:
 
 
 def _npz_header(path: Path, label: str | None) -> dict[str, int]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    check_archive(path)
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = {
-                    1: np.lib.format.read_array_header_1_0,
-                    2: np.lib.format.read_array_header_2_0,
-                }
-                shape, _, dtype = read[version[0]](file)
-            name = member.removesuffix(".npy")
-            if name == label:
-                dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
-            else:
-                dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
-            if len(shape) not in dims or dtype.kind not in kinds:
-                raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
-            shapes[name] = shape
+    headers = check_archive(path)
+    for name, (shape, dtype) in headers.items():
+        if name == label:
+            dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
+        else:
+            dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
+        if len(shape) not in dims or dtype.kind not in kinds:
+            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
+    shapes = {name: shape for name, (shape, _) in headers.items()}
     if len({shape[0] for shape in shapes.values()}) > 1:
         raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
     return {name: 1 if len(shape) == 1 else shape[1] for name, shape in shapes.items()}
 
 
 def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
+    rows: list[list[float]] = []
+    for where, cells in _csv_rows(path, columns):
+        for column, cell in zip(columns, cells, strict=True):
+            if not _is_number(cell):
+                raise InnflowError(
+                    f"{where}, column {column}: {cell!r} is not a finite number: "
+                    "correct or remove it"
+                )
+        rows.append([float(cell) for cell in cells])
+    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+
+
+def _csv_rows(path: Path, columns: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place of each row, for messages, and its cells in these columns."""
     header = _csv_header(path)
     at = [header.index(column) for column in columns]
-    rows: list[list[float]] = []
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         next(reader)
-        for cells in reader:
-            if not cells:
-                continue
+        for cells in filter(None, reader):
             where = f"{path}, line {reader.line_num}"
             if len(cells) != len(header):
                 raise InnflowError(f"{where}: {len(cells)} cells for {len(header)} columns")
-            for column, i in zip(columns, at, strict=True):
-                if not _is_number(cells[i]):
-                    raise InnflowError(
-                        f"{where}, column {column}: {cells[i]!r} is not a finite number: "
-                        "correct or remove it"
-                    )
-            rows.append([float(cells[i]) for i in at])
-    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+            yield where, [cells[i].strip() for i in at]
 
 
 def _read_npz(path: Path, columns: list[str]) -> np.ndarray:

@@ -117,8 +117,9 @@ def _muzzle(canvas: Canvas, pose: Pose, light: np.ndarray) -> None:
     shapes = [pose.turn(ellipse(side * 0.2, 0.5, 0.29, 0.23)) for side in SIDES]
     chin = pose.turn(ellipse(0, 0.72, 0.2, 0.14))
     canvas.paint(canvas.mask(*shapes, chin, blur=0.035), light, 0.85)
-    lips = [[(0, 0.54), (side * 0.12, 0.62), (side * 0.27, 0.58)] for side in SIDES]
-    for line in ([(0, 0.4), (0, 0.54)], *lips):
+    lines = [[(0.0, 0.4), (0.0, 0.54)]]
+    lines += [[(0.0, 0.54), (side * 0.12, 0.62), (side * 0.27, 0.58)] for side in SIDES]
+    for line in lines:
         canvas.paint(canvas.line(pose.turn(line), 0.03), (0.2, 0.1, 0.1), 0.7)
 
 
