@@ -107,13 +107,11 @@ def make_sets(
     Args:
         items: Training items, and those of the other sets that are chosen from them.
         test: Other items, rows of `items`, or the fraction of `rows` to hold out.
-        val: Other items, rows of `items`, or the fraction of the remaining training items to hold
-            out.
+        val: Likewise, of the training items that then remain.
         seed: Of both choices.
         of: What the items are, for the error where there are too few of them.
         rows: The training items among `items`, before anything is held out; all by default.
-        classes: Names of the values of the part "label": the same fraction of every class is then
-            held out.
+        classes: Names of the labels; the same fraction of every class is then held out.
     """
     train = torch.arange(len(items.names)) if rows is None else rows
     labels = items.parts["label"] if classes else None

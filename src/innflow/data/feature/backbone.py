@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,10 @@ class Backbone:
     features by rounding errors only.
 
     Args:
-        network: efficientnet_lite0, a classifier of torchvision, or timm:NAME.
-        size: height and width of the images in pixels.
-        weights: file of a state dict; None for the network's own, in place or downloaded.
-        layer: dotted name of a layer; None for what the last linear layer is given.
-        spatial: give the map of the layer (C, H, W), instead of its mean over positions (C,).
+        network, size, weights, layer, spatial: see `Embeddings`.
 
     Attributes:
-        shape: of the features of one image, known without any weights.
+        shape: of the features of one image, (C,) or (C, H, W), known without any weights.
     """
 
     def __init__(
@@ -122,14 +119,12 @@ class Backbone:
         calls: Counter[str] = Counter()
         shapes: dict[str, tuple[int, ...]] = {}
 
-        def note(path: str) -> Any:
-            def hook(_: nn.Module, __: Any, output: Any) -> None:
-                calls[path] += 1
-                shapes[path] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        def note(path: str, _: nn.Module, __: Any, output: Any) -> None:
+            calls[path] += 1
+            shapes[path] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
 
-            return hook
-
-        hooks = [layer.register_forward_hook(note(path)) for path, layer in module.named_modules()]
+        layers = module.named_modules()
+        hooks = [layer.register_forward_hook(partial(note, path)) for path, layer in layers]
         try:
             with torch.inference_mode():
                 module(torch.zeros(1, 3, self.size, self.size))
@@ -141,11 +136,8 @@ class Backbone:
         finally:
             for hook in hooks:
                 hook.remove()
-        maps = [
-            path
-            for path, shape in shapes.items()
-            if len(shape) == 3 and shape[0] > 3 and shape[1] > 1 and calls[path] == 1
-        ]
+        once = [(path, shape) for path, shape in shapes.items() if calls[path] == 1]
+        maps = [path for path, shape in once if len(shape) == 3 and shape[0] > 3 and shape[1] > 1]
         some = ", ".join(_spread(maps))
         if self.layer is not None and self.layer not in shapes:
             close = ", ".join(difflib.get_close_matches(self.layer, shapes, n=3)) or some

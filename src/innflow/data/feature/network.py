@@ -44,10 +44,7 @@ class Pretrained:
     fetch: Callable[[], Mapping[str, Any]]
 
     def load(self, weights: str | Path | None) -> str:
-        """Load weights and return the first 24 hexadecimal digits of their SHA-256.
-
-        Args:
-            weights: file of a state dict; None for the network's own.
+        """Load a file of weights, or by default the network's own, and return their digest.
 
         Raises:
             InnflowError: The weights cannot be read, downloaded, or do not fit.

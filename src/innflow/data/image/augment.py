@@ -63,17 +63,16 @@ class Augment(nn.Module):
 def warp(
     x: Tensor, turn: Tensor, scale: Tensor, shear: Tensor, mirrored: Tensor | None = None
 ) -> Tensor:
-    """Shear, scale and rotate each image about its centre, in one bilinear interpolation.
+    """Shear, scale and rotate images (B, C, H, W), 0 to 255, about their centres.
+
+    It is one bilinear interpolation, rounded to whole numbers of the type of x.
 
     Args:
-        x: Images (B, C, H, W), 0 to 255, of any type.
+        x: Images, of any type.
         turn: Clockwise rotation in degrees, (B,).
         scale: Magnification, (B,).
         shear: Along x, then along y, in degrees, (2, B).
         mirrored: Whether each image is first flipped left to right, (B, 1, 1, 1).
-
-    Returns:
-        Images of the same shape and type, rounded to whole numbers.
     """
     across, down = shear.deg2rad().tan()
     cos, sin = turn.deg2rad().cos() / scale, turn.deg2rad().sin() / scale

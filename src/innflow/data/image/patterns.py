@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from innflow.data.image.storage import connect, explain, wait_for
+from innflow.data.image.storage import connect, explain, stamp_of, wait_for
 from innflow.errors import InnflowError
 
 SIZES = "sizes.json"
@@ -38,9 +38,8 @@ class Shard:
 def find_shards(patterns: Patterns, key: str) -> list[Shard]:
     """List the shards of one pattern or several, in the order of the patterns.
 
-    Args:
-        patterns: Paths or URLs with braces, `train-{000000..000099}.tar`, or wildcards.
-        key: Config key, for errors.
+    Patterns are paths or URLs with braces, `train-{000000..000099}.tar`, or wildcards; `key` is the
+    config key of the data that holds them.
 
     Raises:
         InnflowError: A pattern is malformed or empty, a shard does not exist, or two shards have
@@ -77,7 +76,7 @@ def _find(pattern: str, key: str) -> list[Shard]:
         if not names or names[0] not in there:
             missing.append(url)
             continue
-        found += [_shard(f"{folder}/{one}", there[one]) for one in names]
+        found += [Shard(f"{folder}/{one}", *there[one]) for one in names]
     if missing:
         verb = "does not exist" if "*" not in missing[0] else "matches no file"
         others = f" (and {len(missing) - 1:,} of {len(urls):,} more)" if len(missing) > 1 else ""
@@ -85,14 +84,15 @@ def _find(pattern: str, key: str) -> list[Shard]:
     return found
 
 
-def _list(folder: str, key: str) -> dict[str, Any]:
-    """Return the file information of a folder, by name."""
+def _list(folder: str, key: str) -> dict[str, tuple[int, str]]:
+    """Return size and stamp of each file of a folder, by name."""
     if "://" not in folder:
         try:
             with os.scandir(folder or "/") as entries:
-                return {entry.name: entry.stat() for entry in entries if entry.is_file()}
+                stats = {entry.name: entry.stat() for entry in entries if entry.is_file()}
         except OSError as error:
             raise InnflowError(f"data.{key}: cannot read {folder}: {error.strerror}") from None
+        return {name: (stat.st_size, str(stat.st_mtime_ns)) for name, stat in stats.items()}
     try:
         files, path = connect(folder)
         found = files.ls(path, detail=True)
@@ -100,14 +100,8 @@ def _list(folder: str, key: str) -> dict[str, Any]:
         return {}
     except Exception as error:
         raise explain(folder, error) from error
-    return {PurePosixPath(info["name"]).name: info for info in found if info["type"] == "file"}
-
-
-def _shard(url: str, info: Any) -> Shard:
-    if isinstance(info, Mapping):
-        stamp = str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
-        return Shard(url, info["size"], stamp)
-    return Shard(url, info.st_size, str(info.st_mtime_ns))
+    files = [info for info in found if info["type"] == "file"]
+    return {PurePosixPath(info["name"]).name: (info["size"], stamp_of(info)) for info in files}
 
 
 def count_items(shards: Sequence[Shard]) -> int | None:

@@ -74,10 +74,8 @@ class Stream(IterableDataset[Batch]):
         share: Items in a batch of one rank.
         batches: Number of batches of every rank in an epoch.
         rank: Index of this rank, and number of ranks.
-        workers: Worker processes of each rank; 0 for this process itself.
-        buffer: Image files kept in memory, of which the next one is drawn at random.
-        seed: Of the order.
         held: Names of items that are left out.
+        workers, buffer, seed: See `Shards`.
 
     Attributes:
         batch_size: Items in a batch of all ranks together.

@@ -43,10 +43,7 @@ class Item:
 def read_items(shard: Shard, image: str | None = None, label: str | None = None) -> Iterator[Item]:
     """Yield the items of a shard in order; members without an image are skipped.
 
-    Args:
-        shard: The tar.
-        image: Extension of the images, such as jpg; by default any known one.
-        label: `cls`, or `json.FIELD` for a field of KEY.json; None for no labels.
+    For `image` and `label` see `Shards`.
 
     Raises:
         InnflowError: The shard cannot be read to its end or holds no image, an item has two images

@@ -150,8 +150,7 @@ class Simulator(InverseData):
         """Return the simulations, from the cache where it has them.
 
         Raises:
-            InnflowError: The forward model fails, or a parameter is outside the support or
-                constant.
+            InnflowError: The forward model fails, or a parameter is constant or not in the support.
         """
         train = Items.numbered("train", self._parts(self.n, _TRAIN))
         test = Items.numbered("test", self._parts(self.n_test, _TEST))

@@ -29,10 +29,7 @@ def read_table(
 ) -> tuple[Tensor, list[str]]:
     """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
 
-    Args:
-        path: A .csv, .npz or .parquet file.
-        columns: Columns to use, in this order; all but the label by default.
-        label: A column that is left out; it may be missing.
+    The columns are used in the given order; by default all but the label, which may be missing.
 
     Raises:
         InnflowError: The file or a column is missing, or a cell is not a finite number.
@@ -60,11 +57,6 @@ def read_table(
     return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
 
 
-def column_widths(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Return the number of values of each column in a row, from the header alone."""
-    return read_header(existing_table(path), None)
-
-
 def value_names(column: str, width: int) -> list[str]:
     """Return a name for each value that a column holds in a row."""
     return [column] if width == 1 else [f"{column}{i}" for i in range(width)]
@@ -74,17 +66,14 @@ def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
     """Return named columns of a table, float32 (B, len(names)), in the order of the names.
 
     Columns are matched by name, or by position where none of the names occurs and the table has as
-    many columns.
-
-    Args:
-        path: A .csv, .npz or .parquet file. An array (N, D) of an .npz is D columns a0, a1 ...
-        names: Of the columns to read.
-        key: The argument that gives the table, for messages.
+    many columns. An array a (N, D) of an .npz is D columns a0, a1 ... Messages name the table by
+    `key`, the argument that gives it.
 
     Raises:
         InnflowError: A column or a value is missing.
     """
-    spread = {column: value_names(column, width) for column, width in column_widths(path).items()}
+    widths = read_header(existing_table(path))
+    spread = {column: value_names(column, width) for column, width in widths.items()}
     found = [name for group in spread.values() for name in group]
     if set(names) <= set(found):
         needed = [column for column, group in spread.items() if set(group) & set(names)]
@@ -156,15 +145,23 @@ def choose_columns(
         columns = [column for column in widths if column != label]
     if label in columns:
         raise InnflowError(f"data.label={label} is among data.columns too: leave it out there")
-    if not columns or len(set(columns)) < len(columns):
-        raise InnflowError(f"data.columns={list(columns)}: give each column once, from {known}")
-    for column in columns:
+    return check_columns("columns", columns, widths, path)
+
+
+def check_columns(
+    key: str, columns: str | Sequence[str], widths: dict[str, int], path: Path
+) -> list[str]:
+    """Return columns of a table, at least one; an error names a missing or repeated one."""
+    known, listed = ", ".join(widths), [columns] if isinstance(columns, str) else list(columns)
+    if not listed or len(set(listed)) < len(listed):
+        raise InnflowError(f"data.{key}={listed}: give each column once, from {known}")
+    for column in listed:
         if column not in widths:
-            raise InnflowError(f"{path} has no column {column}: choose from {known}")
-    return list(columns)
+            raise InnflowError(f"data.{key}: {path} has no column {column}: choose from {known}")
+    return listed
 
 
-def read_header(path: Path, label: str | None) -> dict[str, int]:
+def read_header(path: Path, label: str | None = None) -> dict[str, int]:
     """Return the number of values of each column in a row, from the header alone."""
     try:
         if path.suffix.lower() == ".csv":
