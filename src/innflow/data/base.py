@@ -137,7 +137,7 @@ class PartsDataModule(LightningDataModule):
         batch_size = self.rank_batch_size * self.rank[1]
         shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
         order = ShuffledBatches(len(items), batch_size, self.rank, self.seed, shuffle, general)
-        return EpochLoader(self._loader(served, order), order)
+        return EpochLoader(self.make_loader(served, order), order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of the set "val", in order."""
@@ -182,12 +182,13 @@ class PartsDataModule(LightningDataModule):
         return shared_draws(*self.rank)
 
     def _in_order(self, items: PartsSet) -> DataLoader[Batch]:
-        return self._loader(items, shares(len(items), self.batch_size, *self.rank))
+        return self.make_loader(items, shares(len(items), self.batch_size, *self.rank))
 
-    def _loader(self, items: Dataset[Batch], rows: Any) -> DataLoader[Batch]:
-        """Return a loader of the batches of these rows."""
+    def make_loader(self, items: Dataset[Batch], rows: Any = None) -> DataLoader[Batch]:
+        """Return a loader of the batches of these rows; without rows, items are whole batches."""
         return DataLoader(
             items,
+            batch_size=None if rows is None else 1,
             batch_sampler=rows,
             collate_fn=_identity,
             num_workers=self.workers,

@@ -13,7 +13,6 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from innflow.data.base import check_whole
 from innflow.data.image import cache
@@ -23,7 +22,7 @@ from innflow.data.image.storage import map_threads
 from innflow.data.image.stream import Reading, Stream
 from innflow.data.image.tar import Item
 from innflow.data.loader import EpochLoader
-from innflow.data.sets import Batch, Items, PartsSet, make_sets
+from innflow.data.sets import Items, PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_text
 from innflow.system.progress import track
@@ -148,17 +147,10 @@ class Shards(ImageModule):
                 f"data.batch_size={self.batch_size} is more than the {total:,} items of an epoch: "
                 "lower it, raise data.epoch_items, or add data"
             )
-        place = (self.rank, self.workers, self.buffer, self.seed)
         shards, size = self.shards["train"], self.rank_batch_size
-        stream = Stream(shards, self.reading, size, batches, *place, held)
-        loader: DataLoader[Batch] = DataLoader(
-            stream,
-            batch_size=None,  # the stream yields whole batches
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-        return EpochLoader(loader, stream)
+        order = (self.rank, self.workers, self.buffer, self.seed, held)
+        stream = Stream(shards, self.reading, size, batches, *order)
+        return EpochLoader(self.make_loader(stream), stream)
 
     def _count(self, held: int) -> int:
         """Return the number of items that all training shards together have to train on."""
