@@ -111,9 +111,10 @@ def test_posterior_against_a_markov_chain():
 
     misfit = make_misfit(forward, y, noise)
     laplace = find_laplace(misfit, 32)
+    factor = np.linalg.cholesky(laplace.shape)
 
     def surplus(v):
-        w = laplace.mean + v @ laplace.factor.T
+        w = laplace.loc + v @ factor.T
         return ((v**2).sum(1) - (w**2).sum(1) - (misfit(w) ** 2).sum(1)) / 2
 
     v, kept = rng.standard_normal((400, 32)), []
@@ -124,7 +125,7 @@ def test_posterior_against_a_markov_chain():
         accepted = np.log(rng.random(len(v))) < trial_level - level
         v[accepted], level[accepted] = trial[accepted], trial_level[accepted]
         if step >= 80 and step % 20 == 19:
-            kept.append(laplace.mean + v @ laplace.factor.T)
+            kept.append(laplace.loc + v @ factor.T)
     chain = np.concatenate(kept) @ FACTOR.T
     sd = chain.std(axis=0)
     np.testing.assert_array_less(np.abs(f.mean(axis=0) - chain.mean(axis=0)), 0.12 * sd)

@@ -93,6 +93,11 @@ class PartsDataModule(LightningDataModule):
         return {"label": self.classes} if self.classes else {}
 
     @property
+    def deterministic(self) -> bool:
+        """Whether the data come from a forward model without noise."""
+        return False
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every part, known before any data are read."""
         return {"x": self.shape}
@@ -111,11 +116,6 @@ class PartsDataModule(LightningDataModule):
         if self._general is not None:
             check_disjoint(self._general, sets)
         self._sets = sets
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the data come from a forward model without noise."""
-        return False
 
     def sets(self) -> dict[str, PartsSet]:
         """Return all sets by name."""
@@ -137,7 +137,7 @@ class PartsDataModule(LightningDataModule):
         batch_size = self.rank_batch_size * self.rank[1]
         shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
         order = ShuffledBatches(len(items), batch_size, self.rank, self.seed, shuffle, general)
-        return EpochLoader(self._loader(served, order), order)
+        return EpochLoader(self.make_loader(served, order), order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of the set "val", in order."""
@@ -149,10 +149,9 @@ class PartsDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch on its device."""
-        if not self.is_training:
-            return batch
-        with self.shared_draws():
-            batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
+        if self.is_training:
+            with self.shared_draws():
+                batch |= {key: self.augment(batch[key]) for key in ("x", GENERAL) if key in batch}
         return batch
 
     @property
@@ -183,12 +182,13 @@ class PartsDataModule(LightningDataModule):
         return shared_draws(*self.rank)
 
     def _in_order(self, items: PartsSet) -> DataLoader[Batch]:
-        return self._loader(items, shares(len(items), self.batch_size, *self.rank))
+        return self.make_loader(items, shares(len(items), self.batch_size, *self.rank))
 
-    def _loader(self, items: Dataset[Batch], rows: Any) -> DataLoader[Batch]:
-        """Return a loader of the batches of these rows."""
+    def make_loader(self, items: Dataset[Batch], rows: Any = None) -> DataLoader[Batch]:
+        """Return a loader of the batches of these rows; without rows, items are whole batches."""
         return DataLoader(
             items,
+            batch_size=None if rows is None else 1,
             batch_sampler=rows,
             collate_fn=_identity,
             num_workers=self.workers,

@@ -16,12 +16,7 @@ from innflow.errors import InnflowError
 
 
 class PairedWithGeneral(Dataset[Batch]):
-    """Training items, each with an item of a general set as the part "general".
-
-    Args:
-        inliers: The training set, which gives the length.
-        general: The set whose x becomes the part "general".
-    """
+    """Training items, each with the x of an item of a general set as the part "general"."""
 
     def __init__(self, inliers: PartsSet, general: PartsSet) -> None:
         self.inliers, self.general = inliers, general
@@ -39,15 +34,7 @@ class PairedWithGeneral(Dataset[Batch]):
 
 
 def check_disjoint(general: PartsSet, sets: Mapping[str, PartsSet]) -> None:
-    """Refuse a general set that shares items, equal in every value, with a test set.
-
-    Args:
-        general: The general set, named by its source.
-        sets: All sets by name; those of the roles train and val may share items.
-
-    Raises:
-        InnflowError: With the number of shared items of each set.
-    """
+    """Raise an error if a general set shares items, equal in every value, with a test set."""
     digests = set(_digests(general))
     shared = {
         name: sum(digest in digests for digest in _digests(items))

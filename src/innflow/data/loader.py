@@ -19,11 +19,7 @@ from innflow.system.progress import announce
 
 
 class EpochOrder(Protocol):
-    """An order of batches within an epoch.
-
-    Attributes:
-        batch_size: Items in a batch of all ranks together.
-    """
+    """An order of batches, of `batch_size` items of all ranks together, within an epoch."""
 
     batch_size: int
 
@@ -96,10 +92,6 @@ class EpochLoader:
 
     Lightning saves its state in every checkpoint and loads it before the first batch of a resumed
     run. Each new iteration starts the epoch, or its remainder after resuming, from the beginning.
-
-    Args:
-        loader: Reads the batches.
-        order: Their order, which the loader iterates over.
     """
 
     def __init__(self, loader: DataLoader[Batch], order: EpochOrder) -> None:

@@ -107,13 +107,11 @@ def make_sets(
     Args:
         items: Training items, and those of the other sets that are chosen from them.
         test: Other items, rows of `items`, or the fraction of `rows` to hold out.
-        val: Other items, rows of `items`, or the fraction of the remaining training items to hold
-            out.
+        val: Likewise, of the training items that then remain.
         seed: Of both choices.
         of: What the items are, for the error where there are too few of them.
         rows: The training items among `items`, before anything is held out; all by default.
-        classes: Names of the values of the part "label": the same fraction of every class is then
-            held out.
+        classes: Names of the labels; the same fraction of every class is then held out.
     """
     train = torch.arange(len(items.names)) if rows is None else rows
     labels = items.parts["label"] if classes else None
@@ -142,15 +140,10 @@ def hold_out(
     labels: Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Return the sorted rows to keep and to hold out, at least one of each.
+    """Return the sorted rows to keep and to hold out of sorted rows (R,), at least one of each.
 
-    Args:
-        rows: Positions of the items, (R,), sorted.
-        fraction: Of them to hold out, with labels of every class.
-        seed: Of the choice.
-        of: What the items are, for the error when there are fewer than two.
-        labels: Class of every item, an index into `classes`.
-        classes: Names of the classes, for the error.
+    With labels, the class of every item as an index into `classes`, the same fraction of every
+    class is held out. `of` names the items in the error where there are fewer than two.
     """
     if labels is None:
         kept, held = split_holdout(len(rows), fraction, seed, of)

@@ -43,15 +43,8 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     The first two angles are drawn from the prior; the third and the rail follow from y, in two ways
     (elbow up or down) and up to whole turns. The importance weight of a solution is its prior
     density over the Jacobian |d y / d (rail, angle 3)|, the |sin| of the last segment's direction.
-
-    Args:
-        y: (2,) end of the arm.
-        n: Number of draws.
-        rng: Generator of random numbers.
-        noise: (2, 2) factor S of Gaussian noise S eps on y, or None.
-
-    Returns:
-        Draws (n, 4); without noise forward(draw) is y.
+    `noise` is the factor S (2, 2) of Gaussian noise S eps on y (2,); without noise forward(draw)
+    is y.
 
     Raises:
         InnflowError: The arm cannot reach y.

@@ -42,14 +42,8 @@ SPEED, SPEED_SPREAD = 15.0, math.sqrt(15.0)
 # from the impact and the first steps only halve the distance.
 STEPS = 16
 
-prior = Joint(
-    [
-        Normal(0.0, PLACE),
-        Normal(HEIGHT, HEIGHT_SPREAD),
-        Uniform(LOWEST, HIGHEST),
-        Normal(SPEED, SPEED_SPREAD),
-    ]
-)
+_PLACE, _HEIGHT = Normal(0.0, PLACE), Normal(HEIGHT, HEIGHT_SPREAD)
+prior = Joint([_PLACE, _HEIGHT, Uniform(LOWEST, HIGHEST), Normal(SPEED, SPEED_SPREAD)])
 
 
 def forward(x: Tensor) -> Tensor:
@@ -73,16 +67,8 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     """Return draws (n, 4) of the exact posterior.
 
     Height, angle and speed are drawn from the prior; the place follows from y with Jacobian 1, and
-    its prior density is the importance weight.
-
-    Args:
-        y: (1,) place of impact in m.
-        n: Number of draws.
-        rng: Generator of random numbers.
-        noise: (1, 1) standard deviation of Gaussian noise on y, or None.
-
-    Returns:
-        Draws (n, 4); without noise forward(draw) is y.
+    its prior density is the importance weight. `noise` is the standard deviation (1, 1) of
+    Gaussian noise on y (1,), in m; without noise forward(draw) is y.
 
     Raises:
         InnflowError: Hardly any throw ends at y.

@@ -14,6 +14,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from scipy.special import ndtr
 from torch import Tensor
 from torch.distributions import Independent, Uniform
@@ -48,22 +49,12 @@ def forward(x: Tensor) -> Tensor:
     return torch.from_numpy(_phase_velocity(x.detach().cpu().double().numpy())).to(x)
 
 
-def posterior(
-    y: np.ndarray, n: int, rng: np.random.Generator, noise: np.ndarray | None
-) -> np.ndarray:
-    """Return draws (n, 8) of the shear velocities in km/s given the phase velocities y (12,).
+def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
+    """Return draws (n, 8) of the shear velocities given the phase velocities y (12,), in km/s.
 
     The posterior is narrow and curved. Sequential Monte Carlo with a cubic polynomial in place of
     the forward model (error at most 0.005 km/s) gives proposals, which are weighted with disba.
-
-    Args:
-        y: (12,) phase velocities in km/s.
-        n: number of draws.
-        rng: generator of random numbers.
-        noise: lower triangular factor S (12, 12) of the noise covariance in km/s.
-
-    Returns:
-        (n, 8).
+    `noise` is the lower triangular factor S (12, 12) of the noise covariance in km/s.
 
     Raises:
         InnflowError: an observable has no noise, disba is not installed, or the polynomial is too

@@ -53,14 +53,9 @@ class LinearGaussian:
         )
 
     def moments(self, y: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and covariance of p(x | y).
+        """Return mean (P,) and covariance (P, P) of p(x | y) for data y (M,).
 
-        Args:
-            y: (M,) data.
-            noise: S, (M, M), or None for data without noise; the covariance then has lower rank.
-
-        Returns:
-            Mean (P,) and covariance (P, P).
+        `noise` is S (M, M), or None for data without noise; the covariance then has lower rank.
 
         Raises:
             InnflowError: no x gives these data.

@@ -34,14 +34,7 @@ def forward(x: Tensor) -> Tensor:
 def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
     """Return draws (n, 10) of the exact posterior, N(y / 2, 0.05 I) without further noise.
 
-    Args:
-        y: (10,) data.
-        n: Number of draws.
-        rng: Generator of random numbers.
-        noise: (10, 10) factor S of Gaussian noise S eps added to the data, or None.
-
-    Returns:
-        Draws (n, 10).
+    `noise` is the factor S (10, 10) of Gaussian noise S eps added to the data y (10,), or None.
     """
     known = VARIANCE * np.eye(DIMENSION)
     added = 0.0 if noise is None else noise @ noise.T

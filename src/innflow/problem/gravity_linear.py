@@ -11,24 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.problem import gravity
 from innflow.problem.gaussian import LinearGaussian
-from innflow.problem.gravity import (
-    BACKGROUND,
-    LOG_COVARIANCE,
-    NOISE,
-    OBSERVABLES,
-    PARAMETERS,
-    sensitivity,
-)
-
-__all__ = ["MODEL", "NOISE", "OBSERVABLES", "PARAMETERS", "forward", "posterior", "prior"]
 
 SHEET_DEPTH = 1500.0  # m
+NOISE, PARAMETERS, OBSERVABLES = gravity.NOISE, gravity.PARAMETERS, gravity.OBSERVABLES
 
 MODEL = LinearGaussian(
-    mean=BACKGROUND,
-    covariance=BACKGROUND[:, None] * LOG_COVARIANCE * BACKGROUND,
-    matrix=sensitivity(np.full(len(BACKGROUND), SHEET_DEPTH)),
+    mean=gravity.BACKGROUND,
+    covariance=gravity.BACKGROUND[:, None] * gravity.LOG_COVARIANCE * gravity.BACKGROUND,
+    matrix=gravity.sensitivity(np.full(len(PARAMETERS), SHEET_DEPTH)),
 )
 prior = MODEL.prior()
 

@@ -7,55 +7,25 @@ The proposal is a Student-t distribution at the mode of p(w | y) with the curvat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from scipy.linalg import solve_triangular
-from scipy.special import gammaln
+from scipy.stats import multivariate_t
 
 from innflow.errors import InnflowError
 
 Function = Callable[[np.ndarray], np.ndarray]
+StudentT = Any  # a frozen scipy.stats.multivariate_t, of a class without a public name
 
 DEGREES = 8  # of freedom, for tails heavier than those of the Gaussian prior
-
-
-@dataclass(frozen=True)
-class StudentT:
-    """A Student-t distribution with 8 degrees of freedom in P dimensions.
-
-    Attributes:
-        mean: (P,).
-        factor: (P, P), lower triangular factor of the scale matrix.
-    """
-
-    mean: np.ndarray
-    factor: np.ndarray
-
-    def sample(self, n: int, rng: Generator) -> np.ndarray:
-        """Return draws (n, P)."""
-        white = rng.standard_normal((n, len(self.mean)))
-        stretch = np.sqrt(rng.chisquare(DEGREES, (n, 1)) / DEGREES)
-        return self.mean + (white / stretch) @ self.factor.T
-
-    def log_prob(self, w: np.ndarray) -> np.ndarray:
-        """Return the log density in nats (B,) at points (B, P)."""
-        size = len(self.mean)
-        distance = (solve_triangular(self.factor, (w - self.mean).T, lower=True) ** 2).sum(axis=0)
-        power = (DEGREES + size) / 2
-        constant = gammaln(power) - gammaln(DEGREES / 2) - size / 2 * np.log(DEGREES * np.pi)
-        log_scale = np.log(np.diagonal(self.factor)).sum()
-        return constant - log_scale - power * np.log1p(distance / DEGREES)
 
 
 def make_misfit(forward: Function, y: np.ndarray, noise: np.ndarray | None) -> Function:
     """Return w (B, P) -> S^-1 (f(w) - y) (B, M), the misfit in standard deviations.
 
-    Args:
-        forward: f, of white points (B, P).
-        y: (M,) data.
-        noise: lower triangular S (M, M).
+    `forward` is f of white points (B, P), y the data (M,), `noise` lower triangular S (M, M).
 
     Raises:
         InnflowError: an observable has no noise.
@@ -96,13 +66,13 @@ def find_laplace(misfit: Function, size: int, step: float = 0.02) -> StudentT:
             mode, residual, damping = trial, moved, damping / 10
         else:
             damping *= 10
-    return StudentT(mode, np.linalg.cholesky(np.linalg.inv(precision)))
+    return multivariate_t(mode, np.linalg.inv(precision), df=DEGREES)
 
 
 def weigh(
     misfit: Function, proposal: StudentT, n: int, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return n proposals (n, P) and their log importance weights (n,), up to a constant."""
-    w = proposal.sample(n, rng)
+    w = proposal.rvs(n, random_state=rng)
     log_target = -((w**2).sum(axis=1) + (misfit(w) ** 2).sum(axis=1)) / 2
-    return w, log_target - proposal.log_prob(w)
+    return w, log_target - proposal.logpdf(w)

@@ -54,15 +54,6 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     the points, and the two signs are random. Where possible they are drawn truncated to the prior's
     box, with the mass of the box as a factor of the weight; other draws outside it are rejected.
 
-    Args:
-        y: (8,) data.
-        n: Number of draws.
-        rng: Generator of random numbers.
-        noise: Must be None.
-
-    Returns:
-        Draws (n, 5).
-
     Raises:
         InnflowError: Noise is given, the points lie on one line, or hardly any parameter leads to
             them.

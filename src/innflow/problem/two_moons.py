@@ -41,15 +41,7 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
     In the coordinates (u, v) = (theta 2 + theta 1, theta 2 - theta 1) / sqrt 2, a rotation, the
     data are a random point of the crescent plus (-|u|, v). Given such a point, |u| and v follow
     with Jacobian 1, the sign of u is random, and draws outside the prior's square are rejected.
-
-    Args:
-        y: (2,) data.
-        n: Number of draws.
-        rng: Generator of random numbers.
-        noise: (2, 2) factor S of Gaussian noise S eps added to the data, or None.
-
-    Returns:
-        Draws (n, 2).
+    `noise` is the factor S (2, 2) of Gaussian noise S eps added to the data y (2,), or None.
 
     Raises:
         InnflowError: Hardly any parameter leads to y.

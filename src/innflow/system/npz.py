@@ -6,6 +6,7 @@ import math
 import os
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,13 @@ def read_arrays(
         return {name: file[name] for name in (file.files if names is None else names)}
 
 
-def check_archive(path: str | os.PathLike[str]) -> None:
-    """Check the sizes in the headers of an archive before any array is allocated.
+def check_archive(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return shape and type of each array of an archive, checked before any array is allocated.
 
     Raises:
         ValueError: the unpacked size is too large for the file, or an array for its member.
     """
+    headers = {}
     with zipfile.ZipFile(path) as archive:
         members, size = archive.infolist(), os.path.getsize(path)
         claimed = sum(member.file_size for member in members)
@@ -54,3 +56,5 @@ def check_archive(path: str | os.PathLike[str]) -> None:
                 shape, _, dtype = _HEADERS[major](file)
             if math.prod(shape) * dtype.itemsize > member.file_size:
                 raise ValueError(f"{member.filename}: has less than its shape {shape}")
+            headers[member.filename.removesuffix(".npy")] = (shape, dtype)
+    return headers

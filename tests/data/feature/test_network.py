@@ -85,7 +85,7 @@ def test_bad_files_of_weights_are_refused(tmp_path, refused):
         network.load(text)
     number = tmp_path / "number.pt"
     torch.save({"epoch": 3}, number)
-    with refused("number.pt", "no state dict"):
+    with refused("number.pt", "not a state dict"):
         network.load(number)
 
 

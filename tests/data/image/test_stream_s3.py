@@ -26,7 +26,7 @@ def shards(bucket, tree) -> str:  # noqa: F811
 
 
 def opened(url: str, cache: Path, **options) -> Shards:
-    usual = {"train": f"{url}/train-{{000000..000003}}.tar", "test": f"{url}/val-*.tar"}
+    usual = {"train": f"{url}/train-{{000000..000003}}.tar", "test": f"{url}/test-*.tar"}
     usual |= {"size": 10, "batch_size": 5, "study_items": 4, "cache_dir": cache, "workers": 0}
     return Shards(**(usual | options))
 
@@ -55,10 +55,10 @@ def test_a_new_version_of_a_shard_is_decoded_again(shards, bucket, tree, tmp_pat
 def test_what_is_not_there(shards, bucket, refused):  # noqa: F811
     with refused("data.train: s3://pictures/packed/train-000004.tar does not exist"):
         find_shards(f"{shards}/train-{{000003..000004}}.tar", "train")
-    with refused("data.val: s3://pictures/none/val-*.tar matches no file"):
-        find_shards("s3://pictures/none/val-*.tar", "test")
-    with refused("data.val", "s3://nobucket"):
-        find_shards("s3://nobucket/val-*.tar", "test")
+    with refused("data.test: s3://pictures/none/test-*.tar matches no file"):
+        find_shards("s3://pictures/none/test-*.tar", "test")
+    with refused("data.test", "s3://nobucket"):
+        find_shards("s3://nobucket/test-*.tar", "test")
     (shard,) = find_shards(f"{shards}/train-000003.tar", "train")
     bucket.delete_object(Bucket="pictures", Key="packed/train-000003.tar")
     with refused("s3://pictures/packed/train-000003.tar does not exist any more"):

@@ -89,7 +89,7 @@ def test_a_batch_of_a_distribution_becomes_its_event():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("settings", "a dict has no method sample: give a distribution of torch"),
+        ("settings", "a dict has no method sample: give a torch distribution"),
         ("makes_dict", "makes a dict, which has no method sample"),
         ("broken", "a function that raises KeyError: 'scale' where it is called without arguments"),
         ("Needs", "a class that raises TypeError"),

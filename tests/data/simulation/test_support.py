@@ -124,7 +124,7 @@ def test_bounds_are_those_of_the_distribution_and_hold_its_draws(name):
     ids=["simplex", "cholesky", "one hot", "within a joint"],
 )
 def test_parameters_that_depend_on_each_other_are_refused(prior):
-    with pytest.raises(InnflowError, match=r"no interval for each parameter.*data\.support"):
+    with pytest.raises(InnflowError, match=r"not an interval for each parameter.*data\.support"):
         support_of(prior, 4)
 
 

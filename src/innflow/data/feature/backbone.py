@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,10 @@ class Backbone:
     features by rounding errors only.
 
     Args:
-        network: efficientnet_lite0, a classifier of torchvision, or timm:NAME.
-        size: height and width of the images in pixels.
-        weights: file of a state dict; None for the network's own, in place or downloaded.
-        layer: dotted name of a layer; None for what the last linear layer is given.
-        spatial: give the map of the layer (C, H, W), instead of its mean over positions (C,).
+        network, size, weights, layer, spatial: see `Embeddings`.
 
     Attributes:
-        shape: of the features of one image, known without any weights.
+        shape: of the features of one image, (C,) or (C, H, W), known without any weights.
     """
 
     def __init__(
@@ -108,17 +105,13 @@ class Backbone:
             pixels = images.to(self._device).float()
             mean, std = self._source.mean.to(pixels), self._source.std.to(pixels)
             pixels = (pixels - mean[:, None, None]) / std[:, None, None]
-            features = self._run(pixels.contiguous(memory_format=torch.channels_last))
+            try:
+                features = self._source.module(pixels.contiguous(memory_format=torch.channels_last))
+            except _ReachedError as reached:
+                features = reached.features
             if features.ndim == 4 and not self.spatial:
                 features = features.mean(dim=(2, 3))
             return features.contiguous().cpu().numpy()
-
-    def _run(self, pixels: Tensor) -> Tensor:
-        try:
-            features: Tensor = self._source.module(pixels)
-        except _ReachedError as reached:
-            features = reached.features
-        return features
 
     def _probe(self) -> tuple[int, ...]:
         """Return the shape of the features, from a forward pass of an empty image."""
@@ -126,14 +119,12 @@ class Backbone:
         calls: Counter[str] = Counter()
         shapes: dict[str, tuple[int, ...]] = {}
 
-        def note(path: str) -> Any:
-            def hook(_: nn.Module, __: Any, output: Any) -> None:
-                calls[path] += 1
-                shapes[path] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        def note(path: str, _: nn.Module, __: Any, output: Any) -> None:
+            calls[path] += 1
+            shapes[path] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
 
-            return hook
-
-        hooks = [layer.register_forward_hook(note(path)) for path, layer in module.named_modules()]
+        layers = module.named_modules()
+        hooks = [layer.register_forward_hook(partial(note, path)) for path, layer in layers]
         try:
             with torch.inference_mode():
                 module(torch.zeros(1, 3, self.size, self.size))
@@ -145,24 +136,30 @@ class Backbone:
         finally:
             for hook in hooks:
                 hook.remove()
-        maps = [
-            path
-            for path, shape in shapes.items()
-            if len(shape) == 3 and shape[0] > 3 and shape[1] > 1 and calls[path] == 1
-        ]
-        if self.layer is None:
-            return self._last(shapes[""], maps)
-        if self.layer not in shapes:
-            close = difflib.get_close_matches(self.layer, shapes, n=3) or _spread(maps)
+        once = [(path, shape) for path, shape in shapes.items() if calls[path] == 1]
+        maps = [path for path, shape in once if len(shape) == 3 and shape[0] > 3 and shape[1] > 1]
+        some = ", ".join(_spread(maps))
+        if self.layer is not None and self.layer not in shapes:
+            close = ", ".join(difflib.get_close_matches(self.layer, shapes, n=3)) or some
             raise InnflowError(
-                f"data.layer={self.layer} does not exist in {name}: takes a name such as "
-                f"{', '.join(close)}"
+                f"data.layer={self.layer} does not exist in {name}: takes a name such as {close}"
             )
-        shape = shapes[self.layer]
+        shape = shapes[self.layer or ""]
+        if self.layer is None:
+            if self.spatial:
+                raise InnflowError(
+                    f"data.spatial=true needs data.layer: in {name} one such as {some}"
+                )
+            if not self._source.head or len(shape) != 1:
+                raise InnflowError(
+                    f"data.network={name} does not end in a linear layer: choose data.layer, such "
+                    f"as {some}"
+                )
+            return shape
         if calls[self.layer] > 1:
             raise InnflowError(
                 f"data.layer={self.layer} is called {calls[self.layer]} times in {name}: takes one "
-                f"such as {', '.join(_spread(maps))}"
+                f"such as {some}"
             )
         if len(shape) not in (1, 3) or (self.spatial and len(shape) == 1):
             takes = "(C, H, W)" if self.spatial else "(C,) or (C, H, W)"
@@ -171,20 +168,6 @@ class Backbone:
                 f"{str(self.spatial).lower()} takes a layer that gives {takes}"
             )
         return shape if self.spatial else shape[:1]
-
-    def _last(self, shape: tuple[int, ...], maps: list[str]) -> tuple[int, ...]:
-        name = self._source.name
-        if self.spatial:
-            raise InnflowError(
-                f"data.spatial=true needs data.layer: in {name} one such as "
-                f"{', '.join(_spread(maps))}"
-            )
-        if not self._source.head or len(shape) != 1:
-            raise InnflowError(
-                f"data.network={name} does not end in a linear layer: choose data.layer, such as "
-                f"{', '.join(_spread(maps))}"
-            )
-        return shape
 
 
 class _ReachedError(Exception):
@@ -216,11 +199,9 @@ class _Tracer(fx.Tracer):
 
 
 def fold_batch_norm(module: nn.Module, keep: str | None = None) -> int:
-    """Fold each batch normalisation in evaluation mode into the convolution before it.
+    """Fold each batch normalisation in evaluation mode into the convolution before it, in place.
 
-    Args:
-        module: changed in place; its outputs stay the same up to rounding.
-        keep: name of a layer whose output must stay the same too.
+    The outputs of the module, and of its layer `keep`, stay the same up to rounding.
 
     Returns:
         Number of folded layers; 0 for a network that cannot be traced.
@@ -245,13 +226,7 @@ def fold_batch_norm(module: nn.Module, keep: str | None = None) -> int:
         if not alone or keep == before.target or mean is None or variance is None:
             continue
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight,
-            conv.bias,
-            mean,
-            variance,
-            norm.eps,
-            norm.weight,
-            norm.bias,
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
         )
         parent, _, attribute = str(node.target).rpartition(".")
         # Normalisations of timm contain the activation that follows.

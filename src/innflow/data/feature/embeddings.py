@@ -63,15 +63,7 @@ class Embeddings(PartsDataModule):
         labels: bool = False,
     ) -> None:
         self.images = cats(
-            root,
-            size,
-            batch_size=batch_size,
-            holdout=holdout,
-            inliers=inliers,
-            cache_dir=cache_dir,
-            workers=workers,
-            seed=seed,
-            labels=labels,
+            root, size, 3, batch_size, holdout, inliers, None, cache_dir, workers, seed, labels
         )
         if isinstance(noise, bool) or not 0 <= noise < float("inf"):
             raise InnflowError(f"data.noise={noise}: takes a standard deviation of at least 0")
@@ -104,27 +96,17 @@ class Embeddings(PartsDataModule):
         """Return the sets of features, from the cache."""
         features, names = self._features()
         row_of = {name: row for row, name in enumerate(names)}
-        pictures = self.images.sets()
-        rows = {
-            key: torch.tensor([row_of[name] for name in items.names])
-            for key, items in pictures.items()
-        }
-        if not self.coordinates.fitted:
-            self.coordinates.fit(features[rows["train"]])
         sets = {}
-        for key, items in pictures.items():
-            parts = {part: values for part, values in items.parts.items() if part != "x"}
-            whole = {"x": self.coordinates(features[rows[key]]), **parts}
-            sets[key] = PartsSet(key, items.role, whole, items.names)
+        for key, items in self.images.sets().items():  # the training set is the first
+            x = features[torch.tensor([row_of[name] for name in items.names])]
+            if not self.coordinates.fitted:
+                self.coordinates.fit(x)
+            parts = {**items.parts, "x": self.coordinates(x)}
+            sets[key] = PartsSet(key, items.role, parts, items.names)
         return sets
 
     def picture(self, name: str, index: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
-        """Return the images uint8 (N, 3, S, S) of some features of a set.
-
-        Args:
-            name: of the set.
-            index: positions in the set, (N,).
-        """
+        """Return the images uint8 (N, 3, S, S) of the features at positions (N,) of a set."""
         self.setup()
         return self.images.sets()[name].__getitems__(torch.as_tensor(index))["x"].numpy()
 

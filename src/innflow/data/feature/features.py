@@ -40,7 +40,7 @@ def compute_features(
         folder: where caches lie; made if need be.
         images: uint8 (N, 3, S, S).
         names: of the images, for errors.
-        backbone: computes them.
+        backbone: computes the features.
     """
     digest = hashlib.sha256()
     for chunk in images.split(_CHUNK):
@@ -109,14 +109,14 @@ class Coordinates:
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the coordinates of features of this shape."""
-        if self.components is None:
+        count = self.components
+        if count is None:
             return shape
-        if self.components > shape[0]:
+        if count > shape[0]:
             raise InnflowError(
-                f"data.components={self.components}: there are {shape[0]} features; takes fewer, "
-                "or null"
+                f"data.components={count}: there are {shape[0]} features; takes fewer, or null"
             )
-        return (self.components, *shape[1:])
+        return (count, *shape[1:])
 
     @property
     def fitted(self) -> bool:
@@ -155,13 +155,11 @@ class Coordinates:
                 "fitted to training items"
             )
         out = torch.empty(len(features), *self.shape(tuple(features.shape[1:])))
-        for start in range(0, len(features), _CHUNK):
-            some = features[start : start + _CHUNK]
+        for some, result in zip(features.split(_CHUNK), out.split(_CHUNK), strict=True):
             rows = self._normalised(_rows(some))
             if self.components is not None:
                 rows = (rows - self._state["centre"]) @ self._state["axes"]
-            places = some.movedim(1, -1).shape[:-1]
-            out[start : start + _CHUNK] = rows.reshape(*places, rows.shape[1]).movedim(-1, 1)
+            result.copy_(rows.unflatten(0, some.movedim(1, -1).shape[:-1]).movedim(-1, 1))
         return out
 
     def state(self) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,7 @@ class Pretrained:
     Attributes:
         name: from the config.
         module: maps pixels (B, 3, S, S) of mean 0 and standard deviation 1 to (B, D).
-        mean: (3,) of the pixels, from 0 to 255.
-        std: (3,) likewise.
+        mean, std: (3,) of the pixels, from 0 to 255.
         head: name of the removed last linear layer.
         fetch: returns the network's own pretrained state dict.
     """
@@ -44,15 +44,12 @@ class Pretrained:
     fetch: Callable[[], Mapping[str, Any]]
 
     def load(self, weights: str | Path | None) -> str:
-        """Load weights and return the first 24 hexadecimal digits of their SHA-256.
-
-        Args:
-            weights: file of a state dict; None for the network's own.
+        """Load a file of weights, or by default the network's own, and return their digest.
 
         Raises:
             InnflowError: The weights cannot be read, downloaded, or do not fit.
         """
-        state = self.fetch() if weights is None else _read_state(Path(weights).expanduser())
+        state = self._own() if weights is None else _read_state(Path(weights).expanduser())
         source = f"the weights of {self.name}" if weights is None else f"data.weights={weights}"
         # The last layer is not used, so the number of classes may differ.
         own = {key: value for key, value in state.items() if not key.startswith(f"{self.head}.")}
@@ -69,13 +66,23 @@ class Pretrained:
             digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()[:24]
 
+    def _own(self) -> Mapping[str, Any]:
+        try:
+            return self.fetch()
+        except InnflowError:
+            raise
+        except Exception as error:
+            raise InnflowError(
+                f"data.network={self.name}: its weights cannot be downloaded ({_line(error)}): "
+                f"give a file of them by data.weights=FILE, or take data.network={LITE0}, which "
+                "comes with its own"
+            ) from error
+
 
 def open_network(name: str, size: int) -> Pretrained:
-    """Build a network without its weights: efficientnet_lite0, one of torchvision, or timm:NAME.
+    """Build a network for images of `size` pixels, without its weights.
 
-    Args:
-        name: of the network.
-        size: height and width of its input images in pixels.
+    Its name is efficientnet_lite0, one of torchvision, or timm:NAME.
 
     Raises:
         InnflowError: There is no such network, or its package is not installed.
@@ -114,16 +121,7 @@ def _open_torchvision(name: str) -> Pretrained:
     weights: Any = models.get_model_weights(name).DEFAULT
     recipe = weights.transforms()
     mean, std = torch.tensor(recipe.mean) * 255, torch.tensor(recipe.std) * 255
-
-    def fetch() -> Mapping[str, Any]:
-        try:
-            state: Mapping[str, Any] = weights.get_state_dict(
-                progress=False, check_hash=True, weights_only=True
-            )
-        except Exception as error:
-            raise _unreachable(name, error) from error
-        return state
-
+    fetch = partial(weights.get_state_dict, progress=False, check_hash=True, weights_only=True)
     return _behead(name, module, mean, std, fetch)
 
 
@@ -138,24 +136,13 @@ def _open_timm(name: str, size: int) -> Pretrained:
         raise InnflowError(f"data.network={name}: timm cannot build it ({_line(error)})") from error
     recipe = module.pretrained_cfg
     mean, std = torch.tensor(recipe["mean"]) * 255, torch.tensor(recipe["std"]) * 255
-
-    def fetch() -> Mapping[str, Any]:
-        try:
-            made = timm.create_model(title, pretrained=True)
-        except Exception as error:
-            raise _unreachable(name, error) from error
-        state: Mapping[str, Any] = made.state_dict()
-        return state
-
-    return _behead(name, module, mean, std, fetch)
+    return _behead(
+        name, module, mean, std, lambda: timm.create_model(title, pretrained=True).state_dict()
+    )
 
 
 def _behead(
-    name: str,
-    module: nn.Module,
-    mean: Tensor,
-    std: Tensor,
-    fetch: Callable[[], Mapping[str, Any]],
+    name: str, module: nn.Module, mean: Tensor, std: Tensor, fetch: Callable[[], Mapping[str, Any]]
 ) -> Pretrained:
     """Remove the last linear layer, so that the network returns its input."""
     layers = [path for path, layer in module.named_modules() if isinstance(layer, nn.Linear)]
@@ -198,16 +185,9 @@ def _need(package: str, network: str) -> Any:
 
 def _unknown(name: str, known: Sequence[str], hint: str) -> InnflowError:
     close = difflib.get_close_matches(name, known, n=3)
-    meant = f"did you mean {' or '.join(close)}?" if close else f"takes {LITE0}, or a torchvision "
-    meant += "" if close else f"classifier such as resnet18; {hint}"
-    return InnflowError(f"data.network={name} is unknown: {meant}")
-
-
-def _unreachable(name: str, error: Exception) -> InnflowError:
-    return InnflowError(
-        f"data.network={name}: its weights cannot be downloaded ({_line(error)}): give a file of "
-        f"them by data.weights=FILE, or take data.network={LITE0}, which comes with its own"
-    )
+    choice = f"takes {LITE0}, or a torchvision classifier such as resnet18; {hint}"
+    choice = f"did you mean {' or '.join(close)}?" if close else choice
+    return InnflowError(f"data.network={name} is unknown: {choice}")
 
 
 def _line(error: Exception) -> str:

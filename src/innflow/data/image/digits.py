@@ -58,15 +58,11 @@ class Digits(PartsDataModule):
         digits = Items.numbered("digit", {"x": x, "label": labels})
         every = torch.arange(len(x))
         rest, test = hold_out(every, _TEST_SHARE, _TEST_SEED, "digits", labels, self.classes)
-        sets = make_sets(
-            digits, test, self.holdout, self.seed, "training digits", rest, self.classes
-        )
+        of = "training digits"
+        sets = make_sets(digits, test, self.holdout, self.seed, of, rest, self.classes)
         order = torch.randperm(64, generator=torch.Generator().manual_seed(_TEST_SEED))
-        strange = {
-            "inverted": self.levels - 1 - x[test],
-            "scrambled": x[test].flatten(1)[:, order].view_as(x[test]),
-        }
-        for name, images in strange.items():
+        scrambled = x[test].flatten(1)[:, order].view_as(x[test])
+        for name, images in ("inverted", self.levels - 1 - x[test]), ("scrambled", scrambled):
             origin = [f"{name}/{i}" for i in test.tolist()]
             sets[name] = PartsSet(name, "outlier", {"x": images}, origin)
         return sets

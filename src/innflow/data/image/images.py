@@ -34,13 +34,10 @@ class ImageModule(PartsDataModule):
     Args:
         size: Height and width in pixels: the shorter side is resized to it and the centre cropped.
         channels: 3 for colour, 1 for grey.
-        batch_size: Over all ranks together.
-        holdout: Fraction of the training images that becomes the set "val", without a val/ folder.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
-        workers: Processes that read ahead.
-        seed: Of the splits.
         general: Folder or bucket of more general images, to contrast the training images with.
+        batch_size, holdout, workers, seed: See `PartsDataModule`.
     """
 
     def __init__(
@@ -182,12 +179,10 @@ class Images(ImageModule):
             items = decode_all(storage, self.size, self.channels)
             cached = write_cache(self.cache_dir, key, items, total, self.root)
         if cached.skipped:
+            counts = f"{len(cached.skipped):,} of {len(storage.entries):,}"
+            names = name_first(cached.skipped)
             log.warning(
-                "%s: skipped %s of %s images that cannot be decoded: %s",
-                self.root,
-                f"{len(cached.skipped):,}",
-                f"{len(storage.entries):,}",
-                name_first(cached.skipped),
+                "%s: skipped %s images that cannot be decoded: %s", self.root, counts, names
             )
         return cached
 

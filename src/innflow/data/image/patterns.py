@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from innflow.data.image.storage import connect, explain, wait_for
+from innflow.data.image.storage import connect, explain, stamp_of, wait_for
 from innflow.errors import InnflowError
 
 SIZES = "sizes.json"
@@ -36,9 +38,8 @@ class Shard:
 def find_shards(patterns: Patterns, key: str) -> list[Shard]:
     """List the shards of one pattern or several, in the order of the patterns.
 
-    Args:
-        patterns: Paths or URLs with braces, `train-{000000..000099}.tar`, or wildcards.
-        key: Config key, for errors.
+    Patterns are paths or URLs with braces, `train-{000000..000099}.tar`, or wildcards; `key` is the
+    config key of the data that holds them.
 
     Raises:
         InnflowError: A pattern is malformed or empty, a shard does not exist, or two shards have
@@ -47,15 +48,13 @@ def find_shards(patterns: Patterns, key: str) -> list[Shard]:
     given = [patterns] if isinstance(patterns, str | os.PathLike) else list(patterns or ())
     if not given or not all(str(pattern) for pattern in given):
         raise InnflowError(f"data.{key} is empty: give shards such as DIR/{key}-{{000..099}}.tar")
-    found = [shard for pattern in given for shard in _find(str(pattern), key)]
-    names: set[str] = set()
-    for shard in found:
-        if shard.name in names:
+    found: dict[str, Shard] = {}
+    for shard in chain.from_iterable(_find(str(pattern), key) for pattern in given):
+        if found.setdefault(shard.name, shard) is not shard:
             raise InnflowError(
                 f"data.{key}: {shard.url} is named twice, or another shard is called {shard.name}"
             )
-        names.add(shard.name)
-    return found
+    return list(found.values())
 
 
 def _find(pattern: str, key: str) -> list[Shard]:
@@ -66,20 +65,18 @@ def _find(pattern: str, key: str) -> list[Shard]:
         raise InnflowError(f"data.{key}={pattern}: braces do not match ({error})") from None
     if "://" not in pattern:
         urls = [str(Path(url).expanduser().absolute()) for url in urls]
-    folders: dict[str, dict[str, Any]] = {}
+    listed = cache(lambda folder: _list(folder, key))
     found: list[Shard] = []
     missing: list[str] = []
     for url in urls:
         folder, _, name = url.rpartition("/")
-        if folder not in folders:
-            folders[folder] = _list(folder, key)
-        there = folders[folder]
+        there = listed(folder)
         wild = any(sign in name for sign in "*?[")
         names = [one for one in sorted(there) if fnmatchcase(one, name)] if wild else [name]
         if not names or names[0] not in there:
             missing.append(url)
             continue
-        found += [_shard(f"{folder}/{one}", there[one]) for one in names]
+        found += [Shard(f"{folder}/{one}", *there[one]) for one in names]
     if missing:
         verb = "does not exist" if "*" not in missing[0] else "matches no file"
         others = f" (and {len(missing) - 1:,} of {len(urls):,} more)" if len(missing) > 1 else ""
@@ -87,14 +84,15 @@ def _find(pattern: str, key: str) -> list[Shard]:
     return found
 
 
-def _list(folder: str, key: str) -> dict[str, Any]:
-    """Return the file information of a folder, by name."""
+def _list(folder: str, key: str) -> dict[str, tuple[int, str]]:
+    """Return size and stamp of each file of a folder, by name."""
     if "://" not in folder:
         try:
             with os.scandir(folder or "/") as entries:
-                return {entry.name: entry.stat() for entry in entries if entry.is_file()}
+                stats = {entry.name: entry.stat() for entry in entries if entry.is_file()}
         except OSError as error:
             raise InnflowError(f"data.{key}: cannot read {folder}: {error.strerror}") from None
+        return {name: (stat.st_size, str(stat.st_mtime_ns)) for name, stat in stats.items()}
     try:
         files, path = connect(folder)
         found = files.ls(path, detail=True)
@@ -102,14 +100,8 @@ def _list(folder: str, key: str) -> dict[str, Any]:
         return {}
     except Exception as error:
         raise explain(folder, error) from error
-    return {PurePosixPath(info["name"]).name: info for info in found if info["type"] == "file"}
-
-
-def _shard(url: str, info: Any) -> Shard:
-    if isinstance(info, Mapping):
-        stamp = str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
-        return Shard(url, info["size"], stamp)
-    return Shard(url, info.st_size, str(info.st_mtime_ns))
+    files = [info for info in found if info["type"] == "file"]
+    return {PurePosixPath(info["name"]).name: (info["size"], stamp_of(info)) for info in files}
 
 
 def count_items(shards: Sequence[Shard]) -> int | None:
@@ -118,24 +110,28 @@ def count_items(shards: Sequence[Shard]) -> int | None:
     Raises:
         InnflowError: The file is damaged, or a shard is missing in it.
     """
-    tables: dict[str, Any] = {}
+    read = cache(_read_sizes)
     total = 0
     for shard in shards:
         folder, _, name = shard.url.rpartition("/")
-        where = f"{folder}/{SIZES}"
-        if folder not in tables:
-            try:
-                with open_file(where) as file:
-                    tables[folder] = json.load(file)
-            except FileNotFoundError:
-                return None
-            except ValueError as error:
-                raise InnflowError(f"{where}: is damaged ({error})") from None
-        count = tables[folder].get(name) if isinstance(tables[folder], dict) else None
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise InnflowError(f"{where}: has no number of items for {name}")
-        total += count
+        sizes = read(f"{folder}/{SIZES}")
+        if sizes is None:
+            return None
+        number = sizes.get(name) if isinstance(sizes, dict) else None
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InnflowError(f"{folder}/{SIZES}: has no number of items for {name}")
+        total += number
     return total
+
+
+def _read_sizes(url: str) -> Any:
+    try:
+        with open_file(url) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InnflowError(f"{url}: is damaged ({error})") from None
 
 
 def open_file(url: str) -> Any:

@@ -13,24 +13,16 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from innflow.data.base import check_whole
-from innflow.data.image.cache import (
-    Cached,
-    cache_key,
-    name_first,
-    read_cache,
-    stop_if_too_many,
-    write_cache,
-)
+from innflow.data.image import cache
 from innflow.data.image.images import DEFAULT_CACHE, ImageModule
 from innflow.data.image.patterns import SIZES, Patterns, Shard, count_items, find_shards
 from innflow.data.image.storage import map_threads
 from innflow.data.image.stream import Reading, Stream
 from innflow.data.image.tar import Item
 from innflow.data.loader import EpochLoader
-from innflow.data.sets import Batch, Items, PartsSet, make_sets
+from innflow.data.sets import Items, PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_text
 from innflow.system.progress import track
@@ -105,9 +97,9 @@ class Shards(ImageModule):
             )
         self._classes = [str(name) for name in classes or ()]
         self.reading = Reading(size, channels, image, label, tuple(self._classes))
-        self.epoch_items = epoch_items
-        if epoch_items is not None:
-            check_whole("epoch_items", epoch_items, 1)
+        self.epoch_items = (
+            None if epoch_items is None else check_whole("epoch_items", epoch_items, 1)
+        )
         self.study_items = check_whole("study_items", study_items, 2)
         self.buffer = check_whole("buffer", buffer, 1)
 
@@ -155,25 +147,10 @@ class Shards(ImageModule):
                 f"data.batch_size={self.batch_size} is more than the {total:,} items of an epoch: "
                 "lower it, raise data.epoch_items, or add data"
             )
-        stream = Stream(
-            self.shards["train"],
-            self.reading,
-            self.rank_batch_size,
-            batches,
-            self.rank,
-            self.workers,
-            self.buffer,
-            self.seed,
-            held,
-        )
-        loader: DataLoader[Batch] = DataLoader(
-            stream,
-            batch_size=None,  # the stream yields whole batches
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-        return EpochLoader(loader, stream)
+        shards, size = self.shards["train"], self.rank_batch_size
+        order = (self.rank, self.workers, self.buffer, self.seed, held)
+        stream = Stream(shards, self.reading, size, batches, *order)
+        return EpochLoader(self.make_loader(stream), stream)
 
     def _count(self, held: int) -> int:
         """Return the number of items that all training shards together have to train on."""
@@ -185,29 +162,27 @@ class Shards(ImageModule):
             )
         return total - held
 
-    def _open(self, name: str, verify: bool) -> tuple[Cached, list[str | None]]:
+    def _open(self, name: str, verify: bool) -> tuple[cache.Cached, list[str | None]]:
         """Open the cache of a set, and the label of each item as text; decode them if need be."""
         shards = self.shards[name]
         limit = self.study_items if name == "train" else None
         reading = self._reading(name)
         facts = {**asdict(reading), "classes": None}  # their names change neither pixels nor text
-        key = cache_key("shards", [asdict(shard) for shard in shards], limit, facts)
+        key = cache.cache_key("shards", [asdict(shard) for shard in shards], limit, facts)
         path = self.cache_dir / f"{key}.labels.json"
-        cached = read_cache(self.cache_dir, key, verify) if path.is_file() else None
+        cached = cache.read_cache(self.cache_dir, key, verify) if path.is_file() else None
         if cached is None:
             known: dict[str, str | None] = {}
             found = islice(chain.from_iterable(map(reading.items, shards)), limit)
             items = track(self._decode(found, known), f"decoding {name}", limit)
             # Their number is known only at the end, and so is whether too many are damaged.
-            cached = write_cache(self.cache_dir, key, items, sys.maxsize, f"data.{name}")
-            labels = [known[item] for item in cached.names]
-            write_text(path, json.dumps(labels))
-        labels = json.loads(path.read_text())
+            cached = cache.write_cache(self.cache_dir, key, items, sys.maxsize, f"data.{name}")
+            write_text(path, json.dumps([known[item] for item in cached.names]))
         if cached.skipped:
             total = len(cached.names) + len(cached.skipped)
-            stop_if_too_many(cached.skipped, total, f"data.{name}")
-            log.warning("data.%s: skipped %s", name, name_first(cached.skipped))
-        return cached, labels
+            cache.stop_if_too_many(cached.skipped, total, f"data.{name}")
+            log.warning("data.%s: skipped %s", name, cache.name_first(cached.skipped))
+        return cached, json.loads(path.read_text())
 
     def _reading(self, name: str) -> Reading:
         """Return how a set is read: outliers have no labels."""

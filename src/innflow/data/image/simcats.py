@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
 
@@ -69,28 +68,17 @@ class SimCats(Images):
         if not chosen:
             raise InnflowError(f"data.inliers is empty: choose from {', '.join(SUBJECTS)}")
         self.counts = {}
-        for subject in SUBJECTS:
-            if subject in chosen:
-                self.counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
-                self.counts[f"test/{subject}"] = check_whole("n_test", n_test, 1)
+        for subject in (kind for kind in SUBJECTS if kind in chosen):
+            self.counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
+            self.counts[f"test/{subject}"] = check_whole("n_test", n_test, 1)
         outliers = [f"test/{subject}" for subject in SUBJECTS if subject not in chosen]
         self.counts |= dict.fromkeys(outliers, check_whole("n_outliers", n_outliers, 1))
         self.draw_size = check_whole("draw_size", draw_size, 8)
         self.draw_seed = check_whole("draw_seed", draw_seed, 0)
         name = f"simcats-{cache_key(_DRAWING, self.counts, draw_size, draw_seed)}"
-        super().__init__(
-            root=Path(cache_dir).expanduser() / name,
-            size=size,
-            channels=channels,
-            batch_size=batch_size,
-            holdout=holdout,
-            augment=augment,
-            cache_dir=cache_dir,
-            workers=workers,
-            seed=seed,
-            inliers=sorted(chosen),
-            labels=labels,
-        )
+        root, kinds = Path(cache_dir).expanduser() / name, sorted(chosen)
+        common = (batch_size, holdout, kinds, augment, cache_dir, workers, seed, labels)
+        super().__init__(root, size, channels, *common)
         if labels:
             # Known before anything is drawn.
             paths = [f"{folder}/0.png" for folder in self.counts]
@@ -107,13 +95,13 @@ class SimCats(Images):
 def draw_folder(
     root: Path, counts: Mapping[str, int], size: int, seed: int, jobs: int | None = None
 ) -> None:
-    """Draw images into a folder that appears whole.
+    """Draw images into a folder that appears whole, the same for any number of processes.
 
     Args:
         root: Folder to make.
-        counts: Number of images by folder below the root; its last name says what to draw.
+        counts: Number of images by folder below the root, whose last name is the subject.
         size: Height and width in pixels.
-        seed: Of the drawings, which do not depend on the number of processes.
+        seed: Of the drawings.
         jobs: Processes; by default all cores, or one for few images.
     """
     subjects = list(SUBJECTS)
@@ -161,21 +149,12 @@ def cats(
     >>> cats(size=16).drawn, cats("photographs", size=16).drawn
     (True, False)
     """
-    common: dict[str, Any] = {
-        "size": size,
-        "channels": channels,
-        "batch_size": batch_size,
-        "holdout": holdout,
-        "augment": augment,
-        "cache_dir": cache_dir,
-        "workers": workers,
-        "seed": seed,
-        "labels": labels,
-    }
+    common = (size, channels, batch_size, holdout)
+    others = (augment, cache_dir, workers, seed)
     if root is not None:
-        return Images(root, inliers=inliers, general=general, **common)
+        return Images(root, *common, inliers, *others, labels, general)
     if general is not None:
         raise InnflowError("data.general goes with photographs: set data.root too")
     if inliers is not None and not labels:
         raise InnflowError("data.inliers chooses among photographs: set data.root too")
-    return SimCats(inliers=inliers or ("cat",), **common)
+    return SimCats(*common, *others, inliers=inliers or ("cat",), labels=labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -109,11 +109,7 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def connect(url: str) -> tuple[Any, str]:
-    """Return a new, uncached file system for a URL, and the path on it.
-
-    Raises:
-        Exception: Of any kind, for `explain`.
-    """
+    """Return a new, uncached file system for a URL, and the path on it; `explain` its errors."""
     scheme, _, path = url.partition("://")
     options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
     files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
@@ -151,9 +147,8 @@ def _open_remote(root: str) -> Storage:
     entries = []
     for path, info in found.items():
         name = path[len(base) + 1 :] or PurePosixPath(path).name
-        stamp = str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
         if info["type"] == "file" and _is_image(name):
-            entries.append(Entry(name, info["size"], stamp))
+            entries.append(Entry(name, info["size"], stamp_of(info)))
     single = len(found) == 1 and base in found
     folder = str(PurePosixPath(base).parent) if single else base
 
@@ -167,6 +162,11 @@ def _open_remote(root: str) -> Storage:
 
     url = f"{scheme}://{folder}"
     return Storage(url, True, sorted(entries, key=lambda entry: entry.path), read)
+
+
+def stamp_of(info: Mapping[str, Any]) -> str:
+    """Return the stamp of the version of a file on a remote file system."""
+    return str(info.get("ETag") or info.get("mtime") or info.get("LastModified"))
 
 
 def explain(root: str, error: Exception) -> InnflowError:
@@ -220,8 +220,7 @@ def read_images(
     """Decode every image of a folder, a bucket or a single file, without any cache.
 
     Returns:
-        Images uint8 (N, C, size, size), their names, and "name: reason" of those that cannot be
-        decoded.
+        Images uint8 (N, C, size, size), their names, and "name: reason" of those left out.
 
     Raises:
         InnflowError: There are no images, or more than 5% cannot be decoded.

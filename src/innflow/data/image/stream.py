@@ -12,7 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, cycle, islice
 from typing import Any
 
 import numpy as np
@@ -31,15 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reading:
-    """How items of shards become pixels and labels.
-
-    Attributes:
-        size: Height and width in pixels.
-        channels: 3 for colour, 1 for grey.
-        image: Extension of the images; None for any known one.
-        label: `cls`, or `json.FIELD`; None without labels.
-        classes: Names of the labels.
-    """
+    """How items of shards become pixels and labels; the attributes are those of `Shards`."""
 
     size: int
     channels: int
@@ -59,11 +51,7 @@ class Reading:
             return str(error)
 
     def number(self, label: str | None, name: str) -> int:
-        """Return the class that a label names, by its name or its number.
-
-        Raises:
-            InnflowError: It names none.
-        """
+        """Return the class that a label names, by its name or its number; an error if none."""
         if label in self.classes:
             return self.classes.index(label)
         if label is not None and label.isdecimal() and int(label) < len(self.classes):
@@ -86,10 +74,8 @@ class Stream(IterableDataset[Batch]):
         share: Items in a batch of one rank.
         batches: Number of batches of every rank in an epoch.
         rank: Index of this rank, and number of ranks.
-        workers: Worker processes of each rank; 0 for this process itself.
-        buffer: Image files kept in memory, of which the next one is drawn at random.
-        seed: Of the order.
         held: Names of items that are left out.
+        workers, buffer, seed: See `Shards`.
 
     Attributes:
         batch_size: Items in a batch of all ranks together.
@@ -170,16 +156,11 @@ class Stream(IterableDataset[Batch]):
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         own = order[reader :: self.ranks * self.workers]
         shuffle = library("webdataset").filters.shuffle
-        turn = 0
-        while True:
+        for turn in count():
             rng = random.Random(f"{self.seed}/{epoch}/{reader}/{turn}")
             rng.shuffle(own)
-            kept = (
-                item
-                for shard in own
-                for item in self.reading.items(shard)
-                if item.name not in self.held
-            )
+            items = chain.from_iterable(map(self.reading.items, own))
+            kept = (item for item in items if item.name not in self.held)
             empty = True
             for item in shuffle(self.buffer, initial=self.buffer, rng=rng)(kept):
                 empty = False
@@ -188,20 +169,20 @@ class Stream(IterableDataset[Batch]):
                 raise InnflowError(
                     f"{own[0].url}: all its images are held out: lower data.holdout or data.workers"
                 )
-            turn += 1
 
     def _decode(self, items: Sequence[Item], skipped: list[str]) -> Batch:
         """Return a whole batch; images that cannot be decoded are replaced by others of it."""
         decoded = [self.reading.pixels(item) for item in items]
-        good = [row for row, image in enumerate(decoded) if not isinstance(image, str)]
-        for item, image in zip(items, decoded, strict=True):
+        good = []
+        for row, (item, image) in enumerate(zip(items, decoded, strict=True)):
             if isinstance(image, str):
                 skipped.append(f"{item.name}: {image}")
                 log.warning("left out %s", skipped[-1])
+            else:
+                good.append(row)
         if not good:
             raise InnflowError(f"data.train: no image of a batch can be decoded ({skipped[-1]})")
-        bad = len(items) - len(good)
-        rows = good + [good[row % len(good)] for row in range(bad)]
+        rows = list(islice(cycle(good), len(items)))
         batch = {"x": torch.from_numpy(np.stack([decoded[row] for row in rows]))}
         if self.reading.label is not None:
             labels = [self.reading.number(items[row].label, items[row].name) for row in rows]

@@ -43,10 +43,7 @@ class Item:
 def read_items(shard: Shard, image: str | None = None, label: str | None = None) -> Iterator[Item]:
     """Yield the items of a shard in order; members without an image are skipped.
 
-    Args:
-        shard: The tar.
-        image: Extension of the images, such as jpg; by default any known one.
-        label: `cls`, or `json.FIELD` for a field of KEY.json; None for no labels.
+    For `image` and `label` see `Shards`.
 
     Raises:
         InnflowError: The shard cannot be read to its end or holds no image, an item has two images
@@ -54,18 +51,17 @@ def read_items(shard: Shard, image: str | None = None, label: str | None = None)
     """
     empty = True
     for sample in _samples(shard):
-        name = f"{shard.name}/{sample['__key__']}"
+        where = f"{shard.url}: {sample['__key__']}"
         known = sorted(sample.keys() & ({image} if image else _EXTENSIONS))
         if not known:
             continue
         if len(known) > 1:
             raise InnflowError(
-                f"{shard.url}: {sample['__key__']} has {len(known)} images ({', '.join(known)}): "
-                "say which by data.image"
+                f"{where} has {len(known)} images ({', '.join(known)}): say which by data.image"
             )
         empty = False
-        text = None if label is None else _label(sample, label, f"{shard.url}: {sample['__key__']}")
-        yield Item(name, sample[known[0]], text)
+        text = None if label is None else _label(sample, label, where)
+        yield Item(f"{shard.name}/{sample['__key__']}", sample[known[0]], text)
     if empty:
         expected = f"KEY.{image}" if image else "KEY.jpg or KEY.png"
         raise InnflowError(f"{shard.url} holds no images: expected members such as {expected}")
@@ -118,11 +114,7 @@ def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Refuse a tar that does not end in zeros: Python takes a broken header for the end.
-
-    Raises:
-        ReadError: Other bytes, or none at all, follow the last member.
-    """
+    """Raise a ReadError unless the tar ends in zeros: Python takes a broken header for the end."""
     stream: Any = tar.fileobj
     rest = stream.read(_BLOCK)
     whole = bool(rest)

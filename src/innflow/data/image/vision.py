@@ -26,28 +26,18 @@ from innflow.system.progress import track
 
 @dataclass(frozen=True)
 class _Known:
-    """How torchvision opens a set, its folder below the root, and the classes.
-
-    Attributes:
-        opener: Class of torchvision.
-        key: Its argument that selects a split.
-        train: The value of that argument for the training split.
-        test: The value for the test split.
-        folder: Where torchvision looks for the files.
-        classes: Names of the labels, empty where there are none.
-    """
+    """How torchvision opens the two splits of a set, its folder below the root, and the classes."""
 
     opener: Callable[..., Any]
-    key: str
+    key: str  # of the argument that selects a split, train or test
     train: Any
     test: Any
     folder: str
-    classes: Sequence[str]
+    classes: Sequence[str]  # in torchvision's order of the labels; empty without labels
 
 
 _DIGITS = [str(digit) for digit in range(10)]
 _THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-# In torchvision's order of the labels.
 _BREEDS = [
     "Abyssinian", "American Bulldog", "American Pit Bull Terrier", "Basset Hound", "Beagle",
     "Bengal", "Birman", "Bombay", "Boxer", "British Shorthair", "Chihuahua", "Egyptian Mau",
@@ -58,18 +48,14 @@ _BREEDS = [
     "Wheaten Terrier", "Yorkshire Terrier",
 ]  # fmt: skip
 
-_CLOTHES = datasets.FashionMNIST.classes
+_FASHION, _PETS = datasets.FashionMNIST, datasets.OxfordIIITPet
 _KNOWN = {
     "mnist": _Known(datasets.MNIST, "train", True, False, "MNIST/raw", _DIGITS),
-    "fashionmnist": _Known(
-        datasets.FashionMNIST, "train", True, False, "FashionMNIST/raw", _CLOTHES
-    ),
+    "fashionmnist": _Known(_FASHION, "train", True, False, "FashionMNIST/raw", _FASHION.classes),
     "cifar10": _Known(datasets.CIFAR10, "train", True, False, "cifar-10-batches-py", _THINGS),
     "svhn": _Known(datasets.SVHN, "split", "train", "test", "", _DIGITS),
     "celeba": _Known(datasets.CelebA, "split", "train", "test", "celeba", []),
-    "oxfordiiitpet": _Known(
-        datasets.OxfordIIITPet, "split", "trainval", "test", "oxford-iiit-pet", _BREEDS
-    ),
+    "oxfordiiitpet": _Known(_PETS, "split", "trainval", "test", "oxford-iiit-pet", _BREEDS),
 }
 
 
@@ -78,7 +64,6 @@ class Vision(ImageModule):
 
     >>> Vision("mnist", root="data", size=28, channels=1, labels=True).classes[:3]
     ['0', '1', '2']
-
 
     Args:
         name: mnist, fashionmnist, cifar10, svhn, celeba or oxfordiiitpet.
@@ -133,16 +118,11 @@ class Vision(ImageModule):
             cached = self._open(name, split)
             parts = {"x": cached.images}
             if self.classes and key in ("train", "test"):
-                parts["label"] = torch.tensor([_label(item) for item in cached.names])
+                labels = [int(item.rpartition("/")[2]) for item in cached.names]
+                parts["label"] = torch.tensor(labels)
             splits[key] = Items.numbered(key, parts)
-        sets = make_sets(
-            splits["train"],
-            splits["test"],
-            self.holdout,
-            self.seed,
-            f"{self.title}, training images",
-            classes=self.classes,
-        )
+        train, test, of = splits["train"], splits["test"], f"{self.title}, training images"
+        sets = make_sets(train, test, self.holdout, self.seed, of, classes=self.classes)
         return sets | {name: splits[name].select(name, "outlier") for name in self.outliers}
 
     def _splits(self) -> dict[str, tuple[str, str]]:
@@ -198,7 +178,3 @@ def _convert(
 
     indices = range(len(images))
     yield from track(map_threads(load, indices, os.cpu_count() or 1), title, len(indices))
-
-
-def _label(name: str) -> int:
-    return int(name.rpartition("/")[2])

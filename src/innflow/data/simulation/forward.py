@@ -9,7 +9,7 @@ import sys
 import time
 from functools import cached_property
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +51,7 @@ class ForwardModel:
 
     def __init__(self, path: str, rows: Tensor, array: str = "auto") -> None:
         self.path = path
-        self.dims = 0
-        self.kind: Literal["torch", "numpy"] = "torch"
+        self.dims, self.kind = 0, "torch"
         if not callable(self._imported.value):
             found = type(self._imported.value).__name__
             raise InnflowError(f"data.forward={path}: has the type {found}, expected a function")
@@ -60,7 +59,7 @@ class ForwardModel:
         for_numpy = _packages(self._imported.value) & {"torch", "numpy"} == {"numpy"}
         order = ("numpy", "torch") if for_numpy else ("torch", "numpy")
         for kind in order if array == "auto" else (array,):
-            self.kind = "torch" if kind == "torch" else "numpy"
+            self.kind = kind
             try:
                 self.dims = self._tried(rows)
                 return
@@ -106,8 +105,7 @@ class ForwardModel:
         return y
 
     def _tried(self, rows: Tensor) -> int:
-        self.dims = 0
-        count = len(rows) - 1
+        self.dims, count = 0, len(rows) - 1
         with seeded([0], self.modules):
             dims = self.rows(rows[:count].numpy()).shape[1]
         if dims == count:  # as many observables as rows: possibly (M, B)

@@ -26,14 +26,10 @@ class Imported:
 
 
 def resolve(path: str, key: str) -> Imported:
-    """Import an object by a path such as `mymodule.prior`.
+    """Import an object by the value of a config key, the dotted path of a module and an attribute.
 
     The current folder is appended to `sys.path`, as with `python -m`, and stays there for later
     imports of the module.
-
-    Args:
-        path: Dotted path of a module and an attribute.
-        key: Config key, for messages.
 
     Raises:
         InnflowError: A part of the path does not exist, or importing the module raises.

@@ -31,11 +31,6 @@ class InverseData(PartsDataModule):
     reference: Callable[[Any, int, int], np.ndarray] | None = None
     reference_path: str | None = None
 
-    @property
-    def deterministic(self) -> bool:
-        """Whether y is known to be a function of x alone."""
-        return False
-
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), possibly NaN."""
         raise NotImplementedError(f"{type(self).__name__} has no forward model")

@@ -17,14 +17,10 @@ Noise = float | list[float] | list[list[float]] | str
 
 
 def noise_factor(noise: Noise | None, dims: int) -> np.ndarray | None:
-    """Return the lower-triangular factor S (M, M), float64, of a noise setting.
-
-    Args:
-        noise: The setting; None, or the path of None, for no declared noise.
-        dims: Number of observables.
+    """Return the lower-triangular factor S (M, M), float64, of a setting; None for no noise.
 
     Raises:
-        InnflowError: It is not lower-triangular of size M with a positive diagonal.
+        InnflowError: S is not lower-triangular of size M = `dims` with a positive diagonal.
     """
     value: Any = resolve(noise, "data.noise").value if isinstance(noise, str) else noise
     if value is None:

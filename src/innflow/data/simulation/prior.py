@@ -60,8 +60,7 @@ class Prior:
         Raises:
             InnflowError: The prior raises, or does not draw finite numbers (n, P).
         """
-        where = f"data.prior={self.path}"
-        value = self.value
+        where, value = f"data.prior={self.path}", self.value
         try:
             with seeded(seed, self.modules):
                 x = torch.as_tensor(value.sample((n,))).detach().cpu().float()
@@ -76,10 +75,8 @@ class Prior:
         return x.reshape(n, -1)
 
     def _made(self, maker: Any) -> Any:
-        where, takes = (
-            f"data.prior={self.path}",
-            "give a torch distribution, or an object with sample((n,))",
-        )
+        where = f"data.prior={self.path}"
+        takes = "give a torch distribution, or an object with sample((n,))"
         if not callable(maker):
             found = type(maker).__name__
             raise InnflowError(f"{where}: a {found} has no method sample: {takes}")

@@ -22,6 +22,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
+from innflow.data.image.cache import unwritable
 from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_arrays
@@ -126,12 +127,7 @@ class Simulations:
 
 
 def cache_key(modules: Sequence[ModuleType], *facts: Any) -> str:
-    """Return a name of all that simulations depend on, with the source of modules.
-
-    Args:
-        modules: Those of the prior and the forward model.
-        facts: Texts, numbers and tensors.
-    """
+    """Return a name of all that simulations depend on: source code, texts, numbers and tensors."""
     digest = hashlib.sha256()
     for module in modules:
         file = inspect.getsourcefile(module) if getattr(module, "__file__", None) else None
@@ -159,17 +155,10 @@ def read_simulations(file: Path) -> Simulations | None:
 
 
 def write_simulations(file: Path, made: Simulations) -> None:
-    """Write a cache, whole or not at all.
-
-    Raises:
-        InnflowError: The folder cannot be written.
-    """
+    """Write a cache, whole or not at all; an error says that the folder cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         arrays = {"x": made.x.numpy(), "y": made.y.numpy(), "dropped": np.array(made.dropped)}
         write_arrays(file, arrays)
     except OSError as error:
-        raise InnflowError(
-            f"cannot write the cache {file.parent}: {error.strerror or error}; "
-            "free some space there or set data.cache_dir"
-        ) from error
+        raise unwritable(file.parent, error) from error

@@ -15,19 +15,13 @@ from torch import Tensor
 
 from innflow.data.base import check_choice, check_whole
 from innflow.data.sets import Batch, Items, PartsSet, make_sets
+from innflow.data.simulation import simulate as runs
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.simulation.imports import describe, resolve
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.noise import Noise, add_noise, draw_noise, noise_factor
 from innflow.data.simulation.prior import Prior
 from innflow.data.simulation.seeding import seeded
-from innflow.data.simulation.simulate import (
-    Simulations,
-    cache_key,
-    read_simulations,
-    simulate,
-    write_simulations,
-)
 from innflow.data.simulation.support import check_varied, given_support, support_of
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
@@ -147,7 +141,7 @@ class Simulator(InverseData):
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), perhaps NaN."""
         x = x.detach().cpu().float()
-        y = simulate(self._model, x, [seed, _FRESH, _MODEL], self.processes, allowed=1.0)
+        y = runs.simulate(self._model, x, [seed, _FRESH, _MODEL], self.processes, allowed=1.0)
         if self._factor is None:
             return y
         return add_noise(y, self._factor, draw_noise(y.shape, [seed, _FRESH, _NOISE]))
@@ -156,8 +150,7 @@ class Simulator(InverseData):
         """Return the simulations, from the cache where it has them.
 
         Raises:
-            InnflowError: The forward model fails, or a parameter is outside the support or
-                constant.
+            InnflowError: The forward model fails, or a parameter is constant or not in the support.
         """
         train = Items.numbered("train", self._parts(self.n, _TRAIN))
         test = Items.numbered("test", self._parts(self.n_test, _TEST))
@@ -189,17 +182,17 @@ class Simulator(InverseData):
         eps = draw_noise(made.y.shape, [self.seed, stream, _NOISE])
         return {"x": made.x, "y": add_noise(made.y, self._factor, eps), "eps": eps}
 
-    def _simulations(self, n: int, stream: int) -> Simulations:
+    def _simulations(self, n: int, stream: int) -> runs.Simulations:
         file = None if self.cache_dir is None else self.cache_dir / f"{self._key(n, stream)}.npz"
-        found = None if file is None else read_simulations(file)
+        found = None if file is None else runs.read_simulations(file)
         if found is not None:
             return found
         x = self._prior.draw(n, [self.seed, stream, _PRIOR])
-        y = simulate(self._model, x, [self.seed, stream, _MODEL], self.processes)
+        y = runs.simulate(self._model, x, [self.seed, stream, _MODEL], self.processes)
         good = y.isfinite().all(dim=1)
-        made = Simulations(x[good], y[good], n - int(good.sum()))
+        made = runs.Simulations(x[good], y[good], n - int(good.sum()))
         if file is not None:
-            write_simulations(file, made)
+            runs.write_simulations(file, made)
         return made
 
     @cached_property
@@ -208,20 +201,20 @@ class Simulator(InverseData):
 
         Results that are not reproducible under a seed are left out.
         """
-        acts = (self._draw_some, self._run_some)
-        return [first for act in acts if torch.equal(first := act(), act())]
+
+        def draw() -> Tensor:
+            return self._prior.draw(100, [0, _TRIAL, _PRIOR])
+
+        def run() -> Tensor:
+            with seeded([0, _TRIAL, _MODEL], self._model.modules):
+                return self._model(self._trial)
+
+        return [first for act in (draw, run) if torch.equal(first := act(), act())]
 
     def _key(self, n: int, stream: int) -> str:
         modules = [*self._prior.modules, *self._model.modules]
         paths, seed = [self._prior.path, self._model.path], [self.seed, stream]
-        return cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
-
-    def _draw_some(self) -> Tensor:
-        return self._prior.draw(100, [0, _TRIAL, _PRIOR])
-
-    def _run_some(self) -> Tensor:
-        with seeded([0, _TRIAL, _MODEL], self._model.modules):
-            return self._model(self._trial)
+        return runs.cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
 
     def _draw_reference(self, y: Any, n: int, seed: int) -> np.ndarray:
         where = f"data.reference={self.reference_path}"
@@ -239,13 +232,9 @@ class Simulator(InverseData):
 
 
 def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
-    """Return n names: the given ones, else those of the module if it has n, else x0, x1, ...
+    """Return n different names: the given ones, else those of the module, else x0, x1, ...
 
-    Args:
-        key: "parameters" or "observables", in capitals the name in the module.
-        given: Names from the config.
-        module: Of the forward model.
-        n: Number of names.
+    The `key` is "parameters" or "observables", in capitals the name in the module.
     """
     if given is not None:
         if len(given) != n or len(set(given)) < n:

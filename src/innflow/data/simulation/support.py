@@ -9,12 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Independent,
-    MixtureSameFamily,
-    TransformedDistribution,
-    constraints,
-)
+from torch.distributions import Independent, MixtureSameFamily, TransformedDistribution, constraints
 
 from innflow.errors import InnflowError
 from innflow.problem.joint import Joint
@@ -59,15 +54,7 @@ class Support:
         return inside & ((x == x.round()) | ~self.discrete.to(x.device))
 
     def check(self, x: Tensor, names: Sequence[str]) -> None:
-        """Raise an error if any value lies outside.
-
-        Args:
-            x: Parameters (B, P).
-            names: Of the parameters.
-
-        Raises:
-            InnflowError: Names the first such parameter, its value and its interval.
-        """
+        """Raise an error that names the first value of parameters x (B, P) that lies outside."""
         outside = (~self.contains(x)).nonzero()
         if len(outside):
             row, column = outside[0].tolist()
@@ -80,11 +67,7 @@ class Support:
 
 
 def check_varied(values: Tensor, names: Sequence[str], where: str) -> None:
-    """Raise an error if a column of values (N, D) is constant.
-
-    Raises:
-        InnflowError: Names the column and its value.
-    """
+    """Raise an error that names the first column of values (N, D) that is constant."""
     same = (values == values[:1]).all(dim=0).nonzero().flatten().tolist()
     if same:
         raise InnflowError(
@@ -95,14 +78,17 @@ def check_varied(values: Tensor, names: Sequence[str], where: str) -> None:
 def support_of(prior: Any, dims: int) -> Support:
     """Return the support of a prior, all real numbers for an object without `support`.
 
-    Args:
-        prior: A distribution of torch, or an object with `sample` and perhaps `support`.
-        dims: Number of parameters.
-
     Raises:
-        InnflowError: Its support is not a product of intervals, such as a simplex.
+        InnflowError: Its support is not a product of `dims` intervals, such as a simplex.
     """
-    low, high, discrete = (part.broadcast_to(dims) for part in _checked(_of(prior), prior, dims))
+    bounds = _of(prior)
+    for part in bounds:
+        if part.shape not in ((), (1,), (dims,)):
+            raise InnflowError(
+                f"the support of data.prior {type(prior).__name__} has the shape "
+                f"{tuple(part.shape)} for {dims} parameters: give data.support=[[low, high], ...]"
+            )
+    low, high, discrete = (part.broadcast_to(dims) for part in bounds)
     return Support(low.float(), high.float(), discrete.clone())
 
 
@@ -112,10 +98,8 @@ def given_support(pairs: Sequence[Sequence[float | None]], dims: int) -> Support
     for pair in pairs:
         if len(pair) != 2:
             raise InnflowError(f"data.support: {list(pair)} is not [low, high]")
-        low, high = (
-            math.inf * sign if end is None else float(end)
-            for end, sign in zip(pair, (-1, 1), strict=True)
-        )
+        low = -math.inf if pair[0] is None else float(pair[0])
+        high = math.inf if pair[1] is None else float(pair[1])
         if not low < high:
             raise InnflowError(f"data.support: {list(pair)} is empty: give [low, high], low < high")
         ends.append([low, high])
@@ -128,16 +112,6 @@ def given_support(pairs: Sequence[Sequence[float | None]], dims: int) -> Support
     return Support(low_ends, high_ends, torch.zeros(dims, dtype=torch.bool))
 
 
-def _checked(bounds: Bounds, prior: Any, dims: int) -> Bounds:
-    for part in bounds:
-        if part.shape not in ((), (1,), (dims,)):
-            raise InnflowError(
-                f"the support of data.prior {type(prior).__name__} has the shape "
-                f"{tuple(part.shape)} for {dims} parameters: give data.support=[[low, high], ...]"
-            )
-    return bounds
-
-
 def _of(prior: Any) -> Bounds:
     if isinstance(prior, Joint):
         pairs = zip(prior.distributions, prior.lengths, strict=True)
@@ -148,10 +122,8 @@ def _of(prior: Any) -> Bounds:
         return _hull(prior)
     # Its subclasses (LogNormal, Gumbel ...) define their support; the class itself only gives the
     # codomain of its last transform, which is too large for a log-uniform prior.
-    if type(prior) is TransformedDistribution:
-        moved = _transformed(prior)
-        if moved is not None:
-            return moved
+    if type(prior) is TransformedDistribution and (moved := _transformed(prior)) is not None:
+        return moved
     try:
         constraint = prior.support
     except (AttributeError, NotImplementedError):

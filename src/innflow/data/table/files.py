@@ -6,8 +6,7 @@ import csv
 import importlib
 import math
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,11 @@ _UNREADABLE = (*DAMAGE, csv.Error)
 
 
 def read_table(
-    path: str | os.PathLike[str],
-    columns: Sequence[str] | None = None,
-    label: str | None = None,
+    path: str | os.PathLike[str], columns: Sequence[str] | None = None, label: str | None = None
 ) -> tuple[Tensor, list[str]]:
     """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
 
-    Args:
-        path: A .csv, .npz or .parquet file.
-        columns: Columns to use, in this order; all but the label by default.
-        label: A column that is left out; it may be missing.
+    The columns are used in the given order; by default all but the label, which may be missing.
 
     Raises:
         InnflowError: The file or a column is missing, or a cell is not a finite number.
@@ -63,11 +57,6 @@ def read_table(
     return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
 
 
-def column_widths(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Return the number of values of each column in a row, from the header alone."""
-    return read_header(existing_table(path), None)
-
-
 def value_names(column: str, width: int) -> list[str]:
     """Return a name for each value that a column holds in a row."""
     return [column] if width == 1 else [f"{column}{i}" for i in range(width)]
@@ -77,17 +66,14 @@ def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
     """Return named columns of a table, float32 (B, len(names)), in the order of the names.
 
     Columns are matched by name, or by position where none of the names occurs and the table has as
-    many columns.
-
-    Args:
-        path: A .csv, .npz or .parquet file. An array (N, D) of an .npz is D columns a0, a1 ...
-        names: Of the columns to read.
-        key: The argument that gives the table, for messages.
+    many columns. An array a (N, D) of an .npz is D columns a0, a1 ... Messages name the table by
+    `key`, the argument that gives it.
 
     Raises:
         InnflowError: A column or a value is missing.
     """
-    spread = {column: value_names(column, width) for column, width in column_widths(path).items()}
+    widths = read_header(existing_table(path))
+    spread = {column: value_names(column, width) for column, width in widths.items()}
     found = [name for group in spread.values() for name in group]
     if set(names) <= set(found):
         needed = [column for column, group in spread.items() if set(group) & set(names)]
@@ -118,14 +104,12 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
     values: list[Any]
     try:
         if path.suffix.lower() == ".csv":
-            at = _csv_header(path).index(column)
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                values = [cells[at].strip() for cells in list(csv.reader(file))[1:] if cells]
+            values = [cells[0] for _, cells in _csv_rows(path, [column])]
         elif path.suffix.lower() == ".npz":
             values = read_arrays(path, [column])[column].tolist()
         else:
             values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
-    except (*_UNREADABLE, IndexError) as error:
+    except _UNREADABLE as error:
         raise InnflowError(f"{path}, column {column} cannot be read: {error}") from error
     names = []
     for row, value in enumerate(values):
@@ -161,15 +145,23 @@ def choose_columns(
         columns = [column for column in widths if column != label]
     if label in columns:
         raise InnflowError(f"data.label={label} is among data.columns too: leave it out there")
-    if not columns or len(set(columns)) < len(columns):
-        raise InnflowError(f"data.columns={list(columns)}: give each column once, from {known}")
-    for column in columns:
+    return check_columns("columns", columns, widths, path)
+
+
+def check_columns(
+    key: str, columns: str | Sequence[str], widths: dict[str, int], path: Path
+) -> list[str]:
+    """Return columns of a table, at least one; an error names a missing or repeated one."""
+    known, listed = ", ".join(widths), [columns] if isinstance(columns, str) else list(columns)
+    if not listed or len(set(listed)) < len(listed):
+        raise InnflowError(f"data.{key}={listed}: give each column once, from {known}")
+    for column in listed:
         if column not in widths:
-            raise InnflowError(f"{path} has no column {column}: choose from {known}")
-    return list(columns)
+            raise InnflowError(f"data.{key}: {path} has no column {column}: choose from {known}")
+    return listed
 
 
-def read_header(path: Path, label: str | None) -> dict[str, int]:
+def read_header(path: Path, label: str | None = None) -> dict[str, int]:
     """Return the number of values of each column in a row, from the header alone."""
     try:
         if path.suffix.lower() == ".csv":
@@ -196,51 +188,45 @@ def _csv_header(path: Path) -> list[str]:
 
 
 def _npz_header(path: Path, label: str | None) -> dict[str, int]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    check_archive(path)
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = {
-                    1: np.lib.format.read_array_header_1_0,
-                    2: np.lib.format.read_array_header_2_0,
-                }
-                shape, _, dtype = read[version[0]](file)
-            name = member.removesuffix(".npy")
-            if name == label:
-                dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
-            else:
-                dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
-            if len(shape) not in dims or dtype.kind not in kinds:
-                raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
-            shapes[name] = shape
+    headers = check_archive(path)
+    for name, (shape, dtype) in headers.items():
+        if name == label:
+            dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
+        else:
+            dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
+        if len(shape) not in dims or dtype.kind not in kinds:
+            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
+    shapes = {name: shape for name, (shape, _) in headers.items()}
     if len({shape[0] for shape in shapes.values()}) > 1:
         raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
     return {name: 1 if len(shape) == 1 else shape[1] for name, shape in shapes.items()}
 
 
 def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
+    rows: list[list[float]] = []
+    for where, cells in _csv_rows(path, columns):
+        for column, cell in zip(columns, cells, strict=True):
+            if not _is_number(cell):
+                raise InnflowError(
+                    f"{where}, column {column}: {cell!r} is not a finite number: "
+                    "correct or remove it"
+                )
+        rows.append([float(cell) for cell in cells])
+    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+
+
+def _csv_rows(path: Path, columns: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place of each row, for messages, and its cells in these columns."""
     header = _csv_header(path)
     at = [header.index(column) for column in columns]
-    rows: list[list[float]] = []
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         next(reader)
-        for cells in reader:
-            if not cells:
-                continue
+        for cells in filter(None, reader):
             where = f"{path}, line {reader.line_num}"
             if len(cells) != len(header):
                 raise InnflowError(f"{where}: {len(cells)} cells for {len(header)} columns")
-            for column, i in zip(columns, at, strict=True):
-                if not _is_number(cells[i]):
-                    raise InnflowError(
-                        f"{where}, column {column}: {cells[i]!r} is not a finite number: "
-                        "correct or remove it"
-                    )
-            rows.append([float(cells[i]) for i in at])
-    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
+            yield where, [cells[i].strip() for i in at]
 
 
 def _read_npz(path: Path, columns: list[str]) -> np.ndarray:

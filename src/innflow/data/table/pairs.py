@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from innflow.data.base import check_fraction
 from innflow.data.sets import Items, PartsSet, make_sets
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support, check_varied, given_support
-from innflow.data.table.files import column_widths, read_table, value_names
+from innflow.data.table import files
 from innflow.errors import InnflowError
 
 
@@ -46,10 +45,13 @@ class Pairs(InverseData):
         workers: int = 0,
         seed: int = 0,
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = files.existing_table(path)
         self.test = check_fraction("test", test)
-        widths = column_widths(self.path)
-        self.chosen = {"x": _listed("x", x, widths), "y": _listed("y", y, widths)}
+        widths = files.read_header(self.path)
+        parts = {"x": x, "y": y}
+        self.chosen = {
+            key: files.check_columns(key, part, widths, self.path) for key, part in parts.items()
+        }
         both = [column for column in self.chosen["x"] if column in self.chosen["y"]]
         if both:
             raise InnflowError(f"data.x and data.y both have the column {both[0]}: it is either")
@@ -77,27 +79,16 @@ class Pairs(InverseData):
             InnflowError: A value is missing; a parameter lies outside the support, or is the same
                 in all rows.
         """
-        parts = {part: read_table(self.path, names)[0] for part, names in self.chosen.items()}
+        parts = {part: files.read_table(self.path, names)[0] for part, names in self.chosen.items()}
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
         self.support.check(parts["x"], self._columns["x"])
         items, of = Items.numbered(self.path.name, parts), f"{self.path}, rows"
         return make_sets(items, self.test, self.holdout, self.seed, of)
 
 
-def _listed(key: str, columns: str | Sequence[str], widths: dict[str, int]) -> list[str]:
-    known = ", ".join(widths)
-    listed = [columns] if isinstance(columns, str) else list(columns)
-    if not listed or len(set(listed)) < len(listed):
-        raise InnflowError(f"data.{key}={listed}: give each column once, from {known}")
-    for column in listed:
-        if column not in widths:
-            raise InnflowError(f"data.{key}: there is no column {column}: choose from {known}")
-    return listed
-
-
 def _spread(columns: Sequence[str], widths: dict[str, int]) -> list[str]:
     """Return a name for every value of a row."""
-    names = [name for column in columns for name in value_names(column, widths[column])]
+    names = [name for column in columns for name in files.value_names(column, widths[column])]
     if len(set(names)) < len(names):
         raise InnflowError(f"the columns {', '.join(names)} have a name twice: rename an array")
     return names

@@ -9,13 +9,7 @@ import torch
 
 from innflow.data.base import PartsDataModule, check_fraction
 from innflow.data.sets import Items, PartsSet, make_sets
-from innflow.data.table.files import (
-    choose_columns,
-    existing_table,
-    read_header,
-    read_labels,
-    read_table,
-)
+from innflow.data.table import files
 from innflow.errors import InnflowError
 
 
@@ -50,11 +44,11 @@ class Table(PartsDataModule):
         label: str | None = None,
     ) -> None:
         self.test = check_fraction("test", test)
-        self.path = existing_table(path)
-        self.outliers = None if outliers is None else existing_table(outliers)
+        self.path = files.existing_table(path)
+        self.outliers = None if outliers is None else files.existing_table(outliers)
         self.label = label
-        widths = read_header(self.path, label)
-        self.chosen = choose_columns(self.path, widths, columns, label)
+        widths = files.read_header(self.path, label)
+        self.chosen = files.choose_columns(self.path, widths, columns, label)
         dims = sum(widths[column] for column in self.chosen)
         super().__init__((dims,), batch_size, holdout, workers, seed)
 
@@ -62,7 +56,7 @@ class Table(PartsDataModule):
     def classes(self) -> list[str]:
         """Name of each label, from the file; empty without labels."""
         if self.label is not None and not self._classes:
-            self._classes = _sorted(read_labels(self.path, self.label))
+            self._classes = _sorted(files.read_labels(self.path, self.label))
             if len(self._classes) < 2:
                 raise InnflowError(
                     f"data.label={self.label} needs two classes or more, {self.path} has "
@@ -72,22 +66,16 @@ class Table(PartsDataModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the rows of the file in three disjoint sets, and the outliers."""
-        x, names = read_table(self.path, self.chosen, self.label)
+        x, names = files.read_table(self.path, self.chosen, self.label)
         parts = {"x": x}
         if self.label is not None:
             labels = {name: label for label, name in enumerate(self.classes)}
-            found = read_labels(self.path, self.label)
+            found = files.read_labels(self.path, self.label)
             parts["label"] = torch.tensor([labels[name] for name in found])
-        sets = make_sets(
-            Items(parts, names),
-            self.test,
-            self.holdout,
-            self.seed,
-            f"{self.path}, rows",
-            classes=self.classes,
-        )
+        items, of = Items(parts, names), f"{self.path}, rows"
+        sets = make_sets(items, self.test, self.holdout, self.seed, of, classes=self.classes)
         if self.outliers is not None:
-            other, other_names = read_table(self.outliers, self.chosen, self.label)
+            other, other_names = files.read_table(self.outliers, self.chosen, self.label)
             if other.shape[1:] != x.shape[1:]:
                 raise InnflowError(
                     f"{self.outliers} has {other.shape[1]} values a row, {self.path} {x.shape[1]}"

@@ -18,13 +18,7 @@ from innflow.data.sets import Items, PartsSet, make_sets
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """A mixture of K Gaussians in the plane.
-
-    Attributes:
-        weights: (K,), sum 1.
-        means: (K, 2).
-        covariances: (K, 2, 2).
-    """
+    """A mixture of Gaussians in the plane: weights (K,), means (K, 2), covariances (K, 2, 2)."""
 
     weights: np.ndarray
     means: np.ndarray
@@ -39,10 +33,9 @@ class GaussianMixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the exact log density in nats (B,) of points x (B, 2)."""
-        components = MultivariateNormal(
-            torch.from_numpy(self.means), torch.from_numpy(self.covariances)
-        )
-        mixture = MixtureSameFamily(Categorical(torch.from_numpy(self.weights)), components)
+        arrays = (self.weights, self.means, self.covariances)
+        weights, means, covariances = map(torch.from_numpy, arrays)
+        mixture = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances))
         return mixture.log_prob(x.detach().cpu().double()).to(x)
 
 
@@ -60,18 +53,12 @@ _EIGHT = GaussianMixture(
     2 * np.sqrt(2) * np.stack([np.cos(_OCTAGON), np.sin(_OCTAGON)], axis=1),
     np.tile(np.eye(2) / 8, (8, 1, 1)),
 )
+# Standard deviations along both axes, and the angle of the first in degrees.
+_AXES = [(0.9, 0.3, 70), (1.0, 0.25, -35), (1.2, 0.35, 15), (0.5, 0.4, 0), (0.45, 0.2, 110)]
 _MIXTURE = GaussianMixture(
     np.array([0.3, 0.25, 0.2, 0.15, 0.1]),
     np.array([(-1.6, 0.4), (1.4, 1.2), (0.6, -1.5), (-1.2, 2.2), (2.4, -0.8)]),
-    np.stack(
-        [
-            _covariance(0.9, 0.3, 70),
-            _covariance(1.0, 0.25, -35),
-            _covariance(1.2, 0.35, 15),
-            _covariance(0.5, 0.4, 0),
-            _covariance(0.45, 0.2, 110),
-        ]
-    ),
+    np.array([_covariance(*axes) for axes in _AXES]),
 )
 
 
@@ -135,11 +122,9 @@ class Toy(PartsDataModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the points, in single precision."""
-        train, test = (
-            Items.numbered(name, {"x": torch.from_numpy(_CLOUDS[self.cloud](n, rng)).float()})
-            for name, n, rng in (
-                ("train", self.n, np.random.default_rng([self.seed, 0])),
-                ("test", self.n_test, np.random.default_rng([self.seed, 1])),
-            )
-        )
+        train, test = self._draw("train", self.n, 0), self._draw("test", self.n_test, 1)
         return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
+
+    def _draw(self, name: str, n: int, stream: int) -> Items:
+        points = _CLOUDS[self.cloud](n, np.random.default_rng([self.seed, stream]))
+        return Items.numbered(name, {"x": torch.from_numpy(points).float()})

@@ -12,18 +12,9 @@ from torch import Tensor
 from innflow.data.base import PartsDataModule, check_choice, check_whole
 from innflow.data.sets import Items, PartsSet, make_sets
 
-CENTRES = np.array(
-    [
-        (-2.4142, 1.0),
-        (-1.0, 2.4142),
-        (1.0, 2.4142),
-        (2.4142, 1.0),
-        (2.4142, -1.0),
-        (1.0, -2.4142),
-        (-1.0, -2.4142),
-        (-2.4142, -1.0),
-    ]
-)
+_X = np.array([-2.4142, -1.0, 1.0, 2.4142])
+_Y = np.array([1.0, 2.4142, 2.4142, 1.0])
+CENTRES = np.concatenate([np.stack([_X, _Y], axis=1), -np.stack([_X, _Y], axis=1)])
 SIGMA = 0.2
 FAR = 4.0
 """Distance from every centre, in sigma, from which a point counts as far."""
@@ -114,22 +105,17 @@ class EightModes(PartsDataModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the points, in single precision, and the points far from all modes."""
-        train = self._draw(self.n, np.random.default_rng([self.seed, 0]))
-        test = Items.numbered(
-            "test", self._draw(self.n_test, np.random.default_rng([self.seed, 1]))
-        )
+        train, test = self._draw("train", self.n, 0), self._draw("test", self.n_test, 1)
+        sets = make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
         far = torch.from_numpy(_far(self.n_test, np.random.default_rng([self.seed, 2]))).float()
-        source = f"data.n={self.n}"
-        sets = make_sets(Items.numbered("train", train), test, self.holdout, self.seed, source)
         sets["far"] = Items.numbered("far", {"x": far}).select("far", "outlier")
         return sets
 
-    def _draw(self, n: int, rng: Generator) -> dict[str, Tensor]:
+    def _draw(self, name: str, n: int, stream: int) -> Items:
+        rng = np.random.default_rng([self.seed, stream])
         mode = rng.integers(len(CENTRES), size=n)
-        return {
-            "x": torch.from_numpy(_around(CENTRES[mode], rng)).float(),
-            "label": torch.from_numpy(self.mode_labels[mode]),
-        }
+        x = torch.from_numpy(_around(CENTRES[mode], rng)).float()
+        return Items.numbered(name, {"x": x, "label": torch.from_numpy(self.mode_labels[mode])})
 
 
 def _around(centres: np.ndarray, rng: Generator) -> np.ndarray:

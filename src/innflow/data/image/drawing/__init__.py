@@ -1,1 +1,1 @@
-"""drawing."""
+"""Drawn photographs of cats, dogs, beach balls and flowers."""

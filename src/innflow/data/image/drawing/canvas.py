@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
 SUPERSAMPLE = 2
@@ -85,10 +86,10 @@ class Canvas:
             draw.polygon(frame.ravel().tolist(), fill=255)
         return self.blurred(mask, blur)
 
-    def line(self, points: np.ndarray, width: float) -> Image.Image:
+    def line(self, points: ArrayLike, width: float) -> Image.Image:
         """Return a mask of an open line through points (N, 2), of a width in object units."""
         mask = Image.new("L", (self.side, self.side))
-        frame = (points @ self.matrix.T + self.shift + 1) * (self.side / 2)
+        frame = (np.asarray(points) @ self.matrix.T + self.shift + 1) * (self.side / 2)
         thick = max(1, round(width * self._pixels_per_unit))
         ImageDraw.Draw(mask).line(frame.ravel().tolist(), fill=255, width=thick, joint="curve")
         return mask
@@ -100,14 +101,10 @@ class Canvas:
             return mask
         edge = int(3 * radius) + 1
         # Blur only the bounding box, as most shapes are small.
-        box = (
-            max(box[0] - edge, 0),
-            max(box[1] - edge, 0),
-            min(box[2] + edge, self.side),
-            min(box[3] + edge, self.side),
-        )
+        left, top = max(box[0] - edge, 0), max(box[1] - edge, 0)
+        part = mask.crop((left, top, min(box[2] + edge, self.side), min(box[3] + edge, self.side)))
         soft = Image.new("L", mask.size)
-        soft.paste(mask.crop(box).filter(ImageFilter.GaussianBlur(radius)), box[:2])
+        soft.paste(part.filter(ImageFilter.GaussianBlur(radius)), (left, top))
         return soft
 
     def paint(self, mask: Image.Image, colour: Colour, alpha: float | np.ndarray = 1.0) -> None:
@@ -125,6 +122,12 @@ class Canvas:
             strength = strength[window][..., None]
         self.image[window] += cover * strength * (paint - self.image[window])
 
+    def fill(
+        self, points: np.ndarray, colour: Colour, alpha: float = 1.0, blur: float = 0.0
+    ) -> None:
+        """Paint a polygon (N, 2), its edge blurred in object units."""
+        self.paint(self.mask(points, blur=blur), colour, alpha)
+
     def shade(self, mask: Image.Image, width: float, height: float, depth: float = 0.5) -> None:
         """Shade the area under a mask like half an ellipsoid with these half axes."""
         right, down = self.u / width, self.v / height
@@ -138,9 +141,8 @@ class Canvas:
     def noise(self, cells: int) -> np.ndarray:
         """Return smooth, roughly standard normal noise (H, W) from `cells` cells a side."""
         coarse = self.rng.standard_normal((cells, cells)).astype(np.float32)
-        return np.asarray(
-            Image.fromarray(coarse).resize((self.side,) * 2, Image.Resampling.BICUBIC)
-        )
+        smoothed = Image.fromarray(coarse).resize((self.side,) * 2, Image.Resampling.BICUBIC)
+        return np.asarray(smoothed)
 
     def fur(self, hairs: int = 110, rings: int = 9) -> np.ndarray:
         """Return standard normal noise (H, W) in streaks outward from the object."""

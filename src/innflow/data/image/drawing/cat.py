@@ -33,13 +33,7 @@ _COATS = np.array(
     np.float32,
 )
 _IRISES = np.array(
-    [
-        (0.80, 0.62, 0.12),
-        (0.55, 0.70, 0.22),
-        (0.35, 0.60, 0.42),
-        (0.40, 0.65, 0.86),
-        (0.76, 0.42, 0.1),
-    ]
+    [(0.8, 0.62, 0.12), (0.55, 0.7, 0.22), (0.35, 0.6, 0.42), (0.4, 0.65, 0.86), (0.76, 0.42, 0.1)]
 )
 
 
@@ -57,32 +51,27 @@ def cat(canvas: Canvas) -> None:
     ear = smooth((0.98, -0.2), (wide + 0.08, -0.85), (wide, high), (0.52, -1.08), (0.14, -0.72))
     inner = smooth((0.8, -0.5), (wide, -0.85), (wide - 0.03, high + 0.22), (0.5, -0.85))
     ears = [pose.turn(mirror(ear, side), 0.3) for side in SIDES]
-    body = ragged(
-        smooth((0, 0.5), (0.75, 0.7), (1.25, 1.7), (1.2, 3), (-1.2, 3), (-1.25, 1.7), (-0.75, 0.7)),
-        rng,
-        0.01,
-    )
+    sides = [(0.75, 0.7), (1.25, 1.7), (1.2, 3), (-1.2, 3), (-1.25, 1.7), (-0.75, 0.7)]
+    body = ragged(smooth((0, 0.5), *sides), rng, 0.01)
 
-    whole = canvas.mask(face, *ears, body)
-    cast_shadow(canvas, whole)
-    coat = _cat_coat(canvas, kind, base, dark, light)
-    fur = canvas.fur()
-    canvas.paint(canvas.mask(body), coat * 0.82 + 0.03 * fur[..., None])
+    cast_shadow(canvas, canvas.mask(face, *ears, body))
+    coat = _cat_coat(canvas, kind, base, dark)
+    fur = canvas.fur()[..., None]
+    canvas.fill(body, coat * 0.82 + 0.03 * fur)
     chest = smooth((-0.4, 0.7), (0.4, 0.7), (0.45, 1.6), (0, 2.2), (-0.45, 1.6))
-    canvas.paint(canvas.mask(chest, blur=0.12), light * 0.9, rng.choice([0.2, 0.9]))
-    canvas.paint(canvas.mask(ellipse(0, 0.85, 0.85, 0.3), blur=0.12), (0, 0, 0), 0.3)
+    canvas.fill(chest, light * 0.9, rng.choice([0.2, 0.9]), blur=0.12)
+    canvas.fill(ellipse(0, 0.85, 0.85, 0.3), (0, 0, 0), 0.3, blur=0.12)
 
     points = dark if kind == 7 else base
     pink = np.array([0.86, 0.60, 0.56], np.float32) * rng.uniform(0.75, 1.05)
     for side, outline in zip(SIDES, ears, strict=True):
-        canvas.paint(canvas.mask(outline), points * 0.92 + 0.04 * fur[..., None])
-        lining = pose.turn(mirror(inner, side), 0.3)
-        canvas.paint(canvas.mask(lining, blur=0.05), pink * 0.6 + points * 0.4)
+        canvas.fill(outline, points * 0.92 + 0.04 * fur)
+        canvas.fill(pose.turn(mirror(inner, side), 0.3), pink * 0.6 + points * 0.4, blur=0.05)
         tuft = mirror(smooth((0.3, -0.66), (0.5, -1.0), (0.62, -0.6)), side)
-        canvas.paint(canvas.mask(pose.turn(tuft, 0.3), blur=0.06), light, 0.55)
+        canvas.fill(pose.turn(tuft, 0.3), light, 0.55, blur=0.06)
 
     head = canvas.mask(face)
-    canvas.paint(head, coat + 0.045 * fur[..., None])
+    canvas.paint(head, coat + 0.045 * fur)
     if kind in (1, 3, 4, 6, 8):
         _stripes(canvas, pose, dark)
     _muzzle(canvas, pose, light)
@@ -92,9 +81,7 @@ def cat(canvas: Canvas) -> None:
     _whiskers(canvas, pose)
 
 
-def _cat_coat(
-    canvas: Canvas, kind: int, base: np.ndarray, dark: np.ndarray, light: np.ndarray
-) -> np.ndarray:
+def _cat_coat(canvas: Canvas, kind: int, base: np.ndarray, dark: np.ndarray) -> np.ndarray:
     """Return the colour of the fur at every pixel (H, W, 3)."""
     rng = canvas.rng
     coat = np.broadcast_to(base, canvas.image.shape)
@@ -117,10 +104,8 @@ def _stripes(canvas: Canvas, pose: Pose, dark: np.ndarray) -> None:
     marks = [smooth((-0.05, -0.86), (0.06, -0.86), (0.03, -0.42), (-0.03, -0.42))]
     for side in SIDES:
         for x in (0.22, 0.42):
-            lean = rng.uniform(-0.04, 0.04)
-            mark = smooth(
-                (x, -0.84), (x + 0.1, -0.8), (x * 0.75 + 0.06, -0.4 + lean), (x * 0.72, -0.45)
-            )
+            end = (x * 0.75 + 0.06, -0.4 + rng.uniform(-0.04, 0.04))
+            mark = smooth((x, -0.84), (x + 0.1, -0.8), end, (x * 0.72, -0.45))
             marks.append(mirror(mark, side))
         for y in (0.05, 0.28):
             mark = smooth((0.98, y - 0.08), (0.99, y + 0.05), (0.56, y + 0.12), (0.58, y + 0.06))
@@ -132,12 +117,10 @@ def _muzzle(canvas: Canvas, pose: Pose, light: np.ndarray) -> None:
     shapes = [pose.turn(ellipse(side * 0.2, 0.5, 0.29, 0.23)) for side in SIDES]
     chin = pose.turn(ellipse(0, 0.72, 0.2, 0.14))
     canvas.paint(canvas.mask(*shapes, chin, blur=0.035), light, 0.85)
-    canvas.paint(
-        canvas.line(pose.turn(np.array([(0, 0.4), (0, 0.54)])), 0.03), (0.2, 0.1, 0.1), 0.7
-    )
-    for side in SIDES:
-        lip = [(0, 0.54), (side * 0.12, 0.62), (side * 0.27, 0.58)]
-        canvas.paint(canvas.line(pose.turn(np.array(lip)), 0.03), (0.2, 0.1, 0.1), 0.7)
+    lines = [[(0.0, 0.4), (0.0, 0.54)]]
+    lines += [[(0.0, 0.54), (side * 0.12, 0.62), (side * 0.27, 0.58)] for side in SIDES]
+    for line in lines:
+        canvas.paint(canvas.line(pose.turn(line), 0.03), (0.2, 0.1, 0.1), 0.7)
 
 
 def _cat_eyes(canvas: Canvas, pose: Pose, kind: int) -> None:
@@ -154,8 +137,7 @@ def _cat_eyes(canvas: Canvas, pose: Pose, kind: int) -> None:
     colour = np.clip(iris * np.clip(glow, 0.3, 1.3)[..., None], 0, 1)
     for side, centre, (x, y) in zip(SIDES, centres, middles, strict=True):
         outline = mirror(almond, side)
-        rim = canvas.mask(pose.turn(outline * 1.22 + centre), blur=0.015)
-        canvas.paint(rim, (0.07, 0.05, 0.05))
+        canvas.fill(pose.turn(outline * 1.22 + centre), (0.07, 0.05, 0.05), blur=0.015)
         eye = canvas.mask(pose.turn(outline + centre))
         canvas.paint(eye, colour)
         pupil = ellipse(x, y, size * slit * 0.72, size * min(opening, 0.85) * 0.82)
@@ -166,15 +148,15 @@ def _cat_eyes(canvas: Canvas, pose: Pose, kind: int) -> None:
 
 def _cat_nose(canvas: Canvas, pose: Pose, colour: np.ndarray) -> None:
     nose = smooth((-0.13, 0.25), (0, 0.22), (0.13, 0.25), (0.09, 0.35), (0, 0.42), (-0.09, 0.35))
-    canvas.paint(canvas.mask(pose.turn(nose)), colour)
-    canvas.paint(canvas.mask(pose.turn(ellipse(0, 0.27, 0.07, 0.02)), blur=0.015), (1, 1, 1), 0.35)
+    canvas.fill(pose.turn(nose), colour)
+    canvas.fill(pose.turn(ellipse(0, 0.27, 0.07, 0.02)), (1, 1, 1), 0.35, blur=0.015)
 
 
 def _whiskers(canvas: Canvas, pose: Pose) -> None:
     rng = canvas.rng
     for side in SIDES:
         for lift in (-0.16, 0.0, 0.16):
-            start = pose.turn(np.array([[side * 0.3, 0.5 + 0.3 * lift]]))[0]
+            start = pose.turn([[side * 0.3, 0.5 + 0.3 * lift]])[0]
             reach, droop = rng.uniform(0.8, 1.15), rng.uniform(-0.05, 0.15)
             t = np.linspace(0, 1, 6)[:, None]
             hair = start + t * [side * reach, lift] + t**2 * [0, droop]

@@ -42,22 +42,13 @@ def dog(canvas: Canvas) -> None:
     hanging = rng.random() < 0.7
     if hanging:
         length = rng.uniform(0.3, 0.8)
-        ear = smooth(
-            (0.4, -0.86),
-            (0.85, -0.8),
-            (1.15, -0.1),
-            (1.0, length),
-            (0.74, length - 0.15),
-            (0.66, -0.3),
-        )
+        tip = [(1.0, length), (0.74, length - 0.15)]
+        ear = smooth((0.4, -0.86), (0.85, -0.8), (1.15, -0.1), *tip, (0.66, -0.3))
     else:
         ear = smooth((0.75, -0.4), (0.9, -0.95), (0.8, -1.5), (0.45, -1.15), (0.2, -0.8))
     ears = [pose.turn(mirror(ear, side) * [broad, 1], 0.3) for side in SIDES]
-    body = ragged(
-        smooth((0, 0.5), (0.7, 0.8), (1.2, 1.8), (1.2, 3), (-1.2, 3), (-1.2, 1.8), (-0.7, 0.8)),
-        rng,
-        0.01,
-    )
+    sides = [(0.7, 0.8), (1.2, 1.8), (1.2, 3), (-1.2, 3), (-1.2, 1.8), (-0.7, 0.8)]
+    body = ragged(smooth((0, 0.5), *sides), rng, 0.01)
 
     cast_shadow(canvas, canvas.mask(face, *ears, body))
     fur = canvas.fur(90)[..., None]
@@ -65,65 +56,50 @@ def dog(canvas: Canvas) -> None:
     if rng.random() < 0.35:  # a patch over one eye
         reach = np.hypot(canvas.u - rng.choice(SIDES) * 0.4, canvas.v + 0.3)
         coat = mix(coat, dark, np.clip((0.42 - reach) * 8, 0, 1))
-    canvas.paint(canvas.mask(body), coat * 0.82 + 0.03 * fur)
-    canvas.paint(canvas.mask(ellipse(0, 1.9, 0.5, 0.8), blur=0.15), light, 0.6)
-    canvas.paint(canvas.mask(ellipse(0, 1.0, 0.7, 0.35), blur=0.12), (0, 0, 0), 0.3)
+    canvas.fill(body, coat * 0.82 + 0.03 * fur)
+    canvas.fill(ellipse(0, 1.9, 0.5, 0.8), light, 0.6, blur=0.15)
+    canvas.fill(ellipse(0, 1.0, 0.7, 0.35), (0, 0, 0), 0.3, blur=0.12)
     head = canvas.mask(face)
     if not hanging:
         _dog_ears(canvas, ears, dark, fur)
     canvas.paint(head, coat + 0.04 * fur)
     blaze = smooth((-0.08, -0.9), (0.08, -0.9), (0.16, 0.1), (-0.16, 0.1))
-    canvas.paint(canvas.mask(pose.turn(blaze), blur=0.06), light, rng.choice([0.0, 0.8]))
+    canvas.fill(pose.turn(blaze), light, rng.choice([0.0, 0.8]), blur=0.06)
     for side in SIDES:
-        brow = canvas.mask(pose.turn(ellipse(side * 0.34, -0.42, 0.12, 0.08)), blur=0.04)
-        canvas.paint(brow, light, 0.5)
+        canvas.fill(pose.turn(ellipse(side * 0.34, -0.42, 0.12, 0.08)), light, 0.5, blur=0.04)
     canvas.shade(head, 0.95, 1.2)
     _dog_muzzle(canvas, pose, light, dark)
     if hanging:
         _dog_ears(canvas, ears, dark, fur)
     for side in SIDES:
-        x, y = pose.turn(np.array([[side * 0.35, -0.2]]))[0]
-        canvas.paint(canvas.mask(ellipse(x, y, 0.16, 0.145), blur=0.015), (0.08, 0.05, 0.04))
-        canvas.paint(canvas.mask(ellipse(x, y, 0.12, 0.12)), (0.28, 0.16, 0.07))
-        canvas.paint(canvas.mask(ellipse(x, y, 0.075, 0.075)), (0.03, 0.02, 0.02))
+        x, y = pose.turn([[side * 0.35, -0.2]])[0]
+        canvas.fill(ellipse(x, y, 0.16, 0.145), (0.08, 0.05, 0.04), blur=0.015)
+        canvas.fill(ellipse(x, y, 0.12, 0.12), (0.28, 0.16, 0.07))
+        canvas.fill(ellipse(x, y, 0.075, 0.075), (0.03, 0.02, 0.02))
         glint = ellipse(x + 0.05 * np.sign(canvas.light[0]), y - 0.05, 0.04, 0.035)
-        canvas.paint(canvas.mask(glint), (1, 1, 1), 0.95)
+        canvas.fill(glint, (1, 1, 1), 0.95)
 
 
 def _dog_ears(canvas: Canvas, ears: list[np.ndarray], dark: np.ndarray, fur: np.ndarray) -> None:
     for ear in ears:
-        canvas.paint(canvas.mask(ear * 1.03, blur=0.05), (0, 0, 0), 0.35)
-        canvas.paint(canvas.mask(ear), dark * 0.95 + 0.04 * fur)
+        canvas.fill(ear * 1.03, (0, 0, 0), 0.35, blur=0.05)
+        canvas.fill(ear, dark * 0.95 + 0.04 * fur)
 
 
 def _dog_muzzle(canvas: Canvas, pose: Pose, light: np.ndarray, dark: np.ndarray) -> None:
     rng = canvas.rng
-    snout = smooth(
-        (0, 0.0),
-        (0.28, 0.12),
-        (0.44, 0.55),
-        (0.3, 0.92),
-        (0, 1.0),
-        (-0.3, 0.92),
-        (-0.44, 0.55),
-        (-0.28, 0.12),
-    )
+    snout = symmetric([(0, 0.0), (0.28, 0.12), (0.44, 0.55), (0.3, 0.92), (0, 1.0)])
     shape = pose.turn(snout, 1.3)
-    canvas.paint(canvas.mask(shape + np.array([0, 0.04]), blur=0.07), (0, 0, 0), 0.3)
+    canvas.fill(shape + np.array([0, 0.04]), (0, 0, 0), 0.3, blur=0.07)
     gain = np.clip(1.1 - 0.45 * np.clip(canvas.v - 0.35, 0, 1), 0.5, 1.1)[..., None]
-    canvas.paint(canvas.mask(shape, blur=0.03), np.clip(light * gain, 0, 1), 0.95)
+    canvas.fill(shape, np.clip(light * gain, 0, 1), 0.95, blur=0.03)
     if rng.random() < 0.4:
         tongue = smooth((-0.13, 0.82), (0.13, 0.82), (0.15, 1.12), (0, 1.25), (-0.15, 1.12))
-        canvas.paint(canvas.mask(pose.turn(tongue, 1.3)), (0.9, 0.45, 0.48))
-    mouth = pose.turn(
-        np.array([(-0.3, 0.72), (-0.15, 0.82), (0, 0.74), (0.15, 0.82), (0.3, 0.72)]), 1.3
-    )
+        canvas.fill(pose.turn(tongue, 1.3), (0.9, 0.45, 0.48))
+    mouth = pose.turn([(-0.3, 0.72), (-0.15, 0.82), (0, 0.74), (0.15, 0.82), (0.3, 0.72)], 1.3)
     canvas.paint(canvas.line(mouth, 0.04), (0.1, 0.06, 0.06), 0.85)
-    canvas.paint(
-        canvas.line(pose.turn(np.array([(0, 0.4), (0, 0.74)]), 1.3), 0.03), (0.1, 0.06, 0.06), 0.8
-    )
+    groove = pose.turn([(0, 0.4), (0, 0.74)], 1.3)
+    canvas.paint(canvas.line(groove, 0.03), (0.1, 0.06, 0.06), 0.8)
     nose = smooth((-0.22, 0.22), (0, 0.16), (0.22, 0.22), (0.17, 0.4), (0, 0.48), (-0.17, 0.4))
-    canvas.paint(canvas.mask(pose.turn(nose, 1.3)), (0.06, 0.05, 0.06))
-    canvas.paint(
-        canvas.mask(pose.turn(ellipse(0, 0.25, 0.1, 0.035), 1.3), blur=0.02), (1, 1, 1), 0.5
-    )
+    canvas.fill(pose.turn(nose, 1.3), (0.06, 0.05, 0.06))
+    canvas.fill(pose.turn(ellipse(0, 0.25, 0.1, 0.035), 1.3), (1, 1, 1), 0.5, blur=0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import ArrayLike
 
 from innflow.data.image.drawing.canvas import smooth
 
@@ -16,8 +17,9 @@ class Pose:
     def __init__(self, rng: Generator) -> None:
         self.yaw, self.nod = rng.normal(0, 0.13), rng.normal(0, 0.07)
 
-    def turn(self, points: np.ndarray, much: float = 1.0) -> np.ndarray:
+    def turn(self, points: ArrayLike, much: float = 1.0) -> np.ndarray:
         """Return rotated points (N, 2); `much` scales the shift of parts that stick out."""
+        points = np.asarray(points)
         bulge = np.clip(1.1 - 0.6 * (points**2).sum(axis=1, keepdims=True), 0.2, 1)
         return points + much * bulge * [self.yaw, self.nod]
 

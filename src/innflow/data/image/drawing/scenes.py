@@ -74,7 +74,7 @@ def _lights(canvas: Canvas) -> np.ndarray:
     canvas.image = hue(rng, (0.2, 0.7), (0.1, 0.6)) + 0.12 * canvas.noise(4)[..., None]
     for _ in range(rng.integers(6, 18)):
         disc = ellipse(*rng.uniform(-1, 1, 2), *([rng.uniform(0.08, 0.28)] * 2))
-        canvas.paint(canvas.mask(disc), hue(rng, (0.1, 0.6), (0.6, 1.0)), rng.uniform(0.2, 0.6))
+        canvas.fill(disc, hue(rng, (0.1, 0.6), (0.6, 1.0)), rng.uniform(0.2, 0.6))
     return canvas.image
 
 

@@ -38,9 +38,8 @@ def beachball(canvas: Canvas) -> None:
     lit = np.clip(normal @ canvas.light, 0, 1)[..., None]
     halfway = canvas.light + np.array([0, 0, 1], np.float32)
     gloss = np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, 1)[..., None]
-    canvas.paint(
-        ball, np.clip(skin * (0.42 + 0.68 * lit) + rng.uniform(0.2, 0.6) * gloss**60, 0, 1)
-    )
+    skin = skin * (0.42 + 0.68 * lit) + rng.uniform(0.2, 0.6) * gloss**60
+    canvas.paint(ball, np.clip(skin, 0, 1))
 
 
 def flower(canvas: Canvas) -> None:
@@ -56,15 +55,8 @@ def flower(canvas: Canvas) -> None:
         colour = np.array([0.97, 0.96, 0.95], np.float32)
     heart = np.array([(0.93, 0.74, 0.16), (0.32, 0.2, 0.1)], np.float32)[int(rng.random() < 0.3)]
     width, pointed = rng.uniform(0.75, 1.15) * 2.6 / count + 0.05, rng.uniform(0.3, 1.0)
-    petal = smooth(
-        (0.1, -0.04),
-        (0.55, -width / 2),
-        (0.85, -width / 2 * pointed),
-        (1, 0),
-        (0.85, width / 2 * pointed),
-        (0.55, width / 2),
-        (0.1, 0.04),
-    )
+    edge = [(0.1, 0.04), (0.55, width / 2), (0.85, width / 2 * pointed)]
+    petal = smooth(*((x, -y) for x, y in edge), (1, 0), *edge[::-1])
 
     green = np.array([0.25, 0.5, 0.18], np.float32) * rng.uniform(0.7, 1.2)
     bend = rng.uniform(-0.3, 0.3)
@@ -90,15 +82,14 @@ def flower(canvas: Canvas) -> None:
     gain = (np.clip(0.62 + 0.45 * reach, 0, 1.05) * veins)[..., None]
     skin = np.clip(colour * gain, 0, 1)
     for points, tone in petals:
-        canvas.paint(canvas.mask(points * 1.03, blur=0.03), (0, 0, 0), 0.22)
+        canvas.fill(points * 1.03, (0, 0, 0), 0.22, blur=0.03)
         petal_mask = canvas.mask(points)
         canvas.paint(petal_mask, skin)
         canvas.paint(petal_mask, (0, 0, 0), 1 - tone * rng.uniform(0.9, 1.0))
     disc = canvas.mask(ellipse(0, 0, *(rng.uniform(0.2, 0.34) * tilt)))
     canvas.paint(canvas.blurred(disc, 0.05), (0, 0, 0), 0.3)
-    canvas.paint(
-        disc, np.clip(heart * (1 + 0.22 * canvas.noise(64) - 0.5 * (reach - 0.15))[..., None], 0, 1)
-    )
+    tone = 1 + 0.22 * canvas.noise(64) - 0.5 * (reach - 0.15)
+    canvas.paint(disc, np.clip(heart * tone[..., None], 0, 1))
     canvas.shade(canvas.mask(*(points for points, _ in petals)), 1.6, 1.6, 0.3)
 
 
