@@ -259,10 +259,7 @@ class Analysis:
 
 
 def in_batches(
-    function: Callable[[Tensor], Tensor],
-    items: np.ndarray,
-    description: str,
-    size: int = BATCH,
+    function: Callable[[Tensor], Tensor], items: np.ndarray, description: str, size: int = BATCH
 ) -> np.ndarray:
     """Apply a function of an application to an array, `size` items at a time."""
     starts = range(0, len(items), size)

@@ -42,12 +42,7 @@ def plot_curves(
             axis.axhline(level, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)))
         for name, y in curves.items():
             axis.plot(
-                x,
-                y,
-                color=colors[name],
-                label=name,
-                marker="o" if shares else None,
-                markersize=3,
+                x, y, color=colors[name], label=name, marker="o" if shares else None, markersize=3
             )
         axis.set_title(fill(title, 24))
         axis.grid(True)

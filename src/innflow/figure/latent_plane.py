@@ -58,10 +58,7 @@ def plot_latent(
 
 @style()
 def plot_clusters(
-    cloud: np.ndarray,
-    clusters: Sequence[np.ndarray],
-    pictures: np.ndarray,
-    labels: tuple[str, str],
+    cloud: np.ndarray, clusters: Sequence[np.ndarray], pictures: np.ndarray, labels: tuple[str, str]
 ) -> Figure:
     """Draw the copies of a few images as clusters, over other points in grey.
 

@@ -38,9 +38,7 @@ class Moments(NamedTuple):
 
 
 def compute_err_post(
-    draws: ArrayLike,
-    reference: ArrayLike,
-    kernels: Sequence[tuple[float, float]] = KERNELS,
+    draws: ArrayLike, reference: ArrayLike, kernels: Sequence[tuple[float, float]] = KERNELS
 ) -> float:
     """Compute Err_post, the biased squared maximum mean discrepancy from reference draws.
 

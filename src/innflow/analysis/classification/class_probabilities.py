@@ -99,8 +99,7 @@ class Classification(Analysis):
             f"{len(labels):,} items they have an ECE of {floor:.3f} by chance.",
         )
         findings.figures["confusion"] = Plot(
-            plot_confusion(table, names),
-            f"Confusion matrix of the {len(labels):,} items of test.",
+            plot_confusion(table, names), f"Confusion matrix of the {len(labels):,} items of test."
         )
         if study.is_image:
             _add_mistakes(study, findings, plain, labels, names)

@@ -89,8 +89,7 @@ class Counterfactual(Analysis):
         x, labels = study.measure("test").data[chosen], labels_of(study, "test")[chosen]
         means = study.picture(app.class_means()[:MOST].cpu().numpy())
         findings.figures["class_means"] = Plot(
-            plot_class_means(means, names),
-            "Decoded mean of each class; all other latents are 0.",
+            plot_class_means(means, names), "Decoded mean of each class; all other latents are 0."
         )
         rows = [
             study.picture(draw_class(study, label, SHOWN, self.temperature))

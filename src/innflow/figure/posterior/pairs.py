@@ -140,10 +140,7 @@ def _pair(
         levels = _levels(density, areas)
         if position == 0:
             axis.contourf(
-                *centres,
-                density.T,
-                levels=[*levels, np.inf],
-                colors=["#A9CBE6", "#4F97CC"],
+                *centres, density.T, levels=[*levels, np.inf], colors=["#A9CBE6", "#4F97CC"]
             )
         else:
             axis.contour(*centres, density.T, levels=levels, colors=REFERENCE, linewidths=1.0)

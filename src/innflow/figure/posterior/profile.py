@@ -49,10 +49,7 @@ def plot_profile(
 
 @style()
 def plot_resimulation(
-    names: Sequence[str],
-    y: np.ndarray,
-    resimulated: np.ndarray,
-    noise_sd: np.ndarray | None = None,
+    names: Sequence[str], y: np.ndarray, resimulated: np.ndarray, noise_sd: np.ndarray | None = None
 ) -> Figure:
     """Draw the residuals of the resimulated data of the draws, without noise.
 
