@@ -138,9 +138,8 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T whose softmax(logits / T) has the least log loss.
 
-    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Without a
-    misclassified item there is no optimum (the loss decreases towards T = 0): T is then 1, with a
-    warning.
+    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Without a misclassified
+    item there is no optimum (the loss decreases towards T = 0): T is then 1, with a warning.
 
         >>> round(fit_temperature([[2.0, 0.0]] * 3 + [[2.0, 0.0]], [0, 0, 0, 1]), 2)
         1.82
