@@ -43,13 +43,15 @@ class Training(Analysis):
                 f"{study.run_dir / 'metrics.csv'}: neither {' nor '.join(sources.values())} is "
                 "among its columns"
             )
-        panels: dict[str, dict[str, Curve]] = {}
-        for label, (key, factor) in PROGRESS.items():
-            if key in columns:
-                panels[label] = _against(columns[key], curves, factor)
-        parts = []
-        for name, (_, y) in curves.items():
-            parts.append(f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})")
+        panels = {
+            label: _against(columns[key], curves, factor)
+            for label, (key, factor) in PROGRESS.items()
+            if key in columns
+        }
+        parts = [
+            f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})"
+            for name, (_, y) in curves.items()
+        ]
         steps = int(columns["step"][1].max())
         text = (
             f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The best checkpoint is chosen by "

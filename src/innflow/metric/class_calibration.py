@@ -113,15 +113,12 @@ def confusion(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
-    """Compute a reliability diagram: accuracy against confidence in equal bins.
+    """Compute a reliability diagram: accuracy against confidence in equal bins from 0 to 1.
+
+    Takes probabilities (N, C) and true classes (N,); the last bin includes a confidence of one.
 
         >>> reliability([[0.9, 0.1], [0.2, 0.8]], [0, 1], bins=2).counts
         array([0, 2])
-
-    Args:
-        probabilities: (N, C), each row sums to one.
-        labels: (N,) true classes.
-        bins: number of bins from 0 to 1; the last one includes a confidence of one.
     """
     p, y = _check(probabilities, labels)
     confidence, correct = p.max(1), p.argmax(1) == y
@@ -141,7 +138,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Without a misclassified
     item there is no optimum (the loss decreases towards T = 0): T is then 1, with a warning.
 
-        >>> round(fit_temperature([[2.0, 0.0]] * 3 + [[2.0, 0.0]], [0, 0, 0, 1]), 2)
+        >>> round(fit_temperature([[2.0, 0.0]] * 4, [0, 0, 0, 1]), 2)
         1.82
 
     Args:
@@ -186,7 +183,7 @@ def modes_covered(x: ArrayLike, centres: ArrayLike, sigma: float) -> Coverage:
     Args:
         x: (N, D) draws.
         centres: (K, D) of the modes.
-        sigma: Standard deviation of a mode.
+        sigma: standard deviation of a mode.
     """
     points, modes = np.asarray(x, dtype=np.float64), np.asarray(centres, dtype=np.float64)
     if not len(points) or not np.isfinite(points).all():

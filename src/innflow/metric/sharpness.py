@@ -30,23 +30,18 @@ class Sharpness(NamedTuple):
 
 
 def compute_sharpness(draws: ArrayLike, prior_sd: ArrayLike) -> np.ndarray:
-    """Compute the ratio of each parameter's mean posterior to prior standard deviation.
+    """Compute the ratio (P,) of each parameter's mean posterior to prior standard deviation.
+
+    It is 1 for a posterior as wide as the prior, 0 for a point.
 
         >>> compute_sharpness([[[1.0], [3.0]]], [2**0.5]).round(2)
         array([1.])
-
-    Args:
-        draws: (N, L, P).
-        prior_sd: (P,).
-
-    Returns:
-        (P,), 1 for a posterior as wide as the prior, 0 for a point.
     """
     return np.asarray(draws, np.float64).std(axis=1, ddof=1).mean(axis=0) / np.asarray(prior_sd)
 
 
 def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
-    """Compute the energy score of each truth under the draws for each observation.
+    """Compute the energy score (N, N) of truth i under the draws for observation j.
 
     The score is E|X - x| - E|X - X'| / 2, smaller is better, in standard deviations of the true
     parameters; from Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and
@@ -55,13 +50,6 @@ def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
         >>> compute_energy([[0.0], [1.0]], [[[0.0], [0.0]], [[1.0], [1.0]]])
         array([[0., 2.],
                [2., 0.]])
-
-    Args:
-        truth: (N, P).
-        draws: (N, L, P).
-
-    Returns:
-        (N, N): of truth i under the draws for observation j.
 
     Raises:
         InnflowError: where the shapes do not match, a value is NaN or a parameter is constant.

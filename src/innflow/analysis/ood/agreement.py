@@ -75,10 +75,5 @@ class Agreement(Analysis):
             ["companion", "set", "items", "total", *numbered],
             rows,
         )
-        return Findings(
-            "Agreement with other models",
-            "\n\n".join([text, *notes]),
-            metrics,
-            {"agreement": plot},
-            [table],
-        )
+        text = "\n\n".join([text, *notes])
+        return Findings("Agreement with other models", text, metrics, {"agreement": plot}, [table])

@@ -56,13 +56,7 @@ def plot_ranking(
         y = HEAD + row * line + line / 2
         axis.text(left - 10, y, name, ha="right", va="center", fontsize=FONT)
     handles = [Patch(color=colors[name], label=name) for name in colors if name in shown]
-    axis.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.0),
-        ncols=len(handles),
-        borderaxespad=0.3,
-    )
+    axis.legend(handles=handles, loc="lower center", ncols=len(handles), borderaxespad=0.3)
     return figure
 
 
