@@ -172,18 +172,13 @@ def apply_temperature(logits: ArrayLike, temperature: float) -> np.ndarray:
 
 
 def modes_covered(x: ArrayLike, centres: ArrayLike, sigma: float) -> Coverage:
-    """Count the modes of a mixture that draws cover.
+    """Count the modes with centres (K, D) and standard deviation sigma that draws (N, D) cover.
 
     A draw within 4 sigma of the nearest centre belongs to that mode, others are far. One of K
     equally likely modes is covered if it has at least half of its expected share 1 / K.
 
         >>> modes_covered([[0.0, 0.1], [0.1, 0.0]], [[0.0, 0.0], [5.0, 5.0]], sigma=0.2).covered
         1
-
-    Args:
-        x: (N, D) draws.
-        centres: (K, D) of the modes.
-        sigma: standard deviation of a mode.
     """
     points, modes = np.asarray(x, dtype=np.float64), np.asarray(centres, dtype=np.float64)
     if not len(points) or not np.isfinite(points).all():

@@ -64,20 +64,14 @@ def compute_c2st(
 ) -> float:
     """Compute C2ST, the accuracy of a classifier that separates draws from reference draws.
 
-    0.5 is chance. The classifier is that of the sbi benchmark: columns standardised by the
-    reference, two hidden layers of 10 P rectified units, Adam, and the mean accuracy over shuffled
-    folds. From Lueckmann et al., "Benchmarking Simulation-Based Inference", AISTATS 2021.
+    Both are (n, P); 0.5 is chance. The classifier is that of the sbi benchmark: columns
+    standardised by the reference, two hidden layers of 10 P rectified units, Adam, and the mean
+    accuracy over shuffled folds, which `jobs` processes fit (-1: all cores). From Lueckmann et al.,
+    "Benchmarking Simulation-Based Inference", AISTATS 2021.
 
         >>> x = np.random.default_rng(0).normal(size=(60, 1))
         >>> compute_c2st(x + 4, x, folds=2) > 0.9
         True
-
-    Args:
-        draws: (n, P) of the posterior under test.
-        reference: (n, P) of the exact posterior.
-        seed: of the folds and of the classifier.
-        folds: of the cross-validation.
-        jobs: number of processes for the folds; -1 for all cores.
 
     Raises:
         InnflowError: where the shapes differ, a value is not finite, a column of the reference is

@@ -68,15 +68,11 @@ def check_sharpness(
     """Test that the draws depend on their observation, by permutation.
 
     If they do not, all pairings of truths with sets of draws are equivalent: the mean score of the
-    given pairing is compared with that of random ones.
+    given pairing in `energy` (N, N), from `compute_energy`, is compared with that of random ones.
+    The p-value is at least 1 / (permutations + 1).
 
         >>> check_sharpness(1 - np.eye(20), np.random.default_rng(0)).skill
         1.0
-
-    Args:
-        energy: (N, N) from `compute_energy`.
-        rng: permutes.
-        permutations: number of random pairings; the p-value is at least 1 / (permutations + 1).
     """
     n = len(energy)
     if n < 2:

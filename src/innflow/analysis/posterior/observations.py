@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,8 +84,10 @@ class Posterior(Analysis):
 
     def __call__(self, study: Study) -> Findings:
         """Compare, resimulate and draw; every metric begins with `posterior/`."""
-        sizes = {name: study.count(getattr(self, name), quick) for name, quick in QUICK.items()}
-        return replace(self, **sizes)._compare(study)  # type: ignore[arg-type]
+        sizes: dict[str, Any] = {
+            name: study.count(getattr(self, name), quick) for name, quick in QUICK.items()
+        }
+        return replace(self, **sizes)._compare(study)
 
     def _compare(self, study: Study) -> Findings:
         counts = self._counts(len(study.sets["test"]))
