@@ -1,7 +1,5 @@
 """The trained application, its data and its measured sets, as analyses are given them."""
 
-from __future__ import annotations
-
 import math
 import re
 import tempfile

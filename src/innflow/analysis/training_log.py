@@ -1,7 +1,5 @@
 """Learning curves from the log of a run."""
 
-from __future__ import annotations
-
 import csv
 import math
 from dataclasses import dataclass

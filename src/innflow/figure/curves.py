@@ -1,7 +1,5 @@
 """Curves in small panels that share their legend."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 

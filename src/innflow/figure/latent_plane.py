@@ -1,7 +1,5 @@
 """Latent vectors in two dimensions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any

@@ -1,7 +1,5 @@
 """Parallel coordinates of the jobs of a sweep."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

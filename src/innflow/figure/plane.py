@@ -1,7 +1,5 @@
 """Densities, maps and counterfactuals in the plane."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

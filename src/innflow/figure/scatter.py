@@ -1,7 +1,5 @@
 """Scatter plots of two numbers of every item, coloured by set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Style of all figures: sizes, fonts, and a colour for each role of a set."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

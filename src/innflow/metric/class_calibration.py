@@ -1,7 +1,5 @@
 """Accuracy and calibration of class probabilities, temperature scaling, modes covered."""
 
-from __future__ import annotations
-
 import logging
 import math
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Correlation coefficients, NaN where they are not defined."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

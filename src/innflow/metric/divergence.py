@@ -1,7 +1,5 @@
 """Bits per dimension, Kullback-Leibler divergence and maximum mean discrepancy."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Statistics of images: Fourier phases, edges, and differences of neighbouring pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.errors import InnflowError

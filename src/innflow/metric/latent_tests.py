@@ -1,7 +1,5 @@
 """Tests of latent variables: normality, independence of the data, recovery of noise."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Distances of posterior draws at one observation from reference draws or known moments."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -5,8 +5,6 @@ positive class, as is usual in out-of-distribution detection: the threshold acce
 inliers, and the rate is the share of outliers that are accepted (smaller is better).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

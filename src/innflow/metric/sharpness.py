@@ -4,8 +4,6 @@ Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of
 Draws of the prior are calibrated, but fail this test.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Summary of a posterior: mean, standard deviation, quantiles, and the densest draw."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Accuracy and calibration of the class probabilities of a flow."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Counterfactuals of test items in other classes, class means and draws of each class."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Comparison of class densities with exact ones: modes covered, C2ST, difference in nats."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import cast

@@ -1,7 +1,5 @@
 """A density in the plane: its map, values and samples, and its integral."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

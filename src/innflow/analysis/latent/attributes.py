@@ -1,7 +1,5 @@
 """Directions in latent space along which one attribute of an image changes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Latent vectors of sets, samples and augmented copies in two dimensions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

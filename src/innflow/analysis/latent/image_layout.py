@@ -1,7 +1,5 @@
 """Latents in image layout, single ones and means over dequantization noise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

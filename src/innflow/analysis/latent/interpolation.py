@@ -1,7 +1,5 @@
 """Interpolation between images in latent space."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Samples, their nearest training images, and samples from principal components of latents."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Samples of the same noise at several temperatures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Rank correlation of the likelihoods of the model and its companions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation

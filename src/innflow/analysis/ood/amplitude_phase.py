@@ -1,7 +1,5 @@
 """Dependence of the likelihood on Fourier amplitudes and on phases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Anomaly maps: the squared latent at each position of a flow on maps of features."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast

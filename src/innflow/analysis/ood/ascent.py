@@ -1,7 +1,5 @@
 """Gradient ascent on log p in image space."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple

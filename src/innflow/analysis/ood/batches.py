@@ -1,7 +1,5 @@
 """Power of tests of whole batches against the size of the batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

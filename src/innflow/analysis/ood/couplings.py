@@ -1,7 +1,5 @@
 """Log-scale and shift of every coupling for images."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Outputs of the couplings in image layout."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

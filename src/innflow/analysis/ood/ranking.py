@@ -1,7 +1,5 @@
 """Rank correlation of the scores, and the items of lowest and highest rank."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

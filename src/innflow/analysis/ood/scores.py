@@ -1,7 +1,5 @@
 """Anomaly scores of every item, and the detection of outliers by each score."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

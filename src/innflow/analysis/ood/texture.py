@@ -1,7 +1,5 @@
 """Correlation of the likelihood with the differences of neighbouring pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

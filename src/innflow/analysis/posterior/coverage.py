@@ -1,7 +1,5 @@
 """Calibration and sharpness of the posteriors of many observations."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

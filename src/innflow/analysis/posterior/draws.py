@@ -1,7 +1,5 @@
 """Posterior draws, posterior densities, and the width of the data in training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Posterior draws at single observations, compared with the exact posterior and resimulated."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Tests of the latent distribution, and of the noise that is drawn jointly with x."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Draws of exact posteriors for comparison, cached in the run folder: they can take minutes."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Mapping

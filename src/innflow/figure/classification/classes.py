@@ -1,7 +1,5 @@
 """Confusion matrix, class means, counterfactuals and regions of a classifier."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from textwrap import fill
 from typing import Any

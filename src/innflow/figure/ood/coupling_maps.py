@@ -1,7 +1,5 @@
 """Log-scale and shift maps of couplings, in the layout of the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

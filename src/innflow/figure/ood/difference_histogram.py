@@ -1,7 +1,5 @@
 """Differences of neighbouring pixels, and their relation to the likelihood."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Anomaly maps as heat over the image, next to the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Images of lowest and highest score, and the rank correlation of scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Histograms, ROC curves and p-values of anomaly scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from textwrap import fill
 

@@ -1,7 +1,5 @@
 """Calibration and sharpness of posteriors over many observations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

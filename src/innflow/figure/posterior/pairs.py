@@ -1,7 +1,5 @@
 """Marginal densities of posterior draws, of single parameters and of pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Profiles of posterior draws, resimulated data and recovered noise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
