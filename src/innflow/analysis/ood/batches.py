@@ -132,11 +132,7 @@ class Batches(Analysis):
             f"{len(_calibration(study)):,} calibration items, {study.count(self.draws, 50)} "
             "random batches of each kind). "
         )
-        found = [
-            f"{name} {values[at]:.1%}"
-            for name, values in shares.items()
-            if name != "test" and at in values
-        ]
+        found = [f"{name} {shares[name][at]:.1%}" for name in study.outliers if at in shares[name]]
         if found:
             text += f"Share of batches of {at} outliers flagged by {headline}: {', '.join(found)}. "
         if at in shares["test"]:

@@ -1,6 +1,7 @@
 """Rank correlation of the scores, and the items of lowest and highest rank."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -113,8 +114,7 @@ def _title(names: list[str], first: int, others: list[int]) -> str:
 def _text(names: list[str], matrix: np.ndarray, chosen: list[int], items: int) -> str:
     pairs = [
         (matrix[i, j], names[j], names[i])
-        for place, i in enumerate(chosen)
-        for j in chosen[:place]
+        for j, i in combinations(chosen, 2)
         if np.isfinite(matrix[i, j])
     ]
     text = (

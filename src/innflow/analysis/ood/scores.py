@@ -141,8 +141,7 @@ def _metrics(found: Found) -> dict[str, float]:
 
 
 def _table(found: Found, outliers: Mapping[str, Columns], inliers: int) -> Table:
-    rows = []
-    headline = next(iter(found))
+    rows, headline = [], next(iter(found))
     for score, sets in found.items():
         for name, estimates in sets.items():
             count = len(outliers[name]["score"])
