@@ -1,7 +1,5 @@
 """Images that several figures show: some of test and of each outlier set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 

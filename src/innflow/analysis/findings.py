@@ -1,7 +1,5 @@
 """Results of an analysis: text, metrics, figures and tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

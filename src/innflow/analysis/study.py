@@ -1,10 +1,10 @@
 """The trained application, its data and its measured sets, as analyses are given them."""
 
-from __future__ import annotations
-
 import math
+import re
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ QUICK_ITEMS = 64
 """Items of each set but "train" that a quick study measures."""
 
 
+@dataclass(eq=False)
 class Study:
     """A trained application, its sets and its scorer; each set is measured once.
 
@@ -58,26 +59,15 @@ class Study:
         quick: reduce the sizes of all analyses, to check in seconds that they run.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        data: PartsDataModule,
-        sets: Mapping[str, PartsSet],
-        scorer: Scorer | None,
-        seed: int = 0,
-        train_limit: int = 2000,
-        run_dir: Path | None = None,
-        quick: bool = False,
-    ) -> None:
-        self.app = app
-        self.data = data
-        self.sets = dict(sets)
-        self.scorer = scorer
-        self.seed = seed
-        self.train_limit = train_limit
-        self.run_dir = run_dir
-        self.quick = quick
-        self._measured: dict[str, Measured[np.ndarray]] = {}
+    app: Application
+    data: PartsDataModule
+    sets: Mapping[str, PartsSet]
+    scorer: Scorer | None
+    seed: int = 0
+    train_limit: int = 2000
+    run_dir: Path | None = None
+    quick: bool = False
+    _measured: dict[str, Measured[np.ndarray]] = field(init=False, default_factory=dict)
 
     def count(self, full: int, quick: int) -> int:
         """Return a size of an analysis: `full`, in a quick study at most `quick`."""
@@ -227,11 +217,12 @@ class Study:
         rows: dict[str, np.ndarray] = {}
         for start in track(range(0, len(index), BATCH), f"measure {name}"):
             x = items.__getitems__(torch.from_numpy(index[start : start + BATCH]))["x"]
-            for key, values in self.density.measure(x).numpy().arrays().items():
-                if key not in rows and key != "data":
+            found = self.density.measure(x).numpy().arrays()
+            for key in found.keys() - {"data"}:
+                values = found[key]
+                if key not in rows:
                     rows[key] = _allocate((len(index), *values.shape[1:]), values.dtype)
-                if key != "data":
-                    rows[key][start : start + len(values)] = values
+                rows[key][start : start + len(values)] = values
         # A whole set shares its items with the data module instead of copying them.
         whole = len(index) == len(items)
         data = items.parts["x"] if whole else items.__getitems__(torch.from_numpy(index))["x"]
@@ -258,30 +249,30 @@ class Analysis:
         raise NotImplementedError
 
 
+class ImageAnalysis(Analysis):
+    """An analysis of images; messages name it by its class name in snake case."""
+
+    def check(self, study: Study) -> None:
+        """Refuse data that are not images."""
+        study.require_images(re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower())
+
+
 def in_batches(
-    function: Callable[[Tensor], Tensor],
-    items: np.ndarray,
-    description: str,
-    size: int = BATCH,
+    function: Callable[[Tensor], Tensor], items: np.ndarray, description: str, size: int = BATCH
 ) -> np.ndarray:
     """Apply a function of an application to an array, `size` items at a time."""
-    starts = range(0, len(items), size)
-    results = [
-        # torch.tensor copies: the array may be a read-only view of a file.
-        function(torch.tensor(items[start : start + size])).detach().cpu().numpy()
-        for start in track(starts, description)
-    ]
-    return np.concatenate(results)
+    starts = track(range(0, len(items), size), description)
+    # torch.tensor copies: the array may be a read-only view of a file.
+    batches = (torch.tensor(items[start : start + size]) for start in starts)
+    return np.concatenate([function(batch).detach().cpu().numpy() for batch in batches])
 
 
 def sample_in_batches(
     draw: Callable[..., Tensor], n: int, temperature: float, seed: int, **options: Any
 ) -> np.ndarray:
     """Draw n items of an application, at most 256 in one call, with a seed for each call."""
-    drawn = [
-        draw(min(BATCH, n - start), temperature, seed=seed + start, **options)
-        for start in range(0, n, BATCH)
-    ]
+    starts = range(0, n, BATCH)
+    drawn = [draw(min(BATCH, n - i), temperature, seed=seed + i, **options) for i in starts]
     return torch.cat(drawn).cpu().numpy()
 
 

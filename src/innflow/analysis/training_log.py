@@ -1,7 +1,5 @@
 """Learning curves from the log of a run."""
 
-from __future__ import annotations
-
 import csv
 import math
 from dataclasses import dataclass
@@ -46,10 +44,15 @@ class Training(Analysis):
         panels: dict[str, dict[str, Curve]] = {}
         for label, (key, factor) in PROGRESS.items():
             if key in columns:
-                panels[label] = _against(columns[key], curves, factor)
-        parts = []
-        for name, (_, y) in curves.items():
-            parts.append(f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})")
+                # Interpolated where a row lacks the measure of progress.
+                panels[label] = {
+                    name: (np.interp(rows, *columns[key]) * factor, y)
+                    for name, (rows, y) in curves.items()
+                }
+        parts = [
+            f"{name} {y[0]:.3f} to {y[-1]:.3f} (lowest {y.min():.3f})"
+            for name, (_, y) in curves.items()
+        ]
         steps = int(columns["step"][1].max())
         text = (
             f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The best checkpoint is chosen by "
@@ -84,9 +87,3 @@ def read_metrics(path: Path) -> dict[str, Curve]:
                 where.append(number)
                 values.append(value)
     return {name: (np.array(where), np.array(values)) for name, (where, values) in columns.items()}
-
-
-def _against(measure: Curve, curves: dict[str, Curve], factor: float) -> dict[str, Curve]:
-    """Return each curve over a measure of progress, interpolated where a row lacks it."""
-    rows, values = measure
-    return {name: (np.interp(at, rows, values) * factor, y) for name, (at, y) in curves.items()}

@@ -1,7 +1,5 @@
 """Curves in small panels that share their legend."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
@@ -9,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from innflow.figure.style import new_figure, style
+from innflow.figure.style import DASHED, legend_below, new_panels, style
 
 
 @style()
@@ -34,21 +32,14 @@ def plot_curves(
         linear: the axis is linear for |y| up to this, logarithmic beyond.
     """
     columns = len(panels) if len(panels) < 4 else min(4, -(-len(panels) // 2))
-    rows = -(-len(panels) // columns)
     width = max(5.0, 0.4 + 1.75 * columns)
-    figure, axes = new_figure(rows, columns, height=0.6 + 1.75 * rows, width=width)
-    for position, (axis, (title, curves)) in enumerate(zip(axes, panels.items(), strict=False)):
+    figure, axes = new_panels(len(panels), columns, 1.75, width, extra=0.6)
+    marker = "o" if shares else None
+    for position, (axis, (title, curves)) in enumerate(zip(axes, panels.items(), strict=True)):
         if level is not None:
-            axis.axhline(level, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)))
+            axis.axhline(level, **DASHED)
         for name, y in curves.items():
-            axis.plot(
-                x,
-                y,
-                color=colors[name],
-                label=name,
-                marker="o" if shares else None,
-                markersize=3,
-            )
+            axis.plot(x, y, color=colors[name], label=name, marker=marker, markersize=3)
         axis.set_title(fill(title, 24))
         axis.grid(True)
         if shares:
@@ -66,10 +57,7 @@ def plot_curves(
             axis.set_ylabel(labels[1])
         if position >= len(panels) - columns:
             axis.set_xlabel(labels[0])
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(int(width), len(names)))
+    legend_below(figure, axes[0], int(width))
     return figure
 
 

@@ -1,7 +1,5 @@
 """Rows of images with labels, headings and notes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

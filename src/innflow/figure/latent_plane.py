@@ -1,15 +1,15 @@
 """Latent vectors in two dimensions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from innflow.figure.style import CYCLE, OUTLIERS, new_figure, style
+from innflow.figure.style import CYCLE, OUTLIERS, draw_points, new_figure, style
 
 # Markers differ as well as colours, for prints in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -19,38 +19,15 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 def plot_latent(
     points: Mapping[str, np.ndarray], colors: Mapping[str, str], labels: tuple[str, str]
 ) -> Figure:
-    """Draw the points of each set in a plane, and its mean as a large marker.
-
-    Args:
-        points: set -> (N, 2), drawn in this order, the last on top.
-        colors: set -> colour.
-        labels: of the two axes.
-    """
+    """Draw the points (N, 2) of each set in order, the last on top; a large marker is its mean."""
     figure, (axis,) = new_figure(height=4.4, width=6.0)
     limits = _limits(np.concatenate(list(points.values())))
-    for index, (name, cloud) in enumerate(points.items()):
-        axis.scatter(
-            cloud[:, 0],
-            cloud[:, 1],
-            s=9 if len(cloud) < 800 else 5,
-            marker=MARKERS[index % len(MARKERS)],
-            color=colors[name],
-            alpha=0.55 if len(cloud) < 800 else 0.35,
-            linewidths=0,
-            label=f"{name} ({len(cloud):,})",
-            rasterized=True,
-        )
-    for index, (name, cloud) in enumerate(points.items()):
-        axis.scatter(
-            float(cloud[:, 0].mean()),
-            float(cloud[:, 1].mean()),
-            s=70,
-            marker=MARKERS[index % len(MARKERS)],
-            color=colors[name],
-            edgecolors="white",
-            linewidths=1.2,
-            zorder=5,
-        )
+    for (name, cloud), marker in zip(points.items(), cycle(MARKERS), strict=False):
+        size, alpha = (9, 0.55) if len(cloud) < 800 else (5, 0.35)
+        own: dict[str, Any] = {"color": colors[name], "marker": marker}
+        draw_points(axis, cloud, s=size, alpha=alpha, label=f"{name} ({len(cloud):,})", **own)
+        mean = cloud.mean(axis=0, keepdims=True)
+        draw_points(axis, mean, s=70, edgecolors="white", linewidths=1.2, zorder=5, **own)
     _finish(axis, limits, labels)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), markerscale=1.8, handlelength=1)
     return figure
@@ -58,10 +35,7 @@ def plot_latent(
 
 @style()
 def plot_clusters(
-    cloud: np.ndarray,
-    clusters: Sequence[np.ndarray],
-    pictures: np.ndarray,
-    labels: tuple[str, str],
+    cloud: np.ndarray, clusters: Sequence[np.ndarray], pictures: np.ndarray, labels: tuple[str, str]
 ) -> Figure:
     """Draw the copies of a few images as clusters, over other points in grey.
 
@@ -72,20 +46,12 @@ def plot_clusters(
         labels: of the two axes.
     """
     figure, (axis, strip) = new_figure(1, 2, height=4.4, width=6.6, ratios=(7, 1))
-    axis.scatter(cloud[:, 0], cloud[:, 1], s=5, color="#C9CED4", linewidths=0, rasterized=True)
+    draw_points(axis, cloud, s=5, color="#C9CED4")
     hues = [*CYCLE, *OUTLIERS[3:]]
-    for index, copies in enumerate(clusters):
-        hue = hues[index % len(hues)]
-        axis.scatter(copies[:, 0], copies[:, 1], s=13, color=hue, alpha=0.65, linewidths=0)
-        axis.scatter(
-            copies[0, 0],
-            copies[0, 1],
-            s=60,
-            marker="*",
-            color=hue,
-            edgecolors="black",
-            linewidths=0.6,
-        )
+    for copies, hue in zip(clusters, cycle(hues), strict=False):
+        draw_points(axis, copies, s=13, color=hue, alpha=0.65)
+        star = {"marker": "*", "edgecolors": "black", "linewidths": 0.6}
+        draw_points(axis, copies[:1], s=60, color=hue, **star)
     _finish(axis, _limits(np.concatenate([cloud, *clusters])), labels)
     strip.set(xlim=(0, 1), ylim=(len(pictures), 0))
     strip.set_axis_off()

@@ -1,7 +1,5 @@
 """Learning curves."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,10 +22,8 @@ def plot_learning_curves(panels: Mapping[str, Mapping[str, Curve]], label: str) 
     figure, axes = new_figure(1, len(panels), height=2.8, width=3.6 * len(panels))
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for name, (x, y) in curves.items():
-            few = len(x) < 60
-            axis.plot(
-                x, y, color=HUES.get(name), label=name, marker="o" if few else None, markersize=2.5
-            )
+            marker = "o" if len(x) < 60 else None
+            axis.plot(x, y, color=HUES.get(name), label=name, marker=marker, markersize=2.5)
         pooled = np.concatenate([y for _, y in curves.values()])
         # The first values are far higher than the rest: leave them out.
         low, high = np.quantile(pooled, [0.0, 0.97])

@@ -1,7 +1,5 @@
 """Images on one raster, on which each pixel is a square of whole width."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes

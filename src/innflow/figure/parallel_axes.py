@@ -1,15 +1,14 @@
 """Parallel coordinates of the jobs of a sweep."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from innflow.figure.style import HEAT, OUTLIERS, new_figure, style
+from innflow.figure.style import GREY, HEAT, OUTLIERS, new_figure, style
 
 MOST_TICKS = 6
 DECADES = 30.0
@@ -73,20 +72,12 @@ def _scale(typed: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _draw_axis(axis: Axes, place: int, ticks: Mapping[str, float], right: bool) -> None:
-    axis.axvline(place, color="#444444", linewidth=0.8, ymin=0.07, ymax=0.93)
+    axis.axvline(place, color=GREY, linewidth=0.8, ymin=0.07, ymax=0.93)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+    options: dict[str, Any] = {"va": "center", "fontsize": 7.5, "parse_math": False, "zorder": 5}
+    options |= {"xytext": (5 if right else -5, 0), "ha": "left" if right else "right", "bbox": box}
     for text, height in ticks.items():
-        axis.annotate(
-            _short(text),
-            (place, height),
-            xytext=(5 if right else -5, 0),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="center",
-            fontsize=7.5,
-            parse_math=False,
-            zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-        )
+        axis.annotate(_short(text), (place, height), textcoords="offset points", **options)
 
 
 def _short(text: str) -> str:

@@ -1,8 +1,7 @@
 """Densities, maps and counterfactuals in the plane."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,9 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 
-from innflow.figure.classification.classes import class_colors
-from innflow.figure.style import HEAT, ROLES, new_figure, style
+from innflow.figure.classification.classes import class_colors, class_legend
+from innflow.figure.style import DASHED, GREY, HEAT, ROLES, draw_points, new_figure, style
 
 
 @style()
@@ -36,32 +36,19 @@ def plot_moves(
     """
     figure, (axis,) = new_figure(height=4.2, width=5.4)
     colors = class_colors(len(names))
-    axis.scatter(
-        background[:, 0], background[:, 1], s=2, color="#C8CDD2", linewidths=0, rasterized=True
-    )
-    axis.quiver(
-        *starts.T,
-        *(ends - starts).T,
-        color=colors[targets],
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        width=0.003,
-        headwidth=5,
-        alpha=0.85,
-    )
+    draw_points(axis, background, s=2, color="#C8CDD2")
+    units: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1}
+    hues = colors[targets]
+    axis.quiver(*starts.T, *(ends - starts).T, color=hues, width=0.003, headwidth=5, **units)
     axis.plot(*starts.T, "o", color="#222222", markersize=3)
-    axis.scatter(
-        means[:, 0], means[:, 1], marker="*", s=90, c=colors, edgecolors="#222222", linewidths=0.5
-    )
+    draw_points(axis, means, marker="*", s=90, c=colors, edgecolors="#222222", linewidths=0.5)
     shown = np.concatenate([background, means, ends])
     (left, bottom), (right, top) = shown.min(axis=0), shown.max(axis=0)
     wide, tall = 0.05 * (right - left), 0.05 * (top - bottom)
     axis.set(xlim=(left - wide, right + wide), ylim=(bottom - tall, top + tall))
     axis.set(aspect="equal", xlabel="x₁", ylabel="x₂")
     axis.set_title("counterfactuals")
-    handles = [Line2D([], [], color=tuple(color), marker=">") for color in colors]
-    figure.legend(handles, list(names), loc="outside right center", title="target class")
+    class_legend(figure, names, "target class", marker=">")
     return figure
 
 
@@ -95,24 +82,11 @@ def plot_maps(
     )
     for axis, (points, hue, title, limits) in zip(axes, panels, strict=True):
         angle = np.arctan2(hue[:, 1], hue[:, 0])
-        axis.scatter(
-            points[:, 0],
-            points[:, 1],
-            c=angle,
-            cmap=CYCLIC,
-            vmin=-np.pi,
-            vmax=np.pi,
-            s=5,
-            linewidths=0,
-            rasterized=True,
-        )
+        draw_points(axis, points, c=angle, cmap=CYCLIC, vmin=-np.pi, vmax=np.pi, s=5)
         _frame(axis, np.array([[-4, -4], [4, 4]]) if limits is None else limits, title)
         if limits is None:
-            turn = np.linspace(0, 2 * np.pi, 200)
             for radius in (1, 2, 3):
-                axis.plot(
-                    radius * np.cos(turn), radius * np.sin(turn), color="#444444", linewidth=0.5
-                )
+                axis.add_patch(Circle((0, 0), radius, fill=False, color=GREY, linewidth=0.5))
     return figure
 
 
@@ -138,31 +112,13 @@ def plot_densities(
     for axis, (title, values) in zip(axes, densities, strict=False):
         image = axis.imshow(values, extent=extent, origin="lower", cmap=HEAT, vmin=0, vmax=top)
         image.set_interpolation("bilinear")
-        axis.contour(
-            values,
-            levels=_mass_levels(values),
-            extent=extent,
-            colors="white",
-            linewidths=0.6,
-            alpha=0.8,
-        )
+        levels = _mass_levels(values)
+        axis.contour(values, levels, extent=extent, colors="white", linewidths=0.6, alpha=0.8)
         _frame(axis, window, title)
     if points is not None:
-        values = densities[-1][1]
-        axis = axes[-1]
-        axis.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=3,
-            color=ROLES["inlier"],
-            linewidths=0,
-            alpha=0.6,
-            rasterized=True,
-        )
-        axis.contour(
-            values, levels=_mass_levels(values), extent=extent, colors="#222222", linewidths=0.8
-        )
-        _frame(axis, window, "test data")
+        draw_points(axes[-1], points, s=3, color=ROLES["inlier"], alpha=0.6)
+        axes[-1].contour(values, levels, extent=extent, colors="#222222", linewidths=0.8)
+        _frame(axes[-1], window, "test data")
     figure.colorbar(image, ax=axes, shrink=0.8, label="density", pad=0.01, extend="max")
     return figure
 
@@ -181,7 +137,7 @@ def plot_deformed_grid(
     figure, axes = new_figure(1, 2, height=3.7, width=7.0)
     half = len(latent_lines) // 2
     hues = [ROLES["inlier"]] * half + ["#D55E00"] * (len(latent_lines) - half)
-    axes[1].scatter(points[:, 0], points[:, 1], s=3, color="#C9CED4", linewidths=0, rasterized=True)
+    draw_points(axes[1], points, s=3, color="#C9CED4")
     for axis, lines in zip(axes, (latent_lines, data_lines), strict=True):
         axis.add_collection(LineCollection(list(lines), colors=hues, linewidths=0.8))
     reach = np.abs(latent_lines).max() * 1.06
@@ -194,23 +150,18 @@ def plot_deformed_grid(
 
 @style()
 def plot_pointwise(exact: np.ndarray, flow: np.ndarray) -> Figure:
-    """Draw the log density of a flow against the exact one, point by point.
-
-    Args:
-        exact: (N,) nats.
-        flow: (N,) nats.
-    """
+    """Draw the log density (N,) of a flow against the exact one, point by point, in nats."""
     figure, (left, right) = new_figure(1, 2, height=3.3, width=6.8)
     low, high = float(min(exact.min(), flow.min())), float(max(exact.max(), flow.max()))
     margin = 0.04 * (high - low) + 1e-9
     limits = (low - margin, high + margin)
-    left.plot(limits, limits, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)))
-    left.scatter(exact, flow, s=6, color=ROLES["inlier"], alpha=0.45, linewidths=0, rasterized=True)
+    left.plot(limits, limits, **DASHED)
+    draw_points(left, np.stack([exact, flow], axis=1), s=6, color=ROLES["inlier"], alpha=0.45)
     left.set(xlim=limits, ylim=limits, aspect="equal", title="point by point")
     left.set(xlabel="exact log p(x), nats", ylabel="flow log q(x), nats")
     difference = exact - flow
     right.hist(difference, 50, color=ROLES["inlier"], alpha=0.75)
-    right.axvline(0, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)))
+    right.axvline(0, **DASHED)
     right.axvline(float(difference.mean()), color="#D55E00", linewidth=1.3)
     right.set(xlabel="log p(x) - log q(x), nats", ylabel="points")
     right.set_title(f"mean {difference.mean():.4f} (estimates KL)")
@@ -250,7 +201,5 @@ def _mass_levels(values: np.ndarray) -> list[float]:
     """Return the densities at which the contours hold 95, 68 and 25% of the mass on the grid."""
     ordered = np.sort(values.ravel())[::-1]
     mass = np.cumsum(ordered)
-    levels = [
-        float(ordered[np.searchsorted(mass, share * mass[-1])]) for share in (0.95, 0.68, 0.25)
-    ]
-    return sorted(set(levels))
+    places = np.searchsorted(mass, mass[-1] * np.array([0.95, 0.68, 0.25]))
+    return np.unique(ordered[places]).tolist()

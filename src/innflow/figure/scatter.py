@@ -1,7 +1,5 @@
 """Scatter plots of two numbers of every item, coloured by set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from innflow.figure.style import new_figure, style
+from innflow.figure.style import draw_points, legend_below, new_panels, style
 
 MOST_SHOWN = 600
 
@@ -46,16 +44,11 @@ def plot_clouds(panels: list[Cloud], colors: Mapping[str, str]) -> Figure:
         colors: set -> colour.
     """
     columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
     width = max(5.0, 2.5 * columns)
-    figure, axes = new_figure(rows, columns, height=0.45 + 2.5 * rows, width=width)
-    for axis, panel in zip(axes, panels, strict=False):
+    figure, axes = new_panels(len(panels), columns, 2.5, width, extra=0.45)
+    for axis, panel in zip(axes, panels, strict=True):
         draw_cloud(axis, panel, colors)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    ncols = min(int(width), len(labels))
-    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, markerscale=1.8)
+    legend_below(figure, axes[0], int(width), markerscale=1.8)
     return figure
 
 
@@ -63,16 +56,8 @@ def draw_cloud(axis: Axes, panel: Cloud, colors: Mapping[str, str]) -> None:
     """Draw one panel."""
     for name, x in panel.x.items():
         step = -(-len(x) // MOST_SHOWN)
-        axis.scatter(
-            x[::step],
-            panel.y[name][::step],
-            s=6,
-            color=colors[name],
-            alpha=0.5,
-            linewidths=0,
-            label=name,
-            rasterized=True,
-        )
+        points = np.stack([x[::step], panel.y[name][::step]], axis=1)
+        draw_points(axis, points, s=6, color=colors[name], alpha=0.5, label=name)
     low_x, high_x = _reach(panel.x)
     low_y, high_y = _reach(panel.y)
     if panel.diagonal:

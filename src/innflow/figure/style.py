@@ -1,13 +1,12 @@
 """Style of all figures: sizes, fonts, and a colour for each role of a set."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
@@ -18,6 +17,8 @@ WIDTH = 7.0
 # The palette of Okabe and Ito, for colour-blind readers, and colours of Tol's.
 ROLES = {"train": "#8C95A0", "val": "#56B4E9", "inlier": "#0072B2", "sample": "#009E73"}
 OUTLIERS = ("#D55E00", "#E69F00", "#CC79A7", "#882255", "#999933", "#AA4499", "#661100", "#DDCC77")
+GREY = "#444444"
+DASHED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
 HEAT = "magma"
 CYCLE = (ROLES["inlier"], OUTLIERS[0], ROLES["sample"], OUTLIERS[2], OUTLIERS[1], ROLES["val"])
 
@@ -32,15 +33,15 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
-    "axes.edgecolor": "#444444",
+    "axes.edgecolor": GREY,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=CYCLE),
     "grid.color": "#E3E6EA",
     "grid.linewidth": 0.6,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
     "legend.frameon": False,
     "legend.fontsize": 8,
     "legend.handlelength": 1.6,
@@ -67,6 +68,32 @@ def new_figure(
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, width_ratios=ratios)
     return figure, list(axes.flat)
+
+
+def new_panels(
+    count: int, columns: int, tall: float, width: float, extra: float = 0.4
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and `count` axes in rows of `columns`; rows are `tall` inches, plus `extra`.
+
+    The axes that would fill the last row are hidden.
+    """
+    rows = -(-count // columns)
+    figure, axes = new_figure(rows, columns, height=extra + tall * rows, width=width)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
+
+
+def legend_below(figure: Figure, axis: Axes, most: int, **options: Any) -> None:
+    """Draw the legend of one axis below the figure, with at most `most` entries in a row."""
+    handles, names = axis.get_legend_handles_labels()
+    ncols = min(most, len(names))
+    figure.legend(handles, names, loc="outside lower center", ncols=ncols, **options)
+
+
+def draw_points(axis: Axes, points: np.ndarray, **options: Any) -> None:
+    """Draw points (N, 2) without edges, as pixels also in vector graphics."""
+    axis.scatter(*points.T, **{"linewidths": 0, "rasterized": True, **options})
 
 
 def palette(roles: Mapping[str, str]) -> dict[str, str]:

@@ -40,12 +40,7 @@ from innflow.metric.reference_posterior import (
     compute_resimulation,
 )
 from innflow.metric.roc import Estimate, aupr, auroc, compute_ood, fpr_at_tpr
-from innflow.metric.sharpness import (
-    Sharpness,
-    check_sharpness,
-    compute_energy,
-    compute_sharpness,
-)
+from innflow.metric.sharpness import Sharpness, check_sharpness, compute_energy, compute_sharpness
 
 __all__ = [
     "Estimate",

@@ -1,7 +1,5 @@
 """Accuracy and calibration of class probabilities, temperature scaling, modes covered."""
 
-from __future__ import annotations
-
 import logging
 import math
 from typing import NamedTuple
@@ -113,15 +111,12 @@ def confusion(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
-    """Compute a reliability diagram: accuracy against confidence in equal bins.
+    """Compute a reliability diagram: accuracy against confidence in equal bins from 0 to 1.
+
+    Takes probabilities (N, C) and true classes (N,); the last bin includes a confidence of one.
 
         >>> reliability([[0.9, 0.1], [0.2, 0.8]], [0, 1], bins=2).counts
         array([0, 2])
-
-    Args:
-        probabilities: (N, C), each row sums to one.
-        labels: (N,) true classes.
-        bins: number of bins from 0 to 1; the last one includes a confidence of one.
     """
     p, y = _check(probabilities, labels)
     confidence, correct = p.max(1), p.argmax(1) == y
@@ -138,11 +133,10 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T whose softmax(logits / T) has the least log loss.
 
-    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Without a
-    misclassified item there is no optimum (the loss decreases towards T = 0): T is then 1, with a
-    warning.
+    From Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. Without a misclassified
+    item there is no optimum (the loss decreases towards T = 0): T is then 1, with a warning.
 
-        >>> round(fit_temperature([[2.0, 0.0]] * 3 + [[2.0, 0.0]], [0, 0, 0, 1]), 2)
+        >>> round(fit_temperature([[2.0, 0.0]] * 4, [0, 0, 0, 1]), 2)
         1.82
 
     Args:
@@ -176,18 +170,13 @@ def apply_temperature(logits: ArrayLike, temperature: float) -> np.ndarray:
 
 
 def modes_covered(x: ArrayLike, centres: ArrayLike, sigma: float) -> Coverage:
-    """Count the modes of a mixture that draws cover.
+    """Count the modes with centres (K, D) and standard deviation sigma that draws (N, D) cover.
 
     A draw within 4 sigma of the nearest centre belongs to that mode, others are far. One of K
     equally likely modes is covered if it has at least half of its expected share 1 / K.
 
         >>> modes_covered([[0.0, 0.1], [0.1, 0.0]], [[0.0, 0.0], [5.0, 5.0]], sigma=0.2).covered
         1
-
-    Args:
-        x: (N, D) draws.
-        centres: (K, D) of the modes.
-        sigma: Standard deviation of a mode.
     """
     points, modes = np.asarray(x, dtype=np.float64), np.asarray(centres, dtype=np.float64)
     if not len(points) or not np.isfinite(points).all():

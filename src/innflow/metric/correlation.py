@@ -1,6 +1,6 @@
 """Correlation coefficients, NaN where they are not defined."""
 
-from __future__ import annotations
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import rankdata
@@ -9,13 +9,10 @@ FEWEST = 3
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Return Pearson's correlation of two arrays (N,).
+    """Return Pearson's correlation of two arrays (N,), NaN for N < 3 or where one is constant.
 
-        >>> pearson([1, 2, 3], [2, 4, 6]), pearson([1, 2, 3], [5, 5, 5])
-        (1.0, nan)
-
-    Returns:
-        NaN for fewer than 3 items or where an array is constant.
+    >>> pearson([1, 2, 3], [2, 4, 6]), pearson([1, 2, 3], [5, 5, 5])
+    (1.0, nan)
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     # Not by the variance: rounding leaves a constant array a small one.
@@ -26,13 +23,10 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Return Spearman's rank correlation of two arrays (N,), ties at their mean rank.
+    """Return Spearman's rank correlation of two arrays (N,), ties at their mean rank; may be NaN.
 
-        >>> spearman([1, 2, 3], [1, 10, np.inf])
-        1.0
-
-    Returns:
-        NaN where `pearson` is.
+    >>> spearman([1, 2, 3], [1, 10, np.inf])
+    1.0
     """
     return pearson(rankdata(a), rankdata(b))
 
@@ -44,10 +38,8 @@ def spearman_matrix(columns: np.ndarray) -> np.ndarray:
     array([[ 1., -1.],
            [-1.,  1.]])
     """
-    ranks = rankdata(columns, axis=0)
-    count = ranks.shape[1]
-    matrix = np.eye(count)
-    for i in range(count):
-        for j in range(i):
-            matrix[i, j] = matrix[j, i] = pearson(ranks[:, i], ranks[:, j])
+    ranks = rankdata(columns, axis=0).T
+    matrix = np.eye(len(ranks))
+    for i, j in combinations(range(len(ranks)), 2):
+        matrix[i, j] = matrix[j, i] = pearson(ranks[i], ranks[j])
     return matrix

@@ -1,7 +1,5 @@
 """Bits per dimension, Kullback-Leibler divergence and maximum mean discrepancy."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -17,7 +15,7 @@ ROWS = 1024
 
 
 def bits_per_dim(log_prob: ArrayLike, dims: int) -> np.ndarray:
-    """Convert log probabilities in nats to bits per dimension.
+    """Convert log probabilities (N,) in nats to bits per dimension (N,), smaller if more probable.
 
         >>> bits_per_dim([-math.log(2) * 6], dims=3)
         array([2.])
@@ -25,22 +23,17 @@ def bits_per_dim(log_prob: ArrayLike, dims: int) -> np.ndarray:
     Args:
         log_prob: (N,) nats, summed over the dimensions; of the 8-bit image for images.
         dims: number of dimensions of one item, C * H * W for images.
-
-    Returns:
-        (N,) bits per dimension; smaller means more probable.
     """
     return -np.asarray(log_prob, dtype=np.float64) / (dims * math.log(2))
 
 
 def kl_divergence(log_p: ArrayLike, log_q: ArrayLike) -> tuple[float, float]:
-    """Estimate KL(p || q) in nats, with its standard error, from samples of p.
+    """Estimate KL(p || q) in nats, with its standard error, from both log densities (N,) of draws.
+
+    The N draws are samples of p.
 
         >>> kl_divergence([-1.0, -2.0], [-1.5, -2.5])
         (0.5, 0.0)
-
-    Args:
-        log_p: (N,) log density of p at N samples of p.
-        log_q: (N,) log density of q at the same samples.
 
     Raises:
         InnflowError: where a value is not finite, or there are fewer than two.

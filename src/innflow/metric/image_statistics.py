@@ -1,7 +1,5 @@
 """Statistics of images: Fourier phases, edges, and differences of neighbouring pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.errors import InnflowError
@@ -16,17 +14,11 @@ def swap_phases(amplitude: np.ndarray, phase: np.ndarray, share: float) -> np.nd
     Re F^-1(|F(x)| exp(i ((1 - a) arg F(x) + a arg F(y)))), channel by channel: a = 0 gives x, and
     a = 1 the amplitudes of x with the phases of y (Oppenheim and Lim, 1981).
 
+    Images are (N, C, H, W) in any units; the result is neither rounded nor clipped.
+
         >>> x, y = np.random.default_rng(0).random((2, 1, 1, 4, 4))
         >>> bool(np.allclose(swap_phases(x, y, share=0), x))
         True
-
-    Args:
-        amplitude: (N, C, H, W) images x, any units.
-        phase: (N, C, H, W) images y.
-        share: a, from 0 to 1.
-
-    Returns:
-        (N, C, H, W) floats, neither rounded nor clipped.
     """
     x, y = np.fft.fft2(amplitude), np.fft.fft2(phase)
     angle = (1 - share) * np.angle(x) + share * np.angle(y)
@@ -43,16 +35,11 @@ def edge_strength(images: np.ndarray) -> np.ndarray:
 def edge_correlation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Compute the correlation over pixels of the absolute value of maps with the images' edges.
 
+    Both are (N, C, H, W); absolute values are averaged over the channels. NaN without edges.
+
         >>> image = np.zeros((1, 1, 4, 4)); image[..., 2:] = 1
         >>> edge_correlation(edge_strength(image)[:, None], image).round(3)
         array([1.])
-
-    Args:
-        maps: (N, C, H, W); absolute values are averaged over the channels.
-        images: (N, C, H, W).
-
-    Returns:
-        (N,); NaN where an image has no edges.
     """
     size = np.abs(maps).mean(axis=1, dtype=np.float64)
     edges = edge_strength(images)
@@ -62,16 +49,11 @@ def edge_correlation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
 def neighbour_correlation(maps: np.ndarray) -> np.ndarray:
     """Compute the correlation of the pixels of each map with their right and lower neighbours.
 
-    Near 1 for a smooth image, near 0 for white noise.
+    Returns (N,) for maps (N, C, H, W), over all channels: near 1 for a smooth image, near 0 for
+    white noise, NaN where all pixels are equal.
 
         >>> float(neighbour_correlation(np.arange(64.0).reshape(1, 1, 8, 8))[0]) > 0.9
         True
-
-    Args:
-        maps: (N, C, H, W).
-
-    Returns:
-        (N,), over all channels; NaN where all pixels are equal.
     """
     centred = maps - maps.mean(axis=(2, 3), keepdims=True, dtype=np.float64)
     found = []
@@ -85,15 +67,11 @@ def neighbour_correlation(maps: np.ndarray) -> np.ndarray:
 def count_differences(images: np.ndarray, levels: int = 256) -> np.ndarray:
     """Count the differences of the pixels of each image to their left and upper neighbours.
 
+    Images are (N, C, H, W) of whole grey levels from 0 to `levels` - 1. The counts over all
+    channels of the differences 1 - levels to levels - 1 are (N, 2 * levels - 1).
+
         >>> count_differences(np.array([[[[0, 1], [1, 0]]]]), levels=2)
         array([[2, 0, 2]])
-
-    Args:
-        images: (N, C, H, W) whole grey levels from 0 to `levels` - 1.
-        levels: number of grey levels.
-
-    Returns:
-        (N, 2 * levels - 1) counts over all channels of the differences 1 - levels to levels - 1.
 
     Raises:
         InnflowError: where an image has a single pixel, or a value is out of range.

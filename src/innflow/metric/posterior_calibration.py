@@ -4,8 +4,6 @@ Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of
 Draws of the prior are calibrated too: see `innflow.metric.sharpness`.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -46,19 +44,12 @@ class LevelTest(NamedTuple):
 def compute_ranks(truth: ArrayLike, draws: ArrayLike, rng: np.random.Generator) -> np.ndarray:
     """Compute the rank of each true parameter among its draws, for simulation-based calibration.
 
-    From Talts et al., "Validating Bayesian Inference Algorithms with Simulation-Based
-    Calibration", 2018. Ties are broken at random, as discrete parameters require.
+    Ranks are (N, P) int64 from 0 to L for truth (N, P) and draws (N, L, P), uniform where the
+    posterior is calibrated; ties are broken at random, as discrete parameters require. From Talts
+    et al., "Validating Bayesian Inference Algorithms with Simulation-Based Calibration", 2018.
 
         >>> compute_ranks([[0.5]], [[[0.1], [0.2], [0.9]]], np.random.default_rng(0))
         array([[2]])
-
-    Args:
-        truth: (N, P).
-        draws: (N, L, P).
-        rng: breaks ties.
-
-    Returns:
-        (N, P) int64 from 0 to L, uniform where the posterior is calibrated.
 
     Raises:
         InnflowError: where the shapes do not match or a value is NaN.
@@ -68,16 +59,13 @@ def compute_ranks(truth: ArrayLike, draws: ArrayLike, rng: np.random.Generator) 
 
 
 def check_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> RankTest:
-    """Test that the ranks of each parameter are uniform.
+    """Test that the ranks (N, P) of each true parameter among L = `draws` draws are uniform.
+
+    The test is for continuous values: ranks are spread over their steps first.
 
         >>> rng = np.random.default_rng(0)
         >>> check_ranks(rng.integers(0, 11, (500, 2)), draws=10, rng=rng).p_value > 0.01
         True
-
-    Args:
-        ranks: (N, P) from `compute_ranks`.
-        draws: L.
-        rng: spreads each rank over its step, since the test is for continuous values.
     """
     spread = spread_ranks(ranks, draws, rng)
     p_values = np.array([kstest(column, "uniform").pvalue for column in spread.T])
@@ -126,17 +114,11 @@ def compute_band(
 def compute_calibration_error(ranks: ArrayLike, draws: int) -> np.ndarray:
     """Compute the median error of the coverage of central marginal intervals over 100 levels.
 
-    From Ardizzone et al., "Analyzing Inverse Problems with Invertible Neural Networks", ICLR 2019.
+    Takes ranks (N, P) among L = `draws` draws and returns errors (P,) from 0 to 1. From Ardizzone
+    et al., "Analyzing Inverse Problems with Invertible Neural Networks", ICLR 2019.
 
         >>> compute_calibration_error([[5], [5], [5]], draws=10).round(2)
         array([0.5])
-
-    Args:
-        ranks: (N, P) from `compute_ranks`.
-        draws: L.
-
-    Returns:
-        (P,) each from 0 to 1.
     """
     distance = np.abs((2 * np.asarray(ranks) + 1) / (draws + 1) - 1)
     levels = (np.arange(100) + 0.5) / 100
@@ -149,20 +131,14 @@ def compute_levels(
 ) -> np.ndarray:
     """Compute the level of the smallest highest-density region that contains each truth.
 
-    The share of truths with a level below a is the expected coverage of the regions of level a.
-    From Hermans et al., "A Trust Crisis In Simulation-Based Inference?", TMLR 2022.
+    Takes log q(x | y) of the truth (N,) and of draws (N, L); ties are broken at random. The levels
+    (N,) in (0, 1) are uniform where the posterior is calibrated, and close to 1 where the truth is
+    less probable than nearly all draws. The share of truths with a level below a is the expected
+    coverage of the regions of level a. From Hermans et al., "A Trust Crisis In Simulation-Based
+    Inference?", TMLR 2022.
 
         >>> compute_levels([-9.0], [[-1.0, -2.0, -3.0]], np.random.default_rng(0)).round(2)
         array([0.91])
-
-    Args:
-        log_prob_truth: (N,) log q(x | y) of the truth.
-        log_prob_draws: (N, L) of the draws.
-        rng: breaks ties.
-
-    Returns:
-        (N,) in (0, 1), uniform where the posterior is calibrated; close to 1 where the truth is
-        less probable than nearly all draws.
 
     Raises:
         InnflowError: where the shapes do not match or a value is NaN.
@@ -182,8 +158,10 @@ def compute_tarp(
 ) -> np.ndarray:
     """Compute the share of draws that are nearer to a reference point than the truth (TARP).
 
-    From Lemos et al., "Sampling-Based Accuracy Testing of Posterior Estimators for General
-    Inference", ICML 2023. Distances are taken in standard deviations of the true parameters.
+    Takes truth (N, P), draws (N, L, P) and one reference point for each observation (N, P); the
+    shares (N,) in (0, 1) are uniform where the posterior is calibrated. From Lemos et al.,
+    "Sampling-Based Accuracy Testing of Posterior Estimators for General Inference", ICML 2023.
+    Distances are taken in standard deviations of the true parameters; ties are broken at random.
     Reference points may depend on the observation but not on its truth or its draws. With points
     that are independent of the observation, draws of the prior pass; see `draw_tarp_references`.
 
@@ -192,18 +170,8 @@ def compute_tarp(
         >>> compute_tarp(truth, draws, np.zeros((9, 2)), rng).shape
         (9,)
 
-    Args:
-        truth: (N, P).
-        draws: (N, L, P).
-        references: (N, P), one point for each observation.
-        rng: breaks ties.
-
-    Returns:
-        (N,) in (0, 1), uniform where the posterior is calibrated.
-
     Raises:
-        InnflowError: where the shapes do not match, a value is not finite or a parameter is
-            constant.
+        InnflowError: where shapes do not match, a value is not finite or a parameter is constant.
     """
     exact, drawn = check_pairs("TARP", truth, draws)
     points = np.asarray(references, np.float64)
@@ -217,7 +185,7 @@ def compute_tarp(
 
 
 def draw_tarp_references(truth: ArrayLike, y: ArrayLike, rng: np.random.Generator) -> np.ndarray:
-    """Draw reference points that depend on the observation: a noisy linear regression of x on y.
+    """Draw reference points (N, P) by a noisy linear regression of the truth (N, P) on y (N, M).
 
     Each half of the observations is predicted by a ridge regression on the other half, whose
     residuals, drawn at random, are the noise: no point depends on its own truth. Since such points
@@ -226,14 +194,6 @@ def draw_tarp_references(truth: ArrayLike, y: ArrayLike, rng: np.random.Generato
         >>> rng = np.random.default_rng(0)
         >>> draw_tarp_references(rng.normal(size=(8, 2)), rng.normal(size=(8, 3)), rng).shape
         (8, 2)
-
-    Args:
-        truth: (N, P).
-        y: (N, M).
-        rng: halves the observations and draws the residuals.
-
-    Returns:
-        (N, P).
 
     Raises:
         InnflowError: where the rows differ, are fewer than four, or a value is not finite.

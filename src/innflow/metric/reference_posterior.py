@@ -1,7 +1,5 @@
 """Distances of posterior draws at one observation from reference draws or known moments."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,11 +36,9 @@ class Moments(NamedTuple):
 
 
 def compute_err_post(
-    draws: ArrayLike,
-    reference: ArrayLike,
-    kernels: Sequence[tuple[float, float]] = KERNELS,
+    draws: ArrayLike, reference: ArrayLike, kernels: Sequence[tuple[float, float]] = KERNELS
 ) -> float:
-    """Compute Err_post, the biased squared maximum mean discrepancy from reference draws.
+    """Compute Err_post, the biased squared MMD of draws (n, P) from reference draws (m, P).
 
     The kernel is a sum of inverse multiquadratics, (a C / (C + d^2))^a over the pairs (C, a). Its
     widths are absolute: divide parameters of different scales by their prior standard deviations
@@ -53,19 +49,12 @@ def compute_err_post(
         >>> compute_err_post([[0.0], [1.0]], [[0.0], [1.0]])
         0.0
 
-    Args:
-        draws: (n, P) of the posterior under test.
-        reference: (m, P) of the exact posterior.
-        kernels: pairs (C, a).
-
     Raises:
         InnflowError: where the columns differ or a value is not finite.
     """
     x, y = (torch.from_numpy(cloud) for cloud in _clouds("Err_post", draws, reference))
-    within_x, within_y, between = (
-        _mean_kernel(*pair, kernels) for pair in ((x, x), (y, y), (x, y))
-    )
-    return within_x + within_y - 2 * between
+    within = _mean_kernel(x, x, kernels) + _mean_kernel(y, y, kernels)
+    return within - 2 * _mean_kernel(x, y, kernels)
 
 
 def compute_c2st(
@@ -73,20 +62,14 @@ def compute_c2st(
 ) -> float:
     """Compute C2ST, the accuracy of a classifier that separates draws from reference draws.
 
-    0.5 is chance. The classifier is that of the sbi benchmark: columns standardised by the
-    reference, two hidden layers of 10 P rectified units, Adam, and the mean accuracy over shuffled
-    folds. From Lueckmann et al., "Benchmarking Simulation-Based Inference", AISTATS 2021.
+    Both are (n, P); 0.5 is chance. The classifier is that of the sbi benchmark: columns
+    standardised by the reference, two hidden layers of 10 P rectified units, Adam, and the mean
+    accuracy over shuffled folds, which `jobs` processes fit (-1: all cores). From Lueckmann et al.,
+    "Benchmarking Simulation-Based Inference", AISTATS 2021.
 
         >>> x = np.random.default_rng(0).normal(size=(60, 1))
         >>> compute_c2st(x + 4, x, folds=2) > 0.9
         True
-
-    Args:
-        draws: (n, P) of the posterior under test.
-        reference: (n, P) of the exact posterior.
-        seed: of the folds and of the classifier.
-        folds: of the cross-validation.
-        jobs: number of processes for the folds; -1 for all cores.
 
     Raises:
         InnflowError: where the shapes differ, a value is not finite, a column of the reference is
@@ -110,13 +93,7 @@ def compute_c2st(
     rows = ((np.concatenate([y, x]) - mean) / sd).astype(np.float32)
     side = np.repeat([0, 1], len(x))
     width = 10 * x.shape[1]
-    classifier = MLPClassifier(
-        activation="relu",
-        hidden_layer_sizes=(width, width),
-        max_iter=10_000,
-        solver="adam",
-        random_state=seed,
-    )
+    classifier = MLPClassifier((width, width), max_iter=10_000, random_state=seed)
     split = KFold(n_splits=folds, shuffle=True, random_state=seed)
     scores = cross_val_score(classifier, rows, side, cv=split, scoring="accuracy", n_jobs=jobs)
     return float(scores.mean())
@@ -149,17 +126,14 @@ def compute_resimulation(resimulated: ArrayLike, y: ArrayLike) -> float:
 
 
 def compute_moments(draws: ArrayLike, mean: ArrayLike, cov: ArrayLike) -> Moments:
-    """Compute the errors of the mean and of the covariance of draws in units of the posterior.
+    """Compute the errors of the mean and covariance of draws (n, P) in units of the posterior.
 
     Parameters are divided by their exact standard deviations first.
 
+    `mean` (P,) and `cov` (P, P) are those of the exact posterior or of reference draws.
+
         >>> compute_moments([[0.0], [2.0]], mean=[1.0], cov=[[2.0]]).mean
         0.0
-
-    Args:
-        draws: (n, P).
-        mean: (P,) of the exact posterior or of reference draws.
-        cov: (P, P), likewise.
 
     Raises:
         InnflowError: where the columns differ, a value is not finite or a variance is not positive.

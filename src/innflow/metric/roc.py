@@ -5,8 +5,6 @@ positive class, as is usual in out-of-distribution detection: the threshold acce
 inliers, and the rate is the share of outliers that are accepted (smaller is better).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -70,21 +68,12 @@ def compute_ood(
 ) -> dict[str, Estimate]:
     """Compute AUROC, AUPR and FPR at 95% TPR with percentile bootstrap intervals.
 
-    The bootstrap is stratified: inliers and outliers are resampled separately, which keeps their
-    proportion, on which AUPR depends.
+    The bootstrap is stratified: scores of inliers (N,) and of outliers (M,) are resampled
+    separately, which keeps their proportion, on which AUPR depends. Returns `auroc`, `aupr` and
+    `fpr95`, each with its interval of coverage `level`.
 
         >>> compute_ood([1, 2, 3], [4, 5], resamples=10)["auroc"].value
         1.0
-
-    Args:
-        inliers: (N,) scores.
-        outliers: (M,) scores.
-        resamples: number of bootstrap resamples.
-        level: coverage of the interval.
-        seed: of the resamples.
-
-    Returns:
-        `auroc`, `aupr` and `fpr95`, each with its interval.
 
     Raises:
         InnflowError: where a score is NaN or a side is empty.
@@ -112,8 +101,8 @@ def _counts(inliers: ArrayLike, outliers: ArrayLike) -> tuple[np.ndarray, np.nda
         scores = np.asarray(side, dtype=np.float64).ravel()
         if not len(scores):
             raise InnflowError(f"out-of-distribution metrics: there are no {name}")
-        if np.isnan(scores).any():
-            bad = int(np.isnan(scores).sum())
+        bad = int(np.isnan(scores).sum())
+        if bad:
             raise InnflowError(
                 f"out-of-distribution metrics: {bad} of {len(scores)} scores of {name} are NaN"
             )

@@ -4,8 +4,6 @@ Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of
 Draws of the prior are calibrated, but fail this test.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -30,23 +28,18 @@ class Sharpness(NamedTuple):
 
 
 def compute_sharpness(draws: ArrayLike, prior_sd: ArrayLike) -> np.ndarray:
-    """Compute the ratio of each parameter's mean posterior to prior standard deviation.
+    """Compute the ratio (P,) of each parameter's mean posterior to prior standard deviation.
+
+    It is 1 for a posterior as wide as the prior, 0 for a point.
 
         >>> compute_sharpness([[[1.0], [3.0]]], [2**0.5]).round(2)
         array([1.])
-
-    Args:
-        draws: (N, L, P).
-        prior_sd: (P,).
-
-    Returns:
-        (P,), 1 for a posterior as wide as the prior, 0 for a point.
     """
     return np.asarray(draws, np.float64).std(axis=1, ddof=1).mean(axis=0) / np.asarray(prior_sd)
 
 
 def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
-    """Compute the energy score of each truth under the draws for each observation.
+    """Compute the energy score (N, N) of truth i under the draws for observation j.
 
     The score is E|X - x| - E|X - X'| / 2, smaller is better, in standard deviations of the true
     parameters; from Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and
@@ -55,13 +48,6 @@ def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
         >>> compute_energy([[0.0], [1.0]], [[[0.0], [0.0]], [[1.0], [1.0]]])
         array([[0., 2.],
                [2., 0.]])
-
-    Args:
-        truth: (N, P).
-        draws: (N, L, P).
-
-    Returns:
-        (N, N): of truth i under the draws for observation j.
 
     Raises:
         InnflowError: where the shapes do not match, a value is NaN or a parameter is constant.
@@ -80,15 +66,11 @@ def check_sharpness(
     """Test that the draws depend on their observation, by permutation.
 
     If they do not, all pairings of truths with sets of draws are equivalent: the mean score of the
-    given pairing is compared with that of random ones.
+    given pairing in `energy` (N, N), from `compute_energy`, is compared with that of random ones.
+    The p-value is at least 1 / (permutations + 1).
 
         >>> check_sharpness(1 - np.eye(20), np.random.default_rng(0)).skill
         1.0
-
-    Args:
-        energy: (N, N) from `compute_energy`.
-        rng: permutes.
-        permutations: number of random pairings; the p-value is at least 1 / (permutations + 1).
     """
     n = len(energy)
     if n < 2:

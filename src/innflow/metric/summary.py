@@ -1,7 +1,5 @@
 """Summary of a posterior: mean, standard deviation, quantiles, and the densest draw."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +31,10 @@ class Summary(NamedTuple):
 def compute_summary(draws: np.ndarray, log_prob: np.ndarray | None = None) -> Summary:
     """Compute moments, quantiles and the densest of posterior draws (n, P), in their own units.
 
+    `log_prob` is log p(x | y) of the draws, (n,); without it the mode is that of `find_densest`.
+
         >>> compute_summary(np.array([[1.0], [2.0], [3.0]]), np.array([0.0, 5.0, 1.0])).mode
         array([2.])
-
-    Args:
-        draws: (n, P).
-        log_prob: (n,) log p(x | y) of the draws; without it the mode is that of `find_densest`.
 
     Raises:
         InnflowError: where a log density is not a number.
@@ -56,7 +52,7 @@ def compute_summary(draws: np.ndarray, log_prob: np.ndarray | None = None) -> Su
 
 
 def find_densest(draws: np.ndarray) -> int:
-    """Return the row of highest k-nearest-neighbour density in whitened coordinates.
+    """Return the row of draws (n, P) of highest k-nearest-neighbour density, whitened.
 
     k is the square root of the number of draws; only the first 4,000 rows are searched. From
     Loftsgaarden and Quesenberry, "A nonparametric estimate of a multivariate density function",
@@ -64,9 +60,6 @@ def find_densest(draws: np.ndarray) -> int:
 
         >>> find_densest(np.array([[0.0], [10.0], [10.1], [10.2], [20.0]]))
         2
-
-    Args:
-        draws: (n, P).
     """
     few = draws[:SEARCHED]
     centred = few - few.mean(axis=0)

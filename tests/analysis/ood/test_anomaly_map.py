@@ -109,5 +109,5 @@ def test_one_scale_of_colours_serves_all_rows_and_is_labelled():
 def test_other_data_are_refused(refused):
     with refused("analysis anomaly_map", "maps of features", "data.spatial=true"):
         AnomalyMap().check(plane_study())
-    with refused("analysis.shown=0"):
+    with refused("analysis.anomaly_map.shown=0"):
         AnomalyMap(shown=0).check(plane_study())

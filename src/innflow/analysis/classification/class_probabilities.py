@@ -1,33 +1,23 @@
 """Accuracy and calibration of the class probabilities of a flow."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
+from innflow.analysis.classification import recalibration
 from innflow.analysis.classification.classifier import labels_of, require_classifier
-from innflow.analysis.classification.recalibration import (
-    calibration_floor,
-    class_probabilities,
-    fit_width,
-    log_loss,
-)
 from innflow.analysis.density.density2d import bounds, grid
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.figure.classification.classes import plot_confusion, plot_regions
 from innflow.figure.classification.reliability import plot_reliability
 from innflow.figure.image_rows import plot_image_rows
-from innflow.metric.class_calibration import (
-    apply_temperature,
-    compute_classification,
-    confusion,
-    fit_temperature,
-    reliability,
-)
+from innflow.metric import class_calibration
+from innflow.metric.class_calibration import compute_classification
 
 SHOWN = 10
 RESOLUTION = 200
@@ -76,31 +66,29 @@ class Classification(Analysis):
         names = require_classifier(study, "classification", least=2).classes
         labels = labels_of(study, "test")
         methods, chosen = self._recalibrate(study)
-        values = {
-            name: compute_classification(method.probabilities, labels, seed=study.seed)
-            for name, method in methods.items()
-        }
+        compute = partial(compute_classification, labels=labels, seed=study.seed)
+        values = {name: compute(method.probabilities) for name, method in methods.items()}
         plain, own = methods[NONE].probabilities, methods[chosen].probabilities
-        floor = calibration_floor(own, study.seed)
+        floor = recalibration.calibration_floor(own, study.seed)
         findings = Findings("Classification", _text(study, values, chosen, floor))
         findings.metrics = _metrics(values, chosen) | {
             "test/ece_floor": floor,
             "calibration/temperature": methods[TEMPERATURE].fitted,
             "calibration/class_width": methods[chosen].fitted,
         }
-        table = confusion(plain, labels)
+        table = class_calibration.confusion(plain, labels)
         findings.tables = [_method_table(methods, values, chosen), _class_table(table, names)]
         scaled = methods[TEMPERATURE].probabilities
         drawn = {"as trained": plain, "temperature": scaled, f"own: {chosen}": own}
+        bins = {name: class_calibration.reliability(p, labels) for name, p in drawn.items()}
         findings.figures["reliability"] = Plot(
-            plot_reliability({name: reliability(p, labels) for name, p in drawn.items()}),
+            plot_reliability(bins),
             "Accuracy on test against confidence, in 15 bins of confidence; bars are exact 95% "
             "confidence intervals. Calibrated probabilities lie on the dashed line; on "
             f"{len(labels):,} items they have an ECE of {floor:.3f} by chance.",
         )
         findings.figures["confusion"] = Plot(
-            plot_confusion(table, names),
-            f"Confusion matrix of the {len(labels):,} items of test.",
+            plot_confusion(table, names), f"Confusion matrix of the {len(labels):,} items of test."
         )
         if study.is_image:
             _add_mistakes(study, findings, plain, labels, names)
@@ -117,20 +105,20 @@ class Classification(Analysis):
         val, test = (self._logits(study, name, prior.numpy()) for name in ("val", "test"))
 
         def method(draws: slice, factor: float) -> Method:
-            loss = log_loss(val[draws], offsets, factor, labels)
-            return Method(class_probabilities(test[draws], offsets, factor), factor, loss)
+            loss = recalibration.log_loss(val[draws], offsets, factor, labels)
+            p = recalibration.class_probabilities(test[draws], offsets, factor)
+            return Method(p, factor, loss)
 
         centres, noise = slice(0, 1), slice(1, None)
-        temperature = fit_temperature(val[0], labels)
-        cooled = log_loss(val[:1] / temperature, offsets, 1.0, labels)
-        methods = {
-            NONE: method(centres, 1.0),
-            TEMPERATURE: Method(apply_temperature(test[0], temperature), temperature, cooled),
-            "class width": method(centres, fit_width(val[centres], offsets, labels)),
-        }
+        temperature = class_calibration.fit_temperature(val[0], labels)
+        scaled = class_calibration.apply_temperature(test[0], temperature)
+        loss = recalibration.log_loss(val[:1] / temperature, offsets, 1.0, labels)
+        methods = {NONE: method(centres, 1.0), TEMPERATURE: Method(scaled, temperature, loss)}
+        factor = recalibration.fit_width(val[centres], offsets, labels)
+        methods["class width"] = method(centres, factor)
         if len(val) > 1:
             methods["noise"] = method(noise, 1.0)
-            factor = fit_width(val[noise], offsets, labels)
+            factor = recalibration.fit_width(val[noise], offsets, labels)
             methods["class width and noise"] = method(noise, factor)
         own = [name for name in methods if name not in (NONE, TEMPERATURE)]
         return methods, min(own, key=lambda name: methods[name].loss)
@@ -141,13 +129,12 @@ class Classification(Analysis):
         x = study.measure(name).data
         passes = [in_batches(app.class_log_prob, x, f"classes of {name}")]
         seeds = itertools.count(study.seed)
+
+        def noisy(batch: Tensor) -> Tensor:
+            return app.class_log_prob(batch, noise_seed=next(seeds))
+
         for draw in range(study.count(self.noise_draws, 2) if study.is_image else 0):
-            noisy = in_batches(
-                lambda batch: app.class_log_prob(batch, noise_seed=next(seeds)),
-                x,
-                f"classes of {name}, noise {draw + 1}",
-            )
-            passes.append(noisy)
+            passes.append(in_batches(noisy, x, f"classes of {name}, noise {draw + 1}"))
         return np.stack(passes).astype(np.float64) + prior
 
 
@@ -210,11 +197,9 @@ def _add_mistakes(
         f"{names[labels[i]]}, predicted\n{names[predicted[i]]} ({p[i].max():.2f})" for i in worst
     ]
     images = study.picture(study.measure("test").data[worst])
-    starts = range(0, len(worst), SHOWN)
+    rows = [slice(start, start + SHOWN) for start in range(0, len(worst), SHOWN)]
     figure = plot_image_rows(
-        [images[start : start + SHOWN] for start in starts],
-        [""] * len(starts),
-        notes=[notes[start : start + SHOWN] for start in starts],
+        [images[row] for row in rows], [""] * len(rows), notes=[notes[row] for row in rows]
     )
     findings.figures["mistakes"] = Plot(
         figure,
@@ -227,10 +212,8 @@ def _add_regions(study: Study, findings: Findings, labels: np.ndarray, names: li
     app, x = require_classifier(study, "classification"), study.measure("test").data
     extent = bounds(x)
     p = in_batches(app.classify, grid(extent, RESOLUTION), "classes on a grid", 4096)
-    shown = slice(0, 2000)
-    figure = plot_regions(
-        p.reshape(RESOLUTION, RESOLUTION, -1), extent, x[shown], labels[shown], names
-    )
+    p = p.reshape(RESOLUTION, RESOLUTION, -1)
+    figure = plot_regions(p, extent, x[:2000], labels[:2000], names)
     findings.figures["regions"] = Plot(
         figure, "p(class | x) over the plane, also far from all data, and items of test."
     )

@@ -1,7 +1,5 @@
 """Helpers of the analyses of classifiers: the application, labels, and draws of one class."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.analysis.study import Study, sample_in_batches

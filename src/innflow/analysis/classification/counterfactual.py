@@ -1,7 +1,5 @@
 """Counterfactuals of test items in other classes, class means and draws of each class."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +7,10 @@ import torch
 
 from innflow.analysis.classification.classifier import draw_class, labels_of, require_classifier
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import BATCH, Analysis, Study
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.figure.classification.classes import plot_class_means, plot_counterfactuals
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.plane import plot_moves
-from innflow.system.progress import track
 
 SHOWN = 10
 # Classes shown in a figure; of more, the first.
@@ -46,7 +43,8 @@ class Counterfactual(Analysis):
 
     def __call__(self, study: Study) -> Findings:
         """Return `counterfactual/reached` and `counterfactual/distance` with the figures."""
-        classes = len(require_classifier(study, "counterfactual", least=2).classes)
+        app = require_classifier(study, "counterfactual", least=2)
+        classes = len(app.classes)
         x, labels = study.measure("test").data, labels_of(study, "test")
         rng = np.random.default_rng(study.seed)
         chosen = rng.permutation(len(x))[: study.count(self.tested, 32)]
@@ -54,7 +52,7 @@ class Counterfactual(Analysis):
         moved = self._move(study, x[chosen], labels[chosen], target)
         # Images are classified as they are saved: in whole grey levels.
         final = study.round(moved) if study.is_image else moved
-        reached = float(np.mean(self._classify(study, final) == target))
+        reached = float(np.mean(in_batches(app.classify, final, "classify").argmax(1) == target))
         distance = _distance(final, x[chosen])
         other = _distance(x[chosen], x[chosen][_partners(labels[chosen], rng)])
         unit = "grey levels (root mean square over pixels)" if study.is_image else "data units"
@@ -80,7 +78,13 @@ class Counterfactual(Analysis):
         if study.is_image:
             self._draw_images(study, findings, _one_each(labels, study.count(self.items, 2), rng))
         elif tuple(study.app.shape) == (2,):
-            self._draw_plane(study, findings, chosen[:40], moved[:40], target[:40])
+            arrows = x[chosen[:40]], moved[:40], target[:40]
+            means = app.class_means().cpu().numpy()
+            findings.figures["counterfactuals"] = Plot(
+                plot_moves(*arrows, means, app.classes, x[:2000]),
+                f"{len(arrows[0])} test items (black), each with an arrow to its counterfactual in "
+                "another class. Stars: decoded class means.",
+            )
         return findings
 
     def _draw_images(self, study: Study, findings: Findings, chosen: np.ndarray) -> None:
@@ -89,61 +93,32 @@ class Counterfactual(Analysis):
         x, labels = study.measure("test").data[chosen], labels_of(study, "test")[chosen]
         means = study.picture(app.class_means()[:MOST].cpu().numpy())
         findings.figures["class_means"] = Plot(
-            plot_class_means(means, names),
-            "Decoded mean of each class; all other latents are 0.",
+            plot_class_means(means, names), "Decoded mean of each class; all other latents are 0."
         )
-        rows = [
-            study.picture(draw_class(study, label, SHOWN, self.temperature))
-            for label in range(len(names))
-        ]
+        rows, targets = [], []
+        for label in range(len(names)):
+            rows.append(study.picture(draw_class(study, label, SHOWN, self.temperature)))
+            moved = self._move(study, x, labels, np.full(len(x), label))
+            targets.append(study.picture(moved))
         findings.figures["draws"] = Plot(
             plot_image_rows(rows, names),
             f"Draws from p(x | class) at temperature {self.temperature:g}, not selected.",
         )
-        targets = [
-            study.picture(self._move(study, x, labels, np.full(len(x), label)))
-            for label in range(len(names))
-        ]
         findings.figures["counterfactuals"] = Plot(
-            plot_counterfactuals(
-                study.picture(x), targets, names, [min(label, MOST - 1) for label in labels]
-            ),
+            plot_counterfactuals(study.picture(x), targets, names, labels.clip(max=MOST - 1)),
             "Test items and their counterfactuals in each class, with the same z. In its own class "
             "an item is reproduced.",
-        )
-
-    def _draw_plane(
-        self,
-        study: Study,
-        findings: Findings,
-        chosen: np.ndarray,
-        moved: np.ndarray,
-        target: np.ndarray,
-    ) -> None:
-        app, x = require_classifier(study, "counterfactual"), study.measure("test").data
-        means = app.class_means().cpu().numpy()
-        findings.figures["counterfactuals"] = Plot(
-            plot_moves(x[chosen], moved, target, means, app.classes, x[:2000]),
-            f"{len(chosen)} test items (black), each with an arrow to its counterfactual in "
-            "another class. Stars: decoded class means.",
         )
 
     @staticmethod
     def _move(study: Study, x: np.ndarray, label: np.ndarray, target: np.ndarray) -> np.ndarray:
         app = require_classifier(study, "counterfactual")
-        parts = [
-            app.counterfactual(
-                *(torch.tensor(rows[start : start + BATCH]) for rows in (x, label, target))
-            )
-            for start in track(range(0, len(x), BATCH), "counterfactuals")
-        ]
-        return torch.cat(parts).cpu().numpy()
-
-    @staticmethod
-    def _classify(study: Study, x: np.ndarray) -> np.ndarray:
-        app = require_classifier(study, "counterfactual")
-        batches = torch.from_numpy(x).split(BATCH)
-        return torch.cat([app.classify(batch) for batch in batches]).argmax(dim=1).cpu().numpy()
+        items, labels, targets = (torch.tensor(rows) for rows in (x, label, target))
+        return in_batches(
+            lambda rows: app.counterfactual(items[rows], labels[rows], targets[rows]),
+            np.arange(len(x)),
+            "counterfactuals",
+        )
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

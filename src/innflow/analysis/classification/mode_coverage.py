@@ -1,7 +1,5 @@
 """Comparison of class densities with exact ones: modes covered, C2ST, difference in nats."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import cast
@@ -11,7 +9,7 @@ import torch
 
 from innflow.analysis.classification.classifier import draw_class, labels_of, require_classifier
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Analysis, Study
+from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.data.toy.modes import EightModes
 from innflow.errors import InnflowError
 from innflow.figure.classification.classes import plot_modes
@@ -74,17 +72,11 @@ class Modes(Analysis):
             "test/c2st_floor_max": max(floor),
             "test/c2st_floor_mean": float(np.mean(floor)),
         }
-        rows = [
-            [
-                name,
-                f"{each.covered} of {len(each.shares)}",
-                " ".join(f"{share:.3f}" for share in each.shares),
-                f"{each.far:.3%}",
-                f"{ours:.3f}",
-                f"{exact:.3f}",
-            ]
-            for name, each, ours, exact in zip(names, found, c2st, floor, strict=True)
-        ]
+        rows = []
+        for name, each, ours, exact in zip(names, found, c2st, floor, strict=True):
+            modes = f"{each.covered} of {len(each.shares)}"
+            shares = " ".join(f"{share:.3f}" for share in each.shares)
+            rows.append([name, modes, shares, f"{each.far:.3%}", f"{ours:.3f}", f"{exact:.3f}"])
         columns = ["class", "modes", "share of each", "far from all", "C2ST", "C2ST of exact draws"]
         text = (
             f"{draws:,} draws from p(x | class) of each class cover {covered} of "
@@ -99,20 +91,12 @@ class Modes(Analysis):
             f"{max(c2st):.3f} for the worst; for two sets of exact draws {np.mean(floor):.3f} and "
             f"{max(floor):.3f}."
         )
-        figure = plot_modes(
-            np.concatenate([x[:compared] for x in drawn]),
-            np.repeat(np.arange(len(names)), compared),
-            data.centres,
-            names,
-            data.sigma,
-        )
-        return Findings(
-            "Modes",
-            text,
-            metrics,
-            {"modes": Plot(figure, "Draws from each class in its colour, not selected.")},
-            [Table("Draws of each class compared with its exact density", columns, rows)],
-        )
+        shown = np.concatenate([x[:compared] for x in drawn])
+        labels = np.repeat(np.arange(len(names)), compared)
+        figure = plot_modes(shown, labels, data.centres, names, data.sigma)
+        plot = Plot(figure, "Draws from each class in its colour, not selected.")
+        table = Table("Draws of each class compared with its exact density", columns, rows)
+        return Findings("Modes", text, metrics, {"modes": plot}, [table])
 
 
 def _modes(study: Study) -> EightModes:
@@ -138,8 +122,7 @@ def _gap(study: Study) -> tuple[float, float, float]:
     app = require_classifier(study, "modes")
     x, labels = study.measure("test").data, labels_of(study, "test")
     rows = np.arange(len(x))
-    batches = torch.tensor(x).split(4096)
-    flow = torch.cat([app.class_log_prob(batch).cpu() for batch in batches]).double().numpy()
+    flow = in_batches(app.class_log_prob, x, "class densities", 4096).astype(np.float64)
     exact = _modes(study).class_log_prob(torch.tensor(x)).double().numpy()
     difference = (exact - flow)[rows, labels]
     error = float(difference.std(ddof=1)) / math.sqrt(len(x))

@@ -12,8 +12,6 @@ volume and one prior. The recalibrated classifier is still a density: the same f
 widths.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

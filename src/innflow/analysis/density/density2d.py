@@ -1,7 +1,5 @@
 """A density in the plane: its map, values and samples, and its integral."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +30,11 @@ class Density2d(Analysis):
 
     def check(self, study: Study) -> None:
         """Refuse data that are not of two dimensions."""
-        require_plane(study, "density2d")
+        if tuple(study.app.shape) != (2,):
+            raise InnflowError(
+                f"analysis density2d: needs data of shape (2,), these have "
+                f"{tuple(study.app.shape)}: leave it out with analysis.density2d=null"
+            )
 
     def __call__(self, study: Study) -> Findings:
         """Return `test/integral` and `test/mmd` with the figures of the plane."""
@@ -49,19 +51,20 @@ class Density2d(Analysis):
         decoded = study.decode(latent)
         straight = _grid_lines(self.lines)
         curved = study.decode(straight.reshape(-1, 2), "grid lines").reshape(straight.shape)
+        shown = test.data[:limit]
         figures = {
             "maps": Plot(
-                plot_maps(test.data[:limit], test.latent[:limit], latent, decoded),
+                plot_maps(shown, test.latent[:limit], latent, decoded),
                 "Above, test data and their latent vectors; below, draws of the standard normal "
                 "and their images under the inverse map. Colour is the direction of a point in "
                 "latent space; circles have radius 1, 2, 3.",
             ),
             "density": Plot(
-                plot_densities([("flow density", density)], extent, test.data[:limit]),
+                plot_densities([("flow density", density)], extent, shown),
                 "Density of the flow; contours hold 25, 68 and 95% of its mass.",
             ),
             "grid": Plot(
-                plot_deformed_grid(straight, curved, test.data[:limit]),
+                plot_deformed_grid(straight, curved, shown),
                 "Lines of the latent plane from -3 to 3, and their images under the inverse map "
                 "over test data in grey.",
             ),
@@ -75,15 +78,6 @@ class Density2d(Analysis):
         )
         metrics = {"test/integral": integral, "test/mmd": discrepancy}
         return Findings("Density in the plane", text, metrics, figures)
-
-
-def require_plane(study: Study, analysis: str) -> None:
-    """Refuse data that are not of two dimensions."""
-    if tuple(study.app.shape) != (2,):
-        raise InnflowError(
-            f"analysis {analysis}: needs data of shape (2,), these have {tuple(study.app.shape)}: "
-            f"leave it out with analysis.{analysis}=null"
-        )
 
 
 def bounds(*clouds: np.ndarray) -> tuple[float, float, float, float]:

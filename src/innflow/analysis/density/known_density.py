@@ -1,7 +1,5 @@
 """Comparison of a flow with the exact density of its data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Reconstruction error of encoding followed by decoding."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Negative log likelihood of each set."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass

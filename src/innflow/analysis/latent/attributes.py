@@ -1,14 +1,11 @@
 """Directions in latent space along which one attribute of an image changes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Analysis, Study, to_pixels
+from innflow.analysis.study import ImageAnalysis, Study, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 
 
@@ -29,7 +26,7 @@ def contrast(images: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Attributes(Analysis):
+class Attributes(ImageAnalysis):
     """Move test images along differences of the mean latents of groups of training images.
 
     The groups need no labels: they are the upper and the lower third of the training images by an
@@ -49,10 +46,6 @@ class Attributes(Analysis):
     reach: float = 1.5
     steps: int = 9
 
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images."""
-        study.require_images("attributes")
-
     def __call__(self, study: Study) -> Findings:
         """Draw one figure a direction, and tabulate the attribute along each walk."""
         self.check(study)
@@ -62,46 +55,30 @@ class Attributes(Analysis):
         amounts = np.linspace(-self.reach, self.reach, steps)
         findings = Findings("Attribute directions", "")
         rows = []
-        for name, value in self._attributes(study).items():
+        attributes = {"brightness": brightness, "contrast": contrast}
+        if study.app.shape[0] == 3:
+            attributes["warmth"] = warmth
+        for name, value in attributes.items():
             values = value(train.data)
             low, high = np.quantile(values, [1 / 3, 2 / 3])
             more, less = values >= high, values <= low
             images = self._walk(study, findings, name, more, less, starts, amounts)
             walked = value(images[::steps]), value(images[steps - 1 :: steps])
-            rows.append(
-                [
-                    name,
-                    f"{less.sum():,} / {more.sum():,}",
-                    f"{values[less].mean():.1f} / {values[more].mean():.1f}",
-                    f"{value(test.data[starts]).mean():.1f}",
-                    f"{walked[0].mean():.1f} / {walked[1].mean():.1f}",
-                ]
-            )
+            counts = f"{less.sum():,} / {more.sum():,}"
+            groups = f"{values[less].mean():.1f} / {values[more].mean():.1f}"
+            ends = f"{walked[0].mean():.1f} / {walked[1].mean():.1f}"
+            rows.append([name, counts, groups, f"{value(test.data[starts]).mean():.1f}", ends])
         for name, inside in _folders(study.names("train")).items():
             self._walk(study, findings, name, inside, ~inside, starts, amounts)
-        findings.tables.append(
-            Table(
-                "Attributes of the groups and of the ends of the walks, grey levels",
-                ["attribute", "images less / more", "groups", "start", "ends of the walk"],
-                rows,
-            )
-        )
+        title = "Attributes of the groups and of the ends of the walks, grey levels"
+        columns = ["attribute", "images less / more", "groups", "start", "ends of the walk"]
+        findings.tables.append(Table(title, columns, rows))
         findings.text = (
             f"Directions are differences of the mean latents of two groups of the {len(train):,} "
             "training images: the upper and the lower third by an attribute. The walks start at "
             f"{len(starts)} test images and go {self.reach:g} differences to each side."
         )
         return findings
-
-    @staticmethod
-    def _attributes(study: Study) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-        attributes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            "brightness": brightness,
-            "contrast": contrast,
-        }
-        if study.app.shape[0] == 3:
-            attributes["warmth"] = warmth
-        return attributes
 
     def _walk(
         self,
@@ -117,11 +94,9 @@ class Attributes(Analysis):
         direction = latent[more].mean(axis=0) - latent[less].mean(axis=0)
         walks = [z + amounts[:, None] * direction for z in study.measure("test").latent[starts]]
         images = to_pixels(study.decode(np.concatenate(walks), name))
-        figure = plot_image_rows(
-            np.split(images, len(starts)),
-            [""] * len(starts),
-            columns=[f"{amount:+.2g}" if amount else "test image" for amount in amounts.round(3)],
-        )
+        columns = [f"{amount:+.2g}" if amount else "test image" for amount in amounts.round(3)]
+        rows = np.split(images, len(starts))
+        figure = plot_image_rows(rows, [""] * len(rows), columns)
         findings.figures[name] = Plot(
             figure,
             f"{name.capitalize()}: each row moves a test image (middle) towards less on the left "

@@ -1,21 +1,12 @@
 """Latent vectors of sets, samples and augmented copies in two dimensions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.latent.projection import (
-    Plane,
-    centre_plane,
-    principal_components,
-    principal_plane,
-    spread_plane,
-    total_variance,
-)
+from innflow.analysis.latent import projection
 from innflow.analysis.study import Analysis, Study, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.latent_plane import plot_clusters, plot_latent
@@ -45,13 +36,11 @@ class LatentCloud(Analysis):
     def __call__(self, study: Study) -> Findings:
         """Draw the cloud by PCA, rotated, its extremes, and clusters of copies."""
         train = study.measure("train").latent
-        pca = principal_components(train, self.components, study.seed)
-        variance = total_variance(train)
-        plane = principal_plane(pca, variance)
-        latents = {
-            "train": train,
-            "samples": study.encode(study.sample(study.count(self.samples, 64))),
-        }
+        pca = projection.principal_components(train, self.components, study.seed)
+        variance = projection.total_variance(train)
+        plane = projection.principal_plane(pca, variance)
+        samples = study.encode(study.sample(study.count(self.samples, 64)))
+        latents = {"train": train, "samples": samples}
         latents |= {name: study.measure(name).latent for name in ("test", *study.outliers)}
         findings = Findings("Latent cloud", "")
         findings.figures["pca"] = Plot(
@@ -71,7 +60,7 @@ class LatentCloud(Analysis):
         ]
         if study.outliers:
             groups = [latents[name] for name in ("test", *study.outliers)]
-            rotated = spread_plane(pca, groups)
+            rotated = projection.spread_plane(pca, groups)
             findings.figures["spread"] = Plot(
                 plot_latent(_projected(rotated, latents), study.colors, rotated.labels),
                 f"The plane of {pca.n_components_} principal components that separates test and "
@@ -122,12 +111,11 @@ class LatentCloud(Analysis):
         moved = study.encode(copies.numpy(), "augmented copies")
         groups = moved.reshape(len(chosen), number, -1)
         base = test.latent[chosen]
-        plane = centre_plane(list(groups))
+        plane = projection.centre_plane(list(groups))
         clusters = [plane(np.r_[z[None], group]) for z, group in zip(base, groups, strict=True)]
+        others = plane(study.measure("train").latent)
         findings.figures["copies"] = Plot(
-            plot_clusters(
-                plane(study.measure("train").latent), clusters, test.data[chosen], plane.labels
-            ),
+            plot_clusters(others, clusters, test.data[chosen], plane.labels),
             f"{number} augmented copies of each of {len(chosen)} test images (stars), in the "
             "colour of the frame, over the training latents in grey, in the plane of largest "
             "variance of the cluster centres.",
@@ -146,7 +134,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 13 else name[:12] + "…"
 
 
-def _projected(plane: Plane, latents: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _projected(plane: projection.Plane, latents: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: plane(latent) for name, latent in latents.items()}
 
 

@@ -1,7 +1,5 @@
 """Latents in image layout, single ones and means over dequantization noise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,14 +63,10 @@ class LatentImages(Analysis):
             f"with the edges of the image: {edges_text}. Above 0, the latent still contains the "
             "outlines of the image."
         )
-        table = Table(
-            f"Mean latent over {draws} draws of the noise",
-            ["set", "images", "norm / expected", "correlation with edges"],
-            rows,
-        )
-        return Findings(
-            "Latents as images", text, metrics, {"latent_images": _plot(study, draws)}, [table]
-        )
+        columns = ["set", "images", "norm / expected", "correlation with edges"]
+        table = Table(f"Mean latent over {draws} draws of the noise", columns, rows)
+        figures = {"latent_images": _plot(study, draws)}
+        return Findings("Latents as images", text, metrics, figures, [table])
 
 
 def _plot(study: Study, draws: int) -> Plot:
@@ -83,16 +77,13 @@ def _plot(study: Study, draws: int) -> Plot:
     # Sizes from black at 0: the upper half of a signed map.
     size = np.abs(mean).mean(axis=1, keepdims=True)
     largest = map_limit(size)
-    figure = plot_image_rows(
-        [
-            study.picture(examples.images),
-            signed_pixels(latent, limits[0]),
-            signed_pixels(mean, limits[1]),
-            signed_pixels(2 * size - largest, largest),
-        ],
-        ["image", "latent z", f"mean of z\n{draws} draws", "|mean of z|"],
-        columns=examples.names,
-    )
+    rows = {
+        "image": study.picture(examples.images),
+        "latent z": signed_pixels(latent, limits[0]),
+        f"mean of z\n{draws} draws": signed_pixels(mean, limits[1]),
+        "|mean of z|": signed_pixels(2 * size - largest, largest),
+    }
+    figure = plot_image_rows(list(rows.values()), list(rows), columns=examples.names)
     return Plot(
         figure,
         "Images, their latents in image layout (without noise), and the mean latent over "

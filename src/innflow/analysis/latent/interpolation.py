@@ -1,18 +1,16 @@
 """Interpolation between images in latent space."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.study import Analysis, Study, to_pixels
+from innflow.analysis.study import ImageAnalysis, Study, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 
 
 @dataclass
-class Interpolation(Analysis):
+class Interpolation(ImageAnalysis):
     """Interpolate between pairs of test images, linearly and along a great circle.
 
         >>> Interpolation(pairs=2)
@@ -25,10 +23,6 @@ class Interpolation(Analysis):
 
     pairs: int = 4
     steps: int = 9
-
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images."""
-        study.require_images("interpolation")
 
     def __call__(self, study: Study) -> Findings:
         """Draw two rows a pair."""

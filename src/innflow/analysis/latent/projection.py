@@ -1,7 +1,5 @@
 """Two-dimensional projections of latent vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

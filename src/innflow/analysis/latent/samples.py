@@ -1,7 +1,5 @@
 """Samples, their nearest training images, and samples from principal components of latents."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.latent.projection import principal_components, total_variance
-from innflow.analysis.study import BATCH, Analysis, Study, to_pixels
+from innflow.analysis.study import BATCH, ImageAnalysis, Study, to_pixels
 from innflow.data.sets import PartsSet
 from innflow.figure.image_rows import plot_image_rows
 from innflow.system.progress import track
@@ -21,7 +19,7 @@ SAME = 0.5
 
 
 @dataclass
-class Samples(Analysis):
+class Samples(ImageAnalysis):
     """Draw samples at several temperatures and search for copies of training images.
 
         >>> Samples(columns=5).nearest_at
@@ -38,10 +36,6 @@ class Samples(Analysis):
     columns: int = 10
     nearest_at: float = 0.8
     components: Sequence[int] = (8, 32, 128)
-
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images."""
-        study.require_images("samples")
 
     def __call__(self, study: Study) -> Findings:
         """Draw the grid, the nearest images and the samples of few dimensions."""
@@ -88,28 +82,21 @@ class Samples(Analysis):
         pca = principal_components(latent, max(self.components), study.seed)
         counts = sorted({min(count, int(pca.n_components_)) for count in self.components})
         rng = np.random.default_rng(study.seed)
-        steps = rng.standard_normal((self.columns, counts[-1])) * np.sqrt(
-            pca.explained_variance_[: counts[-1]]
-        )
+        spread = np.sqrt(pca.explained_variance_[: counts[-1]])
+        steps = rng.standard_normal((self.columns, counts[-1])) * spread
         latents = [steps[:, :count] @ pca.components_[:count] + pca.mean_ for count in counts]
         images = to_pixels(study.decode(np.concatenate(latents), "samples by PCA"))
         white = rng.standard_normal(latent.shape, dtype=np.float32)
         chance = principal_components(white, counts[-1], study.seed)
-        held = [(_share(pca, latent, n), _share(chance, white, n)) for n in counts]
-        labels = [
-            f"{n} of {latent.shape[1]:,}\n{share:.1%}"
-            for n, (share, _) in zip(counts, held, strict=True)
-        ]
+        held = {n: (_share(pca, latent, n), _share(chance, white, n)) for n in counts}
+        labels = [f"{n} of {latent.shape[1]:,}\n{share:.1%}" for n, (share, _) in held.items()]
         findings.figures["pca"] = Plot(
             plot_image_rows(np.split(images, len(counts)), labels),
             "Samples of the Gaussian fitted to the training latents in their first principal "
             "components: number of components, and their share of the latent variance. A column "
             "has the same noise in the components that its images share.",
         )
-        listed = "; ".join(
-            f"{n} components {share:.1%} ({fair:.1%})"
-            for n, (share, fair) in zip(counts, held, strict=True)
-        )
+        listed = "; ".join(f"{n} components {a:.1%} ({b:.1%})" for n, (a, b) in held.items())
         return (
             f"Share of the variance of {len(latent):,} training latents ({latent.shape[1]:,} "
             "dimensions) explained by their first principal components, in brackets that of as "

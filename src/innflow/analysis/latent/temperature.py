@@ -1,20 +1,18 @@
 """Samples of the same noise at several temperatures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Analysis, Study, in_batches, to_pixels
+from innflow.analysis.study import ImageAnalysis, Study, in_batches, to_pixels
 from innflow.figure.image_rows import plot_image_rows
 from innflow.metric import bits_per_dim
 
 
 @dataclass
-class Temperature(Analysis):
+class Temperature(ImageAnalysis):
     """Draw and measure samples of the same latent noise at rising temperatures.
 
         >>> Temperature(temperatures=(0.5, 1.0), items=16).rows
@@ -30,10 +28,6 @@ class Temperature(Analysis):
     rows: int = 6
     items: int = 128
 
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images."""
-        study.require_images("temperature")
-
     def __call__(self, study: Study) -> Findings:
         """Draw the grid, and tabulate bits per dim and contrast with those of test."""
         self.check(study)
@@ -45,29 +39,19 @@ class Temperature(Analysis):
             table.append([f"{t:g}", *_cells(images, log_prob, study.dims)])
         test = study.measure("test")
         table.append(["test images", *_cells(test.data, test.log_prob, study.dims)])
-        grid = [
-            np.stack([images[row] for images in drawn.values()])
-            for row in range(min(self.rows, items))
-        ]
+        grid = np.stack(list(drawn.values()), axis=1)[: self.rows]
         figure = plot_image_rows(
-            grid, [""] * len(grid), columns=[f"T = {t:g}" for t in self.temperatures]
+            list(grid), [""] * len(grid), columns=[f"T = {t:g}" for t in self.temperatures]
         )
+        caption = "A row has one draw of latent noise, scaled by the temperature T."
         text = (
             f"{items} samples at each of {len(drawn)} temperatures, from the same noise, "
             f"and {len(test):,} test images. Contrast is the standard deviation within an image; "
             "spread is that of a pixel over the images."
         )
         columns = ["temperature", "bits/dim", "mean", "contrast", "spread", "share at 0 or 255"]
-        return Findings(
-            "Temperature",
-            text,
-            figures={
-                "temperature": Plot(
-                    figure, "A row has one draw of latent noise, scaled by the temperature T."
-                )
-            },
-            tables=[Table("Samples by temperature, grey levels", columns, table)],
-        )
+        found = Table("Samples by temperature, grey levels", columns, table)
+        return Findings("Temperature", text, {}, {"temperature": Plot(figure, caption)}, [found])
 
 
 def _cells(images: np.ndarray, log_prob: np.ndarray, dims: int) -> list[str]:

@@ -1,7 +1,5 @@
 """Rank correlation of the likelihoods of the model and its companions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
@@ -75,10 +73,5 @@ class Agreement(Analysis):
             ["companion", "set", "items", "total", *numbered],
             rows,
         )
-        return Findings(
-            "Agreement with other models",
-            "\n\n".join([text, *notes]),
-            metrics,
-            {"agreement": plot},
-            [table],
-        )
+        text = "\n\n".join([text, *notes])
+        return Findings("Agreement with other models", text, metrics, {"agreement": plot}, [table])

@@ -1,7 +1,5 @@
 """Dependence of the likelihood on Fourier amplitudes and on phases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,22 +44,17 @@ class AmplitudePhase(Analysis):
         """Draw the images, and correlate log p of the last one of each pair with both donors."""
         self.check(study)
         test = study.measure("test")
-        order = np.random.default_rng(study.seed).permutation(len(test))[
-            : study.count(self.pairs, 8)
-        ]
+        order = np.random.default_rng(study.seed).permutation(len(test))
+        order = order[: study.count(self.pairs, 8)]
         # Each image is the donor of amplitudes once and of phases once.
         first, second = order, np.roll(order, -1)
         shares = np.linspace(0, 1, study.count(self.steps, 3))
         walks = np.stack([_mixed(study, first, second, share) for share in shares], axis=1)
         flat = walks.reshape(-1, *walks.shape[2:])
-        log_prob = in_batches(study.density.log_prob, flat, "amplitudes and phases").astype(
-            np.float64
-        )
-        along = log_prob.reshape(walks.shape[:2])
-        donors = {
-            "amplitude": test.log_prob[first].astype(np.float64),
-            "phase": test.log_prob[second].astype(np.float64),
-        }
+        log_prob = in_batches(study.density.log_prob, flat, "amplitudes and phases")
+        along = log_prob.astype(np.float64).reshape(walks.shape[:2])
+        known = test.log_prob.astype(np.float64)
+        donors = {"amplitude": known[first], "phase": known[second]}
         metrics, rows = dict[str, float](), []
         for donor, values in donors.items():
             cells = [f"{donor} donor"]
@@ -90,14 +83,10 @@ class AmplitudePhase(Analysis):
             "Left: log p from the first to the last image of each pair (thin lines) and its mean "
             "(thick). Middle and right: log p of the last image against log p of the donors.",
         )
-        findings.tables.append(
-            Table(
-                f"Correlation of log p of {len(order)} images with new phases with log p of the "
-                "donors",
-                ["with", "Pearson", "Spearman"],
-                rows,
-            )
+        title = (
+            f"Correlation of log p of {len(order)} images with new phases with log p of the donors"
         )
+        findings.tables.append(Table(title, ["with", "Pearson", "Spearman"], rows))
         return findings
 
 

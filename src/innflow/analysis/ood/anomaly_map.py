@@ -1,7 +1,5 @@
 """Anomaly maps: the squared latent at each position of a flow on maps of features."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -35,7 +33,7 @@ class AnomalyMap(Analysis):
 
     def check(self, study: Study) -> None:
         """Refuse data that are not maps of features of images."""
-        require_whole("shown", self.shown, 1)
+        require_whole("anomaly_map.shown", self.shown, 1)
         if len(study.app.shape) != 3 or not isinstance(study.data, Embeddings):
             raise InnflowError(
                 f"analysis anomaly_map: needs maps of features, the data have shape "
@@ -59,16 +57,17 @@ class AnomalyMap(Analysis):
             metrics |= {f"map/{name}/mean": mean, f"map/{name}/peak": peak}
             rows.append([name, f"{len(values):,}", f"{mean:.1f}", f"{peak:.1f}"])
         chosen = {name: self._choose(study, name) for name in maps}
-        limits = _limits(maps["test"], [maps[name][index] for name, index in chosen.items()])
+        shown = [maps[name][index] for name, index in chosen.items()]
+        limits = _limits(maps["test"], shown)
         figure = plot_anomaly_maps(
             [data.picture(name, study.index(name)[index]) for name, index in chosen.items()],
-            [maps[name][index] for name, index in chosen.items()],
+            shown,
             [f"{name}\n{'typical' if name == 'test' else 'strangest'}" for name in chosen],
             limits,
             "½ Σ z² over channels (nats)",
             [(metrics["map/test/mean"], "mean of test")],
         )
-        beyond = sum(int((maps[name][index] > limits[1]).sum()) for name, index in chosen.items())
+        beyond = sum(int((values > limits[1]).sum()) for values in shown)
         caption = (
             f"Images, each with half the sum of squares of z over the {channels} channels at its "
             f"{height} x {width} positions, interpolated. Test: the {self.shown} images nearest to "
@@ -82,14 +81,10 @@ class AnomalyMap(Analysis):
             "without the noise of training. The table has the mean over all positions, and the "
             "mean over items of the largest value."
         )
-        table = Table(
-            "Half the sum of squares of z at a position, nats",
-            ["set", "items", "mean", "mean of the peaks"],
-            rows,
-        )
-        return Findings(
-            "Anomaly maps", text, metrics, {"anomaly_maps": Plot(figure, caption)}, [table]
-        )
+        columns = ["set", "items", "mean", "mean of the peaks"]
+        table = Table("Half the sum of squares of z at a position, nats", columns, rows)
+        figures = {"anomaly_maps": Plot(figure, caption)}
+        return Findings("Anomaly maps", text, metrics, figures, [table])
 
     def _choose(self, study: Study, name: str) -> np.ndarray:
         """Return the positions of the inliers nearest to their median, or the least likely."""

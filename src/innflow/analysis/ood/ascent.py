@@ -1,7 +1,5 @@
 """Gradient ascent on log p in image space."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from innflow.analysis.examples import choose_evenly, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table
@@ -22,7 +21,6 @@ from innflow.figure.ood.coupling_maps import map_limit
 from innflow.figure.style import CYCLE
 from innflow.system.progress import track
 
-DECAY = (0.9, 0.999)
 LINEAR = 1000.0
 
 
@@ -85,36 +83,27 @@ class Ascent(Analysis):
             objectives += [f"scale {i + 1} alone" for i in range(scales)]
             weights += list(np.eye(scales))
         # All pairs of a start and an objective in one batch.
-        climb = climb_all(
-            study.density.measure_graph,
-            torch.tensor(np.repeat(images, len(weights), axis=0)),
-            torch.tensor(np.tile(weights, (len(images), 1))),
-            steps,
-            self.lr,
-            study.data.levels - 1,
-        )
+        pixels = torch.tensor(np.repeat(images, len(weights), axis=0))
+        each = torch.tensor(np.tile(weights, (len(images), 1)))
+        measure, top = study.density.measure_graph, study.data.levels - 1
+        climb = climb_all(measure, pixels, each, steps, self.lr, top)
         terms = climb.terms.reshape(-1, len(starts), len(objectives), scales)
         values = np.einsum("snol,ol->sno", terms, np.stack(weights))
         gains = values - values[:1]
-        findings = Findings(
-            "Gradient ascent on log p", self._text(starts, objectives, gains, climb)
-        )
-        for index, objective in enumerate(objectives):
-            key = "log_prob" if index == 0 else objective.replace(" alone", "").replace(" ", "_")
+        text = self._text(starts, objectives, gains, climb)
+        findings = Findings("Gradient ascent on log p", text)
+        keys = ["log_prob", *(f"scale_{i + 1}" for i in range(len(objectives) - 1))]
+        for index, key in enumerate(keys):
             findings.metrics[f"ascent/{key}/gain"] = float(gains[-1, :, index].mean())
         findings.figures["images"] = self._plot(study, starts, objectives, climb, gains)
         hues = {**study.colors, "noise": CYCLE[3]}
+        panels = {
+            objective: dict(zip(starts, gains[:, :, index].T, strict=True))
+            for index, objective in enumerate(objectives)
+        }
+        axes = "step", "gain, nats"
         findings.figures["gain"] = Plot(
-            plot_curves(
-                {
-                    objective: {start: gains[:, row, index] for row, start in enumerate(starts)}
-                    for index, objective in enumerate(objectives)
-                },
-                np.arange(len(gains)),
-                hues,
-                ("step", "gain, nats"),
-                linear=LINEAR,
-            ),
+            plot_curves(panels, np.arange(len(gains)), hues, axes, linear=LINEAR),
             f"Gain of each objective against the step, one line a start; the axis is linear up to "
             f"{LINEAR:g} nats, logarithmic beyond.",
         )
@@ -134,19 +123,16 @@ class Ascent(Analysis):
     def _text(
         self, starts: list[str], objectives: list[str], gains: np.ndarray, climb: Climb
     ) -> str:
-        first = "; ".join(
-            f"{start} {value:+,.0f}" for start, value in zip(starts, gains[-1, :, 0], strict=True)
-        )
+        final = zip(starts, gains[-1, :, 0], strict=True)
+        first = "; ".join(f"{start} {value:+,.0f}" for start, value in final)
         text = (
             f"{len(climb.images) - 1} steps of Adam, from {self.lr:g} grey levels decreasing to 0, "
             "clamped to the range of grey levels. Gain in log p in nats (the images are no longer "
             f"whole grey levels): {first}."
         )
         if len(objectives) > 1:
-            listed = "; ".join(
-                f"{name} {value:+,.0f}"
-                for name, value in zip(objectives[1:], gains[-1].mean(axis=0)[1:], strict=True)
-            )
+            means = zip(objectives[1:], gains[-1].mean(axis=0)[1:], strict=True)
+            listed = "; ".join(f"{name} {value:+,.0f}" for name, value in means)
             text += (
                 " Gain of the contribution of one scale where it alone is maximised, mean over the "
                 f"starts: {listed}."
@@ -178,13 +164,8 @@ class Ascent(Analysis):
                 labels.append(f"{start}\n{objective}")
                 gain = gains[steps[1:], row, index]
                 notes.append(["", *(f"{value:+,.0f}" for value in gain)])
-        figure = plot_image_rows(
-            rows,
-            labels,
-            columns=["start", *(f"step {step}" for step in steps[1:]), "change"],
-            notes=notes,
-            block=len(objectives),
-        )
+        columns = ["start", *(f"step {step}" for step in steps[1:]), "change"]
+        figure = plot_image_rows(rows, labels, columns, notes, block=len(objectives))
         return Plot(
             figure,
             "Gradient ascent on the pixels from an image of test, of outlier sets, and from weak "
@@ -214,56 +195,44 @@ def climb_all(
         lr: size of the first step, in units of the images; it decreases linearly to lr / steps.
         top: pixels are clamped from 0 to this.
     """
-    x = starts.clone()
-    mean, square = torch.zeros_like(x), torch.zeros_like(x)
+    x = starts.clone().requires_grad_()
+    optimizer = torch.optim.Adam([x], lr, eps=1e-12, maximize=True)
+    schedule = LambdaLR(optimizer, lambda step: 1 - step / steps)
     moving = torch.ones(len(x), dtype=torch.bool)
-    path: list[tuple[Tensor, Tensor]] = []
-    last: tuple[Tensor, Tensor] | None = None
+    images: list[Tensor] = []
+    values: list[Tensor] = []
     for step in track(range(steps + 1), "ascent"):
-        x = x.detach().requires_grad_()
         terms = measure(x)
-        objective = (terms * weights.to(terms)).sum()
-        (gradient,) = torch.autograd.grad(objective, x)
-        terms, gradient = terms.detach().cpu().double(), gradient.detach().cpu()
-        here = x.detach()
+        (gradient,) = torch.autograd.grad((terms * weights.to(terms)).sum(), x)
+        here, terms = x.detach().clone(), terms.detach().cpu().double()
         good = terms.isfinite().all(dim=1) & gradient.flatten(1).isfinite().all(dim=1)
-        if last is None:
-            if not bool(good.all()):
-                raise InnflowError(
-                    f"analysis ascent: log p or its gradient is not finite for "
-                    f"{int((~good).sum())} of {len(good)} starts: leave it out with "
-                    "analysis.ascent=null"
-                )
-        else:
+        if step == 0 and not bool(good.all()):
+            raise InnflowError(
+                f"analysis ascent: log p or its gradient is not finite for {int((~good).sum())} of "
+                f"{len(good)} starts: leave it out with analysis.ascent=null"
+            )
+        moving &= good
+        keep = moving[:, None, None, None]
+        if step:
             # A step to a value that is not finite is undone.
-            moving &= good
-            keep = moving[:, None, None, None]
-            here = torch.where(keep, here, last[0])
-            terms = torch.where(moving[:, None], terms, last[1])
-        last = (here, terms)
-        path.append(last)
-        gradient = torch.where(moving[:, None, None, None], gradient, torch.zeros_like(gradient))
-        mean = DECAY[0] * mean + (1 - DECAY[0]) * gradient
-        square = DECAY[1] * square + (1 - DECAY[1]) * gradient.square()
-        rate = lr * (1 - step / steps)
-        fair = mean / (1 - DECAY[0] ** (step + 1))
-        size = (square / (1 - DECAY[1] ** (step + 1))).sqrt() + 1e-12
-        x = torch.where(moving[:, None, None, None], here + rate * fair / size, here).clamp(0, top)
-    images, path_terms = zip(*path, strict=True)
-    return Climb(torch.stack(images).numpy(), torch.stack(path_terms).numpy(), int((~moving).sum()))
+            here = torch.where(keep, here, images[-1])
+            terms = torch.where(moving[:, None], terms, values[-1])
+        images.append(here)
+        values.append(terms)
+        x.grad = torch.where(keep, gradient, torch.zeros_like(gradient))
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            x.copy_(torch.where(keep, x.clamp(0, top), here))
+    return Climb(torch.stack(images).numpy(), torch.stack(values).numpy(), int((~moving).sum()))
 
 
 def _table(starts: list[str], objectives: list[str], change: np.ndarray) -> Table:
     """Tabulate the gain of every scale, (starts, objectives, L), for each objective."""
-    rows = [
-        [
-            start,
-            objective,
-            f"{change[row, index].sum():+,.1f}",
-            *([f"{value:+,.1f}" for value in change[row, index]] if len(objectives) > 1 else []),
-        ]
-        for row, start in enumerate(starts)
-        for index, objective in enumerate(objectives)
-    ]
     scales = [f"scale {i + 1}" for i in range(change.shape[2])] if len(objectives) > 1 else []
+    rows = []
+    for row, start in enumerate(starts):
+        for index, objective in enumerate(objectives):
+            gains = [change[row, index].sum(), *change[row, index, : len(scales)]]
+            rows.append([start, objective, *(f"{gain:+,.1f}" for gain in gains)])
     return Table("Gain from start to end, nats", ["start", "objective", "log p", *scales], rows)

@@ -1,7 +1,5 @@
 """Power of tests of whole batches against the size of the batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,12 +67,10 @@ class Batches(Analysis):
         scorer = study.require_scorer("batches")
         columns = {name: scorer(study.measure(name)) for name in ("test", *study.outliers)}
         names = study.score_names("batches")
-        found = {
-            name: self._shares(
-                study, {part: values[name] for part, values in columns.items()}, batch_power
-            )
-            for name in track(names, "batches")
-        }
+        found = {}
+        for name in track(names, "batches"):
+            scores = {part: values[name] for part, values in columns.items()}
+            found[name] = self._shares(study, scores, batch_power)
         found[TYPICALITY] = self._typicality(study)
         findings = Findings("Batches", self._text(study, names[0], found[names[0]]))
         for name, shares in found.items():
@@ -83,27 +79,23 @@ class Batches(Analysis):
                 for size, share in values.items():
                     findings.metrics[f"batches/{name}/{key}_{size}"] = share
         labels = {name: _label(name) for name in columns}
+        panels = {
+            name.replace("_", " "): {
+                labels[part]: np.array([values.get(size, np.nan) for size in self.sizes])
+                for part, values in shares.items()
+            }
+            for name, shares in found.items()
+        }
+        colors = {labels[name]: study.colors[name] for name in columns}
+        axes = "items in a batch", "share flagged"
         findings.figures["batches"] = Plot(
-            plot_curves(
-                {
-                    name.replace("_", " "): {
-                        labels[part]: np.array([values.get(size, np.nan) for size in self.sizes])
-                        for part, values in shares.items()
-                    }
-                    for name, shares in found.items()
-                },
-                list(self.sizes),
-                {labels[name]: study.colors[name] for name in columns},
-                ("items in a batch", "share flagged"),
-                level=self.alpha,
-                shares=True,
-            ),
+            plot_curves(panels, self.sizes, colors, axes, level=self.alpha, shares=True),
             f"Share of {study.count(self.draws, 50)} random batches that the rank-sum test of "
             f"each score flags at level {self.alpha:g} (dashed), by the size of the batch; "
             "typicality of the mean is two-sided. The share of inlier batches should be near the "
             "level; it varies by chance, since all batches share the two halves of test.",
         )
-        findings.tables.append(self._table(found, study))
+        findings.tables.append(self._table(found))
         return findings
 
     def _typicality(self, study: Study) -> Shares:
@@ -140,11 +132,7 @@ class Batches(Analysis):
             f"{len(_calibration(study)):,} calibration items, {study.count(self.draws, 50)} "
             "random batches of each kind). "
         )
-        found = [
-            f"{name} {values[at]:.1%}"
-            for name, values in shares.items()
-            if name != "test" and at in values
-        ]
+        found = [f"{name} {shares[name][at]:.1%}" for name in study.outliers if at in shares[name]]
         if found:
             text += f"Share of batches of {at} outliers flagged by {headline}: {', '.join(found)}. "
         if at in shares["test"]:
@@ -156,21 +144,16 @@ class Batches(Analysis):
             )
         return text
 
-    def _table(self, found: dict[str, Shares], study: Study) -> Table:
-        rows = [
-            [
-                name,
-                _label(part),
-                *(f"{values[size]:.3f}" if size in values else "-" for size in self.sizes),
-            ]
-            for name, shares in found.items()
-            for part, values in shares.items()
-        ]
-        return Table(
-            f"Share of batches flagged at level {self.alpha:g}, by the number of items in a batch",
-            ["score", "batches of", *(str(size) for size in self.sizes)],
-            rows,
+    def _table(self, found: dict[str, Shares]) -> Table:
+        rows = []
+        for name, shares in found.items():
+            for part, values in shares.items():
+                cells = (f"{values[size]:.3f}" if size in values else "-" for size in self.sizes)
+                rows.append([name, _label(part), *cells])
+        title = (
+            f"Share of batches flagged at level {self.alpha:g}, by the number of items in a batch"
         )
+        return Table(title, ["score", "batches of", *map(str, self.sizes)], rows)
 
 
 def _calibration(study: Study) -> np.ndarray:

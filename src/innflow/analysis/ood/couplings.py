@@ -1,7 +1,6 @@
 """Log-scale and shift of every coupling for images."""
 
-from __future__ import annotations
-
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -72,13 +71,8 @@ class Couplings(Analysis):
                 for row, layer in enumerate(layers)
             ],
         )
-        return Findings(
-            "Scale and shift of the couplings",
-            text,
-            metrics,
-            {"couplings": self._plot(study)},
-            [table],
-        )
+        figures = {"couplings": self._plot(study)}
+        return Findings("Scale and shift of the couplings", text, metrics, figures, [table])
 
     def _plot(self, study: Study) -> Plot:
         examples = choose_examples(study)
@@ -104,20 +98,19 @@ class Couplings(Analysis):
 
 def trace(study: Study, images: np.ndarray) -> list[CouplingTrace]:
     """Return log-scale, shift and outputs of every coupling for images (N, C, H, W), on the CPU."""
+    fields = "log_scale", "shift", "outputs"
     return [
-        replace(
-            one, log_scale=one.log_scale.cpu(), shift=one.shift.cpu(), outputs=one.outputs.cpu()
-        )
+        replace(one, **{name: getattr(one, name).cpu() for name in fields})
         for one in study.density.trace(torch.tensor(images))
     ]
 
 
 def coupling_names(traces: Sequence[CouplingTrace]) -> list[str]:
     """Return the level and the number within it of each coupling, on two lines."""
-    counts: dict[int, int] = {}
+    counts = Counter[int]()
     names = []
     for one in traces:
-        counts[one.level] = counts.get(one.level, 0) + 1
+        counts[one.level] += 1
         names.append(f"level {one.level + 1}\ncoupling {counts[one.level]}")
     return names
 

@@ -1,7 +1,5 @@
 """Outputs of the couplings in image layout."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +49,11 @@ class Layers(Analysis):
         traces = trace(study, examples.images)
         rows = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
         pictures = [study.picture(examples.images)]
-        pictures += [
-            signed_pixels(maps, map_limit(maps))
-            for maps in (one.outputs.numpy() for _, one in rows)
-        ]
-        figure = plot_image_rows(
-            pictures, ["image", *(name for name, _ in rows)], columns=examples.names
-        )
+        for _, one in rows:
+            maps = one.outputs.numpy()
+            pictures.append(signed_pixels(maps, map_limit(maps)))
+        labels = ["image", *(name for name, _ in rows)]
+        figure = plot_image_rows(pictures, labels, columns=examples.names)
         text = (
             "Correlation of neighbouring values of the image and of the outputs of the last "
             f"coupling in image layout, mean over {items} images a set: {'; '.join(listed)}. White "
@@ -67,7 +63,6 @@ class Layers(Analysis):
             figure,
             f"Outputs of {len(rows)} of {len(traces)} couplings, first to last, in image layout, "
             "with the features that left the flow at earlier levels. Mid-grey is 0; a row has one "
-            "scale "
-            "for all images of test and of the outlier sets." + examples.note,
+            "scale for all images of test and of the outlier sets." + examples.note,
         )
         return Findings("Images layer by layer", text, metrics, {"layers": plot})

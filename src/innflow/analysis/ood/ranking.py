@@ -1,8 +1,7 @@
 """Rank correlation of the scores, and the items of lowest and highest rank."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -47,9 +46,8 @@ class Ranking(Analysis):
         sets = ["test", *study.outliers]
         columns = {name: scorer(study.measure(name)) for name in sets}
         names = study.score_names("ranking")
-        scores = np.stack(
-            [np.concatenate([columns[part][name] for part in sets]) for name in names], axis=1
-        )
+        pooled = [np.concatenate([columns[part][name] for part in sets]) for name in names]
+        scores = np.stack(pooled, axis=1)
         matrix = spearman_matrix(scores)
         groups = _groups(matrix)
         titles = {first: _title(names, first, others) for first, others in groups.items()}
@@ -72,29 +70,21 @@ class Ranking(Analysis):
         )
         findings.tables.append(_table(names, matrix))
         if study.is_image:
-            findings.figures["images"] = self._plot(study, sets, scores, titles)
+            findings.figures["images"] = self._plot(study, scores, titles)
         return findings
 
-    def _plot(
-        self, study: Study, sets: list[str], scores: np.ndarray, titles: dict[int, str]
-    ) -> Plot:
+    def _plot(self, study: Study, scores: np.ndarray, titles: dict[int, str]) -> Plot:
+        sets = ["test", *study.outliers]
         counts = [len(study.measure(name)) for name in sets]
         source = np.repeat(sets, counts)
         starts = dict(zip(sets, np.cumsum([0, *counts]), strict=False))
         count = min(self.shown, len(scores))
         orders = {i: np.argsort(scores[:, i], kind="stable") for i in titles}
-        wanted = np.unique(
-            np.concatenate([np.r_[order[:count], order[-count:]] for order in orders.values()])
-        )
-        place = {int(item): position for position, item in enumerate(wanted)}
+        chosen = [np.r_[order[:count], order[-count:]] for order in orders.values()]
+        wanted, places = np.unique(np.concatenate(chosen), return_inverse=True)
         data = [study.measure(source[i]).data[i - starts[source[i]]] for i in wanted]
-        ends = {
-            title: (
-                np.array([place[int(item)] for item in orders[i][:count]]),
-                np.array([place[int(item)] for item in orders[i][-count:]]),
-            )
-            for i, title in titles.items()
-        }
+        rows = zip(titles.values(), places.reshape(-1, 2, count), strict=True)
+        ends = {title: (low, high) for title, (low, high) in rows}
         colors = {name: study.colors[name] for name in sets}
         return Plot(
             plot_ranking(study.picture(np.stack(data)), source[wanted].tolist(), ends, colors),
@@ -117,19 +107,14 @@ def _groups(matrix: np.ndarray) -> dict[int, list[int]]:
 
 
 def _title(names: list[str], first: int, others: list[int]) -> str:
-    return "\n".join(
-        [
-            names[first].replace("_", " "),
-            *(f"(and {names[other].replace('_', ' ')})" for other in others),
-        ]
-    )
+    lines = [names[first], *(f"(and {names[other]})" for other in others)]
+    return "\n".join(lines).replace("_", " ")
 
 
 def _text(names: list[str], matrix: np.ndarray, chosen: list[int], items: int) -> str:
     pairs = [
         (matrix[i, j], names[j], names[i])
-        for place, i in enumerate(chosen)
-        for j in chosen[:place]
+        for j, i in combinations(chosen, 2)
         if np.isfinite(matrix[i, j])
     ]
     text = (

@@ -1,12 +1,12 @@
 """Anomaly scores of every item, and the detection of outliers by each score."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from scipy.stats import kstest
 
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.study import Analysis, Study
@@ -16,6 +16,8 @@ from innflow.score import leave_one_out_p_values
 from innflow.score.scorer import column
 
 Columns = dict[str, np.ndarray]
+Found = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+"""Score -> outlier set -> name of the metric -> estimate."""
 
 
 @dataclass
@@ -55,11 +57,9 @@ class Scores(Analysis):
         resamples = study.count(self.resamples, 50)
         if study.outliers:
             outliers = {name: columns[name] for name in study.outliers}
+            compute = partial(compute_ood, resamples=resamples, seed=study.seed)
             found = {
-                score: {
-                    name: compute_ood(inliers[score], values[score], resamples, seed=study.seed)
-                    for name, values in outliers.items()
-                }
+                score: {name: compute(inliers[score], of[score]) for name, of in outliers.items()}
                 for score in study.score_names("scores")
             }
             findings.metrics |= _metrics(found)
@@ -92,10 +92,7 @@ class Scores(Analysis):
         own = test["score"][half]
         scorer = study.require_scorer("scores")
         calibration = scorer.calibration[scorer.headline]
-        same = len(calibration) == len(own) and np.allclose(
-            np.sort(calibration), np.sort(own), rtol=1e-5
-        )
-        if not same:
+        if len(calibration) != len(own) or not np.allclose(np.sort(calibration), np.sort(own)):
             return "The p-values were calibrated on other items than these."
         test["p_value"][half] = leave_one_out_p_values(own)
         for name in scorer.scores:
@@ -126,34 +123,25 @@ def _uniformity(p: np.ndarray, calibration: int) -> tuple[float, float]:
     All p-values share one calibration half, a random sample as well: the critical value is that of
     the two-sample test.
     """
-    ordered = np.sort(p)
-    n = len(ordered)
-    above = np.arange(1, n + 1) / n - ordered
-    below = ordered - np.arange(n) / n
-    return float(max(above.max(), below.max())), 1.358 * math.sqrt(1 / n + 1 / calibration)
+    return kstest(p, "uniform").statistic, 1.358 * math.sqrt(1 / len(p) + 1 / calibration)
 
 
-def _metrics(found: Mapping[str, Mapping[str, Mapping[str, Estimate]]]) -> dict[str, float]:
+def _metrics(found: Found) -> dict[str, float]:
     metrics = {}
     for score, sets in found.items():
         for name, estimates in sets.items():
             for key, estimate in estimates.items():
-                metrics[f"ood/{score}/{name}/{key}"] = estimate.value
-                metrics[f"ood/{score}/{name}/{key}_low"] = estimate.low
-                metrics[f"ood/{score}/{name}/{key}_high"] = estimate.high
+                for end, value in estimate._asdict().items():
+                    suffix = "" if end == "value" else f"_{end}"
+                    metrics[f"ood/{score}/{name}/{key}{suffix}"] = value
         for key in ("auroc", "aupr", "fpr95"):
             values = [estimates[key].value for estimates in sets.values()]
             metrics[f"ood/{score}/mean/{key}"] = float(np.mean(values))
     return metrics
 
 
-def _table(
-    found: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
-    outliers: Mapping[str, Columns],
-    inliers: int,
-) -> Table:
-    rows = []
-    headline = next(iter(found))
+def _table(found: Found, outliers: Mapping[str, Columns], inliers: int) -> Table:
+    rows, headline = [], next(iter(found))
     for score, sets in found.items():
         for name, estimates in sets.items():
             count = len(outliers[name]["score"])
@@ -161,11 +149,9 @@ def _table(
             cells = [str(estimates[key]) for key in ("auroc", "aupr", "fpr95")]
             label = f"{score} (headline)" if score == headline else score
             rows.append([label, name, f"{count:,}", *cells, f"{share:.3f}"])
-    return Table(
-        f"Detection of outliers among {inliers:,} test inliers, with 95% intervals",
-        ["score", "outliers", "items", "AUROC", "AUPR", "FPR95", "AUPR by chance"],
-        rows,
-    )
+    columns = ["score", "outliers", "items", "AUROC", "AUPR", "FPR95", "AUPR by chance"]
+    title = f"Detection of outliers among {inliers:,} test inliers, with 95% intervals"
+    return Table(title, columns, rows)
 
 
 def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:

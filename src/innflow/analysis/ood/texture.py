@@ -1,33 +1,20 @@
 """Correlation of the likelihood with the differences of neighbouring pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Analysis, Study
+from innflow.analysis.study import ImageAnalysis, Study
 from innflow.figure.ood.difference_histogram import plot_texture
 from innflow.figure.scatter import Cloud
-from innflow.metric import (
-    count_differences,
-    difference_density,
-    mean_absolute_difference,
-    mean_log_density,
-    pearson,
-    spearman,
-)
+from innflow.metric import image_statistics, pearson, spearman
 
 POOLED = "test and outliers"
-FEATURES = {
-    "density": "mean log density of differences, nats",
-    "size": "mean |difference|, grey levels",
-}
 
 
 @dataclass
-class Texture(Analysis):
+class Texture(ImageAnalysis):
     """Correlate log p with the density and the size of the differences of neighbouring pixels.
 
     After Schirrmeister et al. (arXiv:2006.10848): the density of these differences under the
@@ -37,24 +24,21 @@ class Texture(Analysis):
         Texture()
     """
 
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images."""
-        study.require_images("texture")
-
     def __call__(self, study: Study) -> Findings:
         """Draw the histograms and the scatter, and tabulate the correlations by set."""
         self.check(study)
         names = ["train", "test", *study.outliers]
         counts = {
-            name: count_differences(study.measure(name).data, study.data.levels) for name in names
+            name: image_statistics.count_differences(study.measure(name).data, study.data.levels)
+            for name in names
         }
-        usual = difference_density(counts["train"])
+        usual = image_statistics.difference_density(counts["train"])
         shown = names[1:]
         log_prob = {name: study.measure(name).log_prob.astype(np.float64) for name in shown}
-        features = {
-            "density": {name: mean_log_density(counts[name], usual) for name in shown},
-            "size": {name: mean_absolute_difference(counts[name]) for name in shown},
-        }
+        features: dict[str, dict[str, np.ndarray]] = {"density": {}, "size": {}}
+        for name in shown:
+            features["density"][name] = image_statistics.mean_log_density(counts[name], usual)
+            features["size"][name] = image_statistics.mean_absolute_difference(counts[name])
         metrics: dict[str, float] = {}
         rows = []
         for name in [*shown, *([POOLED] if study.outliers else [])]:
@@ -67,11 +51,8 @@ class Texture(Analysis):
                     where = f"texture/{feature}/{kind}/{key}"
                     cells.append(add_correlation(metrics, where, correlate(x, log_probs)))
             rows.append(cells)
-        table = Table(
-            "Correlation with log p over the images of a set",
-            ["images", "density: Pearson", "Spearman", "size: Pearson", "Spearman"],
-            rows,
-        )
+        columns = ["images", "density: Pearson", "Spearman", "size: Pearson", "Spearman"]
+        table = Table("Correlation with log p over the images of a set", columns, rows)
         steps = "; ".join(f"{name} {features['size'][name].mean():.1f}" for name in shown)
         text = (
             "Differences of each pixel from its left and upper neighbour, by channel. Mean "
@@ -81,18 +62,15 @@ class Texture(Analysis):
             f"absolute value: {_listed(rows, 3)}. Values near 1 or -1 mean that texture alone "
             "determines the likelihood."
         )
+        density, size = "mean log density of differences, nats", "mean |difference|, grey levels"
+        nats = "log p, nats"
         panels = [
-            Cloud(features[key], log_prob, label, "log p, nats", title)
-            for (key, label), title in zip(
-                FEATURES.items(), ("log p and their density", "log p and their size"), strict=True
-            )
+            Cloud(features["density"], log_prob, density, nats, "log p and their density"),
+            Cloud(features["size"], log_prob, size, nats, "log p and their size"),
         ]
+        shares = {name: count.sum(axis=0) / count.sum() for name, count in counts.items()}
         plot = Plot(
-            plot_texture(
-                {name: counts[name].sum(axis=0) / counts[name].sum() for name in names},
-                panels,
-                study.colors,
-            ),
+            plot_texture(shares, panels, study.colors),
             "Left: distribution of the differences of neighbouring pixels of each set. Middle: "
             "log p against the mean log density of the image's differences under the training "
             "histogram. Right: log p against their mean absolute value. At most 600 images a set "

@@ -1,47 +1,38 @@
 """Calibration and sharpness of the posteriors of many observations."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from innflow import metric
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.posterior.draws import (
+    ROWS,
     draw_posterior,
     has_density,
     log_posterior,
+    require_items,
     require_posterior,
     widen,
 )
 from innflow.analysis.study import Analysis, Study, require_whole
-from innflow.errors import InnflowError
 from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
-from innflow.metric import (
-    LevelTest,
-    check_levels,
-    check_ranks,
-    check_sharpness,
-    compute_calibration_error,
-    compute_energy,
-    compute_levels,
-    compute_ranks,
-    compute_sharpness,
-    compute_tarp,
-    draw_tarp_references,
-)
 from innflow.system.progress import track
 
 LEVEL = 0.01
 """Significance level: a calibrated posterior fails each test this often."""
 FEWEST = 20
-# Rows that go through the application in one call.
-ROWS = 20_000
 # The energy score takes N^2 L distances: this many draws of each observation are enough.
 ENERGY_DRAWS = 200
 STREAM = 20
+FAILURES = {
+    "ranks (SBC)": "parameter {}: posterior too narrow, too wide or biased; see its curve of ranks",
+    "highest density": "regions too small (overconfident) or too large, correlations included",
+    "TARP": "draws are distributed unlike the truth, correlations included",
+    "energy": "draws fit the truth of another observation as well: the data are not used",
+}
 
 
 @dataclass
@@ -64,12 +55,7 @@ class Coverage(Analysis):
         require_posterior(study, "coverage")
         require_whole("coverage.observations", self.observations, FEWEST)
         require_whole("coverage.draws", self.draws, 10)
-        available = len(study.sets["test"])
-        if available < FEWEST:
-            raise InnflowError(
-                f"analysis coverage: set test has {available} items, at least {FEWEST} are needed: "
-                "raise data.n_test, or leave it out with analysis.coverage=null"
-            )
+        require_items(study, "coverage", FEWEST)
 
     def __call__(self, study: Study) -> Findings:
         """Test; every metric begins with `posterior/`."""
@@ -82,17 +68,18 @@ class Coverage(Analysis):
         x, names = truth.numpy(), study.data.columns["x"]
         rng = np.random.default_rng([study.seed, STREAM])
 
-        ranks = compute_ranks(x, draws, rng)
-        sbc = check_ranks(ranks, count, rng)
-        error = compute_calibration_error(ranks, count)
+        ranks = metric.compute_ranks(x, draws, rng)
+        sbc = metric.check_ranks(ranks, count, rng)
+        error = metric.compute_calibration_error(ranks, count)
         levels: dict[str, np.ndarray] = {}
         if has_density(app):
             levels["highest density"] = _levels(study, truth, draws, y, rng)
-        points = draw_tarp_references(x, y.numpy(), rng)
-        levels["TARP"] = compute_tarp(x, draws, points, rng)
-        tests = {name: check_levels(values) for name, values in levels.items()}
-        sharpness = compute_sharpness(draws, study.sets["train"].parts["x"].std(dim=0).numpy())
-        energy = check_sharpness(compute_energy(x, draws[:, :ENERGY_DRAWS]), rng)
+        points = metric.draw_tarp_references(x, y.numpy(), rng)
+        levels["TARP"] = metric.compute_tarp(x, draws, points, rng)
+        tests = {name: metric.check_levels(values) for name, values in levels.items()}
+        prior_sd = study.sets["train"].parts["x"].std(dim=0).numpy()
+        sharpness = metric.compute_sharpness(draws, prior_sd)
+        energy = metric.check_sharpness(metric.compute_energy(x, draws[:, :ENERGY_DRAWS]), rng)
 
         metrics = {
             "posterior/sbc_p": sbc.p_value,
@@ -107,9 +94,13 @@ class Coverage(Analysis):
         if density is not None:
             metrics["posterior/coverage_gap"] = density.gap
             metrics["posterior/coverage_p"] = density.p_value
-        checks = [_of_ranks(sbc.p_value, names[int(sbc.p_values.argmin())])]
-        checks += [_of_levels(name, test) for name, test in tests.items()]
-        checks.append(_of_energy(energy.skill, energy.p_value))
+        failure = FAILURES["ranks (SBC)"].format(names[int(sbc.p_values.argmin())])
+        checks = [_row("ranks (SBC)", "-", sbc.p_value, sbc.p_value >= LEVEL, failure)]
+        for name, (gap, p) in tests.items():
+            checks.append(_row(name, f"gap {gap:.3f}", p, p >= LEVEL, FAILURES[name]))
+        # The null hypothesis is independence: draws that use the data have a small p-value.
+        name, gain = "draws depend on the observation (energy)", f"gain {energy.skill:.3f}"
+        checks.append(_row(name, gain, energy.p_value, energy.p_value < LEVEL, FAILURES["energy"]))
         failed = [check[0] for check in checks if check[3] == "FAIL"]
         verdict = f"FAILED: {', '.join(failed)}." if failed else "All tests pass."
         least, most = int(sharpness.argmin()), int(sharpness.argmax())
@@ -152,19 +143,15 @@ class Coverage(Analysis):
             ),
         }
         columns = ["test", "statistic", "p", "result", "meaning of a failure"]
-        return Findings(
-            "Coverage", text, metrics, figures, [Table("Tests of calibration", columns, checks)]
-        )
+        table = Table("Tests of calibration", columns, checks)
+        return Findings("Coverage", text, metrics, figures, [table])
 
 
 def _draw(study: Study, y: Tensor, count: int) -> np.ndarray:
     step = max(1, ROWS // count)
-    return np.concatenate(
-        [
-            draw_posterior(study, y[start : start + step], count, (STREAM, start))
-            for start in track(range(0, len(y), step), "posterior draws")
-        ]
-    )
+    starts = track(range(0, len(y), step), "posterior draws")
+    drawn = [draw_posterior(study, y[i : i + step], count, (STREAM, i)) for i in starts]
+    return np.concatenate(drawn)
 
 
 def _levels(
@@ -172,28 +159,8 @@ def _levels(
 ) -> np.ndarray:
     rows = torch.from_numpy(draws).flatten(0, 1)
     own = log_posterior(study, rows, y.repeat_interleave(draws.shape[1], dim=0))
-    return compute_levels(log_posterior(study, truth, y), own.reshape(len(y), -1), rng)
+    return metric.compute_levels(log_posterior(study, truth, y), own.reshape(len(y), -1), rng)
 
 
-def _of_ranks(p: float, worst: str) -> list[str]:
-    means = f"parameter {worst}: posterior too narrow, too wide or biased; see its curve of ranks"
-    return ["ranks (SBC)", "-", f"{p:.3g}", _verdict(p >= LEVEL), means]
-
-
-def _of_levels(name: str, test: LevelTest) -> list[str]:
-    means = {
-        "highest density": "regions too small (overconfident) or too large, correlations included",
-        "TARP": "draws are distributed unlike the truth, correlations included",
-    }
-    verdict = _verdict(test.p_value >= LEVEL)
-    return [name, f"gap {test.gap:.3f}", f"{test.p_value:.3g}", verdict, means[name]]
-
-
-def _of_energy(gain: float, p: float) -> list[str]:
-    means = "draws fit the truth of another observation as well: the data are not used"
-    cells = ["draws depend on the observation (energy)", f"gain {gain:.3f}", f"{p:.3g}"]
-    return [*cells, _verdict(p < LEVEL), means]
-
-
-def _verdict(passed: bool) -> str:
-    return "pass" if passed else "FAIL"
+def _row(name: str, statistic: str, p: float, passed: bool, failure: str) -> list[str]:
+    return [name, statistic, f"{p:.3g}", "pass" if passed else "FAIL", failure]

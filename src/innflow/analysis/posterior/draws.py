@@ -1,7 +1,5 @@
 """Posterior draws, posterior densities, and the width of the data in training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 
@@ -9,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.analysis.study import Study
+from innflow.analysis.study import Study, in_batches
 from innflow.app.inverse import Inverse
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.errors import InnflowError
-from innflow.system.progress import track
 
 # Rows that go through the application in one call.
 ROWS = 20_000
@@ -22,6 +19,16 @@ ROWS = 20_000
 def require_posterior(study: Study, analysis: str) -> Inverse:
     """Return the application, refusing one without a posterior."""
     return study.require(Inverse, analysis, "has no posterior: choose app=inverse")
+
+
+def require_items(study: Study, analysis: str, least: int) -> None:
+    """Refuse a test set of too few items."""
+    available = len(study.sets["test"])
+    if available < least:
+        raise InnflowError(
+            f"analysis {analysis}: set test has {available} items, at least {least} are needed: "
+            f"raise data.n_test, or leave it out with analysis.{analysis}=null"
+        )
 
 
 def problem_of(study: Study) -> InverseData:
@@ -52,17 +59,15 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
         InnflowError: where a value is not finite.
     """
     app = require_posterior(study, "posterior")
-    starts = range(0, len(x), ROWS)
-    values = torch.cat(
-        [
-            app.log_prob(x[start : start + ROWS], y[start : start + ROWS]).detach().cpu()
-            for start in track(starts, "posterior density")
-        ]
-    )
-    bad = int((~values.isfinite()).sum())
+
+    def log_prob(rows: Tensor) -> Tensor:
+        return app.log_prob(x[rows], y[rows])
+
+    values = in_batches(log_prob, np.arange(len(x)), "posterior density", ROWS)
+    bad = int((~np.isfinite(values)).sum())
     if bad:
         raise InnflowError(f"log p(x | y) is not finite for {bad} of {len(values)} pairs")
-    return values.double().numpy()
+    return values.astype(np.float64)
 
 
 def widen(study: Study, y: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Posterior draws at single observations, compared with the exact posterior and resimulated."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from innflow.analysis.findings import Findings, Plot
+from innflow.analysis.posterior import wording
 from innflow.analysis.posterior.draws import (
     draw_posterior,
     has_density,
@@ -22,13 +21,7 @@ from innflow.analysis.posterior.draws import (
 )
 from innflow.analysis.posterior.references import References, load_references, try_reference
 from innflow.analysis.posterior.resimulation import Resimulation, resimulate
-from innflow.analysis.posterior.wording import (
-    Numbers,
-    judge_c2st,
-    judge_err_post,
-    judge_moments,
-    judge_resimulation,
-)
+from innflow.analysis.posterior.wording import Numbers
 from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
@@ -113,27 +106,24 @@ class Posterior(Analysis):
             self._compare_moments(study, drawn, references, found)
             unit = "standard deviations of the prior" if self.standardise else "raw units"
             notes += [
-                judge_c2st(found, metrics),
-                judge_err_post(found, metrics, self.err_draws, unit),
-                judge_moments(found, metrics, self.moment_draws or self.draws),
+                wording.judge_c2st(found, metrics),
+                wording.judge_err_post(found, metrics, self.err_draws, unit),
+                wording.judge_moments(found, metrics, self.moment_draws or self.draws),
             ]
         elif not references.failed:
             notes.append("There is no reference posterior for these data to compare with.")
         notes.append(references.note())
         resimulated = self._resimulate(study, drawn, references, found)
+        draws = min(RESIMULATED, *counts.values())
         notes += [
-            judge_resimulation(found, metrics, min(RESIMULATED, *counts.values()), _remarks(study)),
+            wording.judge_resimulation(found, metrics, draws, _remarks(study)),
             _judge_density(study, metrics),
             _judge_support(study, drawn, metrics),
         ]
         names = {i: str(study.sets["test"].names[i]) for i in range(compared)}
-        return Findings(
-            "Posterior",
-            "\n\n".join(note for note in notes if note),
-            metrics,
-            self._figures(study, drawn, references, resimulated),
-            [found.table(names)],
-        )
+        text = "\n\n".join(note for note in notes if note)
+        figures = self._figures(study, drawn, references, resimulated)
+        return Findings("Posterior", text, metrics, figures, [found.table(names)])
 
     def _counts(self, available: int) -> dict[int, int]:
         """Return the number of draws at each position of test."""

@@ -1,7 +1,5 @@
 """Tests of the latent distribution, and of the noise that is drawn jointly with x."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +7,7 @@ import torch
 from torch import Tensor
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.posterior.draws import (
-    make_seed,
-    problem_of,
-    require_posterior,
-    unit_slope,
-    widen,
-)
+from innflow.analysis.posterior import draws
 from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.app.inverse import Inverse
 from innflow.errors import InnflowError
@@ -41,15 +33,10 @@ class Recovery(Analysis):
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, and too few items."""
-        app = require_posterior(study, "recovery")
+        app = draws.require_posterior(study, "recovery")
         require_whole("recovery.items", self.items, FEWEST)
-        if len(study.sets["test"]) < FEWEST:
-            raise InnflowError(
-                f"analysis recovery: set test has {len(study.sets['test'])} items, at least "
-                f"{FEWEST} are needed: raise data.n_test, or leave it out with "
-                "analysis.recovery=null"
-            )
-        if "eps" in app.partition.left and problem_of(study).noise is None:
+        draws.require_items(study, "recovery", FEWEST)
+        if "eps" in app.partition.left and draws.problem_of(study).noise is None:
             raise InnflowError(
                 f"analysis recovery: {app.partition} draws noise, and the data declare none: give "
                 "data.noise, or choose partition=x_yz"
@@ -57,10 +44,10 @@ class Recovery(Analysis):
 
     def __call__(self, study: Study) -> Findings:
         """Return `latent/normal_p`, `latent/independence_p` and, with eps, `recovery/...`."""
-        app = require_posterior(study, "recovery")
+        app = draws.require_posterior(study, "recovery")
         items = study.count(self.items, 64)
         parts = {name: part[:items] for name, part in study.sets["test"].parts.items()}
-        y = widen(study, parts["y"])
+        y = draws.widen(study, parts["y"])
         eps = parts["eps"] if "eps" in app.partition.left else None
         z = app.encode(_spread(study, parts["x"]), y, eps).cpu().numpy()
         normal = compute_normality(z)
@@ -88,10 +75,10 @@ class Recovery(Analysis):
         self, study: Study, app: Inverse, parts: dict[str, Tensor], findings: Findings
     ) -> None:
         """Compare the eps drawn with x and S^-1 (y - f(x)) of that x."""
-        data = problem_of(study)
+        data = draws.problem_of(study)
         assert data.forward is not None
         assert data.noise is not None
-        seed = make_seed(study, (STREAM,))
+        seed = draws.make_seed(study, (STREAM,))
         x = app.posterior(parts["y"], 1, seed)[:, 0].cpu().float()
         drawn = app.posterior_noise(parts["y"], 1, seed)[:, 0].cpu().double().numpy()
         residual = (parts["y"] - data.forward(x)).double()
@@ -101,7 +88,7 @@ class Recovery(Analysis):
         found = compute_recovery(drawn[finite], exact[finite])
         normal = compute_normality(drawn)
         # The width of y in training is a part of the difference.
-        width = app.width / unit_slope(app, parts["y"]).double()
+        width = app.width / draws.unit_slope(app, parts["y"]).double()
         floor = float((width.square() @ whiten.square().T).mean().sqrt())
         findings.metrics |= {
             "recovery/eps_rms": found.rmse,
@@ -131,6 +118,6 @@ class Recovery(Analysis):
 
 def _spread(study: Study, x: Tensor) -> Tensor:
     """Return x with uniform noise on discrete parameters, as in training."""
-    discrete = problem_of(study).support.discrete
+    discrete = draws.problem_of(study).support.discrete
     generator = torch.Generator().manual_seed(study.seed)
     return x + (torch.rand(x.shape, generator=generator) - 0.5) * discrete

@@ -1,12 +1,9 @@
 """Draws of exact posteriors for comparison, cached in the run folder: they can take minutes."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -107,17 +104,12 @@ def _load(study: Study, position: int, n: int, stream: int) -> np.ndarray:
         except DAMAGE as error:
             log.warning("%s is damaged (%s): drawing it again", path, error)
     draws = _draw(study, position, n, stream)
-    _save(path, draws)
-    return draws
-
-
-def _save(path: Path, draws: np.ndarray) -> None:
-    """Write draws whole or not at all; a folder that cannot be written to is no reason to stop."""
     try:
         path.parent.mkdir(exist_ok=True)
         write_arrays(path, {"draws": draws})
     except OSError as error:
         log.warning("%s: reference draws are not cached (%s)", path, error.strerror)
+    return draws
 
 
 def _key(study: Study, position: int, n: int, stream: int) -> str:

@@ -1,7 +1,5 @@
 """Resimulation: the data that the forward model gives for posterior draws."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

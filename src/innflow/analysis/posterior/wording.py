@@ -1,7 +1,5 @@
 """Metrics, sentences and a table of the numbers at single observations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np

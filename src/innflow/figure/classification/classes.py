@@ -1,9 +1,8 @@
 """Confusion matrix, class means, counterfactuals and regions of a classifier."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgb
@@ -12,20 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from innflow.figure.image_rows import plot_image_rows
-from innflow.figure.style import new_figure, style
+from innflow.figure.style import draw_points, new_figure, style
 
 # The first four are the colours of the four-colour labelling of the eight modes.
 COLORS = (
-    "#D55E00",
-    "#0072B2",
-    "#009E73",
-    "#AA4499",
-    "#E69F00",
-    "#56B4E9",
-    "#999933",
-    "#661100",
-    "#CC79A7",
-    "#8C95A0",
+    *("#D55E00", "#0072B2", "#009E73", "#AA4499", "#E69F00"),
+    *("#56B4E9", "#999933", "#661100", "#CC79A7", "#8C95A0"),
 )
 _SHARES = LinearSegmentedColormap.from_list("innflow_shares", ["#FFFFFF", "#56B4E9", "#003F73"])
 _WRITTEN = 20
@@ -34,12 +25,7 @@ _WRAP = 10
 
 @style()
 def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw a confusion matrix, coloured by the share of the true class.
-
-    Args:
-        matrix: (C, C) counts, true classes by row.
-        names: of the classes.
-    """
+    """Draw a confusion matrix (C, C), true classes by row, coloured by the share of the class."""
     count = len(names)
     side = float(np.clip(0.45 * count + 1.3, 2.8, 7.0))
     figure, (axis,) = new_figure(height=side, width=side + 0.7)
@@ -65,12 +51,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def plot_class_means(images: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the decoded mean of each class.
-
-    Args:
-        images: (C, channels, H, W) uint8.
-        names: of the classes.
-    """
+    """Draw the decoded means of the classes, images (C, channels, H, W) uint8."""
     starts = range(0, len(images), _WRAP)
     rows = [images[start : start + _WRAP] for start in starts]
     notes = [_wrapped(names[start : start + _WRAP]) for start in starts]
@@ -81,15 +62,11 @@ def plot_counterfactuals(
     originals: np.ndarray,
     targets: Sequence[np.ndarray],
     names: Sequence[str],
-    labels: Sequence[int] = (),
+    labels: Iterable[int] = (),
 ) -> Figure:
-    """Draw images, and below each its counterfactual in each class.
+    """Draw images (N, channels, H, W) uint8, and below each its counterfactual in each class.
 
-    Args:
-        originals: (N, channels, H, W) uint8.
-        targets: for each class (N, channels, H, W) uint8.
-        names: of the classes.
-        labels: class of each original, written under it.
+    `targets` holds such images for each class; `labels` are the classes of the originals.
     """
     rows = ["original", *(f"as {name}" for name in names)]
     notes = [_wrapped([names[label] for label in labels])]
@@ -117,15 +94,7 @@ def plot_modes(
     colors = class_colors(len(names))
     # In random order, so that no class covers another.
     order = np.random.default_rng(0).permutation(len(samples))
-    axis.scatter(
-        samples[order, 0],
-        samples[order, 1],
-        c=colors[labels[order]],
-        s=4,
-        linewidths=0,
-        alpha=0.7,
-        rasterized=True,
-    )
+    draw_points(axis, samples[order], c=colors[labels[order]], s=4, alpha=0.7)
     for centre in centres:
         axis.add_patch(Circle(tuple(centre), 2 * sigma, fill=False, color="#222222", linewidth=0.8))
     reach = float(np.abs(centres).max()) + 6 * sigma
@@ -133,8 +102,7 @@ def plot_modes(
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="x₁", ylabel="x₂")
     outside = f", {beyond:,} of them outside the frame" if beyond else ""
     axis.set_title(f"{len(samples):,} samples{outside}; circles: true modes, 2 sigma")
-    handles = [_dot(color) for color in colors]
-    figure.legend(handles, list(names), loc="outside right center", title="class")
+    class_legend(figure, names, "class", marker="o", linestyle="", markersize=4)
     return figure
 
 
@@ -159,19 +127,10 @@ def plot_regions(
     colors = class_colors(len(names))
     mixed = 1 - 0.45 * (1 - probabilities @ colors)
     axis.imshow(mixed.clip(0, 1), extent=extent, origin="lower", interpolation="bilinear")
-    axis.scatter(
-        points[:, 0],
-        points[:, 1],
-        c=colors[labels],
-        s=5,
-        linewidths=0.2,
-        edgecolors="white",
-        rasterized=True,
-    )
+    draw_points(axis, points, c=colors[labels], s=5, linewidths=0.2, edgecolors="white")
     axis.set(xlim=extent[:2], ylim=extent[2:], aspect="equal", xlabel="x₁", ylabel="x₂")
     axis.set_title("p(class | x), and data in the colour of their class")
-    handles = [_dot(color) for color in colors]
-    figure.legend(handles, list(names), loc="outside right center", title="class")
+    class_legend(figure, names, "class", marker="o", linestyle="", markersize=4)
     return figure
 
 
@@ -180,10 +139,12 @@ def class_colors(count: int) -> np.ndarray:
     return np.array([to_rgb(COLORS[label % len(COLORS)]) for label in range(count)])
 
 
+def class_legend(figure: Figure, names: Sequence[str], title: str, **line: Any) -> None:
+    """Draw a legend of the classes and their colours at the right."""
+    handles = [Line2D([], [], color=tuple(color), **line) for color in class_colors(len(names))]
+    figure.legend(handles, list(names), loc="outside right center", title=title)
+
+
 def _wrapped(names: Sequence[str]) -> list[str]:
     """Return names in lines no wider than an image."""
     return [fill(name, 14) for name in names]
-
-
-def _dot(color: np.ndarray) -> Line2D:
-    return Line2D([], [], color=tuple(color), marker="o", linestyle="", markersize=4)

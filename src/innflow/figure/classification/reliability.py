@@ -1,14 +1,12 @@
 """Reliability diagrams."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from innflow.figure.style import CYCLE, new_figure, style
+from innflow.figure.style import CYCLE, DASHED, new_figure, style
 
 Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Mean confidence, accuracy and number of items of each bin, (K,) each."""
@@ -25,7 +23,7 @@ def plot_reliability(diagrams: Mapping[str, Bins]) -> Figure:
             `innflow.metric.class_calibration.reliability`.
     """
     figure, (left, right) = new_figure(1, 2, height=3.3, width=6.2)
-    left.plot([0, 1], [0, 1], color="#444444", linewidth=0.9, linestyle=(0, (4, 3)))
+    left.plot([0, 1], [0, 1], **DASHED)
     for color, (name, (confidence, accuracy, counts)) in zip(CYCLE, diagrams.items(), strict=False):
         full = counts > 0
         x, y, n = confidence[full], accuracy[full], counts[full]

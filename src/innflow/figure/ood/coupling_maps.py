@@ -1,23 +1,12 @@
 """Log-scale and shift maps of couplings, in the layout of the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from innflow.figure.mosaic import (
-    FONT,
-    GAP,
-    blank,
-    diverging_bar,
-    diverging_pixels,
-    paste,
-    show,
-    text_width,
-    whole_factor,
-)
+from innflow.figure import mosaic
+from innflow.figure.mosaic import FONT, GAP
 from innflow.figure.style import style
 
 HEAD = 30
@@ -46,31 +35,32 @@ def plot_coupling_maps(
         shifts: (K, N, H, W).
         labels: of the K couplings.
     """
-    factor = whole_factor(pictures, 84)
+    factor = mosaic.whole_factor(pictures, 84)
     tall, wide = pictures.shape[2] * factor, pictures.shape[3] * factor
     limits = [(map_limit(s), map_limit(t)) for s, t in zip(log_scales, shifts, strict=True)]
     texts = [
         f"{label}\n|log s| ≤ {s:.2g}\n|t| ≤ {t:.2g}"
         for label, (s, t) in zip(labels, limits, strict=True)
     ]
-    left = max(text_width(text, FONT - 1.5) for text in texts) + 12
+    left = max(mosaic.text_width(text, FONT - 1.5) for text in texts) + 12
     group = 2 * wide + GAP + GROUP_GAP
     top = HEAD + tall + SUBHEAD
     width = left + len(names) * group
-    canvas = blank(top + len(labels) * (tall + GAP) + FOOT, width)
+    canvas = mosaic.blank(top + len(labels) * (tall + GAP) + FOOT, width)
     starts = [left + index * group for index in range(len(names))]
     for x, picture in zip(starts, pictures, strict=True):
-        paste(canvas, picture, x + (wide + GAP) // 2, HEAD, factor)
+        mosaic.paste(canvas, picture, x + (wide + GAP) // 2, HEAD, factor)
     for row, (limit_s, limit_t) in enumerate(limits):
         y = top + row * (tall + GAP)
         for x, s, t in zip(starts, log_scales[row], shifts[row], strict=True):
-            paste(canvas, diverging_pixels(s, limit_s), x, y, factor)
-            paste(canvas, diverging_pixels(t, limit_t), x + wide + GAP, y, factor)
+            mosaic.paste(canvas, mosaic.diverging_pixels(s, limit_s), x, y, factor)
+            mosaic.paste(canvas, mosaic.diverging_pixels(t, limit_t), x + wide + GAP, y, factor)
     bar = min(240, width // 3)
     foot = canvas.shape[0] - FOOT + 14
     middle = left + (width - left - GROUP_GAP) // 2
-    canvas[foot : foot + 16, middle - bar // 2 : middle - bar // 2 + bar] = diverging_bar(bar, 16)
-    figure, axis = show(canvas)
+    start = middle - bar // 2
+    canvas[foot : foot + 16, start : start + bar] = mosaic.diverging_bar(bar, 16)
+    figure, axis = mosaic.show(canvas)
     for x, name in zip(starts, names, strict=True):
         axis.text(x + wide + GAP / 2, HEAD - 6, name, ha="center", va="bottom", fontsize=FONT)
         for column, title in enumerate(("log s", "t")):
@@ -80,8 +70,7 @@ def plot_coupling_maps(
         y = top + row * (tall + GAP) + tall / 2
         axis.text(left - 8, y, text, ha="right", va="center", fontsize=FONT - 1.5, linespacing=1.3)
     for share, text in ((0.0, "$-$ limit"), (0.5, "0"), (1.0, "+ limit")):
-        x = middle - bar // 2 + share * bar
-        axis.text(x, foot + 20, text, ha="center", va="top", fontsize=FONT - 1)
+        axis.text(start + share * bar, foot + 20, text, ha="center", va="top", fontsize=FONT - 1)
     return figure
 
 

@@ -1,7 +1,5 @@
 """Differences of neighbouring pixels, and their relation to the likelihood."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from innflow.figure.scatter import Cloud, draw_cloud
-from innflow.figure.style import new_figure, style
+from innflow.figure.style import legend_below, new_figure, style
 
 
 @style()
@@ -38,6 +36,5 @@ def plot_texture(
     axis.grid(True)
     for panel, place in zip(panels, axes[1:], strict=True):
         draw_cloud(place, panel, colors)
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+    legend_below(figure, axis, 7)
     return figure

@@ -1,7 +1,5 @@
 """Anomaly maps as heat over the image, next to the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,12 +59,8 @@ def plot_anomaly_maps(
         y = GAP + row * (tall + GAP) + tall / 2
         axis.text(left - 10, y, label, ha="right", va="center", linespacing=1.3)
 
-    place = (
-        (right + 36) / full_width,
-        INSET / full_height,
-        12 / full_width,
-        1 - 2 * INSET / full_height,
-    )
+    inset = INSET / full_height
+    place = ((right + 36) / full_width, inset, 12 / full_width, 1 - 2 * inset)
     # The colours of the bar are those over mid-grey.
     shades = _mix(np.full((256, 3), 127.5), colormaps[HEAT](np.arange(256))[:, :3] * 255) / 255
     mappable = ScalarMappable(Normalize(*limits), ListedColormap(shades))

@@ -1,7 +1,5 @@
 """Images with exchanged Fourier phases, and their likelihood."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

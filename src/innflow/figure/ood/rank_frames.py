@@ -1,7 +1,5 @@
 """Images of lowest and highest score, and the rank correlation of scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -56,13 +54,7 @@ def plot_ranking(
         y = HEAD + row * line + line / 2
         axis.text(left - 10, y, name, ha="right", va="center", fontsize=FONT)
     handles = [Patch(color=colors[name], label=name) for name in colors if name in shown]
-    axis.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.0),
-        ncols=len(handles),
-        borderaxespad=0.3,
-    )
+    axis.legend(handles=handles, loc="lower center", ncols=len(handles), borderaxespad=0.3)
     return figure
 
 

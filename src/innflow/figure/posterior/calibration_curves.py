@@ -1,20 +1,19 @@
 """Calibration and sharpness of posteriors over many observations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from innflow.figure.style import CYCLE, OUTLIERS, new_figure, style
+from innflow.figure.style import CYCLE, DASHED, GREY, OUTLIERS, new_figure, style
 from innflow.metric import compute_band, spread_ranks
 
-GREY = "#444444"
 MOST_NAMED = 8
 """With more curves, those inside the band are grey."""
 HUES = (*CYCLE, *OUTLIERS[3:])
+BAND: dict[str, Any] = {"color": GREY, "alpha": 0.13, "linewidth": 0}
 
 
 @style()
@@ -46,14 +45,10 @@ def plot_ranks(ranks: np.ndarray, draws: int, names: Sequence[str], level: float
     for name, curve in curves.items():
         if name not in shown:
             axis.step(*_difference(points, curve), where="mid", color="#9AA3AD", linewidth=0.8)
-    for index, name in enumerate(shown):
-        axis.step(
-            *_difference(points, curves[name]),
-            where="mid",
-            color=HUES[index % len(HUES)],
-            linewidth=1.2,
-            label=f"{name} (outside)" if out[name] else name,
-        )
+    for name, hue in zip(shown, HUES, strict=False):
+        label = f"{name} (outside)" if out[name] else name
+        line = _difference(points, curves[name])
+        axis.step(*line, where="mid", color=hue, linewidth=1.2, label=label)
     if len(shown) < len(names):
         rest = len(names) - len(shown)
         label = f"{rest} others" if shown else f"{rest} parameters, all inside"
@@ -76,21 +71,14 @@ def plot_coverage(levels: Mapping[str, np.ndarray], level: float = 0.95) -> Figu
     count = len(next(iter(levels.values())))
     points, low, high = compute_band(count, np.random.default_rng(0), level)
     figure, (left, right) = new_figure(1, 2, height=2.9, width=6.2)
-    left.fill_between(
-        np.r_[0, points, 1],
-        np.r_[0, low, 1],
-        np.r_[0, high, 1],
-        color=GREY,
-        alpha=0.13,
-        linewidth=0,
-        label=f"calibrated, {level:.0%}",
-    )
-    left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    grid = np.r_[0, points, 1]
+    edges = np.r_[0, low, 1], np.r_[0, high, 1]
+    left.fill_between(grid, *edges, **BAND, label=f"calibrated, {level:.0%}")
+    left.plot([0, 1], [0, 1], **DASHED)
     _band(right, points, low, high)
-    for index, (name, values) in enumerate(levels.items()):
-        hue = HUES[index % len(HUES)]
+    for hue, (name, values) in zip(HUES, levels.items(), strict=False):
         curve = _ecdf(values, points)
-        left.plot(np.r_[0, points, 1], np.r_[0, curve, 1], color=hue, label=name)
+        left.plot(grid, np.r_[0, curve, 1], color=hue, label=name)
         right.step(*_difference(points, curve), where="mid", color=hue, linewidth=1.2)
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     left.set(xlabel="credible level", ylabel="expected coverage")
@@ -101,12 +89,7 @@ def plot_coverage(levels: Mapping[str, np.ndarray], level: float = 0.95) -> Figu
 
 @style()
 def plot_sharpness(sharpness: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the ratio of the posterior to the prior standard deviation of each parameter.
-
-    Args:
-        sharpness: (P,), 1 for a posterior as wide as the prior.
-        names: of the P parameters.
-    """
+    """Draw the ratio (P,) of the posterior to the prior standard deviation of each parameter."""
     count = len(names)
     figure, (axis,) = new_figure(height=0.7 + 0.22 * max(3, count), width=5.0)
     rows = np.arange(count)
@@ -115,7 +98,7 @@ def plot_sharpness(sharpness: np.ndarray, names: Sequence[str]) -> Figure:
     right.set_yticks(rows, labels=[f"{value:.2f}" for value in sharpness])
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
-    axis.axvline(1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+    axis.axvline(1, **DASHED)
     axis.set(xlim=(0, 1.03 * max(1.0, float(np.max(sharpness)))), ylim=(count - 0.4, -0.6))
     axis.set(xlabel="mean posterior sd / prior sd")
     axis.set_yticks(rows, labels=list(names))
@@ -132,12 +115,6 @@ def _difference(points: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _band(axis: Axes, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    axis.fill_between(
-        np.r_[0, points, 1],
-        np.r_[0, low - points, 0],
-        np.r_[0, high - points, 0],
-        color=GREY,
-        alpha=0.13,
-        linewidth=0,
-    )
-    axis.axhline(0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    grid, lower = _difference(points, low)
+    axis.fill_between(grid, lower, _difference(points, high)[1], **BAND)
+    axis.axhline(0, **DASHED)

@@ -1,7 +1,5 @@
 """Marginal densities of posterior draws, of single parameters and of pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,33 +47,30 @@ def plot_pairs(
             "of them or use plot_profile"
         )
     clouds = [draws] if reference is None else [draws, reference]
+    pooled = np.concatenate(clouds)
+    if limits is None:
+        limits = np.full((count, 2), [-np.inf, np.inf])
     edges = [
-        _edges(
-            [cloud[:, column] for cloud in clouds],
-            None if truth is None else float(truth[column]),
-            (-np.inf, np.inf) if limits is None else (limits[column][0], limits[column][1]),
-        )
-        for column in range(count)
+        _edges(pooled[:, i], None if truth is None else float(truth[i]), *limits[i])
+        for i in range(count)
     ]
     side = 3.2 if count == 1 else min(1.9, 7.4 / count) * count + 0.6
     figure, flat = new_figure(count, count, height=side, width=side)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.03, hspace=0.03)
-    grid = np.array(flat, dtype=object).reshape(count, count)
-    for row in range(count):
-        for column in range(count):
-            axis = grid[row, column]
-            if column > row:
-                axis.remove()
-                continue
-            if column == row:
-                _marginal(axis, clouds, row, edges[row])
-            else:
-                _pair(axis, clouds, (column, row), (edges[column], edges[row]))
-                axis.set_ylim(edges[row][0], edges[row][-1])
-            axis.set_xlim(edges[column][0], edges[column][-1])
-            if truth is not None:
-                _mark(axis, truth, column, row)
-            _label(axis, names, row, column, count)
+    for place, axis in enumerate(flat):
+        row, column = divmod(place, count)
+        if column > row:
+            axis.remove()
+            continue
+        if column == row:
+            _marginal(axis, clouds, row, edges[row])
+        else:
+            _pair(axis, clouds, (column, row), (edges[column], edges[row]))
+            axis.set_ylim(edges[row][0], edges[row][-1])
+        axis.set_xlim(edges[column][0], edges[column][-1])
+        if truth is not None:
+            _mark(axis, truth, column, row)
+        _label(axis, names, row, column, count)
     figure.align_labels()
     handles = legend_handles(reference is not None, truth is not None, regions=count > 1)
     if count == 1:
@@ -85,16 +80,13 @@ def plot_pairs(
     return figure
 
 
-def _edges(
-    clouds: Sequence[np.ndarray], truth: float | None, limits: tuple[float, float]
-) -> np.ndarray:
+def _edges(pooled: np.ndarray, truth: float | None, lowest: float, highest: float) -> np.ndarray:
     """Return the edges of the bins: one bin for each value of a discrete parameter."""
-    pooled = np.concatenate(clouds)
     low, high = np.quantile(pooled, [0.001, 0.999])
     if truth is not None:
         low, high = min(low, truth), max(high, truth)
     margin = 0.06 * (high - low) or 0.5
-    low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
+    low, high = max(low - margin, lowest), min(high + margin, highest)
     values = np.unique(pooled[(pooled >= low) & (pooled <= high)])
     if 2 < len(values) <= CELLS and len(pooled) > 4 * len(values):
         step = np.diff(values).min()
@@ -139,12 +131,8 @@ def _pair(
         density = gaussian_filter(counts, width) / areas
         levels = _levels(density, areas)
         if position == 0:
-            axis.contourf(
-                *centres,
-                density.T,
-                levels=[*levels, np.inf],
-                colors=["#A9CBE6", "#4F97CC"],
-            )
+            colors = ["#A9CBE6", "#4F97CC"]
+            axis.contourf(*centres, density.T, levels=[*levels, np.inf], colors=colors)
         else:
             axis.contour(*centres, density.T, levels=levels, colors=REFERENCE, linewidths=1.0)
 
@@ -153,11 +141,9 @@ def _levels(density: np.ndarray, areas: np.ndarray) -> list[float]:
     """Return the two densities, ascending, above which lie 95% and 68% of the mass."""
     order = np.argsort(density, axis=None)[::-1]
     mass = np.cumsum((density * areas).ravel()[order])
-    found = [
-        float(density.ravel()[order][np.searchsorted(mass, share * mass[-1])]) for share in SHARES
-    ]
+    places = np.searchsorted(mass, mass[-1] * np.array(SHARES))
+    high, low = density.ravel()[order][places].tolist()
     # Contours need ascending levels, also for draws in a single cell.
-    low, high = found[1], found[0]
     return [low, high if high > low else np.nextafter(low, np.inf)]
 
 

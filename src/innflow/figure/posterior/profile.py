@@ -1,7 +1,5 @@
 """Profiles of posterior draws, resimulated data and recovered noise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -13,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from innflow.figure.style import OUTLIERS, ROLES, new_figure, style
+from innflow.figure.style import DASHED, OUTLIERS, ROLES, new_figure, new_panels, style
 
 DRAWS, REFERENCE, TRUTH = ROLES["inlier"], OUTLIERS[0], "#222222"
 NOISE: dict[str, Any] = {"color": TRUTH, "linewidth": 0.8, "linestyle": (0, (2, 2))}
@@ -49,10 +47,7 @@ def plot_profile(
 
 @style()
 def plot_resimulation(
-    names: Sequence[str],
-    y: np.ndarray,
-    resimulated: np.ndarray,
-    noise_sd: np.ndarray | None = None,
+    names: Sequence[str], y: np.ndarray, resimulated: np.ndarray, noise_sd: np.ndarray | None = None
 ) -> Figure:
     """Draw the residuals of the resimulated data of the draws, without noise.
 
@@ -101,10 +96,9 @@ def plot_recovery(drawn: np.ndarray, exact: np.ndarray) -> Figure:
     reach = 1.05 * float(np.quantile(np.abs(np.concatenate([a, b])), 0.999))
     edges = np.linspace(-reach, reach, 61)
     counts = np.histogram2d(b, a, bins=(edges, edges))[0]
-    left.pcolormesh(
-        edges, edges, np.ma.masked_equal(counts.T, 0), cmap="Blues", norm="log", rasterized=True
-    )
-    left.plot([-reach, reach], [-reach, reach], color=TRUTH, linewidth=0.8, linestyle=(0, (4, 3)))
+    shown = np.ma.masked_equal(counts.T, 0)
+    left.pcolormesh(edges, edges, shown, cmap="Blues", norm="log", rasterized=True)
+    left.plot([-reach, reach], [-reach, reach], **DASHED)
     left.set(xlabel="implied noise", ylabel="drawn noise", aspect="equal")
     left.set_title(f"correlation {np.corrcoef(a, b)[0, 1]:.4f}")
     error = a - b
@@ -141,9 +135,8 @@ def _bands(
     axis.fill_between(index, low, high, color=DRAWS, alpha=0.3, linewidth=0)
     axis.plot(index, median, color=DRAWS)
     if reference is not None:
-        for line, width in zip(
-            np.quantile(reference, shares, axis=0), (0.7, 1, 1.4, 1, 0.7), strict=True
-        ):
+        lines = np.quantile(reference, shares, axis=0)
+        for line, width in zip(lines, (0.7, 1, 1.4, 1, 0.7), strict=True):
             axis.plot(index, line, color=REFERENCE, linewidth=width)
     if truth is not None:
         axis.plot(index, truth, color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
@@ -161,13 +154,8 @@ def _name_ticks(axis: Axes, names: Sequence[str]) -> None:
     shown = [" ".join(word[len(shared) :]) for word in words[::step]]
     axis.set_xlabel(" ".join(shared))
     crowded = max(len(name) for name in shown) * len(shown) > 80
-    axis.set_xticks(np.arange(0, len(names), step))
-    axis.set_xticklabels(
-        shown,
-        rotation=45 if crowded else 0,
-        ha="right" if crowded else "center",
-        rotation_mode="anchor",
-    )
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axis.set_xticks(np.arange(0, len(names), step), shown, **(turn if crowded else {}))
 
 
 def _residual_histograms(
@@ -175,8 +163,7 @@ def _residual_histograms(
 ) -> Figure:
     count = len(names)
     columns = min(3, count)
-    rows = -(-count // columns)
-    figure, axes = new_figure(rows, columns, height=0.4 + 1.9 * rows, width=0.8 + 2.1 * columns)
+    figure, axes = new_panels(count, columns, 1.9, 0.8 + 2.1 * columns)
     scales = None if noise_sd is None else np.broadcast_to(noise_sd, (count,))
     for position, name in enumerate(names):
         axis, values = axes[position], residuals[:, position]
@@ -197,8 +184,6 @@ def _residual_histograms(
             axis.set_ylabel("share of the draws")
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.ticklabel_format(axis="x", scilimits=(-2, 3))
-    for axis in axes[count:]:
-        axis.set_axis_off()
     if scales is not None:
         patch = Patch(color=TRUTH, alpha=0.2, label="noise, 1 and 2 sd")
         figure.legend(handles=[patch], loc="outside lower center")
