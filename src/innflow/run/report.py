@@ -9,7 +9,7 @@ from typing import Any
 
 from innflow.errors import InnflowError
 from innflow.run.page import embed_png, format_number, write_page
-from innflow.run.record import read_json, read_yaml
+from innflow.system.record import read_json, read_yaml
 
 # metric -> (label, unit), the most important first.
 HEADLINES = {

@@ -18,10 +18,10 @@ from innflow.errors import InnflowError
 from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
 from innflow.run.page import embed_png, write_page
-from innflow.run.record import read_json, read_yaml
 from innflow.system.atomic import writing
 from innflow.system.failure import FAILED, read_failure
 from innflow.system.progress import announce
+from innflow.system.record import read_json, read_yaml
 
 FINISHED = "finished"
 HIGHER = ("accuracy", "auroc", "aupr")
