@@ -87,10 +87,7 @@ class MetricsCSV(Logger):
         self._written, self._new = self.rows, []
 
     def cut(self, rows: int | None) -> None:
-        """Keep the first rows of the file, by default all that are complete.
-
-        A resumed run writes the others again.
-        """
+        """Keep the first rows of the file, None for all; a resumed run writes the others again."""
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
                 self._columns = list(csv.DictReader(file).fieldnames or ())

@@ -30,12 +30,7 @@ GROUPS = ("data", "analysis", "score")
 
 
 def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Analyse a trained run on test data and write metrics, figures and a report.
-
-    Args:
-        arguments: those of conf/command/eval.yaml.
-        overrides: of the run's own config.
-    """
+    """Analyse a trained run, its config overridden, and write metrics, figures and a report."""
     check_arguments(arguments)
     app = load_run(arguments)
     if not arguments["trust"]:
