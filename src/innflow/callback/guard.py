@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,7 +15,8 @@ from innflow.errors import InnflowError
 from innflow.system.progress import is_leader
 
 
-class _Flag(NamedTuple):
+@dataclass
+class _Flag:
     """A boolean on its way from the device to the host."""
 
     value: Tensor  # whether a quantity is finite, on all ranks

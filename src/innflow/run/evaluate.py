@@ -67,13 +67,7 @@ def build_study(
 
 
 def run_analyses(study: Study, analyses: Mapping[str, Analysis], out: Path) -> dict[str, float]:
-    """Fit the scores, apply every analysis and write the findings into a folder.
-
-    The application gets the fitted scorer.
-
-    Returns:
-        The metrics of all analyses.
-    """
+    """Fit the scores, apply every analysis, write the findings and return the metrics of all."""
     started = time.monotonic()
     if study.scorer is not None:
         if not study.scorer.fitted:

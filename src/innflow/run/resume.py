@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -17,6 +16,7 @@ from innflow.config.build import CONF, to_plain
 from innflow.config.schema import nodes
 from innflow.config.trust import IMPORTED, check_resolved, check_version, foreign_code
 from innflow.errors import InnflowError
+from innflow.system.record import read_yaml
 from innflow.system.secret import REMOVED
 
 OWN = ("run_dir", "ckpt")
@@ -129,10 +129,7 @@ def _read(path: Path, kind: type) -> Any:
         raise InnflowError(
             f"run_dir={path.parent}: no such folder; takes the one that innflow-train printed"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
+    content = read_yaml(path, None)
     if not isinstance(content, kind):
         raise InnflowError(f"run_dir={path.parent}: no {path.name} there; was the run trained?")
     return content

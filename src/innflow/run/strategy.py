@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from torch.multiprocessing import ProcessRaisedException, start_processes
 from innflow.app.sharding import shard
 from innflow.config.build import build, refusals
 from innflow.errors import InnflowError
+from innflow.system.record import read_json
 
 GRACE = 30.0
 """Seconds that the other processes have to end after one has failed."""
@@ -121,9 +121,8 @@ def spawn(
     make = build({**sizes, **quiet, "_partial_": True}, "trainer")
     with refusals("trainer"):
         devices = make(strategy="ddp", plugins=[LightningEnvironment()]).num_devices
-    port = str(LightningEnvironment().main_port)
-    where = {"WORLD_SIZE": str(devices), "NODE_RANK": "0", "MASTER_PORT": port}
-    where["MASTER_ADDR"] = "127.0.0.1"
+    where = {"WORLD_SIZE": str(devices), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    where["MASTER_PORT"] = str(LightningEnvironment().main_port)
     arguments = (where, run, config, run_dir, list(overrides), sweep)
     context = start_processes(_run_rank, arguments, devices, join=False, start_method="spawn")
     _wait_for(context.processes)
@@ -135,7 +134,7 @@ def spawn(
         if said is None:
             raise
         raise InnflowError(said[1]) from None
-    metrics: dict[str, float] = json.loads((run_dir / "metrics.json").read_text())
+    metrics: dict[str, float] = read_json(run_dir / "metrics.json", {})
     return metrics
 
 

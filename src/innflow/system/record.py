@@ -33,5 +33,5 @@ def read_yaml(path: Path, default: Any) -> Any:
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         return yaml.safe_load(text) or default
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):
         raise InnflowError(f"{path}: not readable as YAML") from None
