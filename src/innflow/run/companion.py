@@ -76,12 +76,11 @@ def start_from(source: Any, app: Application) -> None:
         raise InnflowError(f"init={source}: takes the folder of a run, or null")
     with _named("init"):
         checkpoint = read_checkpoint(find_checkpoint(source))
-    load_weights(
-        app,
-        checkpoint,
+    fault = (
         f"init={source}: its model is another one than this, {app.flow!r}; give the model and "
-        "latent keys of that run",
+        "latent keys of that run"
     )
+    load_weights(app, checkpoint, fault)
 
 
 @contextmanager

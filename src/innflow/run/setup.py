@@ -86,11 +86,8 @@ def build_application(
     app.config = redact(config)  # it is stored in checkpoints
     app.companions |= open_companions(config["companions"], app)
     if start is not None:
-        load_weights(
-            app,
-            read_checkpoint(start),
-            f"{start}: its weights do not fit this model: leave its keys as they were",
-        )
+        fault = f"{start}: its weights do not fit this model: leave its keys as they were"
+        load_weights(app, read_checkpoint(start), fault)
     elif config["init"] is not None:
         start_from(config["init"], app)
     return app

@@ -94,11 +94,8 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     done = [job for job in ranked if metric in job.metrics]
     verdict = f"no job has {metric}"
     if done:
-        best = done[0]
-        verdict = (
-            f"best by the {'highest' if mode == 'max' else 'lowest'} {metric}: "
-            f"{best.metrics[metric]:.6g} ({best.describe(varied)})"
-        )
+        best, rule = done[0], f"{'highest' if mode == 'max' else 'lowest'} {metric}"
+        verdict = f"best by the {rule}: {best.metrics[metric]:.6g} ({best.describe(varied)})"
     write_html(root, ranked, done, varied, metric, verdict)
     for job in ranked:
         if job.state != FINISHED:
@@ -193,24 +190,20 @@ def write_html(
     metric: str,
     verdict: str,
 ) -> None:
-    """Write sweep.html and, if a job has the metric, sweep.png.
+    """Write sweep.html and, if some jobs are `done` and have the metric, sweep.png.
 
-    Args:
-        root: folder of the sweep.
-        jobs: all jobs, ranked.
-        done: those with the metric, ranked.
-        varied: keys of the overrides in which jobs differ.
-        metric: by which jobs are ranked.
-        verdict: sentence about the best job.
+    The jobs are ranked, `varied` are the keys in which they differ, and the verdict is a sentence
+    about the best one.
     """
     png = b""
     if done:
         axes = {key: [job.overrides.get(key, "-") for job in done] for key in varied}
         values = np.array([job.metrics[metric] for job in done])
         png = to_png(plot_parallel(axes, metric, values, best=0))
-        with writing(root / "sweep.png", "wb") as file:
+        with writing(root / "sweep.png") as file:
             file.write(png)
     names = [metric, *(name for name in SHOWN if name != metric)]
+    reported = [job for job in jobs if (root / job.name / "report.html").is_file()]
     write_page(
         root / "sweep.html",
         "sweep.html.j2",
@@ -223,11 +216,7 @@ def write_html(
         metric=metric,
         shown=[name for name in names if any(name in job.metrics for job in jobs)],
         image=embed_png(png) if png else "",
-        links={
-            job.name: f"{quote(job.name)}/report.html"
-            for job in jobs
-            if (root / job.name / "report.html").is_file()
-        },
+        links={job.name: f"{quote(job.name)}/report.html" for job in reported},
     )
 
 
