@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
@@ -92,8 +93,9 @@ class DropoutOnOverfit(Callback):
         self.raised, self.idle, self.reached = self.raised + 1, 0, math.inf
         pl_module.load_state_dict(self.weights)
         self._set_rate(pl_module)
-        for stopper in trainer.early_stopping_callbacks:
-            stopper.wait_count = 0  # the next rate gets the full patience
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, EarlyStopping):
+                each.wait_count = 0  # the next rate gets the full patience
         rate = self.rates[self.raised - 1]
         step = trainer.global_step
         log.info("step %d: %s got worse, dropout is now %g", step, self.monitor, rate)

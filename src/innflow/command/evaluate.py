@@ -16,12 +16,12 @@ from innflow.command.arguments import (
     load_run,
     restore_coordinates,
 )
-from innflow.config.build import as_config, build, compose_config, to_plain
+from innflow.config.build import as_config, build, build_group, compose_config, to_plain
 from innflow.config.message import one_line
 from innflow.config.schema import check
 from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
-from innflow.run.evaluate import build_analyses, build_study, run_analyses, write_results
+from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce
 
@@ -45,7 +45,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
         )
-    analyses = build_analyses(config)
+    analyses = build_group(config["analysis"], "analysis")
     restore_coordinates(data, arguments)
     data.prepare_data()
     study = build_study(app, data, config, home(arguments), analyses)

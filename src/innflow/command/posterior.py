@@ -52,22 +52,14 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         _warn(familiarity, app.misspecification.smallest_p_value)
         drawn = draw(app, y, arguments["n"], seed)
         data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
-        density = drawn.get("log_prob")
-        answer = Answer(
-            parameters,
-            observables,
-            y.numpy(),
-            drawn["x"].numpy(),
-            drawn["eps"].numpy() if "eps" in drawn else None,
-            None if density is None else density.numpy(),
-            familiarity,
-            [
-                compute_summary(x.numpy(), None if density is None else density[row].numpy())
-                for row, x in enumerate(track(drawn["x"], "summary"))
-            ],
-            truth,
-            [] if data is None else resimulate_or_announce(data, drawn["x"], y.numpy(), seed),
-        )
+        arrays = {name: values.numpy() for name, values in drawn.items()}
+        x, eps, log_prob = arrays["x"], arrays.get("eps"), arrays.get("log_prob")
+        densities = [None] * len(y) if log_prob is None else log_prob
+        pairs = zip(track(x, "summary"), densities, strict=True)
+        summaries = [compute_summary(draws, density) for draws, density in pairs]
+        again = [] if data is None else resimulate_or_announce(data, drawn["x"], y.numpy(), seed)
+        parts = (parameters, observables, y.numpy(), x, eps, log_prob)
+        answer = Answer(*parts, familiarity, summaries, truth, again)
         limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
         noise = None if data is None or data.noise is None else data.noise.norm(dim=1).numpy()
         try:

@@ -72,6 +72,12 @@ def build(config: Any, path: str, redacted: bool = False) -> Any:
         return instantiate(config, _convert_="all")
 
 
+def build_group(nodes: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Build every node of a group by its name; one set to null is left out."""
+    given = {name: node for name, node in nodes.items() if node is not None}
+    return {name: build(node, f"{path}.{name}") for name, node in given.items()}
+
+
 def as_config(plain: Mapping[str, Any]) -> DictConfig:
     """Return a config in which only existing keys can be set."""
     cfg = OmegaConf.create(dict(plain))

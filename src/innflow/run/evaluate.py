@@ -24,15 +24,6 @@ from innflow.system.atomic import write_json
 log = logging.getLogger(__name__)
 
 
-def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
-    """Build the analyses of a config; one set to null is left out."""
-    return {
-        name: build(node, f"analysis.{name}")
-        for name, node in config["analysis"].items()
-        if node is not None
-    }
-
-
 def build_study(
     app: Application,
     data: PartsDataModule,

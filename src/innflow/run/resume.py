@@ -93,25 +93,18 @@ def resume_config(
 
 
 def _typed(run_dir: Path) -> list[str]:
-    """Return the stored overrides of a run.
-
-    Raises:
-        InnflowError: if the folder holds no such file, or an override that may not be stored.
-    """
+    """Return the stored overrides of a run."""
     then = [str(text) for text in _read(run_dir / "overrides.yaml", list)]
     for text in then:
-        check_stored(text, run_dir)
+        _check_stored(text, run_dir)
     return [text for text in then if _key(text) not in OWN]
 
 
-def check_stored(text: str, run_dir: Path) -> None:
+def _check_stored(text: str, run_dir: Path) -> None:
     """Refuse an override of a run folder that could run code or read the environment.
 
     Hydra instantiates nodes under `hydra` and resolves `${...}` before any config can be checked.
     innflow stores neither: the overrides of a task exclude `hydra`.
-
-    Raises:
-        InnflowError: naming the override.
     """
     try:
         refused = _key(text).startswith("hydra") or "${" in text

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 
 from innflow.app import Application
 from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, Requeue
-from innflow.config.build import build, refusals
+from innflow.config.build import build, build_group, refusals
 from innflow.config.schema import check
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
@@ -121,11 +121,7 @@ def build_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.
 
 def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
     """Build the callbacks of a config; one set to null is left out."""
-    callbacks = [
-        build(node, f"callbacks.{name}")
-        for name, node in config["callbacks"].items()
-        if node is not None
-    ]
+    callbacks = list(build_group(config["callbacks"], "callbacks").values())
     if config["trainer"].get("enable_progress_bar") is False:
         callbacks = [each for each in callbacks if not isinstance(each, pl.callbacks.ProgressBar)]
     if job_id() is None:

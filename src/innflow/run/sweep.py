@@ -32,23 +32,14 @@ SHOWN = ("val/nll", "test/bpd", "test/nll", "test/accuracy", "posterior/c2st", "
 
 @dataclass
 class Job:
-    """One job of a sweep, read from its folder.
+    """One job of a sweep, read from its folder."""
 
-    Attributes:
-        name: of its folder in that of the sweep.
-        state: finished, unfinished, or the state in which it failed.
-        reason: of the failure.
-        monitor: metric that selects best.ckpt, and its mode, min or max.
-        overrides: value by key.
-        metrics: final ones, and the best value of the monitor.
-    """
-
-    name: str
-    state: str
-    reason: str
-    monitor: tuple[str, str]
-    overrides: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
+    name: str  # of its folder in that of the sweep
+    state: str  # finished, unfinished, or the state in which it failed
+    reason: str  # of the failure
+    monitor: tuple[str, str]  # metric that selects best.ckpt, and its mode, min or max
+    overrides: dict[str, str]  # value by key
+    metrics: dict[str, float] = field(default_factory=dict)  # final, and the best of the monitor
 
     def describe(self, keys: Sequence[str]) -> str:
         """Return the overrides of some keys as they would be typed."""
@@ -60,7 +51,7 @@ def monitored(run_dir: Path, config: Mapping[str, Any]) -> float | None:
 
     Runs are compared by this validation metric alone: the test set is looked at once, at the end.
     """
-    name, mode = monitor_of(config)
+    name, mode = _monitor_of(config)
     path = run_dir / "metrics.csv"
     if not name or not path.is_file():
         return None
@@ -70,7 +61,7 @@ def monitored(run_dir: Path, config: Mapping[str, Any]) -> float | None:
     return (max if mode == "max" else min)(values, default=None)
 
 
-def monitor_of(config: Mapping[str, Any]) -> tuple[str, str]:
+def _monitor_of(config: Mapping[str, Any]) -> tuple[str, str]:
     """Return the metric that selects best.ckpt and its mode, min or max."""
     keeper = (config.get("callbacks") or {}).get("checkpoint") or {}
     return str(keeper.get("monitor") or ""), str(keeper.get("mode") or "min")
@@ -124,9 +115,9 @@ def read_job(root: Path, folder: Path) -> Job:
         state = FINISHED if (folder / "metrics.json").is_file() else "unfinished"
         reason, typed = "", read_yaml(folder / "overrides.yaml", [])
     pairs = (str(each).lstrip("+~").partition("=") for each in typed)
+    overrides = {key: value for key, _, value in pairs}
     config = read_yaml(folder / "config.yaml", {})
-    job = Job(str(folder.relative_to(root)), state, reason, monitor_of(config))
-    job.overrides = {key: value for key, _, value in pairs}
+    job = Job(str(folder.relative_to(root)), state, reason, _monitor_of(config), overrides)
     if state == FINISHED:
         best = monitored(folder, config)
         job.metrics = {} if best is None else {job.monitor[0]: best}

@@ -13,13 +13,13 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
-from innflow.config.build import build
+from innflow.config.build import build, build_group
 from innflow.dashboard import dashboards_closed, open_dashboards
 from innflow.data.base import PartsDataModule
 from innflow.run import setup
 from innflow.run.checkpoint import COORDINATES, find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
-from innflow.run.evaluate import build_analyses, build_study, run_analyses, write_results
+from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, is_requeued_run, write_origin
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
 from innflow.system.allocator import keep_freed_memory
@@ -61,7 +61,7 @@ def run(
         if data.drawn:
             announce("data.root is null: training on simulated cats; data.root=DIR takes photos")
         app = setup.build_application(config, data, start)
-        analyses = build_analyses(config)
+        analyses = build_group(config["analysis"], "analysis")
 
         data.prepare_data()
         # A batch larger than the training set is refused here.
