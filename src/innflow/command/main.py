@@ -130,13 +130,11 @@ def read_arguments(
         sys.stdout.write(f"{usage}\n\nArguments and defaults:\n{OmegaConf.to_yaml(defaults)}")
         return None
     known = set(defaults.keys())  # `key in defaults` is false for a required key
-    own: list[str] = []
-    rest: list[str] = []
     for argument in arguments:
-        key, sign, _ = argument.partition("=")
-        if not sign:
+        if "=" not in argument:
             raise InnflowError(f"{argument}: takes key=value; --help shows the keys")
-        (own if key in known else rest).append(argument)
+    own = [argument for argument in arguments if argument.partition("=")[0] in known]
+    rest = [argument for argument in arguments if argument not in own]
     cfg = compose_config(f"command/{name}", [f"command.{argument}" for argument in own])["command"]
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:

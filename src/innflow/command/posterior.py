@@ -53,13 +53,15 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         drawn = draw(app, y, arguments["n"], seed)
         data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
         arrays = {name: values.numpy() for name, values in drawn.items()}
+        observed = y.numpy()
         x, eps, log_prob = arrays["x"], arrays.get("eps"), arrays.get("log_prob")
         densities = [None] * len(y) if log_prob is None else log_prob
         pairs = zip(track(x, "summary"), densities, strict=True)
         summaries = [compute_summary(draws, density) for draws, density in pairs]
-        again = [] if data is None else resimulate_or_announce(data, drawn["x"], y.numpy(), seed)
-        parts = (parameters, observables, y.numpy(), x, eps, log_prob)
-        answer = Answer(*parts, familiarity, summaries, truth, again)
+        made = [] if data is None else resimulate_or_announce(data, drawn["x"], observed, seed)
+        answer = Answer(
+            parameters, observables, observed, x, eps, log_prob, familiarity, summaries, truth, made
+        )
         limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
         noise = None if data is None or data.noise is None else data.noise.norm(dim=1).numpy()
         try:
