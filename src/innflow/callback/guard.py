@@ -37,10 +37,6 @@ class _Flag:
         event.record()
         return cls(value, step, name, event)
 
-    def arrived(self) -> bool:
-        """Return whether the value can be read without waiting."""
-        return self.event is None or self.event.query()
-
     def wait(self) -> bool:
         """Wait for the value and return it."""
         if self.event is not None:
@@ -115,9 +111,10 @@ class Guard(Callback):
                 self._stop(trainer, "train/", flag.name, flag.step)
 
     def _is_due(self, trainer: Trainer) -> bool:
+        """Return whether the first flag can be read without waiting."""
         first = self._pending[0]
-        if trainer.world_size == 1 or first.event is None:
-            return first.arrived()
+        if first.event is None or trainer.world_size == 1:
+            return first.event is None or first.event.query()
         return first.step < trainer.global_step  # the same on all ranks, which stop together
 
     @staticmethod

@@ -55,9 +55,7 @@ class DropoutOnOverfit(Callback):
             raise InnflowError(f"callbacks: patience={patience} must be at least 1")
         if not margin >= 0:
             raise InnflowError(f"callbacks: margin={margin} must be at least 0")
-        self.patience = patience
-        self.margin = margin
-        self.monitor = monitor
+        self.patience, self.margin, self.monitor = patience, margin, monitor
         self.raised = 0  # times that the rate was raised
         self.idle = 0  # consecutive worse validations
         self.best = math.inf  # of all validations

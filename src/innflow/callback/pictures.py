@@ -50,8 +50,7 @@ class Pictures(Callback):
         for key, value in {"every": every, "n": n}.items():
             if value < 1:
                 raise InnflowError(f"callbacks.pictures.{key}={value}: takes at least 1")
-        self.every = every
-        self.n = n
+        self.every, self.n = every, n
         self.seen = 0
         self._batch: Mapping[str, Tensor] | None = None
 

@@ -69,13 +69,11 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     result = dict(config)
     parser = OverridesParser.create()
     parsed = [parser.parse_override(text) for text in overrides]
-    for each in parsed:
-        if each.key_or_group in GROUPS:
-            composed = compose_config("train", [str(each.input_line), f"seed={config['seed']}"])
-            result[each.key_or_group] = to_plain(composed)[each.key_or_group]
-    for each in parsed:
+    for each in sorted(parsed, key=lambda each: each.key_or_group not in GROUPS):  # groups first
         key = each.key_or_group
         if key in GROUPS:
+            composed = compose_config("train", [str(each.input_line), f"seed={config['seed']}"])
+            result[key] = to_plain(composed)[key]
             continue
         if key.split(".", 1)[0] not in (*GROUPS, "study") or key == "study":
             raise InnflowError(

@@ -33,8 +33,8 @@ def check(config: Mapping[str, Any]) -> None:
     """Check every node of a plain config against the signature of its target.
 
     Raises:
-        InnflowError: if a target does not take a key, or its annotation does not admit a value;
-            with the key, the value and what the target takes.
+        InnflowError: naming a key that its target does not take, or whose annotation excludes the
+            value.
     """
     for path, node in nodes(config):
         target = target_of(path, node)

@@ -14,10 +14,8 @@ from innflow.system.tree import walk
 
 MODEL_PACKAGES = ("app", "flow", "latent", "objective", "score")
 """Packages whose exported names a checkpoint may build."""
-
 DATA_PACKAGES = ("data", "analysis")
 """Packages whose exported names a checkpoint may build where its data set is wanted too."""
-
 PACKAGES = (*MODEL_PACKAGES, *DATA_PACKAGES, "callback", "dashboard", "system")
 """Packages whose exported names a config may build."""
 
@@ -34,9 +32,7 @@ All of torch would be too wide: it holds functions that load, compile and downlo
 """
 
 NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
-
 OWN_CODE = re.compile(r"innflow\.problem\.[A-Za-z]\w*\.[A-Za-z]\w*")
-
 IMPORTED = ("forward", "prior", "noise", "reference")
 """Keys of a data module whose values may be import paths."""
 

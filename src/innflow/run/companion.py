@@ -10,22 +10,12 @@ from typing import Any
 
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import (
-    COMPANIONS,
-    find_checkpoint,
-    load,
-    load_weights,
-    read_checkpoint,
-)
+from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, load_weights, read_checkpoint
 from innflow.system.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
-    """Load the companions of a config.
-
-    Args:
-        sources: name -> run folder or checkpoint file; null for no companion of this name.
-        app: the application whose companions they are.
+    """Load the companions of an application: name -> run folder or checkpoint file, or null.
 
     Raises:
         InnflowError: naming the key, if one is missing or is a model of other data.

@@ -60,12 +60,8 @@ def resume_config(
     """Return the config of a stopped run with the changes of the command line.
 
     The run's overrides and the new ones are both composed, and the keys in which the results
-    differ are changed in config.yaml: interpolations follow, and nothing else changes.
-
-    Args:
-        run_dir: folder of the run, which may have been moved.
-        typed: all overrides, including those of the run.
-        compose: composes a config from overrides.
+    differ are changed in config.yaml: interpolations follow, and nothing else changes. The folder
+    may have been moved; `typed` are all overrides, including those of the run.
 
     Raises:
         InnflowError: if the folder has no config, or a change is not possible in a resumed run.

@@ -29,10 +29,7 @@ from innflow.system.progress import announce, is_leader
 
 
 def run(
-    config: dict[str, Any],
-    run_dir: Path,
-    overrides: Sequence[str] = (),
-    sweep: str | None = None,
+    config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = (), sweep: str | None = None
 ) -> dict[str, float]:
     """Train, load the best checkpoint, analyse it and write the run folder.
 
