@@ -20,6 +20,7 @@ from omegaconf import open_dict
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
 from innflow.system.failure import note_failure, print_failure, read_failure
+from innflow.system.progress import announce
 
 FOR_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")
 FOR_ANY_CLUSTER = (
@@ -49,8 +50,7 @@ with suppress(ImportError):
             jobs = self._submit(
                 [(list(o), "hydra.sweep.dir", n, f"job_id_for_{n}", state) for n, o in numbered]
             )
-            sys.stdout.write(f"{len(jobs)} jobs submitted to Slurm; they write into {root}\n")
-            sys.stdout.flush()
+            announce(f"{len(jobs)} jobs submitted to Slurm; they write into {root}")
             return [
                 _wait(job, folder, number, filter_overrides(overrides))
                 for job, folder, (number, overrides) in zip(jobs, folders, numbered, strict=True)
@@ -93,12 +93,11 @@ def _wait(job: Any, folder: Path, number: int, overrides: Sequence[str]) -> JobR
     try:
         returned = job.results()[0]
     except Exception as error:  # submitit raises what it finds: killed, cancelled, out of time
-        state = str(job.state)
-        log = f"its log is {job.paths.stderr}"
-        reason = f"ended without a result; {log}"
+        reason = "ended without a result"
         if "Traceback" in str(error):
-            reason = f"{str(error).strip().splitlines()[-3]}; {log}"
-        note_failure(folder, number, overrides, state, reason)
+            reason = str(error).strip().splitlines()[-3]
+        reason = f"{reason}; its log is {job.paths.stderr}"
+        note_failure(folder, number, overrides, str(job.state), reason)
     failure = read_failure(folder)
     if failure is not None:
         print_failure(failure, fixed=sys.argv[1:])

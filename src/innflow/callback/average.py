@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
 
@@ -24,13 +24,13 @@ class MovingAverage(EMAWeightAveraging):
     def __init__(self, decay: float = 0.999) -> None:
         super().__init__(use_buffers=False, decay=decay)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Create the average on the device of the strategy."""
         pl_module.to(trainer.strategy.root_device)  # the average is created where the model is
         super().setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the average, with the extra states of the model itself.
 

@@ -16,8 +16,6 @@ from innflow.system.atomic import writing
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's `TorchCheckpointIO`, writing each checkpoint whole or not at all.
 
-    A checkpoint is written to a second file, flushed to the disk and renamed.
-
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp()) / "last.ckpt"
     >>> AtomicCheckpointIO().save_checkpoint({"global_step": 3}, path)

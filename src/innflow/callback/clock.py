@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 
-class Clock(pl.Callback):
+class Clock(Callback):
     """Measure the seconds and the items per second of training; log `time/seconds`.
 
     A resumed run continues the counts.
@@ -22,29 +22,19 @@ class Clock(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self.items = 0
-        self._busy = 0.0
-        self._started = 0.0
-        self._batch_started = 0.0
+        self.seconds, self.items = 0.0, 0
+        self._busy = 0.0  # seconds within batches
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._started = time.monotonic() - self.seconds
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Start the clock of the batch."""
         self._batch_started = time.monotonic()
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the seconds and the items of the batch."""
         self._busy += time.monotonic() - self._batch_started
@@ -52,7 +42,7 @@ class Clock(pl.Callback):
         self.seconds = time.monotonic() - self._started
         pl_module.log("time/seconds", self.seconds)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self.seconds = time.monotonic() - self._started
 
@@ -62,8 +52,7 @@ class Clock(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the counts."""
-        self.seconds, self.items = state_dict["seconds"], state_dict["items"]
-        self._busy = state_dict["busy"]
+        self.seconds, self.items, self._busy = (state_dict[k] for k in ("seconds", "items", "busy"))
 
     def metrics(self) -> dict[str, float]:
         """Return `time/train_seconds`, with validation, and `time/images_per_second`, without."""

@@ -5,14 +5,31 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
 
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
 
-class FindLearningRate(LearningRateFinder):
+class _NewRunsOnly(Callback):
+    """A search before training that is left out in a resumed run."""
+
+    resumed = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Search, unless a resumed run has the result from its checkpoint."""
+        if not self.resumed:
+            super().on_fit_start(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Recognise a resumed run: the checkpoint that a search restores has step 0."""
+        self.resumed = checkpoint["global_step"] > 0
+
+
+class FindLearningRate(_NewRunsOnly, LearningRateFinder):
     """Lightning's `LearningRateFinder`: train with the rate at which the loss falls fastest.
 
     Lightning's early stop of the test is off: it compares multiples of the loss, and a negative
@@ -31,20 +48,8 @@ class FindLearningRate(LearningRateFinder):
         self, min_lr: float = 1e-6, max_lr: float = 3e-2, num_training_steps: int = 100
     ) -> None:
         super().__init__(min_lr, max_lr, num_training_steps, early_stop_threshold=None)
-        self._resumed = False
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, unless a resumed run has its rate from its optimizer."""
-        if not self._resumed:
-            super().on_fit_start(trainer, pl_module)
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Recognise a resumed run: the checkpoint that a search restores has step 0."""
-        self._resumed = checkpoint["global_step"] > 0
-
-    def lr_find(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def lr_find(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Search, and print the result.
 
         Raises:
@@ -59,7 +64,7 @@ class FindLearningRate(LearningRateFinder):
         announce(f"optimizer.lr={pl_module.lr:.2e}, found by a range test")
 
 
-class FindBatchSize(BatchSizeFinder):
+class FindBatchSize(_NewRunsOnly, BatchSizeFinder):
     """Lightning's `BatchSizeFinder`: train with the largest batch that fits in memory.
 
     The batch size is doubled until a trial fails. A resumed run does not search again.
@@ -77,28 +82,22 @@ class FindBatchSize(BatchSizeFinder):
         super().__init__("power", steps_per_trial, init_val, max_val=2 * max_val)
         self.smallest = init_val
         self.largest = max_val
-        self._resumed = False
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, unless a resumed run has its batch size from its checkpoint."""
-        if not self._resumed:
-            super().on_fit_start(trainer, pl_module)
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the batch size."""
         checkpoint["batch_size"] = trainer.datamodule.batch_size  # type: ignore[attr-defined]
 
     def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Restore the batch size of a resumed run."""
-        self._resumed = checkpoint["global_step"] > 0
-        if self._resumed:
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        if self.resumed:
             trainer.datamodule.batch_size = checkpoint["batch_size"]  # type: ignore[attr-defined]
 
-    def scale_batch_size(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def scale_batch_size(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Search, and print the result.
 
         Raises:

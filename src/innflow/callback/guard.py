@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from innflow.errors import InnflowError
@@ -17,19 +17,12 @@ from innflow.system.progress import is_leader
 
 @dataclass
 class _Flag:
-    """A boolean on its way from the device to the host.
+    """A boolean on its way from the device to the host."""
 
-    Attributes:
-        value: whether a quantity is finite, on all ranks.
-        step: at which it was computed.
-        name: of the quantity.
-        event: after which the copy is complete; None on a CPU.
-    """
-
-    value: Tensor
-    step: int
-    name: str
-    event: Any
+    value: Tensor  # whether a quantity is finite, on all ranks
+    step: int  # at which it was computed
+    name: str  # of the quantity
+    event: Any  # after which the copy is complete; None on a CPU
 
     @classmethod
     def send(cls, finite: Tensor, step: int, name: str) -> _Flag:
@@ -44,10 +37,6 @@ class _Flag:
         event.record()
         return cls(value, step, name, event)
 
-    def arrived(self) -> bool:
-        """Return whether the value can be read without waiting."""
-        return self.event is None or self.event.query()
-
     def wait(self) -> bool:
         """Wait for the value and return it."""
         if self.event is not None:
@@ -55,7 +44,7 @@ class _Flag:
         return bool(self.value)
 
 
-class Guard(pl.Callback):
+class Guard(Callback):
     """Stop training when a loss, a gradient or a validation metric is not finite.
 
     On a CPU training stops before the weights are changed. On an accelerator the result of the
@@ -66,7 +55,7 @@ class Guard(pl.Callback):
     Raises:
         InnflowError: with the step, the terms that are not finite and the last good checkpoint.
 
-    >>> trainer = pl.Trainer(callbacks=[Guard()], logger=False, enable_checkpointing=False)
+    >>> trainer = Trainer(callbacks=[Guard()], logger=False, enable_checkpointing=False)
     >>> any(isinstance(callback, Guard) for callback in trainer.callbacks)
     True
     """
@@ -75,13 +64,13 @@ class Guard(pl.Callback):
         self._pending: deque[_Flag] = deque()
 
     def on_before_backward(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         """Check the loss."""
         self._check(trainer, "the loss", torch.isfinite(loss))
 
     def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Check the gradients before they are clipped: an infinite norm would give NaN weights."""
         gradients = [_to_local(p.grad) for p in pl_module.parameters() if p.grad is not None]
@@ -89,52 +78,51 @@ class Guard(pl.Callback):
             norm = torch.nn.utils.get_total_norm(gradients)
             self._check(trainer, "a gradient", torch.isfinite(norm))
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for all checks."""
         self._read(trainer, wait=True)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for all checks."""
         self._read(trainer, wait=True)
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Wait for all checks before a checkpoint is written."""
         self._read(trainer, wait=True)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the validation metrics before a checkpoint is saved as the best."""
-        finite = all(bool(torch.isfinite(v)) for v in trainer.callback_metrics.values())
+        finite = all(torch.isfinite(value) for value in trainer.callback_metrics.values())
         flag = torch.tensor(finite, device=pl_module.device)
         if not _Flag.send(flag, trainer.global_step, "").wait():
-            self._stop(trainer, "val/")
+            self._stop(trainer, "val/", "the loss", trainer.global_step)
 
-    def _check(self, trainer: pl.Trainer, name: str, finite: Tensor) -> None:
+    def _check(self, trainer: Trainer, name: str, finite: Tensor) -> None:
         self._pending.append(_Flag.send(finite, trainer.global_step, name))
         self._read(trainer)
 
-    def _read(self, trainer: pl.Trainer, wait: bool = False) -> None:
+    def _read(self, trainer: Trainer, wait: bool = False) -> None:
         """Read the flags that have arrived; with `wait` all of them."""
         while self._pending and (wait or self._is_due(trainer)):
             flag = self._pending.popleft()
             if not flag.wait():
                 self._stop(trainer, "train/", flag.name, flag.step)
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Return whether the first flag can be read without waiting."""
         first = self._pending[0]
-        if trainer.world_size == 1 or first.event is None:
-            return first.arrived()
+        if first.event is None or trainer.world_size == 1:
+            return first.event is None or first.event.query()
         return first.step < trainer.global_step  # the same on all ranks, which stop together
 
     @staticmethod
-    def _stop(
-        trainer: pl.Trainer, stage: str, name: str = "the loss", step: int | None = None
-    ) -> None:
+    def _stop(trainer: Trainer, stage: str, name: str, step: int) -> None:
         terms = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith(stage) and not bool(torch.isfinite(value))
+            if name.startswith(stage) and not torch.isfinite(value)
         }
         if dist.is_initialized():
             gathered: list[dict[str, float]] = [{}] * trainer.world_size
@@ -144,9 +132,8 @@ class Guard(pl.Callback):
             # An error of another rank would make Lightning kill the first before its message.
             raise SystemExit(0)
         named = ", ".join(f"{term}={value}" for term, value in terms.items()) or name
-        at = trainer.global_step if step is None else step
         raise InnflowError(
-            f"training stopped at step {at}: {named} is not finite; last good "
+            f"training stopped at step {step}: {named} is not finite; last good "
             f"checkpoint: {_find_checkpoint(trainer) or 'none yet'}. Try a smaller optimizer.lr, "
             "or a smaller trainer.gradient_clip_val"
         )
@@ -158,10 +145,8 @@ def _to_local(gradient: Tensor) -> Tensor:
     return local
 
 
-def _find_checkpoint(trainer: pl.Trainer) -> str:
+def _find_checkpoint(trainer: Trainer) -> str:
     """Return the path of the newest checkpoint that a run has saved, empty if there is none."""
-    for name in ("last_model_path", "best_model_path"):
-        for callback in trainer.checkpoint_callbacks:
-            if getattr(callback, name, ""):
-                return str(getattr(callback, name))
-    return ""
+    names, callbacks = ("last_model_path", "best_model_path"), trainer.checkpoint_callbacks
+    paths = (getattr(callback, name, "") for name in names for callback in callbacks)
+    return str(next(filter(None, paths), ""))

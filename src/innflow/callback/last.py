@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.randomness import random_states, set_random_state
@@ -54,20 +54,17 @@ class LastCheckpoint(Checkpoint):
         self._row: dict[str, Any] | None = None
         self._loaded: dict[str, Any] | None = None
 
-    def leave(self, trainer: pl.Trainer, signum: int) -> None:
+    def leave(self, trainer: Trainer, signum: int) -> None:
         """Stop the run, which has just been saved, on a signal.
 
         Raises:
             Stopped: always; a subclass may return to continue the run.
         """
-        raise Stopped(
-            f"stopped by {signal.Signals(signum).name} at step {trainer.global_step}; "
-            "ckpt=last goes on from there",
-            signum,
-        )
+        where = f"{signal.Signals(signum).name} at step {trainer.global_step}"
+        raise Stopped(f"stopped by {where}; ckpt=last goes on from there", signum)
 
     def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the state for later, and update the paths in a run folder that was moved."""
         if checkpoint["global_step"] == 0:
@@ -78,7 +75,7 @@ class LastCheckpoint(Checkpoint):
                 moved = _moved(state, str(state["dirpath"]), str(self.path.parent))
                 checkpoint["callbacks"][name] = moved
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Truncate metrics.csv to the checkpoint; stop a run that early stopping had ended."""
         if self._loaded is None:
             return
@@ -88,11 +85,10 @@ class LastCheckpoint(Checkpoint):
             if self._loaded["row"] is not None:
                 logger.log_metrics(dict(self._loaded["row"]), self._loaded["step"])
                 logger.save()
-        stoppers = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]  # type: ignore[attr-defined]
-        if any(each.wait_count >= each.patience for each in stoppers):
-            trainer.should_stop = True
+        for each in trainer.early_stopping_callbacks:
+            trainer.should_stop |= each.wait_count >= each.patience
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install the signal handlers; restore the random numbers of a resumed run."""
         self._saved = time.monotonic()
         # Lightning restores the handlers from before the training when it ends.
@@ -115,14 +111,7 @@ class LastCheckpoint(Checkpoint):
             loop.reset_restart_stage()
             loop.epoch_loop.restarting = False
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save, unless a validation or the end of the epoch follows, where it is saved instead."""
         # A checkpoint does not hold gradients that are still being accumulated.
         if _accumulates(trainer) or _ends_epoch(trainer) or _validates(trainer):
@@ -132,7 +121,7 @@ class LastCheckpoint(Checkpoint):
             self._row = _pending_row(trainer)
             self._save(trainer, request)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within an epoch."""
         if trainer.sanity_checking:
             return
@@ -141,7 +130,7 @@ class LastCheckpoint(Checkpoint):
         elif _validates(trainer) and not _accumulates(trainer):
             self._save(trainer, self._request(trainer))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after an epoch with a validation."""
         if not _ends_epoch(trainer):
             return  # training stopped within an epoch, after its last step was saved
@@ -149,13 +138,13 @@ class LastCheckpoint(Checkpoint):
         if request or self._validated or _ends(trainer):
             self._save(trainer, request)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a run whose time limit was reached before its first step."""
         if not self.last_model_path:
             self._save(trainer, 0)
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the random states and the number of rows of metrics.csv, which Lightning omits."""
         rows = [logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
@@ -171,7 +160,7 @@ class LastCheckpoint(Checkpoint):
             raise KeyboardInterrupt
         self._signal = signum
 
-    def _request(self, trainer: pl.Trainer) -> int:
+    def _request(self, trainer: Trainer) -> int:
         """Return the signal that a rank received, 1 if a checkpoint is due, or 0; same on all."""
         mine = self._signal or int(time.monotonic() - self._saved >= 60 * self.minutes)
         if trainer.world_size == 1:
@@ -179,7 +168,7 @@ class LastCheckpoint(Checkpoint):
         request = torch.tensor(mine, device=trainer.strategy.root_device)
         return int(trainer.strategy.reduce(request, reduce_op="max"))
 
-    def _save(self, trainer: pl.Trainer, request: int) -> None:
+    def _save(self, trainer: Trainer, request: int) -> None:
         trainer.save_checkpoint(self.path)
         self._row, self._validated, self._saved = None, False, time.monotonic()
         self.last_model_path = str(self.path)
@@ -188,19 +177,19 @@ class LastCheckpoint(Checkpoint):
             self.leave(trainer, request)
 
 
-def _ends_epoch(trainer: pl.Trainer) -> bool:
+def _ends_epoch(trainer: Trainer) -> bool:
     """Return whether this batch is the last of its epoch."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
     return progress.is_last_batch or progress.current.ready == trainer.num_training_batches
 
 
-def _accumulates(trainer: pl.Trainer) -> bool:
+def _accumulates(trainer: Trainer) -> bool:
     """Return whether the gradients of this batch are added to those of the next, in its epoch."""
     batches: int = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     return batches % trainer.accumulate_grad_batches != 0
 
 
-def _validates(trainer: pl.Trainer) -> bool:
+def _validates(trainer: Trainer) -> bool:
     """Return whether a validation is scheduled after this batch, unless training stops early."""
     epochs, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
     if not trainer.enable_validation or not batches or math.isinf(batches):
@@ -211,7 +200,7 @@ def _validates(trainer: pl.Trainer) -> bool:
     return due and (trainer.fit_loop.batch_idx + 1) % batches == 0
 
 
-def _ends(trainer: pl.Trainer) -> bool:
+def _ends(trainer: Trainer) -> bool:
     """Return whether training ends with this batch."""
     epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
     return (
@@ -221,7 +210,7 @@ def _ends(trainer: pl.Trainer) -> bool:
     )
 
 
-def _pending_row(trainer: pl.Trainer) -> dict[str, Any] | None:
+def _pending_row(trainer: Trainer) -> dict[str, Any] | None:
     """Return the metrics of this batch, which Lightning logs after the callbacks."""
     connector = trainer._logger_connector
     values = connector.metrics["log"]

@@ -87,20 +87,17 @@ class MetricsCSV(Logger):
         self._written, self._new = self.rows, []
 
     def cut(self, rows: int | None) -> None:
-        """Keep the first rows of the file, by default all that are complete.
-
-        A resumed run writes the others again.
-        """
+        """Keep the first rows of the file, None for all; a resumed run writes the others again."""
         if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self._columns = list(csv.DictReader(file).fieldnames or ())
-            self._new = []
+            self._columns, self._new = [], []
             self._rewrite(rows)
 
     def _rewrite(self, rows: int | None) -> None:
         """Replace the file by its header and its first complete rows."""
         with self.path.open(newline="", encoding="utf-8") as file:
-            complete = [r for r in csv.DictReader(file) if None not in r and None not in r.values()]
+            reader = csv.DictReader(file)
+            complete = [r for r in reader if None not in r and None not in r.values()]
+        self._columns = self._columns or list(reader.fieldnames or ())
         kept = complete[:rows]
         with writing(self.path, "w") as file:
             writer = csv.DictWriter(file, self._columns)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
@@ -15,8 +15,11 @@ from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)
 
+STATE = ("raised", "idle", "best", "reached", "weights")
+"""Attributes that a checkpoint holds."""
 
-class DropoutOnOverfit(pl.Callback):
+
+class DropoutOnOverfit(Callback):
     """Restore the best weights and raise the dropout rate when the validation metric gets worse.
 
     How much dropout some thousands of simulations need depends on the problem: none where the
@@ -52,16 +55,14 @@ class DropoutOnOverfit(pl.Callback):
             raise InnflowError(f"callbacks: patience={patience} must be at least 1")
         if not margin >= 0:
             raise InnflowError(f"callbacks: margin={margin} must be at least 0")
-        self.patience = patience
-        self.margin = margin
-        self.monitor = monitor
+        self.patience, self.margin, self.monitor = patience, margin, monitor
         self.raised = 0  # times that the rate was raised
         self.idle = 0  # consecutive worse validations
         self.best = math.inf  # of all validations
         self.reached = math.inf  # best value at the present rate
         self.weights: dict[str, Any] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a flow without dropout layers; restore the rate of a resumed run."""
         if not _find_dropout(pl_module):
             raise InnflowError(
@@ -70,7 +71,7 @@ class DropoutOnOverfit(pl.Callback):
         if self.raised:
             self._set_rate(pl_module)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights of the best validation; raise the rate after `patience` worse ones."""
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or value is None:
@@ -90,13 +91,12 @@ class DropoutOnOverfit(pl.Callback):
         self.raised, self.idle, self.reached = self.raised + 1, 0, math.inf
         pl_module.load_state_dict(self.weights)
         self._set_rate(pl_module)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping):
-                callback.wait_count = 0  # the next rate gets the full patience
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, EarlyStopping):
+                each.wait_count = 0  # the next rate gets the full patience
         rate = self.rates[self.raised - 1]
-        log.info(
-            "step %d: %s got worse, dropout is now %g", trainer.global_step, self.monitor, rate
-        )
+        step = trainer.global_step
+        log.info("step %d: %s got worse, dropout is now %g", step, self.monitor, rate)
 
     def _set_rate(self, module: nn.Module) -> None:
         for layer in _find_dropout(module):
@@ -104,19 +104,12 @@ class DropoutOnOverfit(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and the best weights."""
-        return {
-            "raised": self.raised,
-            "idle": self.idle,
-            "best": self.best,
-            "reached": self.reached,
-            "weights": self.weights,
-        }
+        return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts and the best weights."""
-        self.raised, self.idle = state_dict["raised"], state_dict["idle"]
-        self.best, self.weights = state_dict["best"], state_dict["weights"]
-        self.reached = state_dict["reached"]
+        for name in STATE:
+            setattr(self, name, state_dict[name])
 
 
 def _find_dropout(module: nn.Module) -> list[nn.Dropout]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from innflow.app import Application, Inverse, Unconditional
@@ -23,14 +23,11 @@ log = logging.getLogger(__name__)
 
 TEMPERATURES = (1.0, 0.7)
 POINTS = 1000
-COLORS = {
-    "validation": ROLES["inlier"],
-    "samples": ROLES["sample"],
-    "standard normal": ROLES["train"],
-}
+ROLE_OF = {"validation": "inlier", "samples": "sample", "standard normal": "train"}
+COLORS = {name: ROLES[role] for name, role in ROLE_OF.items()}
 
 
-class Pictures(pl.Callback):
+class Pictures(Callback):
     """Send figures of the flow to the dashboards after a validation.
 
     `pictures/samples` shows images or points in the plane, `pictures/latent` the latent vectors of
@@ -53,12 +50,11 @@ class Pictures(pl.Callback):
         for key, value in {"every": every, "n": n}.items():
             if value < 1:
                 raise InnflowError(f"callbacks.pictures.{key}={value}: takes at least 1")
-        self.every = every
-        self.n = n
+        self.every, self.n = every, n
         self.seen = 0
         self._batch: Mapping[str, Tensor] | None = None
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse loggers of which none can show figures."""
         if trainer.is_global_zero and not shows_pictures(trainer.loggers):
             raise InnflowError(
@@ -76,8 +72,8 @@ class Pictures(pl.Callback):
 
     def on_validation_batch_end(
         self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        trainer: Trainer,
+        pl_module: LightningModule,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -87,7 +83,7 @@ class Pictures(pl.Callback):
         if batch_idx == 0:
             self._batch = {name: batch[name][:POINTS] for name in ("x", "y") if name in batch}
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw on every rank, which a sharded flow needs, and send from the first."""
         batch, self._batch = self._batch, None
         if trainer.sanity_checking or batch is None or not isinstance(pl_module, Application):
@@ -96,7 +92,7 @@ class Pictures(pl.Callback):
         if (self.seen - 1) % self.every:
             return
         try:
-            figures = self._draw(pl_module, batch)
+            figures = _draw(pl_module, batch, self.n)
         except InnflowError as error:
             # Samples of an untrained flow may overflow without a fault in training.
             log.warning("pictures: none at step %d: %s", trainer.global_step, error)
@@ -104,15 +100,16 @@ class Pictures(pl.Callback):
         if trainer.is_global_zero:
             send(trainer.loggers, figures, step=trainer.global_step)
 
-    def _draw(self, app: Application, batch: Mapping[str, Tensor]) -> dict[str, Picture]:
-        x = batch["x"]
-        if isinstance(app, Inverse):
-            return _draw_posterior(app, x[0], batch["y"][0])
-        if not isinstance(app, Unconditional):
-            return {}
-        if len(app.shape) == 3 and x.dtype == torch.uint8:
-            return _draw_images(app, self.n)
-        return _draw_plane(app, x) if tuple(app.shape) == (2,) else {}
+
+def _draw(app: Application, batch: Mapping[str, Tensor], n: int) -> dict[str, Picture]:
+    x = batch["x"]
+    if isinstance(app, Inverse):
+        return _draw_posterior(app, x[0], batch["y"][0])
+    if isinstance(app, Unconditional) and len(app.shape) == 3 and x.dtype == torch.uint8:
+        return _draw_images(app, n)
+    if isinstance(app, Unconditional) and tuple(app.shape) == (2,):
+        return _draw_plane(app, x)
+    return {}
 
 
 def _draw_images(app: Unconditional, n: int) -> dict[str, Picture]:
@@ -129,15 +126,12 @@ def _draw_plane(app: Unconditional, x: Tensor) -> dict[str, Picture]:
     normal = np.random.default_rng(0).standard_normal((POINTS, latent.shape[1]))
     points = {"validation": x.cpu().numpy(), "samples": drawn}
     clouds = {"standard normal": normal[:, :2], "validation": latent[:, :2]}
+    samples = to_png(plot_latent(points, COLORS, ("x0", "x1")))
+    latents = to_png(plot_latent(clouds, COLORS, ("z0", "z1")))
+    about = "Latent vectors of validation data over draws of the standard normal."
     return {
-        "pictures/samples": Picture(
-            to_png(plot_latent(points, COLORS, ("x0", "x1"))),
-            "Validation data, and samples at temperature 1.",
-        ),
-        "pictures/latent": Picture(
-            to_png(plot_latent(clouds, COLORS, ("z0", "z1"))),
-            "Latent vectors of validation data over draws of the standard normal.",
-        ),
+        "pictures/samples": Picture(samples, "Validation data, and samples at temperature 1."),
+        "pictures/latent": Picture(latents, about),
     }
 
 
@@ -152,7 +146,6 @@ def _draw_posterior(app: Inverse, x: Tensor, y: Tensor) -> dict[str, Picture]:
 
 
 def _to_finite(values: Tensor) -> np.ndarray:
-    array = values.cpu().numpy()
-    if not np.isfinite(array).all():
+    if not values.isfinite().all():
         raise InnflowError("a sample or latent vector is not finite")
-    return array
+    return values.cpu().numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
 
@@ -25,7 +25,7 @@ class Progress(RichProgressBar):
         self._read: dict[str, Any] = {}
 
     def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+        self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Return the metrics beside the bar."""
         if not trainer.training or trainer.global_step % max(self.refresh_rate, 1) == 0:

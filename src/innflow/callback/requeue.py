@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 
-import pytorch_lightning as pl
+from pytorch_lightning import LightningModule, Trainer
 
 from innflow.callback.last import LastCheckpoint
 from innflow.system.slurm import LEAVE, end, requeue, requeued
@@ -26,13 +26,13 @@ class Requeue(LastCheckpoint):
 
     signals = (LEAVE, signal.SIGTERM, signal.SIGINT)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the step at which a requeued job continues."""
         super().on_train_start(trainer, pl_module)
         if requeued():
             log.info("requeued by Slurm, continues from step %d", trainer.global_step)
 
-    def leave(self, trainer: pl.Trainer, signum: int) -> None:
+    def leave(self, trainer: Trainer, signum: int) -> None:
         """Requeue the job and end it; continue training if Slurm refuses to requeue it."""
         if signum == signal.SIGINT:
             super().leave(trainer, signum)

@@ -21,12 +21,18 @@ BATCH = 256
 """Items that go through the flow at a time."""
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> None:
     """Check the type and range of every argument, before any file is read.
+
+    Args:
+        arguments: by name.
+        rest: arguments that the command does not have.
 
     Raises:
         InnflowError: naming the argument and what it takes.
     """
+    if rest:
+        raise InnflowError(f"{rest[0].split('=')[0]} is unknown; --help shows the keys")
     for name, value in arguments.items():
         if name in ("run", "input", "ckpt", "device", "y"):
             fine, takes = isinstance(value, str) and value != "", "text; a folder called 3 is ./3"
@@ -45,11 +51,11 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         if not fine:
             raise InnflowError(f"{name}={value}: takes {takes}")
 
+    """Load a run whose application has a density of x alone.
 
-def refuse_rest(overrides: Sequence[str]) -> None:
-    """Refuse overrides, in a command that takes none."""
-    if overrides:
-        raise InnflowError(f"{overrides[0].split('=')[0]} is unknown; --help shows the keys")
+    Raises:
+        InnflowError: if it is one of p(x | y).
+    """
 
 
 def load_run(arguments: Mapping[str, Any]) -> Application:

@@ -16,12 +16,12 @@ from innflow.command.arguments import (
     load_run,
     restore_coordinates,
 )
-from innflow.config.build import as_config, build, compose_config, to_plain
+from innflow.config.build import as_config, build, build_group, compose_config, to_plain
 from innflow.config.message import one_line
 from innflow.config.schema import check
 from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
-from innflow.run.evaluate import build_analyses, build_study, run_analyses, write_results
+from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce
 
@@ -30,12 +30,7 @@ GROUPS = ("data", "analysis", "score")
 
 
 def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Analyse a trained run on test data and write metrics, figures and a report.
-
-    Args:
-        arguments: those of conf/command/eval.yaml.
-        overrides: of the run's own config.
-    """
+    """Analyse a trained run, its config overridden, and write metrics, figures and a report."""
     check_arguments(arguments)
     app = load_run(arguments)
     if not arguments["trust"]:
@@ -50,7 +45,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
         )
-    analyses = build_analyses(config)
+    analyses = build_group(config["analysis"], "analysis")
     restore_coordinates(data, arguments)
     data.prepare_data()
     study = build_study(app, data, config, home(arguments), analyses)
@@ -74,13 +69,11 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     result = dict(config)
     parser = OverridesParser.create()
     parsed = [parser.parse_override(text) for text in overrides]
-    for each in parsed:
-        if each.key_or_group in GROUPS:
-            composed = compose_config("train", [str(each.input_line), f"seed={config['seed']}"])
-            result[each.key_or_group] = to_plain(composed)[each.key_or_group]
-    for each in parsed:
+    for each in sorted(parsed, key=lambda each: each.key_or_group not in GROUPS):  # groups first
         key = each.key_or_group
         if key in GROUPS:
+            composed = compose_config("train", [str(each.input_line), f"seed={config['seed']}"])
+            result[key] = to_plain(composed)[key]
             continue
         if key.split(".", 1)[0] not in (*GROUPS, "study") or key == "study":
             raise InnflowError(

@@ -27,6 +27,7 @@ from innflow.config.message import one_line
 from innflow.errors import InnflowError, Stopped
 from innflow.system.allocator import keep_freed_memory
 from innflow.system.secret import redact_text, refuse_typed
+from innflow.system.tree import walk
 
 PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 """What an error of Hydra names where a launcher or a sweeper is not installed."""
@@ -88,11 +89,8 @@ def sweep_report() -> None:
 def _call(entry: Callable[[], None], name: str, config: str, first: str | None = None) -> None:
     """Call the function that bears the name of an entry point, in the module of this name.
 
-    Args:
-        entry: the entry point; its docstring is the help.
-        name: of the command, for errors.
-        config: name of the defaults in conf/command.
-        first: key of a first argument that is given without one.
+    The docstring of the entry point is the help; `name` is that of the command, and the other
+    arguments are those of `read_arguments`.
     """
 
     def command() -> None:
@@ -132,13 +130,11 @@ def read_arguments(
         sys.stdout.write(f"{usage}\n\nArguments and defaults:\n{OmegaConf.to_yaml(defaults)}")
         return None
     known = set(defaults.keys())  # `key in defaults` is false for a required key
-    own: list[str] = []
-    rest: list[str] = []
     for argument in arguments:
-        key, sign, _ = argument.partition("=")
-        if not sign:
+        if "=" not in argument:
             raise InnflowError(f"{argument}: takes key=value; --help shows the keys")
-        (own if key in known else rest).append(argument)
+    own = [argument for argument in arguments if argument.partition("=")[0] in known]
+    rest = [argument for argument in arguments if argument not in own]
     cfg = compose_config(f"command/{name}", [f"command.{argument}" for argument in own])["command"]
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -199,14 +195,4 @@ def _list_keys(key: str, overrides: Sequence[str]) -> list[str]:
         cfg = compose_config("train", others)
     except (HydraException, OmegaConfBaseException):
         return []
-    return list(_dotted(OmegaConf.to_container(cfg, resolve=False)))
-
-
-def _dotted(node: Any, prefix: str = "") -> list[str]:
-    if not isinstance(node, dict):
-        return []
-    keys = []
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        keys += [path, *_dotted(value, f"{path}.")]
-    return keys
+    return [path for path, _ in walk(OmegaConf.to_container(cfg, resolve=False))]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from innflow.analysis.posterior.resimulation import build_forward_model, resimulate_or_announce
 from innflow.app import Inverse
-from innflow.command.arguments import answer_folder, check_arguments, load_run, refuse_rest
+from innflow.command.arguments import answer_folder, check_arguments, load_run
 from innflow.command.posterior_files import Answer, write_draws, write_figures, write_summary
 from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
@@ -30,24 +30,16 @@ ROWS = 10_000
 
 
 def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Draw from p(x | y) for every observation and write draws, summaries and figures.
-
-    Args:
-        arguments: those of conf/command/posterior.yaml.
-        overrides: none are possible.
-    """
-    refuse_rest(overrides)
-    check_arguments(arguments)
+    """Draw from p(x | y) for every observation and write draws, summaries and figures."""
+    check_arguments(arguments, overrides)
     app = load_run(arguments)
     if not isinstance(app, Inverse):
         raise InnflowError(
             f"run={arguments['run']}: has no posterior, it is a {type(app).__name__}; takes a run "
             "with app=inverse"
         )
-    parameters, observables = (
-        _names(app, "x", app.shape[0]),
-        _names(app, "y", len(app.y_units.mean)),
-    )
+    parameters = _names(app, "x", app.shape[0])
+    observables = _names(app, "y", len(app.y_units.mean))
     y = read_rows(arguments["y"], observables, "y")
     truth = None
     if arguments["truth"] is not None:
@@ -60,21 +52,15 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         _warn(familiarity, app.misspecification.smallest_p_value)
         drawn = draw(app, y, arguments["n"], seed)
         data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
-        density = drawn.get("log_prob")
+        arrays = {name: values.numpy() for name, values in drawn.items()}
+        observed = y.numpy()
+        x, eps, log_prob = arrays["x"], arrays.get("eps"), arrays.get("log_prob")
+        densities = [None] * len(y) if log_prob is None else log_prob
+        pairs = zip(track(x, "summary"), densities, strict=True)
+        summaries = [compute_summary(draws, density) for draws, density in pairs]
+        made = [] if data is None else resimulate_or_announce(data, drawn["x"], observed, seed)
         answer = Answer(
-            parameters,
-            observables,
-            y.numpy(),
-            drawn["x"].numpy(),
-            drawn["eps"].numpy() if "eps" in drawn else None,
-            None if density is None else density.numpy(),
-            familiarity,
-            [
-                compute_summary(x.numpy(), None if density is None else density[row].numpy())
-                for row, x in enumerate(track(drawn["x"], "summary"))
-            ],
-            truth,
-            [] if data is None else resimulate_or_announce(data, drawn["x"], y.numpy(), seed),
+            parameters, observables, observed, x, eps, log_prob, familiarity, summaries, truth, made
         )
         limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
         noise = None if data is None or data.noise is None else data.noise.norm(dim=1).numpy()

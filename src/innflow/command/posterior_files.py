@@ -23,31 +23,18 @@ DRAWN = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """The posteriors of B observations, by n draws each.
+    """The posteriors of B observations, by n draws each."""
 
-    Attributes:
-        parameters: names of the P parameters.
-        observables: names of the M data.
-        y: (B, M) observations.
-        x: (B, n, P) draws.
-        eps: (B, n, M) noise of the same draws, where the run has it.
-        log_prob: (B, n) log p(x | y) in nats, where the run has it.
-        familiarity: (B,) p-values, small where y is unlike the simulations.
-        summaries: one for each observation.
-        truth: (B, P) true parameters, where they are known.
-        resimulations: one for each observation, or none.
-    """
-
-    parameters: Sequence[str]
-    observables: Sequence[str]
-    y: np.ndarray
-    x: np.ndarray
-    eps: np.ndarray | None
-    log_prob: np.ndarray | None
-    familiarity: np.ndarray
-    summaries: Sequence[Summary]
-    truth: np.ndarray | None
-    resimulations: Sequence[Resimulation]
+    parameters: Sequence[str]  # names of the P parameters
+    observables: Sequence[str]  # names of the M data
+    y: np.ndarray  # (B, M) observations
+    x: np.ndarray  # (B, n, P) draws
+    eps: np.ndarray | None  # (B, n, M) noise of the same draws, where the run has it
+    log_prob: np.ndarray | None  # (B, n) log p(x | y) in nats, where the run has it
+    familiarity: np.ndarray  # (B,) p-values, small where y is unlike the simulations
+    summaries: Sequence[Summary]  # one for each observation
+    truth: np.ndarray | None  # (B, P) true parameters, where they are known
+    resimulations: Sequence[Resimulation]  # one for each observation, or none
 
 
 def write_draws(answer: Answer, folder: Path) -> None:
@@ -94,11 +81,13 @@ def write_summary(answer: Answer, folder: Path) -> None:
 def write_figures(
     answer: Answer, folder: Path, limits: np.ndarray, noise_sd: np.ndarray | None
 ) -> None:
-    """Draw figures of the first observations:/pairs.png or profile.png, and resimulation.png.
+    """Draw pairs.png or profile.png, and resimulation.png, of the first observations in figures/.
+
+    The names end in the numbers of the observations, where there are several.
 
     Args:
         answer: the posteriors.
-        folder: the parent of figures/; with several observations the names end in their numbers.
+        folder: the parent of figures/.
         limits: (P, 2) lowest and highest possible values.
         noise_sd: (M,) standard deviations of the declared noise, where there is one.
     """

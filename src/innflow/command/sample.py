@@ -14,34 +14,18 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from innflow.command.arguments import (
-    BATCH,
-    answer_folder,
-    check_arguments,
-    load_unconditional,
-    refuse_rest,
-)
+from innflow.command.arguments import BATCH, answer_folder, check_arguments, load_unconditional
 from innflow.run.folder import claim
 from innflow.system.progress import announce, track
 
 
 def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Draw from a trained run into a folder.
-
-    Args:
-        arguments: those of conf/command/sample.yaml.
-        overrides: none are possible.
-    """
-    refuse_rest(overrides)
-    check_arguments(arguments)
+    """Draw from a trained run into a folder."""
+    check_arguments(arguments, overrides)
     n, temperature, seed = arguments["n"], arguments["temperature"], arguments["seed"] or 0
     app = load_unconditional(arguments)
-    drawn = torch.cat(
-        [
-            app.sample(min(BATCH, n - start), temperature, seed=seed + start).cpu()
-            for start in track(range(0, n, BATCH), "sample")
-        ]
-    )
+    starts = track(range(0, n, BATCH), "sample")
+    drawn = torch.cat([app.sample(min(BATCH, n - s), temperature, seed + s).cpu() for s in starts])
     out = answer_folder(arguments, "samples")
     with claim(out, key="out"):
         (_write_images if drawn.dtype == torch.uint8 else _write_vectors)(drawn, out)

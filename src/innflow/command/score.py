@@ -16,7 +16,6 @@ from innflow.command.arguments import (
     BATCH,
     check_arguments,
     load_unconditional,
-    refuse_rest,
     restore_coordinates,
 )
 from innflow.config.build import build
@@ -36,14 +35,8 @@ EMBEDDINGS = "innflow.data.Embeddings"
 
 
 def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Score images or vectors and write one row for each, to a file or to stdout.
-
-    Args:
-        arguments: those of conf/command/score.yaml.
-        overrides: none are possible.
-    """
-    refuse_rest(overrides)
-    check_arguments(arguments)
+    """Score images or vectors and write one row for each, to a file or to stdout."""
+    check_arguments(arguments, overrides)
     out = None if arguments["out"] is None else Path(arguments["out"])
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InnflowError(f"out={out}: takes a file in a folder that exists")
@@ -53,12 +46,9 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
         )
     items, names = _read_items(app, arguments)
-    batches = [
-        app.score(items[start : start + BATCH])
-        for start in track(range(0, len(items), BATCH), "score")
-    ]
-    table = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    table = {"path": np.array(names, dtype=object), **table}
+    batches = [app.score(batch) for batch in track(items.split(BATCH), "score")]
+    table = {"path": np.array(names, dtype=object)}
+    table |= {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     if out is None:
         sys.stdout.write(to_csv(table))
         return

@@ -26,6 +26,7 @@ from innflow.errors import InnflowError
 from innflow.run.resume import resume_config, resumed_arguments
 from innflow.system.atomic import write_text
 from innflow.system.failure import SweepEnd, note_failure, print_failure
+from innflow.system.progress import announce
 from innflow.system.secret import Redacting, redact, redact_text
 from innflow.system.slurm import job_id, leaving_on_signal
 
@@ -76,10 +77,10 @@ def train() -> None:
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
     if refusals:
         raise refusals[0]
-    if len(SweepEnd.failures) == 1:
+    count = len(SweepEnd.failures)
+    if count == 1:
         raise InnflowError(SweepEnd.failures[0]["reason"])
-    if SweepEnd.failures:
-        count = len(SweepEnd.failures)
+    if count:
         raise InnflowError(f"{count} jobs of the sweep failed, each with its line above")
 
 
@@ -93,32 +94,32 @@ def run_job(cfg: DictConfig) -> float | None:
     settings = HydraConfig.get()
     for handler in logging.getLogger().handlers:
         handler.addFilter(Redacting())
-    sweep = None
-    if settings.mode == RunMode.MULTIRUN:
-        sweep = "/".join(Path(settings.sweep.dir).parts[-2:])
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    if in_sweep:
         _redact_sweep(Path(settings.sweep.dir) / "multirun.yaml")
     check_top_level(cfg)
-    if settings.mode == RunMode.MULTIRUN:
+    if in_sweep:
         _check_sweep(cfg)
-        run_dir = Path(settings.runtime.output_dir)
+        sweep = "/".join(Path(settings.sweep.dir).parts[-2:])
+        run_dir = Path(settings.runtime.output_dir).absolute()
     else:
-        run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp)
-    cfg.run_dir = str(run_dir.absolute())  # callbacks and loggers refer to it
+        sweep = None
+        run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp).absolute()
+    cfg.run_dir = str(run_dir)  # callbacks and loggers refer to it
     overrides = list(settings.overrides.task)
     plain = _resolve(cfg, overrides)
 
     from innflow.run.train import run
 
-    metrics = run(plain, Path(cfg.run_dir), overrides, sweep)
+    metrics = run(plain, run_dir, overrides, sweep)
     if not metrics:
         return None
     _print_metrics(metrics, plain["score"].get("headline"))
-    sys.stdout.write(f"{cfg.run_dir}\n")
-    sys.stdout.flush()
+    announce(cfg.run_dir)
 
     from innflow.run.sweep import monitored
 
-    return monitored(Path(cfg.run_dir), plain)
+    return monitored(run_dir, plain)
 
 
 def check_top_level(config: DictConfig) -> None:
@@ -196,11 +197,8 @@ def _register_launcher() -> None:
 def _print_metrics(metrics: dict[str, float], headline: str | None) -> None:
     """Print the headline metrics; metrics.json has all."""
     shown = ("test/", "bpd/", f"ood/{headline}/", "roundtrip/", "posterior/", "time/")
-    names = [
-        name
-        for name in sorted(metrics)
-        if name.startswith(shown) and not name.endswith(("_low", "_high", "/aupr", "/fpr95"))
-    ]
+    hidden = ("_low", "_high", "/aupr", "/fpr95")
+    names = [n for n in sorted(metrics) if n.startswith(shown) and not n.endswith(hidden)]
     width = max(map(len, names))
     for name in names:
-        sys.stdout.write(f"{name:<{width}}  {metrics[name]:.4f}\n")
+        announce(f"{name:<{width}}  {metrics[name]:.4f}")

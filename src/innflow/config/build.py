@@ -55,13 +55,10 @@ def refusals(path: str) -> Iterator[None]:
 def build(config: Any, path: str, redacted: bool = False) -> Any:
     """Instantiate a node and all nodes in it; a partial of the target where it has `_partial_`.
 
-    Args:
-        config: the node.
-        path: its place in the config, for errors.
-        redacted: also build a node whose secrets were removed.
+    A node whose secrets were removed is refused unless it is `redacted`.
 
     Raises:
-        InnflowError: with the reason, naming the node.
+        InnflowError: with the reason, and the path of the node in the config.
 
     >>> build({"_target_": "innflow.flow.Spline", "bins": 5}, "coupling").bins
     5
@@ -70,6 +67,12 @@ def build(config: Any, path: str, redacted: bool = False) -> Any:
         check_complete(config, path)
     with refusals(path):
         return instantiate(config, _convert_="all")
+
+
+def build_group(nodes: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Build every node of a group by its name; one set to null is left out."""
+    given = {name: node for name, node in nodes.items() if node is not None}
+    return {name: build(node, f"{path}.{name}") for name, node in given.items()}
 
 
 def as_config(plain: Mapping[str, Any]) -> DictConfig:

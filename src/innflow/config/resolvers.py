@@ -16,10 +16,8 @@ STAMP = "INNFLOW_STAMP"
 
 def register_resolvers() -> None:
     """Register all resolvers with OmegaConf; idempotent."""
-    OmegaConf.register_new_resolver("stamp", stamp, replace=True)
-    OmegaConf.register_new_resolver("lightning_precision", lightning_precision, replace=True)
-    OmegaConf.register_new_resolver("fits_fused", fits_fused, replace=True)
-    OmegaConf.register_new_resolver("slurm_gpus", slurm_gpus, replace=True)
+    for resolver in (stamp, lightning_precision, fits_fused, slurm_gpus):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def stamp() -> str:

@@ -7,22 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 from hydra.utils import get_object
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
+from innflow.system.tree import walk
 
 
 def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield (dotted path, node) of every node with a `_target_`, outermost first."""
-    if isinstance(config, Mapping):
-        if "_target_" in config:
-            yield path, config
-        for key, value in config.items():
-            yield from nodes(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(config, list | tuple):
-        for index, value in enumerate(config):
-            yield from nodes(value, f"{path}[{index}]")
+    for where, value in walk(config, path):
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield where, value
 
 
 def target_of(path: str, node: Mapping[str, Any]) -> Callable[..., Any]:
@@ -37,30 +33,27 @@ def check(config: Mapping[str, Any]) -> None:
     """Check every node of a plain config against the signature of its target.
 
     Raises:
-        InnflowError: if a target does not take a key, or its annotation does not admit a value;
-            with the key, the value and what the target takes.
+        InnflowError: naming a key that its target does not take, or whose annotation excludes the
+            value.
     """
     for path, node in nodes(config):
         target = target_of(path, node)
         try:
             parameters = inspect.signature(target).parameters
         except (TypeError, ValueError):
-            raise InnflowError(
-                f"{path}._target_={node['_target_']}: is nothing that a config can build"
-            ) from None
+            where = f"{path}._target_={node['_target_']}"
+            raise InnflowError(f"{where}: is nothing that a config can build") from None
         hints = _hints(target)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for key, value in node.items():
             if str(key).startswith("_") and str(key).endswith("_"):
                 continue
-            if key not in parameters:
-                if open_ended:
-                    continue
+            if key not in parameters and not open_ended:
+                takes = ", ".join(name for name in parameters if name != "self")
                 raise InnflowError(
-                    f"{path}.{key}={value} is unknown: {node['_target_']} takes "
-                    f"{', '.join(name for name in parameters if name != 'self')}"
+                    f"{path}.{key}={value} is unknown: {node['_target_']} takes {takes}"
                 )
-            if not any(True for _ in nodes(value)) and key in hints:
+            if key in parameters and key in hints and not any(nodes(value)):
                 _check_value(f"{path}.{key}", value, hints[key], node["_target_"])
 
 
@@ -75,11 +68,9 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except (PydanticSchemaGenerationError, TypeError):
-        return  # a protocol or the like: the constructor itself checks it
     except Exception as error:
-        if type(error).__module__.startswith("pydantic"):
-            return
+        if isinstance(error, TypeError) or type(error).__module__.startswith("pydantic"):
+            return  # a protocol or the like: the constructor itself checks it
         raise
     try:
         adapter.validate_python(value)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from innflow.config.schema import nodes, target_of
 from innflow.errors import InnflowError
+from innflow.system.tree import walk
 
 MODEL_PACKAGES = ("app", "flow", "latent", "objective", "score")
 """Packages whose exported names a checkpoint may build."""
-
 DATA_PACKAGES = ("data", "analysis")
 """Packages whose exported names a checkpoint may build where its data set is wanted too."""
-
 PACKAGES = (*MODEL_PACKAGES, *DATA_PACKAGES, "callback", "dashboard", "system")
 """Packages whose exported names a config may build."""
 
@@ -33,9 +32,7 @@ All of torch would be too wide: it holds functions that load, compile and downlo
 """
 
 NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
-
 OWN_CODE = re.compile(r"innflow\.problem\.[A-Za-z]\w*\.[A-Za-z]\w*")
-
 IMPORTED = ("forward", "prior", "noise", "reference")
 """Keys of a data module whose values may be import paths."""
 
@@ -82,8 +79,8 @@ def check_resolved(config: Mapping[str, Any], where: str) -> None:
     Raises:
         InnflowError: with the first of them.
     """
-    for value in _strings(config):
-        if "${" in value:
+    for _, value in walk(config):
+        if isinstance(value, str) and "${" in value:
             raise InnflowError(
                 f"{where}: {value!r} in its config is not resolved; innflow writes plain values"
             )
@@ -119,22 +116,8 @@ def is_exported(name: str, packages: Sequence[str] = PACKAGES) -> bool:
 
 def foreign_code(data: Mapping[str, Any]) -> str | None:
     """Return the first import path in a data node that is not of `innflow.problem`, if any."""
-    for key in IMPORTED:
-        path = data.get(key)
-        if isinstance(path, str) and not OWN_CODE.fullmatch(path):
-            return path
-    return None
-
-
-def _strings(config: Any) -> Iterator[str]:
-    if isinstance(config, str):
-        yield config
-    elif isinstance(config, Mapping):
-        for value in config.values():
-            yield from _strings(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _strings(value)
+    paths = [data.get(key) for key in IMPORTED]
+    return next((p for p in paths if isinstance(p, str) and not OWN_CODE.fullmatch(p)), None)
 
 
 def _is_library_class(name: str, path: str, node: Mapping[str, Any]) -> bool:
@@ -145,6 +128,5 @@ def _is_library_class(name: str, path: str, node: Mapping[str, Any]) -> bool:
 
     target = target_of(path, node)
     kinds = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
-    if not inspect.isclass(target) or not issubclass(target, kinds):
-        return False
-    return f"{target.__module__}.".startswith(LIBRARIES[library])
+    is_kind = inspect.isclass(target) and issubclass(target, kinds)
+    return is_kind and f"{target.__module__}.".startswith(LIBRARIES[library])

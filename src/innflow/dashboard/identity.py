@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from innflow.dashboard.registry import sink_of
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_json
 from innflow.system.progress import is_leader
+from innflow.system.record import read_json
 from innflow.system.secret import redact
 
 IDENTITY = "dashboard.json"
 """File of a run folder with the id, name and group of its run on each dashboard."""
+UNREADABLE = "without the file the run continues as a new one on its dashboards"
 
 
 def open_dashboards(
@@ -32,11 +33,7 @@ def open_dashboards(
 
     A resumed run keeps the id, name and group that it began with.
 
-    Args:
-        config: the composed config as plain dicts.
-        run_dir: the run folder.
-        overrides: of the command line.
-        sweep: name of the sweep that the run is a job of.
+    The names of a run follow from its overrides and from the sweep that it is a job of.
 
     Raises:
         InnflowError: if a dashboard cannot be reached, or needs a key that is not given.
@@ -46,7 +43,7 @@ def open_dashboards(
     """
     names = name_run(config["name"], overrides, sweep)
     shown = redact(config)
-    identities = _read(run_dir / IDENTITY)
+    identities = read_json(run_dir / IDENTITY, {}, UNREADABLE)
     loggers: list[Logger] = []
     for name, node in (config["logger"] or {}).items():
         if node is None:
@@ -55,30 +52,13 @@ def open_dashboards(
         if "_target_" not in node:
             raise InnflowError(f"{path}: has no _target_; logger={name} may define it")
         sink = sink_of(target_of(path, node))
-        if sink is None:
-            logger = build(node, path)
-            logger.log_hyperparams(shown)
-        else:
-            earlier = identities.get(name, {})
-            with refusals(path):
-                prepared = sink.prepare(node, earlier, names, path)
-                logger = build(prepared, path, redacted=True)
-                if is_leader():
-                    identities[name] = sink.begin(logger, path)
-                    sink.configure(logger, shown, resumed=bool(earlier))
+        earlier = identities.get(name, {})
+        with refusals(path):
+            logger = build(sink.prepare(node, earlier, names, path), path, redacted=True)
+            if is_leader():
+                identities[name] = sink.begin(logger, path)
+                sink.configure(logger, shown, resumed=bool(earlier))
         loggers.append(logger)
     if is_leader() and any(identities.values()):
         write_json(run_dir / IDENTITY, identities)
     return loggers
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InnflowError(
-            f"{path}: not readable as JSON; without the file the run continues as a new one on its "
-            "dashboards"
-        ) from None

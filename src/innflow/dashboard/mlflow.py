@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any
 
 from PIL import Image
 
 from innflow.dashboard.naming import Names
-from innflow.dashboard.sink import Picture, Sheet, Sink
+from innflow.dashboard.sink import Node, Pictures, Sheets, Sink
 from innflow.errors import InnflowError
 from innflow.system.secret import check_complete, redact, redact_text
 
@@ -24,15 +25,12 @@ FIRST_REQUEST = {
 }
 # Arguments that readers of the run can see; the address of the server keeps its password.
 VISIBLE = ("experiment_name", "run_name", "tags", "prefix")
-LONGEST_REASON = 160
 
 
 class MLflow(Sink):
     """Runs on a server of MLflow, or in a folder."""
 
-    def prepare(
-        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
-    ) -> dict[str, Any]:
+    def prepare(self, node: Node, earlier: Node, names: Names, path: str) -> dict[str, Any]:
         """Return the arguments of the logger, with the id of the run if it is resumed."""
         check_complete(node.get("tracking_uri"), f"{path}.tracking_uri")
         if not str(node.get("tracking_uri")).startswith("http"):
@@ -54,9 +52,7 @@ class MLflow(Sink):
             with _short_timeout():
                 logger.experiment.update_run(logger.run_id, status="RUNNING")
         except MlflowException as error:
-            reason = redact_text(str(error).split("\n", maxsplit=1)[0])
-            if len(reason) > LONGEST_REASON:
-                reason = f"{reason[:LONGEST_REASON]} ..."
+            reason = shorten(redact_text(str(error).splitlines()[0]), 160, placeholder=" ...")
             uri = get_tracking_uri()  # the logger has set it
             cause = "cannot be reached" if uri.startswith("http") else "cannot be used"
             raise InnflowError(
@@ -65,20 +61,13 @@ class MLflow(Sink):
             ) from None
         return {"run_id": logger.run_id}
 
-    def configure(self, logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
+    def configure(self, logger: Any, config: Node, resumed: bool) -> None:
         """Log the hyperparameters, which MLflow lets be set only once, and the config as a file."""
         if not resumed:
             logger.log_hyperparams(dict(config))
         logger.experiment.log_dict(logger.run_id, dict(config), "config.yaml")
 
-    def send(
-        self,
-        logger: Any,
-        figures: Mapping[str, Picture],
-        tables: Mapping[str, Sheet],
-        step: int,
-        final: bool,
-    ) -> None:
+    def send(self, logger: Any, figures: Pictures, tables: Sheets, step: int, final: bool) -> None:
         """Log figures and tables as files under their keys; figures during training by step."""
         client, run = logger.experiment, logger.run_id
         for key, picture in figures.items():

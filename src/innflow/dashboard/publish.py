@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from innflow.dashboard.registry import sink_of
-from innflow.dashboard.sink import Picture, Sheet
+from innflow.dashboard.sink import Picture, Pictures, Sheet, Sheets
+from innflow.system.record import read_json
 
 log = logging.getLogger(__name__)
 
@@ -24,24 +24,17 @@ ITEMS = "tables/items"
 
 def send(
     loggers: Sequence[Logger],
-    figures: Mapping[str, Picture],
-    tables: Mapping[str, Sheet] | None = None,
+    figures: Pictures,
+    tables: Sheets | None = None,
     step: int = 0,
     final: bool = False,
 ) -> None:
-    """Send figures and tables to every logger that can show them.
+    """Send figures and tables, under keys `group/name`, to every logger that can show them.
 
-    Args:
-        loggers: of the trainer.
-        figures: under keys `group/name`.
-        tables: under such keys.
-        step: of training.
-        final: whether the run has finished, so that there is one version of each.
+    There is one version of each at the end of a run (`final`), and one for each step before.
     """
     for logger in loggers:
-        sink = sink_of(logger)
-        if sink is not None:
-            sink.send(logger, figures, tables or {}, step, final)
+        sink_of(logger).send(logger, figures, tables or {}, step, final)
 
 
 def publish(
@@ -50,9 +43,8 @@ def publish(
     """Send the final metrics, figures, tables and scores.csv of a run folder."""
     if not loggers:
         return
-    sections = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
     figures, tables = {}, {}
-    for section in sections:
+    for section in read_json(run_dir / "report.json", []):
         for figure in section["figures"]:
             path = run_dir / figure["file"]
             figures[f"figures/{path.stem}"] = Picture(path.read_bytes(), figure["caption"])
@@ -64,11 +56,7 @@ def publish(
         tables[ITEMS] = read_items(scores)
     send(loggers, figures, tables, step, final=True)
     for logger in loggers:
-        sink = sink_of(logger)
-        if sink is None:
-            logger.log_metrics(dict(metrics), step)
-        else:
-            sink.conclude(logger, metrics, step)
+        sink_of(logger).conclude(logger, metrics, step)
 
 
 def read_items(path: Path) -> Sheet:
@@ -93,9 +81,8 @@ def close(loggers: Sequence[Logger], failed: bool) -> None:
             if not failed:
                 raise
             # The error of the run itself must reach the user.
-            log.warning(
-                "%s: could not be closed after the run failed (%s)", type(logger).__name__, error
-            )
+            kind = type(logger).__name__
+            log.warning("%s: could not be closed after the run failed (%s)", kind, error)
     if "wandb" in sys.modules:
         from innflow.dashboard import wandb
 
@@ -104,10 +91,7 @@ def close(loggers: Sequence[Logger], failed: bool) -> None:
 
 @contextmanager
 def dashboards_closed() -> Iterator[list[Logger]]:
-    """Provide a list for the loggers of a run, and close them when the block ends.
-
-    They are closed as failed if the block raises.
-    """
+    """Provide a list of loggers that are closed when the block ends, as failed if it raises."""
     loggers: list[Logger] = []
     try:
         yield loggers

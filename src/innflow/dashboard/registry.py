@@ -12,17 +12,18 @@ from innflow.dashboard.sink import Sink
 from innflow.dashboard.tensorboard import TensorBoard
 from innflow.dashboard.wandb import Wandb
 
-SINKS: dict[type[Logger], Sink] = {
+SINKS: dict[type, Sink] = {
     WandbLogger: Wandb(),
     TensorBoardLogger: TensorBoard(),
     MLFlowLogger: MLflow(),
+    object: Sink(),
 }
 
 
-def sink_of(logger: Any) -> Sink | None:
-    """Return the sink of a logger or a class of loggers, None for one that shows metrics only."""
+def sink_of(logger: Any) -> Sink:
+    """Return the sink of a logger or of a class of loggers."""
     kind = logger if isinstance(logger, type) else type(logger)
-    return next((sink for known, sink in SINKS.items() if issubclass(kind, known)), None)
+    return next(sink for known, sink in SINKS.items() if issubclass(kind, known))
 
 
 def shows_pictures(loggers: Iterable[Logger]) -> bool:
@@ -31,4 +32,4 @@ def shows_pictures(loggers: Iterable[Logger]) -> bool:
     >>> shows_pictures([])
     False
     """
-    return any(sink_of(logger) is not None for logger in loggers)
+    return any(type(sink_of(logger)) is not Sink for logger in loggers)

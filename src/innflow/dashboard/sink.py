@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from innflow.dashboard.naming import Names
+from innflow.system.secret import check_complete
 
 
 class Picture(NamedTuple):
@@ -30,12 +31,15 @@ class Sheet(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
 
-class Sink:
-    """One kind of dashboard, on top of its Lightning logger; subclasses define `send`."""
+Node = Mapping[str, Any]
+Pictures = Mapping[str, Picture]
+Sheets = Mapping[str, Sheet]
 
-    def prepare(
-        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
-    ) -> dict[str, Any]:
+
+class Sink:
+    """One kind of dashboard, on top of its Lightning logger; this one shows metrics only."""
+
+    def prepare(self, node: Node, earlier: Node, names: Names, path: str) -> dict[str, Any]:
         """Return the arguments of the logger.
 
         Args:
@@ -44,26 +48,19 @@ class Sink:
             names: of the run and its group.
             path: of the node in the config, for errors.
         """
+        check_complete(node, path)
         return dict(node)
 
     def begin(self, logger: Any, path: str) -> dict[str, Any]:
         """Open the run on the dashboard, and return its identity there."""
         return {}
 
-    def configure(self, logger: Any, config: Mapping[str, Any], resumed: bool) -> None:
+    def configure(self, logger: Any, config: Node, resumed: bool) -> None:
         """Send the hyperparameters."""
         logger.log_hyperparams(dict(config))
 
-    def send(
-        self,
-        logger: Any,
-        figures: Mapping[str, Picture],
-        tables: Mapping[str, Sheet],
-        step: int,
-        final: bool,
-    ) -> None:
+    def send(self, logger: Any, figures: Pictures, tables: Sheets, step: int, final: bool) -> None:
         """Send figures and tables during training, or the final ones after it."""
-        raise NotImplementedError
 
     def conclude(self, logger: Any, metrics: Mapping[str, float], step: int) -> None:
         """Send the final metrics."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from innflow.dashboard.sink import Picture, Sheet, Sink
+from innflow.dashboard.sink import Pictures, Sheet, Sheets, Sink
 
 MOST_ROWS = 100
 """Rows of a table that are shown: thousands would block the browser."""
@@ -18,14 +18,7 @@ MOST_ROWS = 100
 class TensorBoard(Sink):
     """Event files; the folder identifies the run."""
 
-    def send(
-        self,
-        logger: Any,
-        figures: Mapping[str, Picture],
-        tables: Mapping[str, Sheet],
-        step: int,
-        final: bool,
-    ) -> None:
+    def send(self, logger: Any, figures: Pictures, tables: Sheets, step: int, final: bool) -> None:
         """Log figures as images and tables as Markdown."""
         writer = logger.experiment
         for key, picture in figures.items():

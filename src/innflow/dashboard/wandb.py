@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 from PIL import Image
 
 from innflow.dashboard.naming import Names
-from innflow.dashboard.sink import Picture, Sheet, Sink
+from innflow.dashboard.sink import Node, Pictures, Sheets, Sink
 from innflow.errors import InnflowError
 from innflow.system.secret import check_complete, redact
 
@@ -24,9 +23,7 @@ HIDDEN = ("settings",)
 class Wandb(Sink):
     """Runs on the server of W&B, or in files that `wandb sync` uploads."""
 
-    def prepare(
-        self, node: Mapping[str, Any], earlier: Mapping[str, Any], names: Names, path: str
-    ) -> dict[str, Any]:
+    def prepare(self, node: Node, earlier: Node, names: Names, path: str) -> dict[str, Any]:
         """Return the arguments of the logger, with the id of the run; W&B never prompts for a key.
 
         Raises:
@@ -53,14 +50,7 @@ class Wandb(Sink):
         run = logger.experiment
         return {"id": run.id, "name": run.name, "group": run.group}
 
-    def send(
-        self,
-        logger: Any,
-        figures: Mapping[str, Picture],
-        tables: Mapping[str, Sheet],
-        step: int,
-        final: bool,
-    ) -> None:
+    def send(self, logger: Any, figures: Pictures, tables: Sheets, step: int, final: bool) -> None:
         """Log all figures and tables in one row of the history, under the step of training."""
         import wandb
 
@@ -82,7 +72,7 @@ def finish(failed: bool) -> None:
         wandb.finish(exit_code=int(failed))
 
 
-def _has_key(node: Mapping[str, Any]) -> bool:
+def _has_key(node: Node) -> bool:
     """Return whether W&B finds a key without a prompt."""
     import wandb
 

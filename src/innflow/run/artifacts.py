@@ -22,10 +22,6 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
     report.json is a list of `{name, title, text, figures: [{file, caption}], tables: [{title,
     columns, rows}]}`. The file of a figure is `<analysis>_<figure>.png`.
 
-    Args:
-        findings: of each analysis by its name.
-        run_dir: the run folder.
-
     Raises:
         InnflowError: if two analyses use one name for a metric or a figure, if both write
             scores.csv, or if a metric is not finite.
@@ -43,22 +39,18 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
             if not math.isfinite(value):
                 raise InnflowError(f"analysis {name}: metric {metric} is {value}")
             metrics[metric] = float(value)
-        section: dict[str, Any] = {
-            "name": name,
-            "title": found.title,
-            "text": found.text,
-            "figures": [],
-        }
+        section: dict[str, Any] = {"name": name, "title": found.title, "text": found.text}
+        section |= {"figures": [], "tables": [asdict(table) for table in found.tables]}
+        sections.append(section)
         for key, plot in found.figures.items():
-            file = f"{name}.png" if key == name else f"{name}_{key}.png"
+            file = f"figures/{name}.png" if key == name else f"figures/{name}_{key}.png"
             if file in figures:
-                raise InnflowError(f"analysis {name}: figure {file} is already another's")
+                raise InnflowError(f"analysis {name}: {file} is already another's")
             figures[file] = plot.figure
-            section["figures"].append({"file": f"figures/{file}", "caption": plot.caption})
-        sections.append(section | {"tables": [asdict(table) for table in found.tables]})
+            section["figures"].append({"file": file, "caption": plot.caption})
     (run_dir / "figures").mkdir(parents=True, exist_ok=True)
     for file, figure in figures.items():
-        with writing(run_dir / "figures" / file, "wb") as opened:
+        with writing(run_dir / file) as opened:
             opened.write(to_png(figure))
     for name in scored:
         write_scores(findings[name].items, run_dir / "scores.csv")

@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ SCORES = "scores.npz"
 """File of a run folder with its fitted scores."""
 COORDINATES = "coordinates.npz"
 """File of a run folder with the state of its data module: the fitted coordinates of features."""
+MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
+"""Nodes of a config from which an application is built."""
 COMPANIONS = "companions"
 """Folder of a run with the checkpoints of its companions."""
 
@@ -75,11 +78,10 @@ def find_checkpoint(run: str | Path, which: str = "best") -> Path:
         raise InnflowError(f"run={run}: ckpt={which} is unknown: takes best or last")
     if not path.is_dir():
         raise InnflowError(f"run={run}: no such folder; takes the one that innflow-train printed")
-    tried = [path / CHECKPOINTS / f"{name}.ckpt" for name in dict.fromkeys((which, "last"))]
-    for candidate in tried:
-        if candidate.is_file():
-            return candidate
-    raise InnflowError(f"run={run}: no {tried[0].relative_to(path)} there; was the run trained?")
+    for name in (which, "last"):
+        if (path / CHECKPOINTS / f"{name}.ckpt").is_file():
+            return path / CHECKPOINTS / f"{name}.ckpt"
+    raise InnflowError(f"run={run}: no {CHECKPOINTS}/{which}.ckpt there; was the run trained?")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -109,27 +111,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(app: Application, path: Path) -> None:
-    """Load the weights of a checkpoint into an application.
-
-    Raises:
-        InnflowError: if the file cannot be read, or the weights do not fit.
-    """
-    _load_weights(app, read_checkpoint(path), path, "this model: leave its keys as they were")
-
-
-def _load_weights(app: Application, checkpoint: Mapping[str, Any], path: Path, model: str) -> None:
+def load_weights(app: Application, checkpoint: Mapping[str, Any], fault: str) -> None:
+    """Load the weights of a checkpoint; if they do not fit, raise `fault` with the reason."""
     try:
         app.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        if len(reason) > 200:
-            reason = f"{reason[:200]} ..."
-        raise InnflowError(f"{path}: its weights do not fit {model}: {reason}") from None
-
-
-MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
-"""Nodes of a config from which an application is built."""
+        raise InnflowError(f"{fault}: {shorten(str(error), 200, placeholder=' ...')}") from None
 
 
 def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
@@ -151,20 +138,19 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     """
     path = find_checkpoint(run, which)
     checkpoint = read_checkpoint(path)
-    config = checkpoint["innflow"].get("config", {})
+    own = checkpoint["innflow"]
+    config = own.get("config", {})
     missing = [name for name in (*MODEL, "partition") if name not in config]
     if missing:
         raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
     if not trust:
         check_resolved(config, str(path))  # also in nodes that a command may build later
         check_trusted({name: config[name] for name in MODEL}, str(path))
-    own = checkpoint["innflow"]
     app = assemble(config, own["shapes"], own.get("columns"))
-    _load_weights(app, checkpoint, path, "its own config")
-    if Path(run).is_dir():
-        for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):
-            app.companions[file.stem] = load(file, trust=trust)
+    load_weights(app, checkpoint, f"{path}: its weights do not fit its own config")
+    for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):  # none beside a checkpoint file
+        app.companions[file.stem] = load(file, trust=trust)
     fitted = Path(run) / SCORES
-    if Path(run).is_dir() and fitted.is_file() and config["score"]:
+    if fitted.is_file() and config["score"]:
         app.scorer = build(config["score"], "score").load(fitted)
     return app.eval()

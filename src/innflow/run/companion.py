@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, read_checkpoint
+from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, load_weights, read_checkpoint
 from innflow.system.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
-    """Load the companions of a config.
-
-    Args:
-        sources: name -> run folder or checkpoint file; null for no companion of this name.
-        app: the application whose companions they are.
+    """Load the companions of an application: name -> run folder or checkpoint file, or null.
 
     Raises:
         InnflowError: naming the key, if one is missing or is a model of other data.
     """
     if not isinstance(sources, Mapping):
-        raise InnflowError(
-            f"companions={sources}: takes names and folders of runs, {{general: DIR}}"
-        )
+        raise InnflowError(f"companions={sources}: takes names and folders of runs, {{name: DIR}}")
     opened = {}
     for name, source in sources.items():
         if source is None:
             continue
+        key = f"companions.{name}={source}"
         if not isinstance(source, str) or not str(name).isidentifier():
-            raise InnflowError(
-                f"companions.{name}={source}: takes a name of letters and the folder of a run"
-            )
-        companion = _load(f"companions.{name}", source)
+            raise InnflowError(f"{key}: takes a name of letters and the folder of a run")
+        with _named(f"companions.{name}"):
+            companion = load(source)
         if not isinstance(companion, Unconditional) or not isinstance(app, Unconditional):
             raise InnflowError(
-                f"companions.{name}={source}: only densities of x can be compared, and "
-                "this companion or the application has a density of x given data"
+                f"{key}: only densities of x can be compared, and this companion or the "
+                "application has a density of x given data"
             )
         same = companion.log_volume == app.log_volume
         if companion.partition.left != app.partition.left or not same:
             raise InnflowError(
-                f"companions.{name}={source}: is a model of {companion.partition}, not of data "
-                f"like {app.partition}"
+                f"{key}: is a model of {companion.partition}, not of data like {app.partition}"
             )
         opened[str(name)] = companion
     return opened
@@ -70,21 +64,19 @@ def start_from(source: Any, app: Application) -> None:
     """
     if not isinstance(source, str):
         raise InnflowError(f"init={source}: takes the folder of a run, or null")
-    try:
+    with _named("init"):
         checkpoint = read_checkpoint(find_checkpoint(source))
-    except InnflowError as error:
-        raise InnflowError(f"init: {error}") from None
-    try:
-        app.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError:
-        raise InnflowError(
-            f"init={source}: its model is another one than this, {app.flow!r}; give the "
-            "model and latent keys of that run"
-        ) from None
+    fault = (
+        f"init={source}: its model is another one than this, {app.flow!r}; give the model and "
+        "latent keys of that run"
+    )
+    load_weights(app, checkpoint, fault)
 
 
-def _load(key: str, source: str) -> Application:
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Put the name of a key before the message of an error."""
     try:
-        return load(source)
+        yield
     except InnflowError as error:
         raise InnflowError(f"{key}: {error}") from None

@@ -24,15 +24,6 @@ from innflow.system.atomic import write_json
 log = logging.getLogger(__name__)
 
 
-def build_analyses(config: Mapping[str, Any]) -> dict[str, Analysis]:
-    """Build the analyses of a config; one set to null is left out."""
-    return {
-        name: build(node, f"analysis.{name}")
-        for name, node in config["analysis"].items()
-        if node is not None
-    }
-
-
 def build_study(
     app: Application,
     data: PartsDataModule,
@@ -67,13 +58,7 @@ def build_study(
 
 
 def run_analyses(study: Study, analyses: Mapping[str, Analysis], out: Path) -> dict[str, float]:
-    """Fit the scores, apply every analysis and write the findings into a folder.
-
-    The application gets the fitted scorer.
-
-    Returns:
-        The metrics of all analyses.
-    """
+    """Fit the scores, apply every analysis, write the findings and return the metrics of all."""
     started = time.monotonic()
     if study.scorer is not None:
         if not study.scorer.fitted:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakSet
 
 import torch
 from omegaconf import OmegaConf
@@ -21,6 +22,9 @@ from innflow.system.secret import redact, redact_override
 from innflow.system.slurm import job_id, requeued
 
 LOCK = ".lock"
+_held: WeakSet[IO[str]] = WeakSet()
+# Forked workers close the locks: they may outlive this process by seconds.
+os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
 PARTIAL = ".*.partial"
 """Pattern of files that a killed process has left half-written."""
@@ -40,24 +44,23 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
     Raises:
         InnflowError: if another process holds it, or it holds files and `resume` is false.
     """
+    where = f"{key}={run_dir}"
     if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
         resumable = ", or resume that run by ckpt=last" if key == "run_dir" else ""
-        raise InnflowError(
-            f"{key}={run_dir}: holds files already; choose another folder{resumable}"
-        )
+        raise InnflowError(f"{where}: holds files already; choose another folder{resumable}")
     missing = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = (run_dir / LOCK).open("a+")
     except OSError as error:
-        raise InnflowError(f"{key}={run_dir}: cannot be written ({error.strerror})") from None
-    with lock, _not_inherited(lock):
+        raise InnflowError(f"{where}: cannot be written ({error.strerror})") from None
+    _held.add(lock)
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InnflowError(
-                f"{key}={run_dir}: another process is using it; wait for it, or choose another "
-                "folder"
+                f"{where}: another process is using it; wait for it, or choose another folder"
             ) from None
         try:
             lock.truncate(0)
@@ -73,28 +76,6 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
                 for path in missing:
                     if not any(path.iterdir()):
                         path.rmdir()
-
-
-_held: set[IO[str]] = set()
-
-
-@contextmanager
-def _not_inherited(lock: IO[str]) -> Iterator[None]:
-    """Close a lock in forked workers, which may outlive this process by seconds."""
-    _held.add(lock)
-    try:
-        yield
-    finally:
-        _held.discard(lock)
-
-
-def _close_held() -> None:
-    for lock in _held:
-        lock.close()
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_close_held)
 
 
 def is_requeued_run(run_dir: Path) -> bool:

@@ -14,15 +14,9 @@ from innflow.system.atomic import writing
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Render a template into a file; the template escapes every value.
-
-    Args:
-        path: the HTML file.
-        template: file name of the template.
-        values: variables of the template.
-    """
+    """Render a template of this folder into a file; the template escapes every value."""
     html = _environment().get_template(template).render(values)
-    with writing(path, "wb") as file:
+    with writing(path) as file:
         file.write(html.encode("utf-8", "replace"))
 
 

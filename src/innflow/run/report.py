@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from innflow.errors import InnflowError
 from innflow.run.page import embed_png, format_number, write_page
-from innflow.run.record import read_json, read_yaml
+from innflow.system.record import read_json, read_yaml
+from innflow.system.tree import walk
 
 # metric -> (label, unit), the most important first.
 HEADLINES = {
@@ -48,11 +49,8 @@ def write_report(run_dir: Path) -> Path:
     if not isinstance(overrides, list):
         raise InnflowError(f"{run_dir / 'overrides.yaml'}: should be a list of overrides")
     folder = run_dir.resolve().name
-    origin = [
-        f"{key} {environment[key]}"
-        for key in ("device", "seed", "commit")
-        if environment.get(key) is not None
-    ]
+    named = {key: environment.get(key) for key in ("device", "seed", "commit")}
+    origin = [f"{key} {value}" for key, value in named.items() if value is not None]
     files = [figure["file"] for section in sections for figure in section["figures"]]
     page = run_dir / "report.html"
     write_page(
@@ -60,34 +58,28 @@ def write_report(run_dir: Path) -> Path:
         "report.html.j2",
         title=_find_experiment(overrides) or folder,
         origin=["innflow", folder, *origin],
-        cards=list(choose_cards(metrics, headline))[:MOST_HEADLINES],
+        cards=_choose_cards(metrics, headline)[:MOST_HEADLINES],
         sections=sections,
         images={file: _embed(run_dir / file) for file in files},
         command=shlex.join(["innflow-train", *map(str, overrides)]),
         metrics=[(name, format_number(value)) for name, value in metrics.items()],
-        environment=list(_flatten(environment)),
+        environment=[row for row in walk(environment) if not isinstance(row[1], Mapping)],
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
     )
     return page
 
 
-def choose_cards(
-    metrics: Mapping[str, float], headline: str
-) -> Iterator[tuple[str, str, float, str]]:
-    """Yield (metric, label, value, unit) of the metrics at the top of a report.
+def _choose_cards(metrics: Mapping[str, float], headline: str) -> list[tuple[str, str, float, str]]:
+    """Return (metric, label, value, unit) of the metrics at the top of a report.
 
-    Args:
-        metrics: of the run.
-        headline: name of the headline score, whose AUROC follows the likelihoods.
+    The AUROC of the headline score follows the likelihoods.
     """
     area = f"ood/{headline}/mean/auroc"
     labels = {key: HEADLINES[key] for key in ("test/bpd", "train/bpd")}
     labels |= {area: (f"mean AUROC, {headline.replace('_', ' ')}", "")} | HEADLINES
     if "test/bpd" in metrics:
         del labels["test/nll"]
-    yield from (
-        (key, label, metrics[key], unit) for key, (label, unit) in labels.items() if key in metrics
-    )
+    return [(k, label, metrics[k], unit) for k, (label, unit) in labels.items() if k in metrics]
 
 
 def _embed(path: Path) -> str:
@@ -99,12 +91,3 @@ def _embed(path: Path) -> str:
 def _find_experiment(overrides: Sequence[Any]) -> str | None:
     pairs = (str(override).lstrip("+").partition("=") for override in overrides)
     return next((value for key, _, value in pairs if key == "experiment"), None)
-
-
-def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of a nested dict under dotted names."""
-    if not isinstance(tree, Mapping):
-        yield prefix, str(tree)
-        return
-    for key, value in tree.items():
-        yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))

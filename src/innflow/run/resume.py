@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -17,6 +16,7 @@ from innflow.config.build import CONF, to_plain
 from innflow.config.schema import nodes
 from innflow.config.trust import IMPORTED, check_resolved, check_version, foreign_code
 from innflow.errors import InnflowError
+from innflow.system.record import read_yaml
 from innflow.system.secret import REMOVED
 
 OWN = ("run_dir", "ckpt")
@@ -60,12 +60,8 @@ def resume_config(
     """Return the config of a stopped run with the changes of the command line.
 
     The run's overrides and the new ones are both composed, and the keys in which the results
-    differ are changed in config.yaml: interpolations follow, and nothing else changes.
-
-    Args:
-        run_dir: folder of the run, which may have been moved.
-        typed: all overrides, including those of the run.
-        compose: composes a config from overrides.
+    differ are changed in config.yaml: interpolations follow, and nothing else changes. The folder
+    may have been moved; `typed` are all overrides, including those of the run.
 
     Raises:
         InnflowError: if the folder has no config, or a change is not possible in a resumed run.
@@ -93,25 +89,18 @@ def resume_config(
 
 
 def _typed(run_dir: Path) -> list[str]:
-    """Return the stored overrides of a run.
-
-    Raises:
-        InnflowError: if the folder holds no such file, or an override that may not be stored.
-    """
+    """Return the stored overrides of a run."""
     then = [str(text) for text in _read(run_dir / "overrides.yaml", list)]
     for text in then:
-        check_stored(text, run_dir)
+        _check_stored(text, run_dir)
     return [text for text in then if _key(text) not in OWN]
 
 
-def check_stored(text: str, run_dir: Path) -> None:
+def _check_stored(text: str, run_dir: Path) -> None:
     """Refuse an override of a run folder that could run code or read the environment.
 
     Hydra instantiates nodes under `hydra` and resolves `${...}` before any config can be checked.
     innflow stores neither: the overrides of a task exclude `hydra`.
-
-    Raises:
-        InnflowError: naming the override.
     """
     try:
         refused = _key(text).startswith("hydra") or "${" in text
@@ -129,10 +118,7 @@ def _read(path: Path, kind: type) -> Any:
         raise InnflowError(
             f"run_dir={path.parent}: no such folder; takes the one that innflow-train printed"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
+    content = read_yaml(path, None)
     if not isinstance(content, kind):
         raise InnflowError(f"run_dir={path.parent}: no {path.name} there; was the run trained?")
     return content

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.loggers.logger import DummyLogger
 
 from innflow.app import Application
-from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, MetricsCSV, Requeue
-from innflow.config.build import build, refusals
+from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, Requeue
+from innflow.config.build import build, build_group, refusals
 from innflow.config.schema import check
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import CHECKPOINTS, assemble, find_checkpoint, load_weights
+from innflow.run.checkpoint import (
+    CHECKPOINTS,
+    assemble,
+    find_checkpoint,
+    load_weights,
+    read_checkpoint,
+)
 from innflow.run.companion import open_companions, start_from
 from innflow.run.folder import is_requeued_run
 from innflow.run.strategy import check_strategy, environment, make_strategy
@@ -52,20 +56,12 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def cut_short(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config whose data have at most 2,000 simulated or drawn items if the study is quick.
-
-    Args:
-        config: of a run, with `study.quick`.
-    """
+    """Return a config with at most 2,000 simulated or drawn items if the study is quick."""
+    data = config["data"]
     if config["study"]["quick"] is not True:
         return config
-    data = {
-        key: min(value, QUICK_SIZES[key])
-        if isinstance(value, int) and key in QUICK_SIZES
-        else value
-        for key, value in config["data"].items()
-    }
-    return {**config, "data": data}
+    given = [key for key in QUICK_SIZES if isinstance(data.get(key), int)]
+    return {**config, "data": {**data, **{key: min(data[key], QUICK_SIZES[key]) for key in given}}}
 
 
 def find_start(run_dir: Path, ckpt: str | None) -> Path | None:
@@ -84,17 +80,14 @@ def build_application(
 ) -> Application:
     """Build the application of a config, with its companions and the weights it starts from.
 
-    Args:
-        config: of the run.
-        data: whose parts the application models.
-        start: checkpoint of a resumed run; Lightning loads it again, but what does not fit is
-            refused here.
+    Lightning loads the checkpoint of a resumed run again, but what does not fit is refused here.
     """
     app = assemble(config, data.shapes)
     app.config = redact(config)  # it is stored in checkpoints
     app.companions |= open_companions(config["companions"], app)
     if start is not None:
-        load_weights(app, start)
+        fault = f"{start}: its weights do not fit this model: leave its keys as they were"
+        load_weights(app, read_checkpoint(start), fault)
     elif config["init"] is not None:
         start_from(config["init"], app)
     return app
@@ -128,11 +121,7 @@ def build_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.
 
 def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
     """Build the callbacks of a config; one set to null is left out."""
-    callbacks = [
-        build(node, f"callbacks.{name}")
-        for name, node in config["callbacks"].items()
-        if node is not None
-    ]
+    callbacks = list(build_group(config["callbacks"], "callbacks").values())
     if config["trainer"].get("enable_progress_bar") is False:
         callbacks = [each for each in callbacks if not isinstance(each, pl.callbacks.ProgressBar)]
     if job_id() is None:
@@ -141,11 +130,6 @@ def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
         Requeue(str(each.path.parent), each.minutes) if type(each) is LastCheckpoint else each
         for each in callbacks
     ]
-
-
-def loggers_of(run_dir: Path, leader: bool, dashboards: Sequence[Logger]) -> list[Logger]:
-    """Return metrics.csv, which the first rank alone writes, and the dashboards."""
-    return [MetricsCSV(run_dir) if leader else DummyLogger(), *dashboards]
 
 
 def copy_whole(app: Application, config: Mapping[str, Any], data: PartsDataModule) -> Application:

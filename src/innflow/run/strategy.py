@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch.multiprocessing import ProcessRaisedException, start_processes
 from innflow.app.sharding import shard
 from innflow.config.build import build, refusals
 from innflow.errors import InnflowError
+from innflow.system.record import read_json
 
 GRACE = 30.0
 """Seconds that the other processes have to end after one has failed."""
@@ -109,33 +108,28 @@ def spawn(
     overrides: Sequence[str],
     sweep: str | None,
 ) -> dict[str, float]:
-    """Do a run in new processes, one for each device, and return its metrics.
+    """Do a run in new processes, one for each device, and return its metrics or raise its error.
 
     Each process builds everything from the config: no object has to be sent to it.
-
-    Raises:
-        InnflowError: the error of any of them.
     """
     sizes = {key: config["trainer"][key] for key in ("_target_", "accelerator", "devices")}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     make = build({**sizes, **quiet, "_partial_": True}, "trainer")
     with refusals("trainer"):
         devices = make(strategy="ddp", plugins=[LightningEnvironment()]).num_devices
-    port = str(LightningEnvironment().main_port)
-    where = {"WORLD_SIZE": str(devices), "NODE_RANK": "0", "MASTER_PORT": port}
-    where["MASTER_ADDR"] = "127.0.0.1"
+    where = {"WORLD_SIZE": str(devices), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    where["MASTER_PORT"] = str(LightningEnvironment().main_port)
     arguments = (where, run, config, run_dir, list(overrides), sweep)
     context = start_processes(_run_rank, arguments, devices, join=False, start_method="spawn")
-    _wait_for(context.processes)
     try:
-        while not context.join():
+        while not context.join(grace_period=GRACE):
             pass
     except ProcessRaisedException as error:
         said = re.search(r"^innflow\.errors\.InnflowError: (.+)$", str(error), re.MULTILINE)
         if said is None:
             raise
         raise InnflowError(said[1]) from None
-    metrics: dict[str, float] = json.loads((run_dir / "metrics.json").read_text())
+    metrics: dict[str, float] = read_json(run_dir / "metrics.json", {})
     return metrics
 
 
@@ -147,19 +141,6 @@ def _run_rank(
     leader: Any = rank_zero_only
     leader.rank = index  # Lightning has read it at import
     run(*arguments)
-
-
-def _wait_for(processes: Sequence[Any]) -> None:
-    """Wait for all processes to end; after a failure, `GRACE` seconds for the others."""
-    alive = {process.sentinel: process for process in processes}
-    while alive:
-        ended = [alive.pop(sentinel) for sentinel in wait(list(alive))]
-        for process in ended:
-            process.join()
-        if any(process.exitcode for process in ended):
-            break
-    for process in alive.values():
-        process.join(GRACE)
 
 
 def leave_group() -> None:

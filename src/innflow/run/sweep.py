@@ -18,10 +18,10 @@ from innflow.errors import InnflowError
 from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
 from innflow.run.page import embed_png, write_page
-from innflow.run.record import read_json, read_yaml
 from innflow.system.atomic import writing
 from innflow.system.failure import FAILED, read_failure
 from innflow.system.progress import announce
+from innflow.system.record import read_json, read_yaml
 
 FINISHED = "finished"
 HIGHER = ("accuracy", "auroc", "aupr")
@@ -32,23 +32,14 @@ SHOWN = ("val/nll", "test/bpd", "test/nll", "test/accuracy", "posterior/c2st", "
 
 @dataclass
 class Job:
-    """One job of a sweep, read from its folder.
+    """One job of a sweep, read from its folder."""
 
-    Attributes:
-        name: of its folder in that of the sweep.
-        state: finished, unfinished, or the state in which it failed.
-        reason: of the failure.
-        monitor: metric that selects best.ckpt, and its mode, min or max.
-        overrides: value by key.
-        metrics: final ones, and the best value of the monitor.
-    """
-
-    name: str
-    state: str
-    reason: str
-    monitor: tuple[str, str]
-    overrides: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
+    name: str  # of its folder in that of the sweep
+    state: str  # finished, unfinished, or the state in which it failed
+    reason: str  # of the failure
+    monitor: tuple[str, str]  # metric that selects best.ckpt, and its mode, min or max
+    overrides: dict[str, str]  # value by key
+    metrics: dict[str, float] = field(default_factory=dict)  # final, and the best of the monitor
 
     def describe(self, keys: Sequence[str]) -> str:
         """Return the overrides of some keys as they would be typed."""
@@ -60,7 +51,7 @@ def monitored(run_dir: Path, config: Mapping[str, Any]) -> float | None:
 
     Runs are compared by this validation metric alone: the test set is looked at once, at the end.
     """
-    name, mode = monitor_of(config)
+    name, mode = _monitor_of(config)
     path = run_dir / "metrics.csv"
     if not name or not path.is_file():
         return None
@@ -70,7 +61,7 @@ def monitored(run_dir: Path, config: Mapping[str, Any]) -> float | None:
     return (max if mode == "max" else min)(values, default=None)
 
 
-def monitor_of(config: Mapping[str, Any]) -> tuple[str, str]:
+def _monitor_of(config: Mapping[str, Any]) -> tuple[str, str]:
     """Return the metric that selects best.ckpt and its mode, min or max."""
     keeper = (config.get("callbacks") or {}).get("checkpoint") or {}
     return str(keeper.get("monitor") or ""), str(keeper.get("mode") or "min")
@@ -94,11 +85,8 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     done = [job for job in ranked if metric in job.metrics]
     verdict = f"no job has {metric}"
     if done:
-        best = done[0]
-        verdict = (
-            f"best by the {'highest' if mode == 'max' else 'lowest'} {metric}: "
-            f"{best.metrics[metric]:.6g} ({best.describe(varied)})"
-        )
+        best, rule = done[0], f"{'highest' if mode == 'max' else 'lowest'} {metric}"
+        verdict = f"best by the {rule}: {best.metrics[metric]:.6g} ({best.describe(varied)})"
     write_html(root, ranked, done, varied, metric, verdict)
     for job in ranked:
         if job.state != FINISHED:
@@ -127,9 +115,9 @@ def read_job(root: Path, folder: Path) -> Job:
         state = FINISHED if (folder / "metrics.json").is_file() else "unfinished"
         reason, typed = "", read_yaml(folder / "overrides.yaml", [])
     pairs = (str(each).lstrip("+~").partition("=") for each in typed)
+    overrides = {key: value for key, _, value in pairs}
     config = read_yaml(folder / "config.yaml", {})
-    job = Job(str(folder.relative_to(root)), state, reason, monitor_of(config))
-    job.overrides = {key: value for key, _, value in pairs}
+    job = Job(str(folder.relative_to(root)), state, reason, _monitor_of(config), overrides)
     if state == FINISHED:
         best = monitored(folder, config)
         job.metrics = {} if best is None else {job.monitor[0]: best}
@@ -193,24 +181,20 @@ def write_html(
     metric: str,
     verdict: str,
 ) -> None:
-    """Write sweep.html and, if a job has the metric, sweep.png.
+    """Write sweep.html and, if some jobs are `done` and have the metric, sweep.png.
 
-    Args:
-        root: folder of the sweep.
-        jobs: all jobs, ranked.
-        done: those with the metric, ranked.
-        varied: keys of the overrides in which jobs differ.
-        metric: by which jobs are ranked.
-        verdict: sentence about the best job.
+    The jobs are ranked, `varied` are the keys in which they differ, and the verdict is a sentence
+    about the best one.
     """
     png = b""
     if done:
         axes = {key: [job.overrides.get(key, "-") for job in done] for key in varied}
         values = np.array([job.metrics[metric] for job in done])
         png = to_png(plot_parallel(axes, metric, values, best=0))
-        with writing(root / "sweep.png", "wb") as file:
+        with writing(root / "sweep.png") as file:
             file.write(png)
     names = [metric, *(name for name in SHOWN if name != metric)]
+    reported = [job for job in jobs if (root / job.name / "report.html").is_file()]
     write_page(
         root / "sweep.html",
         "sweep.html.j2",
@@ -223,11 +207,7 @@ def write_html(
         metric=metric,
         shown=[name for name in names if any(name in job.metrics for job in jobs)],
         image=embed_png(png) if png else "",
-        links={
-            job.name: f"{quote(job.name)}/report.html"
-            for job in jobs
-            if (root / job.name / "report.html").is_file()
-        },
+        links={job.name: f"{quote(job.name)}/report.html" for job in reported},
     )
 
 

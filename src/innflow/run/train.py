@@ -9,27 +9,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from innflow.app import Application
-from innflow.callback import Clock
-from innflow.config.build import build
+from innflow.callback import Clock, MetricsCSV
+from innflow.config.build import build, build_group
 from innflow.dashboard import dashboards_closed, open_dashboards
 from innflow.data.base import PartsDataModule
+from innflow.run import setup
 from innflow.run.checkpoint import COORDINATES, find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
-from innflow.run.evaluate import build_analyses, build_study, run_analyses, write_results
+from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, is_requeued_run, write_origin
-from innflow.run.setup import (
-    UNUSED_SRUN,
-    build_application,
-    build_trainer,
-    check_config,
-    check_validation,
-    copy_whole,
-    cut_short,
-    find_start,
-    loggers_of,
-)
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
 from innflow.system.allocator import keep_freed_memory
 from innflow.system.atomic import write_arrays
@@ -38,10 +29,7 @@ from innflow.system.progress import announce, is_leader
 
 
 def run(
-    config: dict[str, Any],
-    run_dir: Path,
-    overrides: Sequence[str] = (),
-    sweep: str | None = None,
+    config: dict[str, Any], run_dir: Path, overrides: Sequence[str] = (), sweep: str | None = None
 ) -> dict[str, float]:
     """Train, load the best checkpoint, analyse it and write the run folder.
 
@@ -57,38 +45,36 @@ def run(
         The metrics of metrics.json; empty on ranks other than zero.
     """
     keep_freed_memory()
-    check_config(config)
-    config = cut_short(config)
+    setup.check_config(config)
+    config = setup.cut_short(config)
     if spawns(config):
         return spawn(run, config, run_dir, overrides, sweep)
-    start = find_start(run_dir, config["ckpt"])
+    start = setup.find_start(run_dir, config["ckpt"])
     resumed = start is not None or is_requeued_run(run_dir)
     leader = is_leader()
     with claim(run_dir, resumed) if leader else nullcontext(), dashboards_closed() as dashboards:
         pl.seed_everything(config["seed"], workers=True, verbose=False)
         data: PartsDataModule = build(config["data"], "data")
         if data.drawn:
-            announce(
-                "data.root is null: training on simulated cats; data.root=DIR takes photographs"
-            )
-        app = build_application(config, data, start)
-        analyses = build_analyses(config)
+            announce("data.root is null: training on simulated cats; data.root=DIR takes photos")
+        app = setup.build_application(config, data, start)
+        analyses = build_group(config["analysis"], "analysis")
 
         data.prepare_data()
         # A batch larger than the training set is refused here.
-        check_validation(config["trainer"], cast(Sized, data.train_dataloader()))
+        setup.check_validation(config["trainer"], cast(Sized, data.train_dataloader()))
         app.columns = {name: list(names) for name, names in data.columns.items()}
         app.check_data(data)
         app.check_objective(data)
         study = build_study(app, data, config, run_dir, analyses)
 
         clock = Clock()
-        trainer = build_trainer(config, run_dir, clock)
+        trainer = setup.build_trainer(config, run_dir, clock)
         check_devices(trainer, config["trainer"]["strategy"])
         data.trainer = trainer
         data.train_dataloader()  # refuses a batch that the ranks cannot share
         dashboards += open_dashboards(config, run_dir, overrides, sweep)
-        trainer.loggers = loggers_of(run_dir, leader, dashboards)
+        trainer.loggers = [MetricsCSV(run_dir) if leader else DummyLogger(), *dashboards]
         if leader:
             write_origin(run_dir, config, overrides, str(trainer.strategy.root_device))
             keep_companions(config["companions"], run_dir)
@@ -102,11 +88,10 @@ def run(
             return {}
 
         if config["trainer"]["strategy"] == "fsdp":
-            app = study.app = copy_whole(app, config, data)
+            app = study.app = setup.copy_whole(app, config, data)
         app.load_state_dict(read_checkpoint(find_checkpoint(run_dir, "best"))["state_dict"])
         metrics = run_analyses(study, analyses, run_dir) | clock.metrics()
-        state = data.state()
-        if state:
+        if state := data.state():
             write_arrays(run_dir / COORDINATES, state)
         write_results(run_dir, metrics, dashboards, trainer.global_step)
         (run_dir / FAILED).unlink(missing_ok=True)  # of an earlier attempt, now resumed
@@ -123,5 +108,5 @@ def fit(
         # Lightning's own use of older torch calls is no message to our user.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
-        warnings.filterwarnings("ignore", message=UNUSED_SRUN)
+        warnings.filterwarnings("ignore", message=setup.UNUSED_SRUN)
         trainer.fit(app, datamodule=data, ckpt_path=checkpoint)

@@ -1,12 +1,5 @@
 """Files, ranks, Slurm jobs, secrets and progress bars."""
 
-from innflow.system.lazy import lazy_exports
+from innflow.system.failure import SweepEnd
 
 __all__ = ["SweepEnd"]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "SweepEnd": "innflow.system.failure",
-    },
-)

@@ -21,16 +21,10 @@ OWN = ("MALLOC_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Keep freed memory in this process instead of returning it to the kernel.
+    """Keep freed memory in this process, instead of returning it to the kernel, where possible.
 
-    The memory of the process then stays at its maximum. Other allocators (jemalloc, tcmalloc) and
-    parameters that the user has set in the environment are left alone.
-
-    Args:
-        environment: variables of the process.
-
-    Returns:
-        Whether the parameters were set.
+    Return whether the parameters were set. The memory of the process then stays at its maximum.
+    Other allocators (jemalloc, tcmalloc) and parameters set in the environment are left alone.
     """
     if sys.platform != "linux" or any(name.startswith(OWN) for name in environment):
         return False

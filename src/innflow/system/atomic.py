@@ -45,13 +45,8 @@ def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 def writing_folder(path: Path) -> Iterator[Path]:
     """Make a folder that becomes `path` when the block ends, and is removed if the block raises.
 
-    Where another process has made `path` in the meantime, that folder stays.
-
-    Args:
-        path: the folder to make; missing parents are made too.
-
-    Raises:
-        OSError: the folder cannot be written.
+    Missing parents are made too. Where another process has made `path` in the meantime, that
+    folder stays.
     """
     partial = _aside(path)
     partial.mkdir(parents=True)

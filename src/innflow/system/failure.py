@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from innflow.system.atomic import write_json
+from innflow.system.record import read_json
 from innflow.system.secret import redact_override, redact_text
 
 FAILED = "failed.json"
@@ -32,10 +32,7 @@ def note_failure(
 
 def read_failure(folder: Path) -> dict[str, Any] | None:
     """Return the content of failed.json, or None where there is none."""
-    path = folder / FAILED
-    if not path.is_file():
-        return None
-    failure: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    failure: dict[str, Any] | None = read_json(folder / FAILED, None)
     return failure
 
 

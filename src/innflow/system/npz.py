@@ -20,11 +20,7 @@ _HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_
 def read_arrays(
     path: str | os.PathLike[str], names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Read the plain arrays of an archive, refusing pickles and decompression bombs.
-
-    Args:
-        path: the file.
-        names: of the arrays to read; all of them by default.
+    """Read the plain arrays of an archive, or some; refuse pickles and decompression bombs.
 
     Raises:
         OSError: the file cannot be read.

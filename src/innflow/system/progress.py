@@ -8,16 +8,8 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from pytorch_lightning.utilities import rank_zero_only
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 T = TypeVar("T")
@@ -36,36 +28,24 @@ def announce(text: str) -> None:
         sys.stdout.flush()
 
 
-class RateColumn(ProgressColumn):
+class RateColumn(progress.ProgressColumn):
     """Items per second, averaged over the last seconds of the task."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         """Return the rate of one task."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.1f}/s" if speed else "", style="progress.data.speed")
 
 
-def progress_bar() -> Progress:
-    """Return a progress bar on stderr, so that the output of a command on stdout can be piped.
-
-    Nothing is drawn where stderr is no terminal (a log file, a cluster job).
-    """
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items of an iterable behind a progress bar."""
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    with progress_bar() as bar:
+    """Yield the items of an iterable behind a progress bar on stderr.
+
+    The output of a command on stdout can be piped. Nothing is drawn where stderr is no terminal (a
+    log file, a cluster job).
+    """
+    console, total = Console(stderr=True), len(items) if isinstance(items, Sized) else total
+    counts = (progress.MofNCompleteColumn(), RateColumn(), progress.TimeRemainingColumn())
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), *counts)
+    hidden = not console.is_terminal
+    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         yield from bar.track(items, total=total, description=description)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +28,6 @@ def shared_draws(rank: int, ranks: int) -> Iterator[None]:
     Within this block every rank draws what one process would draw for the batch of all ranks, and
     keeps its own items: the numbers do not depend on the number of ranks.
 
-    Args:
-        rank: of this process.
-        ranks: their number; 1 changes nothing.
     """
     token = _SHARE.set((rank, ranks))
     try:
@@ -38,56 +36,27 @@ def shared_draws(rank: int, ranks: int) -> Iterator[None]:
         _SHARE.reset(token)
 
 
-def rand(
-    shape: Sequence[int],
-    *,
-    batch_axis: int,
-    generator: torch.Generator | None = None,
-    dtype: torch.dtype | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
+def rand(shape: Sequence[int], *, batch_axis: int, **options: Any) -> Tensor:
     """Draw uniform numbers from [0, 1) for the items of a batch.
 
     Args:
         shape: of the result, with the items of this rank along `batch_axis`.
         batch_axis: axis of the items.
-        generator: source of the numbers; torch's default generator of the device where None.
-        dtype: of the result; torch's default where None.
-        device: of the result; the CPU where None.
+        options: generator, dtype and device of `torch.rand`.
 
     >>> rand((4, 3), batch_axis=0).shape
     torch.Size([4, 3])
     """
-    return _draw(
-        partial(torch.rand, generator=generator, dtype=dtype, device=device), shape, batch_axis
-    )
+    return _draw(partial(torch.rand, **options), shape, batch_axis)
 
 
-def randn(
-    shape: Sequence[int],
-    *,
-    batch_axis: int,
-    generator: torch.Generator | None = None,
-    dtype: torch.dtype | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
+def randn(shape: Sequence[int], *, batch_axis: int, **options: Any) -> Tensor:
     """Draw standard normal numbers for the items of a batch; arguments as for `rand`."""
-    return _draw(
-        partial(torch.randn, generator=generator, dtype=dtype, device=device), shape, batch_axis
-    )
+    return _draw(partial(torch.randn, **options), shape, batch_axis)
 
 
-def randint(
-    high: int,
-    shape: Sequence[int],
-    *,
-    batch_axis: int,
-    generator: torch.Generator | None = None,
-    dtype: torch.dtype | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
+def randint(high: int, shape: Sequence[int], *, batch_axis: int, **options: Any) -> Tensor:
     """Draw whole numbers from 0 to `high` - 1 for the items of a batch; arguments as for `rand`."""
-    options = {"generator": generator, "dtype": dtype, "device": device}
     return _draw(partial(torch.randint, high, **options), shape, batch_axis)
 
 

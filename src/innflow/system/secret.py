@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from innflow.errors import InnflowError
+from innflow.system.tree import walk
 
 REMOVED = "SECRET-REMOVED"
 """Written to files in place of a secret."""
@@ -68,25 +69,17 @@ def redact_text(text: str) -> str:
 
 
 def redact(config: Any, key: str = "") -> Any:
-    """Return a copy of plain dicts and lists in which every secret is replaced by `REMOVED`.
-
-    Args:
-        config: the value to be written.
-        key: of the value.
-    """
+    """Return a copy of plain dicts and lists, under a key, with `REMOVED` for every secret."""
     if isinstance(config, Mapping):
-        return {
-            name: redact(value, key if is_secret(key) else str(name))
-            for name, value in config.items()
-        }
+        inner = ((name, key if is_secret(key) else str(name)) for name in config)
+        return {name: redact(config[name], label) for name, label in inner}
     if isinstance(config, list | tuple):
         return [redact(value, key) for value in config]
     if config is None or isinstance(config, bool) or config == "":
         return config
-    if isinstance(config, str):
-        shown = redact_text(config)
-        return REMOVED if is_secret(key) and not _names_one(config) else shown
-    return REMOVED if is_secret(key) else config
+    if is_secret(key) and not (isinstance(config, str) and _names_one(config)):
+        return REMOVED
+    return redact_text(config) if isinstance(config, str) else config
 
 
 def redact_override(text: str) -> str:
@@ -118,17 +111,12 @@ def check_complete(config: Any, path: str) -> None:
     Raises:
         InnflowError: naming the key whose value is needed again.
     """
-    if isinstance(config, Mapping):
-        for name, value in config.items():
-            check_complete(value, f"{path}.{name}")
-    elif isinstance(config, list | tuple):
-        for value in config:
-            check_complete(value, path)
-    elif isinstance(config, str) and REMOVED in config:
-        raise InnflowError(
-            f"{path}: held a secret, which no run folder keeps; give it again: "
-            f"{path}='${{oc.env:NAME}}'"
-        )
+    for key, value in walk(config, path):
+        if isinstance(value, str) and REMOVED in value:
+            raise InnflowError(
+                f"{key}: held a secret, which no run folder keeps; give it again: "
+                f"{key}='${{oc.env:NAME}}'"
+            )
 
 
 class Redacting(logging.Filter):

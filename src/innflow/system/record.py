@@ -11,16 +11,17 @@ import yaml
 from innflow.errors import InnflowError
 
 
-def read_json(path: Path, default: Any) -> Any:
+def read_json(path: Path, default: Any, hint: str = "") -> Any:
     """Return the content of a JSON file, or `default` where there is none.
 
     Raises:
-        InnflowError: if it is not readable as JSON.
+        InnflowError: if it is not readable as JSON; the message ends with the hint.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
     except ValueError:
-        raise InnflowError(f"{path}: not readable as JSON") from None
+        end = f"; {hint}" if hint else ""
+        raise InnflowError(f"{path}: not readable as JSON{end}") from None
 
 
 def read_yaml(path: Path, default: Any) -> Any:
@@ -32,5 +33,5 @@ def read_yaml(path: Path, default: Any) -> Any:
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         return yaml.safe_load(text) or default
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):
         raise InnflowError(f"{path}: not readable as YAML") from None
