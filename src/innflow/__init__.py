@@ -7,8 +7,6 @@ An application is a bijection between named parts on two sides, with a density f
 right.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

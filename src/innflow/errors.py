@@ -1,7 +1,5 @@
 """Errors and warnings with a message for the user."""
 
-from __future__ import annotations
-
 
 class InnflowError(Exception):
     """An error that the user can correct: one line with what is wrong, where, and what to do.

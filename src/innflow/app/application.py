@@ -1,7 +1,5 @@
 """Inference with a trained flow: density, latents, samples and anomaly scores in data units."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Generative classification of images and vectors by Bayes' rule (applications 3 and 4)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, cast
 

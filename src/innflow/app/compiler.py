@@ -1,7 +1,5 @@
 """Compilation of a flow with torch.compile, where a compiler works."""
 
-from __future__ import annotations
-
 import secrets
 
 import torch

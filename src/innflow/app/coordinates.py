@@ -1,7 +1,5 @@
 """Coordinates of inverse problems: unconstrained parameters and standardised data."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Density estimation of vectors (application 1)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from innflow.app.application import Unconditional

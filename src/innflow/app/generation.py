@@ -1,7 +1,5 @@
 """Density estimation and generation of images (application 2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from innflow.app.density import Density

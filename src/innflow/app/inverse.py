@@ -1,7 +1,5 @@
 """Bayesian inverse problems: posteriors of parameters given data (applications 5 to 7)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Any, cast

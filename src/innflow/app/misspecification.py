@@ -1,7 +1,5 @@
 """Test of model misspecification: conformal p-values of observed data under the simulator."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

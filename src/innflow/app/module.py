@@ -1,7 +1,5 @@
 """FlowModule: the LightningModule that trains a flow."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable

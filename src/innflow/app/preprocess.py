@@ -1,7 +1,5 @@
 """Preprocessing: data units to the units of the flow, and back."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Learning-rate schedules over the training progress, in steps or in time."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -5,8 +5,6 @@ networks, which hold most parameters and are always called, are sharded one by o
 parameters are gathered around every training method and every inference method.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Exchangeable trials: repeated observations under the same parameters, concatenated in y."""
 
-from __future__ import annotations
-
 import math
 from itertools import permutations
 

@@ -1,7 +1,5 @@
 """Duration and throughput of training."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Searches for the learning rate and the batch size before training."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """last.ckpt, from which a resumed run continues exactly."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

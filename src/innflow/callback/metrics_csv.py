@@ -1,7 +1,5 @@
 """metrics.csv: every logged step of a run, resumed runs included."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Dropout that is raised when a flow begins to overfit."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Sequence

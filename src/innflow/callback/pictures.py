@@ -1,7 +1,5 @@
 """Figures of samples, latent vectors or posteriors during training, for dashboards."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """A progress bar without a synchronisation of the device at every step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer

@@ -1,7 +1,5 @@
 """States of the random number generators, as tensors and numbers for a checkpoint."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

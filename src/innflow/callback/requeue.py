@@ -1,7 +1,5 @@
 """last.ckpt and requeueing of a Slurm job."""
 
-from __future__ import annotations
-
 import logging
 import signal
 

@@ -1,7 +1,5 @@
 """Arguments of the commands on a trained run: checks, the run itself, the output folder."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """innflow-eval: test a trained run, on other data and with other analyses where asked to."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Nothing heavy is imported before the arguments have been read: `--help` and a ty
 once.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import logging

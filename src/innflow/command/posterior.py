@@ -1,7 +1,5 @@
 """innflow-posterior: draw parameters of an inverse problem, given observed data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,7 +1,5 @@
 """Files of innflow-posterior: draws, summaries and figures."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass

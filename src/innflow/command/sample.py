@@ -1,7 +1,5 @@
 """innflow-sample: draw images or vectors from a trained run."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """innflow-score: anomaly scores and p-values of files, by a trained run."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """innflow-train: compose a config with Hydra and do one run, or a sweep of runs."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

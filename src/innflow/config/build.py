@@ -1,7 +1,5 @@
 """Composition of configs, and objects built from them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

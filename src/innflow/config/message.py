@@ -1,7 +1,5 @@
 """Error messages on one line."""
 
-from __future__ import annotations
-
 
 def one_line(error: BaseException) -> str:
     r"""Return an error's message on one line, without Hydra's hints for debugging.

@@ -1,7 +1,5 @@
 """OmegaConf resolvers: `${stamp:}`, `${lightning_precision:...}` and others."""
 
-from __future__ import annotations
-
 import os
 import time
 from typing import Any

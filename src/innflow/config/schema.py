@@ -1,7 +1,5 @@
 """Checks of a config's keys and values against the signatures of its targets."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints

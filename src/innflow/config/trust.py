@@ -1,7 +1,5 @@
 """Names that a config read from a file may build."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Mapping, Sequence

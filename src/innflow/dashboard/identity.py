@@ -1,7 +1,5 @@
 """Opening the dashboards of a run, under the ids that a resumed run continues."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

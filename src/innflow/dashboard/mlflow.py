@@ -1,7 +1,5 @@
 """MLflow, on a server or in files of the run folder; figures and tables are artifacts."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,5 @@
 """Names of runs on dashboards."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Sending the metrics, figures and tables of a run to its dashboards."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import sys

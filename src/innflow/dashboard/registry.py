@@ -1,7 +1,5 @@
 """Which dashboard a Lightning logger writes to."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Interface of the dashboards, and the figures and tables that are sent to them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """TensorBoard: figures as images, tables as text, and the config as hyperparameters."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from typing import Any

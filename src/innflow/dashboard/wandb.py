@@ -1,7 +1,5 @@
 """Weights & Biases, offline by default; one run per run folder, resumed or not."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """The data module that all data modules derive from: sets of named parts, served in batches."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Losses on more general data (outlier exposure, margins, negative training) and l
 are only sound where these data share no item with the test sets.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 

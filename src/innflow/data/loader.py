@@ -4,8 +4,6 @@ The order is a function of the seed and the epoch alone. A resumed run therefore
 batch after its last one, and the same items share a batch on any number of ranks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """ActNorm: a scale and a shift per feature, initialised to standardise the data."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Coupling layers: a part of the features is transformed, given the rest."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 

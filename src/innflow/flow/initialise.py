@@ -1,7 +1,5 @@
 """Initialisation of layers from data."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import cast
 

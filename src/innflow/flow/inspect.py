@@ -1,7 +1,5 @@
 """Log-scale and shift of every coupling of a flow, in the layout of the data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast

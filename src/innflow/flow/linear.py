@@ -1,7 +1,5 @@
 """Invertible linear maps of dim 1: Glow's 1x1 convolution, also for vectors."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from nflows.transforms.base import Transform

@@ -1,7 +1,5 @@
 """Spatial masks of couplings on images, true at the pixels that stay and condition the others."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """CouplingFlow: levels of transforms between which half of the features are factored out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast

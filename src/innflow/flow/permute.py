@@ -1,7 +1,5 @@
 """Fixed permutations of dim 1."""
 
-from __future__ import annotations
-
 import torch
 from nflows.transforms.base import Transform
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Changes of layout: squeeze, flatten, patches and tokens."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

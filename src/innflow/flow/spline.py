@@ -1,7 +1,5 @@
 """The monotone rational-quadratic spline of neural spline flows."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Univariate bijections: the functions that couplings apply to each changed feature."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Linear layers that are solved from data before training: Regression and Alignment."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch

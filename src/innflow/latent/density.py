@@ -1,7 +1,5 @@
 """Densities of the right parts of a partition: normal, normal around an observation, joint."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Densities of the class part: mixtures with one normal component for each class."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Loss terms and objectives of classification."""
 
-from __future__ import annotations
-
 from typing import cast
 
 from torch import Tensor

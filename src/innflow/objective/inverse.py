@@ -1,7 +1,5 @@
 """Loss terms and objectives of inverse problems."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

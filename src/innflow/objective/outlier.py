@@ -4,8 +4,6 @@ The items of the general set come with the inliers in every training batch (`dat
 data module checks that the general set and the test sets are disjoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container
 from typing import cast
 

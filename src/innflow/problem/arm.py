@@ -9,8 +9,6 @@ Source: Ardizzone et al., "Analyzing inverse problems with invertible neural net
 inverse problems" (arXiv:2101.10763).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.random import Generator

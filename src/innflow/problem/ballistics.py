@@ -16,8 +16,6 @@ variance: without noise, whole-numbered speeds divide the posterior into slices,
 map can represent.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -7,8 +7,6 @@ from 4 to 30 s, by `disba` (pip install 'innflow[dispersion]'), 0.8 ms a profile
 deviation 0.03 km/s. Reference posterior: importance sampling after tempering.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from itertools import combinations_with_replacement
 

@@ -1,7 +1,5 @@
 """Linear problems with Gaussian prior and Gaussian noise, whose posterior is known exactly."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ which the simulator adds itself. Reference posterior: exact.
 Source: Lueckmann et al., "Benchmarking simulation-based inference" (arXiv:2101.04653).
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -10,8 +10,6 @@ Source of the forward model: Telford, Geldart and Sheriff, Applied Geophysics, s
 prism in two dimensions).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.random import Generator

@@ -5,8 +5,6 @@ mean and, to first order, the covariance of the nonlinear problem. Forward model
 column lies in a horizontal sheet at a depth of 1,500 m. Reference posterior: exact.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Reference draws by importance resampling."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The product of independent distributions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

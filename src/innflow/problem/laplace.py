@@ -4,8 +4,6 @@ The parameters are white coordinates w ~ N(0, I), the data y = f(w) + S eps with
 The proposal is a Student-t distribution at the mode of p(w | y) with the curvature there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

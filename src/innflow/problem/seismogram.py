@@ -7,8 +7,6 @@ wavelet of 25 Hz. Neither the mean impedance nor its slow changes affect the tra
 process. Reference posterior: exact, as all is linear and Gaussian.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

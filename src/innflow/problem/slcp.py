@@ -10,8 +10,6 @@ al., "Benchmarking simulation-based inference" (arXiv:2101.04653), without the 1
 the variances.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.random import Generator

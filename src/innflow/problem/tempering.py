@@ -1,7 +1,5 @@
 """Sequential Monte Carlo for posteriors of any shape with a cheap forward model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -6,8 +6,6 @@ from a shot at the surface to a receiver at the bottom of each layer. Noise: sta
 ms. Reference posterior: exact, as all is linear and Gaussian.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -7,8 +7,6 @@ Source: Greenberg et al., "Automatic posterior transformation" (arXiv:1905.07488
 et al., "Benchmarking simulation-based inference" (arXiv:2101.04653).
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Files of the analyses of a run: figures/*.png, report.json and scores.csv."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Applications built from a config, and loaded from checkpoints."""
 
-from __future__ import annotations
-
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Companions: frozen flows of finished runs, with which a model is compared."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Analyses of a trained application: their study, their findings, the metrics and the report."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping, Sequence

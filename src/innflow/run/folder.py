@@ -1,7 +1,5 @@
 """Run folders: the lock of one process, and the files with a run's origin."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import platform

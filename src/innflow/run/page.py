@@ -1,7 +1,5 @@
 """HTML pages rendered from the Jinja templates of this folder."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from functools import cache

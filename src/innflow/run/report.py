@@ -1,7 +1,5 @@
 """report.html: a run folder as one page that needs no other file."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The config of a resumed run: its own, with the changes of the command line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """scores.csv: one row per scored item."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a run is made of before training: checks, application, trainer, loggers."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Mapping, Sized

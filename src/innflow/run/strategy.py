@@ -1,7 +1,5 @@
 """Strategies of distributed training: processes, ranks and sharded parameters."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """innflow-sweep-report: the jobs of a sweep in one table, ranked by a metric."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import math

@@ -1,7 +1,5 @@
 """A run: train an application, select its best checkpoint, analyse it and write the run folder."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence, Sized
 from contextlib import nullcontext

@@ -4,8 +4,6 @@
 two-sided test of the mean likelihood of Nalisnick et al., arXiv:1906.02994.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from itertools import accumulate

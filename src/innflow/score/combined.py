@@ -1,7 +1,5 @@
 """Weighted sum of other anomaly scores, fitted on inliers alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Likelihood corrected by the complexity of the image, as measured by a lossless compressor."""
 
-from __future__ import annotations
-
 import bz2
 import io
 import lzma

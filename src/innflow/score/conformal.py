@@ -5,8 +5,6 @@ every score and every distribution (Vovk et al., "Algorithmic Learning in a Rand
 The smallest p-value is 1 / (n + 1).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.errors import InnflowError

@@ -1,7 +1,5 @@
 """Distances from the training items as anomaly scores: Mahalanobis, nearest neighbours."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Negative log likelihoods as anomaly scores."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.errors import InnflowError

@@ -1,7 +1,5 @@
 """Likelihood ratio of a companion and the model as an anomaly score."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Container
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Anomaly scores from one scale, from the latent vector and from the log-determinant."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

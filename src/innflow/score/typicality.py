@@ -1,7 +1,5 @@
 """Typicality as an anomaly score."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.score.base import Measured, Score, nll

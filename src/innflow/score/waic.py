@@ -1,7 +1,5 @@
 """WAIC of an ensemble as an anomaly score."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ returns blocks above 32 MB, and the top of its heap above 64 MB, to the kernel, 
 clears every page again in every step.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

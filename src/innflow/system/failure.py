@@ -1,7 +1,5 @@
 """Failed jobs of a sweep: a line for the user, and a file for the report of the sweep."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

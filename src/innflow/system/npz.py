@@ -1,7 +1,5 @@
 """Reading of .npz files from untrusted sources."""
 
-from __future__ import annotations
-
 import math
 import os
 import zipfile

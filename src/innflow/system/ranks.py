@@ -1,7 +1,5 @@
 """The share of one rank in the items of a set and in the random numbers of a batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Readers of the JSON and YAML files in which a run folder records its run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

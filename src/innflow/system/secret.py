@@ -1,7 +1,5 @@
 """Removal of secrets from configs, overrides and messages before they are written."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

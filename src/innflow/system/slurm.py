@@ -1,7 +1,5 @@
 """Slurm jobs: the id of this one, whether it was requeued, and requeueing it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """Nested dicts and lists, as configs and JSON files hold them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Features of a pretrained network for 8-bit images."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

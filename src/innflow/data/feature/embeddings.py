@@ -1,7 +1,5 @@
 """Features of a pretrained network as data: vectors, or maps with spatial positions."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Features of images, cached on disk, and their normalisation for a flow."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import math

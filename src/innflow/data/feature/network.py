@@ -1,7 +1,5 @@
 """Pretrained networks: construction, pixel normalisation and weights."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import pickle

@@ -1,7 +1,5 @@
 """Random augmentation of a batch of images on its device."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ appears whole, the json last, so a reader never opens an incomplete cache. Two w
 write the same bytes, so their order does not matter.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Decoding of image files to 8-bit pixels, upright and on white."""
 
-from __future__ import annotations
-
 import io
 import warnings
 

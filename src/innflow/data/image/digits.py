@@ -1,7 +1,5 @@
 """Handwritten digits that scikit-learn contains: no download, no cache."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

@@ -1,7 +1,5 @@
 """How a folder tree of images divides into train, val, test and outliers."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 

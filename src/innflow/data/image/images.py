@@ -1,7 +1,5 @@
 """Images from a folder tree or a bucket, decoded once into a memory-mapped cache."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Shards of images by path patterns, and their numbers of items."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

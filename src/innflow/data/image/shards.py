@@ -1,7 +1,5 @@
 """Images in sharded tars, for sets that fit neither in memory nor in a cache."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

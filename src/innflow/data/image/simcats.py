@@ -1,7 +1,5 @@
 """Drawn cats, dogs, beach balls and flowers as image files, for training without a download."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

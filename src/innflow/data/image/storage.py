@@ -1,7 +1,5 @@
 """Image files of a local folder or of `s3://bucket/prefix`: listed, read and decoded."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

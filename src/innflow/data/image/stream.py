@@ -4,8 +4,6 @@ The order of an epoch is a function of the seed, the epoch and the readers, so t
 epoch is one number, and a resumed run continues with the batch after its last.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 import zlib

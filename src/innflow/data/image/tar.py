@@ -3,8 +3,6 @@
 Members of one item share a key, `KEY.jpg` and `KEY.cls`, and are adjacent.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

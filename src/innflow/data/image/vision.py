@@ -1,7 +1,5 @@
 """Data sets of torchvision, converted once into a memory-mapped cache."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -3,8 +3,6 @@
 Worker processes import this module, so it has few imports.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from functools import cached_property

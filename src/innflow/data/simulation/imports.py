@@ -1,7 +1,5 @@
 """Objects of a user's modules by import path."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import os

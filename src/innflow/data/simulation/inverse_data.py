@@ -1,7 +1,5 @@
 """The data module of an inverse problem: parameters x, data y, and what is known of both."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Declared noise of data: y = f(x) + S eps, with eps standard normal."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

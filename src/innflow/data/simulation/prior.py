@@ -1,7 +1,5 @@
 """A user's prior by import path."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from functools import cached_property

@@ -1,7 +1,5 @@
 """One seed for all random number generators that a user's code may use."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

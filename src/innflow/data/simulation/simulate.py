@@ -1,7 +1,5 @@
 """Runs of a forward model in parallel worker processes, and their cache on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Inverse problems as data modules: parameters from a prior, data from a forward model."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import cached_property

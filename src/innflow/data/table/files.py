@@ -1,7 +1,5 @@
 """Tables in CSV, NPZ or Parquet files: column names, numbers and class labels."""
 
-from __future__ import annotations
-
 import csv
 import importlib
 import math

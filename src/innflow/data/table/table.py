@@ -1,7 +1,5 @@
 """Vectors from the columns of a CSV, NPZ or Parquet file."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Point clouds in the plane, two of them with their exact density."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

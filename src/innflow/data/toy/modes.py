@@ -1,7 +1,5 @@
 """Eight Gaussians on a ring, labelled in three ways, with their exact densities."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

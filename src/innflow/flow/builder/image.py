@@ -1,7 +1,5 @@
 """Builders of multi-scale flows on images: Glow, RealNVP, dense Glow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Builders of image flows with one scale: masks, patches and feature maps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

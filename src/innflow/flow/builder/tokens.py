@@ -1,7 +1,5 @@
 """Builder of flows on tokens: transformer couplings of patches, after Jet (arXiv:2412.15129)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial

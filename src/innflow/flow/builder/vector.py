@@ -1,7 +1,5 @@
 """Builders of flows on vectors."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

@@ -4,8 +4,6 @@ On vectors of a few features a training step takes the time of its nodes rather 
 arithmetic. The layers have about thirty.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Gradients of plain layers, for backward passes that are differentiated themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

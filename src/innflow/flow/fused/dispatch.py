@@ -1,7 +1,5 @@
 """Choice between layers and their fast implementations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ arXiv:1707.04585). The network of a coupling runs once more in the backward pass
 that the coupling does not change, so that its parameters serve the inverse and the gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any

@@ -5,8 +5,6 @@ softmax over K rows is many times faster than one over K neighbours in memory. T
 closed form takes fewer operations than autograd's and stores less.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

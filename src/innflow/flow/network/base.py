@@ -4,8 +4,6 @@ A maker of networks is called as `subnet(inputs, outputs, context=0)`, and with 
 its signature has `size`. No network uses BatchNorm, which would couple the items of a batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature

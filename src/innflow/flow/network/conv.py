@@ -4,8 +4,6 @@ They map an image (B, `inputs`, H, W) and a vector (B, `context`) to an image (B
 Their last layer is 0 at first.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

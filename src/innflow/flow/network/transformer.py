@@ -1,7 +1,5 @@
 """A vision transformer as coupling network (arXiv:2010.11929)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

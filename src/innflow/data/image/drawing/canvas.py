@@ -1,7 +1,5 @@
 """Canvas for drawn photographs: polygons, colours, fur, light and shadow."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike

@@ -1,7 +1,5 @@
 """The face of a cat, of any of nine coats."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.data.image.drawing.canvas import (

@@ -1,7 +1,5 @@
 """The face of a dog, with hanging or pricked ears."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.data.image.drawing.canvas import (

@@ -3,8 +3,6 @@
 It does not import torch, as all drawing processes import it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

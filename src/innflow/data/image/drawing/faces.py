@@ -1,7 +1,5 @@
 """Parts of animal faces: symmetric outlines, pose and colour of the fur."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike

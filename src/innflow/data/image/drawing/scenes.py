@@ -1,7 +1,5 @@
 """Backgrounds of drawn photographs, independent of the subject."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Beach balls and flowers."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from innflow.data.image.drawing.canvas import (
