@@ -1,5 +1,7 @@
 """Sets of named parts, and how train, val and test arise from a source of items."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple

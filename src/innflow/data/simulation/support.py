@@ -1,5 +1,7 @@
 """Supports of priors: an interval of real or of whole numbers for each parameter."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
