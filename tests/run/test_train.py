@@ -148,7 +148,7 @@ def test_bits_per_dim_are_the_means_of_scores_csv(image_run, scores):
 
 
 def test_p_values_count_the_calibration_half(scores, halves):
-    calibration, test = halves
+    calibration, rest = halves
     test = scores["test"]
     reference = test["score"][calibration]
 
@@ -161,7 +161,7 @@ def test_p_values_count_the_calibration_half(scores, halves):
             expected = [p(score, reference) for score in columns["score"]]
             np.testing.assert_allclose(columns["p_value"], expected)
     np.testing.assert_allclose(
-        test["p_value"][test], [p(s, reference) for s in test["score"][test]]
+        test["p_value"][rest], [p(s, reference) for s in test["score"][rest]]
     )
     for place, i in enumerate(calibration):
         others = np.delete(reference, place)

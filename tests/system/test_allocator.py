@@ -13,7 +13,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="asks glibc")
 
 FAULTS = """
 import resource, sys, torch
-from innflow.allocator import keep_freed_memory
+from innflow.system.allocator import keep_freed_memory
 
 def step():
     kept = [torch.ones(2**18 * size) for size in (3, 9, 50, 4, 17)]  # 1 to 50 MiB
