@@ -76,7 +76,7 @@ def test_a_requeued_job_goes_on_as_if_nothing_had_been(signum, job, tmp_path):
     again = {**job, "SLURM_RESTART_COUNT": "1"}
     done = subprocess.run(command, env=again, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"goes on from step {stopped}\n" in done.stderr
+    assert f"continues from step {stopped}\n" in done.stderr
     train(tmp_path / "whole", *SMALL)
     expected, last = state_of(tmp_path / "whole"), state_of(run_dir)
     assert last["global_step"] == 40
