@@ -15,7 +15,7 @@ from innflow.dashboard import publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.artifacts import save_findings
-from innflow.run.checkpoint import SCORES
+from innflow.run.load import SCORES
 from innflow.run.report import write_report
 from innflow.system.atomic import write_json
 
