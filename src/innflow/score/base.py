@@ -106,7 +106,7 @@ def nll(items: Measured) -> np.ndarray:
 
 
 class FittedArrays:
-    """Base class of scores: state of the attributes that `fit` sets, names ending in `_`."""
+    """Save and restore the fitted attributes of a score, whose names end in `_`."""
 
     def check(self, companions: Collection[str]) -> None:
         """Raise if the score needs a companion that is not among these names."""

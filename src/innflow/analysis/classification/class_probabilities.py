@@ -97,7 +97,7 @@ class Classification(Analysis):
         return findings
 
     def _recalibrate(self, study: Study) -> tuple[dict[str, Method], str]:
-        """Return every method by name, and the name of the flow's own one with the least loss."""
+        """Return every method by name, and the name of the best flow-specific method on val."""
         mixture = require_classifier(study, "classification").mixture
         prior = mixture.log_prior.detach().cpu().double()
         offsets = (prior - mixture.log_scales.detach().cpu().double().sum(dim=1)).numpy()

@@ -55,8 +55,8 @@ class Batches(Analysis):
             )
         if max(self.sizes) > len(study.test_index):
             raise InnflowError(
-                f"analysis.batches.sizes={list(self.sizes)}: the test half of test has "
-                f"{len(study.test_index)} items"
+                f"analysis.batches.sizes={list(self.sizes)}: the evaluation half of the "
+                f"test set has {len(study.test_index)} items"
             )
         # Refuses a null distribution that takes too long to count; it is cached.
         batch_p_value(np.zeros(len(_calibration(study))), np.zeros(max(self.sizes)))

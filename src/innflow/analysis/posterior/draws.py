@@ -71,7 +71,7 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
 
 
 def widen(study: Study, y: Tensor) -> Tensor:
-    """Return data y (N, M) with fresh Gaussian noise of the width of y in training.
+    """Add Gaussian noise with the standard deviation added to y in training to data y (N, M).
 
     For a simulator without noise, the flow is trained on data with a small width. Its posterior is
     calibrated for data of that width, not for exact data.

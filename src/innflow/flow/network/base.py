@@ -45,7 +45,7 @@ def need_sizes(where: str, **sizes: int) -> None:
 
 
 def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[..., nn.Module]:
-    """Bind the argument `size`, (H, W) of the images, of a maker that has one."""
+    """Fix the argument `size` of a network factory to (H, W), if the factory takes it."""
     if "size" not in signature(subnet).parameters:
         return subnet
     return partial(subnet, size=tuple(size))
