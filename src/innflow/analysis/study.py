@@ -1,4 +1,4 @@
-"""The trained application, its data and its measured sets, as analyses are given them."""
+"""`Study`, the argument of every analysis: a trained application, its data and measured sets."""
 
 import math
 import re

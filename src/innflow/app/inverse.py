@@ -86,7 +86,7 @@ class Inverse(Application):
 
     @property
     def width(self) -> float:
-        """Current standard deviation of y, in those of the data; 0 for none."""
+        """Standard deviation of the noise now added to the standardised y; 0 for none."""
         return cast(Observed, self.latent["y"]).width if "y" in self.latent else 0.0
 
     def setup(self, stage: str) -> None:

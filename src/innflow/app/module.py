@@ -147,9 +147,10 @@ class FlowModule(pl.LightningModule):
             return self.pad(self.preprocess(batch, noise), noise), self.targets(batch, noise)
 
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
-        """Add the padding of the left side, if it has one: small noise, by seed 0 if `noise` is None.
+        """Add the padding of the left side, if it has one: small noise.
 
-        With padding of exact zeros, the flow could scale it without bound.
+        It is drawn with seed 0 if `noise` is None. With padding of exact zeros, the flow could
+        scale it without bound.
         """
         if PAD not in self.partition.left:
             return dict(parts)

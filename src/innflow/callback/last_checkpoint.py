@@ -110,7 +110,7 @@ class LastCheckpoint(Checkpoint):
             loop.epoch_loop.restarting = False
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save, unless a validation or the end of the epoch follows, where it is saved instead."""
+        """Save if due, unless a validation or the end of the epoch follows, which then saves."""
         # A checkpoint does not hold gradients that are still being accumulated.
         if _accumulates(trainer) or _ends_epoch(trainer) or _validates(trainer):
             return

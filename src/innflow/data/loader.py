@@ -28,7 +28,7 @@ class EpochOrder(Protocol):
         """Set the next epoch and how many of its batches to skip."""
 
     def facts(self) -> dict[str, int]:
-        """Return all that the order depends on."""
+        """Return the settings on which the order depends."""
 
 
 class ShuffledBatches:
@@ -66,7 +66,7 @@ class ShuffledBatches:
         self.epoch, self.skip = epoch, skip
 
     def facts(self) -> dict[str, int]:
-        """Return all that the order depends on."""
+        """Return the settings on which the order depends."""
         return {"items": self.items, "batch_size": self.batch_size, "seed": self.seed}
 
     def __iter__(self) -> Iterator[list[Any]]:

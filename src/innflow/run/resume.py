@@ -26,7 +26,7 @@ Leaves = dict[tuple[str, ...], Any]
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of innflow-train, after the stored overrides of a run to be resumed.
+    """Put the stored overrides of a run to be resumed before the arguments of innflow-train.
 
     Groups of the run, and keys that exist only in them, can then be changed by the arguments.
     Arguments without both `run_dir` and `ckpt` are returned as they are.
@@ -140,7 +140,7 @@ def _composed(
 
 
 def _leaves(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the values of nested dicts with the keys that lead to them; lists are values."""
+    """Yield the path of keys and the value of each leaf of nested dicts; a list is a leaf."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
             yield from _leaves(value, (*path, key))
@@ -171,7 +171,7 @@ def _moved(value: Any, old: re.Pattern[str], new: str) -> Any:
 
 
 def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) -> None:
-    """Refuse targets and import paths that neither innflow's configs nor the user has named."""
+    """Refuse targets and import paths that are neither in innflow's configs nor typed."""
     known = {
         target
         for file in Path(str(files(CONF))).rglob("*.yaml")

@@ -70,7 +70,8 @@ def build_application(
 ) -> Application:
     """Build the application of a config, with its companions and the weights it starts from.
 
-    Lightning loads the checkpoint of a resumed run again, but what does not fit is refused here.
+    The weights of a resumed run are loaded here, before Lightning loads them again, so that a
+    checkpoint that does not fit is refused with a message.
     """
     app = assemble(config, data.shapes)
     app.config = redact(config)  # it is stored in checkpoints

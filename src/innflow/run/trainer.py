@@ -18,7 +18,7 @@ UNUSED_SRUN = ".*`srun` command is available.*"
 
 
 def check_validation(trainer: Mapping[str, Any], batches: Sized) -> None:
-    """Refuse validations farther apart than the batches of an epoch, where epochs are counted."""
+    """Refuse a `val_check_interval` longer than an epoch, unless it counts across epochs."""
     every, epochs = trainer["val_check_interval"], trainer["check_val_every_n_epoch"]
     if epochs is not None and isinstance(every, int) and every > len(batches):
         raise InnflowError(

@@ -157,7 +157,7 @@ class Batches(Analysis):
 
 
 def _calibration(study: Study) -> np.ndarray:
-    """Return the rows of test with which batches are compared."""
+    """Return the rows of the test set with which batches are compared."""
     half = study.calibration_index
     if len(half) <= MOST_CALIBRATION:
         return half

@@ -74,8 +74,8 @@ class Scores(Analysis):
                 f"AUROC of the headline score {headline}: {listed}; mean over "
                 f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the "
                 "evaluation half of the test set; intervals are 95% percentile bootstrap of "
-                f"{resamples:,} stratified resamples. AUROC and AUPR take outliers as positive; FPR95 is the share of "
-                "outliers accepted where 95% of the inliers are accepted.",
+                f"{resamples:,} stratified resamples. AUROC and AUPR take outliers as positive; "
+                "FPR95 is the share of outliers accepted where 95% of the inliers are accepted.",
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(

@@ -37,7 +37,7 @@ def problem_of(study: Study) -> InverseData:
 
 
 def has_density(app: Inverse) -> bool:
-    """Return whether p(x | y) can be evaluated: not where the left has noise or padding too."""
+    """Return whether p(x | y) can be evaluated, as without noise or padding on the left side."""
     return set(app.partition.left) == {"x"}
 
 

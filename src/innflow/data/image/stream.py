@@ -114,7 +114,7 @@ class Stream(IterableDataset[Batch]):
         self._position.copy_(torch.tensor([epoch, skip]))
 
     def facts(self) -> dict[str, int]:
-        """Return all that the order depends on."""
+        """Return the settings on which the order depends."""
         names = " ".join(shard.name for shard in self.shards)
         return {
             "shards": zlib.crc32(names.encode()),

@@ -195,7 +195,7 @@ class Simulator(InverseData):
 
     @cached_property
     def _behaviour(self) -> list[Tensor]:
-        """A few draws and runs, part of the cache key, as prior and model may depend on files.
+        """Part of the cache key: a few draws and runs, since prior and model may depend on files.
 
         Results that are not reproducible under a seed are left out.
         """

@@ -53,7 +53,7 @@ def run_reversibly(
 
 
 class _Reversible(torch.autograd.Function):
-    """Recompute activations in the backward pass, as a function of autograd.
+    """A `torch.autograd.Function` that recomputes activations in the backward pass.
 
     Parameters are arguments, so that their gradients are accumulated, and DDP's hooks run.
     """

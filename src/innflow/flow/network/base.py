@@ -1,6 +1,6 @@
 """Initialisation and argument checks shared by the coupling networks.
 
-A maker of networks is called as `subnet(inputs, outputs, context=0)`, and with `size=(H, W)` where
+A network factory is called as `subnet(inputs, outputs, context=0)`, and with `size=(H, W)` where
 its signature has `size`. No network uses BatchNorm, which would couple the items of a batch.
 """
 
