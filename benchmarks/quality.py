@@ -30,7 +30,7 @@ from benchmarks.table import Table, describe, write
 from benchmarks.work import NORMFLOWS
 from innflow.config.build import build
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import find_checkpoint, read_checkpoint
+from innflow.run.load import find_checkpoint, read_checkpoint
 
 DEFAULTS = {"minutes": "15", "threads": "2", "size": "32", "seed": "0", "out": "benchmarks"}
 BATCH = 64

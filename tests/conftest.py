@@ -17,7 +17,7 @@ from torch.utils.data import _utils
 
 from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import assemble
+from innflow.run.load import assemble
 
 pytest_plugins = ["tiny"]
 

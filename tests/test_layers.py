@@ -106,7 +106,7 @@ def test_the_table_itself_points_down():
         ("flow", "from innflow import app"),
         ("data", "from innflow.partition import Partition"),
         ("score", "import torch\ndef late():\n    from innflow.data.base import PartsSet"),
-        ("analysis", "from innflow.run.checkpoint import load"),
+        ("analysis", "from innflow.run.load import load"),
         ("app", "from nflows.transforms import LULinear"),
         ("flow", "import pytorch_lightning as pl"),
         ("app", "import lightning.pytorch as pl"),

@@ -47,7 +47,11 @@ def own(tree: ast.AST) -> Iterator[str]:
     """Yield names that a class gives itself: methods, attributes and class variables."""
     for node in ast.walk(tree):
         match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name):
+            case (
+                ast.FunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.Name(id=name, ctx=ast.Store())
+            ):
                 yield name
             case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name):
                 yield name

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from innflow.latent.density import Latent
     from innflow.objective.base import Objective
     from innflow.partition import Partition
-    from innflow.run.checkpoint import load
+    from innflow.run.load import load
 
 __all__ = ["CouplingFlow", "InnflowError", "Latent", "Objective", "Partition", "flow", "load"]
 
@@ -27,7 +27,7 @@ _HOME = {
     "Latent": "innflow.latent",
     "Objective": "innflow.objective.base",
     "Partition": "innflow.partition",
-    "load": "innflow.run.checkpoint",
+    "load": "innflow.run.load",
 }
 
 

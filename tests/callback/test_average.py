@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from innflow.callback import MovingAverage
 from innflow.data.toy.clouds import Toy
-from innflow.run.checkpoint import assemble, find_checkpoint, read_checkpoint
+from innflow.run.load import assemble, find_checkpoint, read_checkpoint
 
 DECAY = 0.5
 

@@ -8,7 +8,7 @@ import torch
 
 from innflow.callback import FindBatchSize, FindLearningRate, LastCheckpoint
 from innflow.data.toy.clouds import Toy
-from innflow.run.checkpoint import assemble
+from innflow.run.load import assemble
 
 
 class Rates(pl.Callback):

@@ -10,7 +10,7 @@ import numpy as np
 
 import innflow
 from innflow.config.build import build
-from innflow.run.checkpoint import COORDINATES
+from innflow.run.load import COORDINATES
 
 # Noise hardly moves some channels, by 1e-6: standardised, they would make large what the network
 # rounds, which depends on the other images of a batch.

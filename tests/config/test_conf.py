@@ -24,7 +24,7 @@ from innflow.config.trust import (
     is_exported,
 )
 from innflow.flow import CouplingFlow
-from innflow.run.checkpoint import MODEL, assemble
+from innflow.run.load import MODEL, assemble
 
 CONF = Path(innflow.conf.__file__).parent
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

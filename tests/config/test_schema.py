@@ -118,7 +118,7 @@ HARMFUL = [
     "pytorch_lightning.Trainer",
     "innflow.command.main.train",
     "innflow.run.train.run",
-    "innflow.run.checkpoint.load",
+    "innflow.run.load.load",
     "innflow.config.build.build",
     "innflow.system.atomic.write_text",
     "innflow.data.Images",

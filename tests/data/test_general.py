@@ -8,7 +8,8 @@ from data.conftest import write_noise
 from innflow.data.general import PairedWithGeneral, check_disjoint
 from innflow.data.image.images import Images
 from innflow.data.loader import ShuffledBatches
-from innflow.data.sets import GENERAL, PartsSet
+from innflow.data.sets import PartsSet
+from innflow.system.batch import GENERAL
 
 
 def rows(name, role, values) -> PartsSet:

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 
 from innflow.errors import InnflowError
 from innflow.problem import gravity, gravity_linear
-from innflow.problem.laplace import find_laplace, make_misfit
+from innflow.problem.sampler.laplace import find_laplace, make_misfit
 
 UNIT = 2 * 6.6743e-11 * 1e5 * -400  # mGal per m
 CENTRES = np.arange(32) - 15.5

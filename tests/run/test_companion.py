@@ -12,7 +12,7 @@ import torch
 from tiny import TINY_IMAGES, TINY_MOONS, train
 
 import innflow
-from innflow.run.checkpoint import COMPANIONS, find_checkpoint
+from innflow.run.load import COMPANIONS, find_checkpoint
 
 BARE = (*(key for key in TINY_IMAGES if not key.startswith("analysis.")), "analysis=none")
 

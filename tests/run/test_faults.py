@@ -22,8 +22,8 @@ from tiny import train
 
 from innflow.callback import AtomicCheckpointIO, LastCheckpoint
 from innflow.data.toy.clouds import Toy
-from innflow.run.checkpoint import assemble, load, read_checkpoint
 from innflow.run.folder import claim
+from innflow.run.load import assemble, load, read_checkpoint
 from innflow.system import atomic
 
 MOONS = (

@@ -10,7 +10,7 @@ from innflow.config.build import build, compose_config, to_plain
 from innflow.config.resolvers import register_resolvers
 from innflow.config.schema import check
 from innflow.flow import Coupling, Transformer, tokens
-from innflow.run.checkpoint import load
+from innflow.run.load import load
 
 
 @pytest.fixture

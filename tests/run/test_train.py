@@ -19,8 +19,8 @@ from tiny import TINY_IMAGES, TINY_VECTORS, train
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
-from innflow.run.checkpoint import load
-from innflow.run.setup import check_validation
+from innflow.run.load import load
+from innflow.run.trainer import check_validation
 from innflow.system.failure import note_failure, read_failure
 
 SCORES = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]

@@ -12,14 +12,14 @@ import yaml
 from tiny import TINY_MOONS
 
 import innflow
-from innflow.run.checkpoint import find_checkpoint
+from innflow.run.load import find_checkpoint
 
 MESSAGE = ("written by another version", "train the run again")
 OLD_TARGETS = {
     "data": "innflow.data.simulator.Simulator",
     "objective": "innflow.terms.nll",
     "latent.z": "innflow.latent.density.StandardNormal",
-    "callbacks.last": "innflow.callback.last.LastCheckpoint",
+    "callbacks.last": "innflow.callback.last_checkpoint.LastCheckpoint",
     "analysis.new": "innflow.analysis.nothing",
 }
 

@@ -1,4 +1,4 @@
-"""Images that several figures show: some of test and of each outlier set."""
+"""Images that several figures show: some of the test set and of each outlier set."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -27,11 +27,11 @@ class Examples(NamedTuple):
 
 
 def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Examples:
-    """Choose images of test and of the first five outlier sets at random.
+    """Choose images of the test set and of the first five outlier sets at random.
 
     Args:
         study: of image data.
-        inliers: number of images of test.
+        inliers: number of test images.
         outliers: number of images of each outlier set.
     """
     sets = study.outliers[:MOST_SETS]

@@ -1,4 +1,4 @@
-"""The trained application, its data and its measured sets, as analyses are given them."""
+"""`Study`, the argument of every analysis: a trained application, its data and measured sets."""
 
 import math
 import re
@@ -27,7 +27,7 @@ App = TypeVar("App", bound=Application)
 
 BATCH = 256
 
-# Arrays of a set of more than this many bytes live in a temporary file instead of in memory.
+# Arrays of a set of more than this many bytes are stored in a temporary file, not in memory.
 IN_MEMORY = 512 * 2**20
 QUICK_ITEMS = 64
 """Items of each set but "train" that a quick study measures."""
@@ -150,7 +150,7 @@ class Study:
         return self._measured[name]
 
     def fit_scorer(self) -> None:
-        """Fit the scorer on train and calibrate it on the calibration half of test."""
+        """Fit the scorer on train and calibrate it on the calibration half of the test set."""
         self.require_scorer("scores").fit(
             self.measure("train"), self.measure("test")[self.calibration_index]
         )

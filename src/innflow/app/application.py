@@ -201,8 +201,8 @@ class Unconditional(Application):
     def _shares(self, latent: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return the log density of the latents of each scale, data volume included, (B, L).
 
-        A part across several scales is split where its features are independent; otherwise it
-        counts for its deepest scale.
+        Independent features are assigned to their own scale; any other density as a whole to its
+        deepest scale.
         """
         share = self.log_volume / self.partition.features
         shares = [latent.new_full((len(latent),), -share * size) for size in sizes]

@@ -15,7 +15,7 @@ def compile_flow(flow: CouplingFlow, device: torch.device) -> None:
     """
     from torch._dynamo.exc import BackendCompilerFailed  # takes a second
 
-    # A new number makes a new kernel: one from the cache would need no compiler.
+    # A random constant defeats the kernel cache, so that the compiler really runs.
     salt = secrets.randbelow(2**20)
     try:
         torch.compile(lambda x: x.exp() + salt)(torch.zeros(2, device=device))

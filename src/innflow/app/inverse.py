@@ -86,7 +86,7 @@ class Inverse(Application):
 
     @property
     def width(self) -> float:
-        """Current standard deviation of y, in those of the data; 0 for none."""
+        """Standard deviation of the noise now added to the standardised y; 0 for none."""
         return cast(Observed, self.latent["y"]).width if "y" in self.latent else 0.0
 
     def setup(self, stage: str) -> None:
@@ -125,7 +125,10 @@ class Inverse(Application):
         return {"x": x, "eps": batch["eps"].to(x)} if "eps" in self.partition.left else {"x": x}
 
     def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
-        """Return the standardised data with noise of `width`, fixed without a generator."""
+        """Return the standardised data with Gaussian noise of standard deviation `width`.
+
+        The noise is drawn with seed 0 if `noise` is None.
+        """
         y = self.y_units(batch["y"].to(self.parameter_dtype))
         if self.trials > 1 and noise is not None:
             y = shuffle_trials(y, self.trials, noise)

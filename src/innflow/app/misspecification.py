@@ -11,9 +11,9 @@ REFERENCE, CALIBRATION, NEIGHBOUR = 4000, 1000, 5
 class MisspecificationTest(nn.Module):
     """Conformal p-values of data y, small where no simulation is similar.
 
-    The score is the distance to the fifth nearest of 4,000 reference simulations, calibrated by
-    those of 1,000 others (of fewer than 8,000, half are the reference). Where the p-value is small,
-    the posterior is an extrapolation.
+    The score is the distance to the fifth nearest reference simulation. The first min(4000, N/2)
+    simulations are the reference; the next 1,000 calibrate. Where the p-value is small, the
+    posterior is an extrapolation.
 
     Example:
         >>> test = MisspecificationTest()

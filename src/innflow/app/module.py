@@ -22,13 +22,12 @@ from innflow.flow import CouplingFlow
 from innflow.latent.density import Latent, StandardNormal
 from innflow.objective.base import Objective, Parts, Step
 from innflow.partition import PAD, Partition
+from innflow.system.batch import GENERAL
 from innflow.system.ranks import seeded_generator, shared_draws
 
 Noise = torch.Generator | None
 """Generator of the noise that training adds; None for no noise, as in evaluation."""
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-GENERAL = "general"
-"""Part of a training batch: items of a general set, to be told from the inliers."""
 FORMAT = 2
 """Version of what innflow adds to a checkpoint; files of another version are refused."""
 
@@ -148,9 +147,10 @@ class FlowModule(pl.LightningModule):
             return self.pad(self.preprocess(batch, noise), noise), self.targets(batch, noise)
 
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
-        """Add the padding of the left side, if it has one: small noise, fixed without a generator.
+        """Add the padding of the left side, if it has one: small noise.
 
-        With padding of exact zeros, the flow could scale it without bound.
+        It is drawn with seed 0 if `noise` is None. With padding of exact zeros, the flow could
+        scale it without bound.
         """
         if PAD not in self.partition.left:
             return dict(parts)

@@ -40,7 +40,7 @@ def gathered_parameters(app: nn.Module) -> Iterator[None]:
 
     A collective operation; does nothing for an application that is not sharded.
     """
-    # FSDP adds the method to the class of the module; torch 2.4 has no public class to test for.
+    # `fully_shard` adds the method to the class of the module.
     sharded = cast(Any, app) if hasattr(app, "unshard") else None
     if sharded is not None:
         sharded.unshard()

@@ -5,7 +5,7 @@ from innflow.callback.checkpoint_io import AtomicCheckpointIO
 from innflow.callback.clock import Clock
 from innflow.callback.find import FindBatchSize, FindLearningRate
 from innflow.callback.guard import Guard
-from innflow.callback.last import LastCheckpoint
+from innflow.callback.last_checkpoint import LastCheckpoint
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.overfit import DropoutOnOverfit
 from innflow.callback.pictures import Pictures

@@ -30,8 +30,8 @@ class _NewRunsOnly(Callback):
 class FindLearningRate(_NewRunsOnly, LearningRateFinder):
     """Lightning's `LearningRateFinder`: train with the rate at which the loss falls fastest.
 
-    Lightning's early stop of the test is off: it compares multiples of the loss, and a negative
-    log-likelihood may be negative. A resumed run does not search again.
+    Early stopping is off: its ratio test is meaningless for losses that can be below 0. A resumed
+    run does not search again.
 
     Args:
         min_lr: first rate.
@@ -108,7 +108,7 @@ class FindBatchSize(_NewRunsOnly, BatchSizeFinder):
                 f"extra=find_batch_size: callbacks.find_batch_size.init_val={self.smallest} is "
                 f"more than {largest}, the largest of {items} training items and max_val"
             )
-        # Lightning stops before it has tried max_val: the number of trials ends the search here.
+        # Lightning never tries max_val itself, so the number of trials is bounded here.
         self._max_trials = int(math.log2(largest / self.smallest)) + 1
         super().scale_batch_size(trainer, pl_module)
         announce(f"data.batch_size={self.optimal_batch_size}, the largest that fits")

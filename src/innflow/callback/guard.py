@@ -17,7 +17,7 @@ from innflow.system.progress import is_leader
 
 @dataclass
 class _Flag:
-    """A boolean on its way from the device to the host."""
+    """A finiteness check whose result is copied to the CPU asynchronously."""
 
     value: Tensor  # whether a quantity is finite, on all ranks
     step: int  # at which it was computed
@@ -49,8 +49,8 @@ class Guard(Callback):
 
     On a CPU training stops before the weights are changed. On an accelerator the result of the
     check is read some steps later, so that no step waits for the device, and always before a
-    validation or a checkpoint: no checkpoint holds weights that are not finite. No step is skipped,
-    since an infinite loss of a flow has a cause that more steps would hide.
+    validation or a checkpoint: no checkpoint holds weights that are not finite. Steps are never
+    skipped: an infinite loss points to a real fault.
 
     Raises:
         InnflowError: with the step, the terms that are not finite and the last good checkpoint.
@@ -129,7 +129,7 @@ class Guard(Callback):
             dist.all_gather_object(gathered, terms)
             terms = {name: value for each in gathered[::-1] for name, value in each.items()}
         if not is_leader():
-            # An error of another rank would make Lightning kill the first before its message.
+            # Other ranks exit silently: an exception there ends rank 0 before it reports.
             raise SystemExit(0)
         named = ", ".join(f"{term}={value}" for term, value in terms.items()) or name
         raise InnflowError(

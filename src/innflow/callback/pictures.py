@@ -82,7 +82,7 @@ class Pictures(Callback):
             self._batch = {name: batch[name][:POINTS] for name in ("x", "y") if name in batch}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw on every rank, which a sharded flow needs, and send from the first."""
+        """Draw on all ranks, as a sharded flow needs them, and send from rank 0."""
         batch, self._batch = self._batch, None
         if trainer.sanity_checking or batch is None or not isinstance(pl_module, Application):
             return

@@ -5,7 +5,7 @@ import signal
 
 from pytorch_lightning import LightningModule, Trainer
 
-from innflow.callback.last import LastCheckpoint
+from innflow.callback.last_checkpoint import LastCheckpoint
 from innflow.system.slurm import LEAVE, end, requeue, requeued
 
 log = logging.getLogger(__name__)

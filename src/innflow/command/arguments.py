@@ -12,7 +12,7 @@ from innflow.app import Application, Unconditional
 from innflow.config.message import one_line
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import COORDINATES, load
+from innflow.run.load import COORDINATES, load
 from innflow.system.npz import DAMAGE, read_arrays
 
 BATCH = 256

@@ -28,7 +28,7 @@ from innflow.system.secret import redact_text, refuse_typed
 from innflow.system.tree import walk
 
 PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
-"""What an error of Hydra names where a launcher or a sweeper is not installed."""
+"""Plugin names in Hydra's error when an optional launcher or sweeper is missing."""
 
 
 def train() -> None:
@@ -78,17 +78,20 @@ def posterior() -> None:
 def sweep_report() -> None:
     """innflow-sweep-report DIR [metric=NAME] [mode=min|max]: compare the jobs of a sweep.
 
-    Writes DIR/sweep.csv and DIR/sweep.html and prints the best jobs. Without metric=, jobs are
-    ranked by the validation metric that selected their best.ckpt.
+    Writes DIR/sweep.csv, DIR/sweep.html and DIR/sweep.png and prints the folder of the best job.
+    Without metric=, jobs are ranked by the validation metric that selected their best.ckpt.
     """
     _call(sweep_report, "innflow-sweep-report", "sweep", first="dir")
 
 
 def _call(entry: Callable[[], None], name: str, config: str, first: str | None = None) -> None:
-    """Call the function that bears the name of an entry point, in the module of this name.
+    """Import innflow.command.NAME and call its function NAME, where NAME is that of `entry`.
 
-    The docstring of the entry point is the help; `name` is that of the command, and the other
-    arguments are those of `read_arguments`.
+    Args:
+        entry: an entry point of this module; its docstring is the help.
+        name: of the command.
+        config: name of its defaults in conf/command.
+        first: key of a first argument that is given without one.
     """
 
     def command() -> None:

@@ -23,7 +23,7 @@ from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
 from innflow.data.table.files import read_table
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import COORDINATES
+from innflow.run.load import COORDINATES
 from innflow.run.scores_csv import to_csv, write_scores
 from innflow.system.progress import announce, track
 

@@ -169,7 +169,7 @@ def _check_sweep(cfg: DictConfig) -> None:
             "processes would run the whole sweep; takes strategy=ddp_spawn, or "
             "hydra/launcher=slurm\n"
         )
-        sys.exit(2)  # an error would be that of one job, and the next job would meet it too
+        sys.exit(2)  # an exception would end only this job; exit so that the sweep stops
     if cfg.run_dir is not None:
         raise InnflowError("run_dir: is chosen for a single run; a sweep has hydra.sweep.dir")
 

@@ -13,7 +13,7 @@ from innflow.system.tree import walk
 MODEL_PACKAGES = ("app", "flow", "latent", "objective", "score")
 """Packages whose exported names a checkpoint may build."""
 DATA_PACKAGES = ("data", "analysis")
-"""Packages whose exported names a checkpoint may build where its data set is wanted too."""
+"""Packages also allowed when the data module is rebuilt from the checkpoint (innflow-eval)."""
 PACKAGES = (*MODEL_PACKAGES, *DATA_PACKAGES, "callback", "dashboard", "system")
 """Packages whose exported names a config may build."""
 

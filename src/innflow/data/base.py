@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from innflow.data.general import PairedWithGeneral, check_disjoint
 from innflow.data.loader import EpochLoader, ShuffledBatches
-from innflow.data.sets import GENERAL, Batch, PartsSet
+from innflow.data.sets import Batch, PartsSet
+from innflow.system.batch import GENERAL
 from innflow.errors import InnflowError
 from innflow.system.ranks import shared_draws, shares
 
@@ -34,7 +35,7 @@ class PartsDataModule(LightningDataModule):
         seed: Of the split into train and val.
 
     Attributes:
-        drawn: Whether the images are drawn, in place of photographs.
+        drawn: Whether the images are synthetic.
         levels: Number of grey levels of images x, whose pixels are 0 to levels - 1.
         log_prob: The exact log density in nats (B,) of x (B, D), where it is known.
     """

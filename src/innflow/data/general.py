@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from torch.utils.data import Dataset
 
-from innflow.data.sets import GENERAL, Batch, PartsSet
+from innflow.data.sets import Batch, PartsSet
 from innflow.errors import InnflowError
+from innflow.system.batch import GENERAL
 
 
 class PairedWithGeneral(Dataset[Batch]):

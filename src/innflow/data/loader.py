@@ -25,10 +25,10 @@ class EpochOrder(Protocol):
         """Return the number of batches in an epoch."""
 
     def begin(self, epoch: int, skip: int) -> None:
-        """Let the next iteration be of this epoch, without its first `skip` batches."""
+        """Set the next epoch and how many of its batches to skip."""
 
     def facts(self) -> dict[str, int]:
-        """Return all that the order depends on."""
+        """Return the settings on which the order depends."""
 
 
 class ShuffledBatches:
@@ -62,11 +62,11 @@ class ShuffledBatches:
         return self.items // self.batch_size
 
     def begin(self, epoch: int, skip: int) -> None:
-        """Let the next iteration be of this epoch, without its first `skip` batches."""
+        """Set the next epoch and how many of its batches to skip."""
         self.epoch, self.skip = epoch, skip
 
     def facts(self) -> dict[str, int]:
-        """Return all that the order depends on."""
+        """Return the settings on which the order depends."""
         return {"items": self.items, "batch_size": self.batch_size, "seed": self.seed}
 
     def __iter__(self) -> Iterator[list[Any]]:
@@ -89,7 +89,7 @@ class EpochLoader:
     """The batches of an order, epoch after epoch, resumable in the middle of an epoch.
 
     Lightning saves its state in every checkpoint and loads it before the first batch of a resumed
-    run. Each new iteration starts the epoch, or its remainder after resuming, from the beginning.
+    run. Each `iter()` restarts the epoch, or after a resume its remaining part.
     """
 
     def __init__(self, loader: DataLoader[Batch], order: EpochOrder) -> None:
@@ -103,14 +103,14 @@ class EpochLoader:
         return len(self.order)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration be of this epoch."""
+        """Set the next epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the remaining batches of the epoch.
 
-        A generator: persistent workers serve one iteration at a time, and Lightning creates its own
-        iterator before the flow has read a first batch.
+        Must be a generator: Lightning creates its iterator while the initialisation batch is still
+        unread, and persistent workers serve one iterator at a time.
         """
         self._done = self._resumed[1] if self.epoch == self._resumed[0] else 0
         self.order.begin(self.epoch, self._done)

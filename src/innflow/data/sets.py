@@ -14,8 +14,6 @@ from innflow.errors import InnflowError
 
 Role = Literal["train", "val", "inlier", "outlier"]
 Batch = dict[str, Tensor]
-GENERAL = "general"
-"""Part of training batches with as many items of a general set, drawn at random."""
 
 
 class PartsSet(Dataset[Batch]):
@@ -105,7 +103,7 @@ def make_sets(
     either given or held out of the remaining training items, by the same seed.
 
     Args:
-        items: Training items, and those of the other sets that are chosen from them.
+        items: All items; `rows`, `test` and `val` may index into them.
         test: Other items, rows of `items`, or the fraction of `rows` to hold out.
         val: Likewise, of the training items that then remain.
         seed: Of both choices.

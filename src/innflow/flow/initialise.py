@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class DataDependent(Transform):
     """A transform whose parameters are initialised from a batch of its inputs.
 
-    `forward` does not depend on whether `initialise` has been called.
+    `forward` only uses the parameters; it has no special case for an uninitialised layer.
     """
 
     initialised: Tensor

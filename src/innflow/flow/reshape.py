@@ -223,8 +223,8 @@ def halves_order(halves: Halves, rows: int, columns: int, flip: bool = False) ->
 
     Args:
         halves: `checkerboard` (even squares first), `columns` or `rows` (every second one first).
-        rows: of the grid. Of an odd number of stripes every second one makes more than half of
-            the tokens; the last of these tokens then count to the other half.
+        rows: of the grid. With an odd number of stripes the first half would be larger; its last
+            tokens are moved to the second.
         columns: of the grid.
         flip: exchange the two halves.
 

@@ -15,7 +15,7 @@ MIN_SLOPE = 1e-3
 SLOPE_OFFSET = math.log(math.expm1(1 - MIN_SLOPE))
 """Added to raw slopes, so that 0 gives a slope of 1."""
 MAX_BINS = 1000
-"""With so many bins of the smallest width the interval is full."""
+"""MAX_BINS * MIN_WIDTH = 1: no width left to distribute."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from innflow.flow.network.base import need_context
 RIDGE = 1e-6
 FLOOR = 1e-4
 
-# In units of the standard deviation of the targets: the smallest singular value of the regression,
-# without which W could not be inverted where the targets do not depend linearly on the inputs.
+# Lower bound on the singular values, in units of the standard deviation of the targets, so that W
+# stays invertible when the targets do not depend on x.
 LEAST = 0.1
 
 

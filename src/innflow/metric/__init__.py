@@ -1,5 +1,12 @@
 """Metrics computed from NumPy arrays."""
 
+from innflow.metric.c2st import (
+    Moments,
+    compute_c2st,
+    compute_err_post,
+    compute_moments,
+    compute_resimulation,
+)
 from innflow.metric.correlation import pearson, spearman, spearman_matrix
 from innflow.metric.divergence import bits_per_dim, kl_divergence, mmd
 from innflow.metric.image_statistics import (
@@ -31,13 +38,6 @@ from innflow.metric.posterior_calibration import (
     compute_tarp,
     draw_tarp_references,
     spread_ranks,
-)
-from innflow.metric.reference_posterior import (
-    Moments,
-    compute_c2st,
-    compute_err_post,
-    compute_moments,
-    compute_resimulation,
 )
 from innflow.metric.roc import Estimate, aupr, auroc, compute_ood, fpr_at_tpr
 from innflow.metric.sharpness import Sharpness, check_sharpness, compute_energy, compute_sharpness

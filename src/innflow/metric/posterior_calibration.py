@@ -1,7 +1,7 @@
 """Calibration of posterior draws over many observations.
 
 Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of the posterior.
-Draws of the prior are calibrated too: see `innflow.metric.sharpness`.
+Samples from the prior also pass these tests; use `innflow.metric.sharpness` to detect that.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Sharpness of posterior draws, and the energy test that they depend on the observation.
 
 Shapes: N observations, each with its true parameters (P,) and L draws (L, P) of the posterior.
-Draws of the prior are calibrated, but fail this test.
+Samples from the prior pass every test of calibration, but fail this one.
 """
 
 from typing import NamedTuple

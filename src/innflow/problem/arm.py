@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from innflow.errors import InnflowError
-from innflow.problem.importance import resample
+from innflow.problem.sampler.importance import resample
 
 PARAMETERS = ("rail", "angle 1", "angle 2", "angle 3")
 OBSERVABLES = ("end x", "end y")

@@ -24,8 +24,8 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.distributions import Normal, Uniform
 
-from innflow.problem.importance import resample
 from innflow.problem.joint import Joint
+from innflow.problem.sampler.importance import resample
 
 PARAMETERS = ("place", "height", "angle", "speed")
 OBSERVABLES = ("impact",)

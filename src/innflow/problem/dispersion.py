@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from innflow.errors import InnflowError
-from innflow.problem.importance import resample
-from innflow.problem.laplace import make_misfit
-from innflow.problem.tempering import draw_tempered
+from innflow.problem.sampler.importance import resample
+from innflow.problem.sampler.laplace import make_misfit
+from innflow.problem.sampler.tempering import draw_tempered
 
 NOISE = 0.03  # km/s
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.distributions import ExpTransform, MultivariateNormal, TransformedDistribution
 
 from innflow.problem.gaussian import matern32
-from innflow.problem.importance import resample
-from innflow.problem.laplace import find_laplace, make_misfit, weigh
+from innflow.problem.sampler.importance import resample
+from innflow.problem.sampler.laplace import find_laplace, make_misfit, weigh
 
 GRAVITY_CONSTANT = 6.6743e-11  # m^3/kg/s^2
 DENSITY_CONTRAST = -400.0  # kg/m^3

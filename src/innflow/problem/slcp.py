@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from innflow.errors import InnflowError
-from innflow.problem.importance import resample
+from innflow.problem.sampler.importance import resample
 
 POINTS = 4
 BOUND = 3.0

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.distributions import Independent, Uniform
 
-from innflow.problem.importance import resample
+from innflow.problem.sampler.importance import resample
 
 PARAMETERS = ("theta 1", "theta 2")
 OBSERVABLES = ("y 1", "y 2")

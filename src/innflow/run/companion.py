@@ -8,7 +8,7 @@ from typing import Any
 
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import COMPANIONS, find_checkpoint, load, load_weights, read_checkpoint
+from innflow.run.load import COMPANIONS, find_checkpoint, load, load_weights, read_checkpoint
 from innflow.system.atomic import writing
 
 
@@ -44,7 +44,7 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
 
 
 def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
-    """Copy the checkpoints of companions into a run folder, which then needs no other."""
+    """Copy the checkpoints of companions into a run folder, so that it needs no other folder."""
     folder = run_dir / COMPANIONS
     for name, source in sources.items():
         if source is None:

@@ -15,7 +15,7 @@ from innflow.dashboard import publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.artifacts import save_findings
-from innflow.run.checkpoint import SCORES
+from innflow.run.load import SCORES
 from innflow.run.report import write_report
 from innflow.system.atomic import write_json
 
@@ -29,10 +29,10 @@ def build_study(
     run_dir: Path,
     analyses: Mapping[str, Analysis],
 ) -> Study:
-    """Build what analyses are called with, and check that they can be; `app` may be untrained.
+    """Build the `Study` passed to every analysis, and check that each analysis can run on it.
 
-    Scores that a finished run has fitted are kept: on other data, an anomaly is what is unlike the
-    training set of the run.
+    `app` may be untrained. Scores of a finished run are not refitted on new data; they always refer
+    to the run's training set.
 
     Raises:
         InnflowError: if the scores or an analysis do not fit the data.

@@ -21,7 +21,7 @@ from innflow.system.slurm import job_id, requeued
 
 LOCK = ".lock"
 _held: WeakSet[IO[str]] = WeakSet()
-# Forked workers close the locks: they may outlive this process by seconds.
+# Forked workers close their copy of the lock, so that it is free when this process ends.
 os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
 PARTIAL = ".*.partial"
@@ -77,7 +77,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
 
 
 def is_requeued_run(run_dir: Path) -> bool:
-    """Return whether Slurm has started this job again, and the folder holds the run it began."""
+    """Return whether this is a requeued Slurm job and the folder is its own run."""
     lock = run_dir / LOCK
     return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()
 

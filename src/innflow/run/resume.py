@@ -1,4 +1,4 @@
-"""The config of a resumed run: its own, with the changes of the command line."""
+"""The config of a resumed run: the stored config with the changes of the command line."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,13 +20,13 @@ from innflow.system.secret import REMOVED
 OWN = ("run_dir", "ckpt")
 """Keys that select the run to resume."""
 FIXED = ("seed", "optimizer", "init")
-"""Keys whose values are part of a checkpoint: another one would be ignored, or would not fit."""
+"""Keys fixed by the checkpoint; changing them on resume is refused."""
 
 Leaves = dict[tuple[str, ...], Any]
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of innflow-train, after the stored overrides of a run to be resumed.
+    """Put the stored overrides of a run to be resumed before the arguments of innflow-train.
 
     Groups of the run, and keys that exist only in them, can then be changed by the arguments.
     Arguments without both `run_dir` and `ckpt` are returned as they are.
@@ -45,7 +45,7 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     before, now = _typed(run_dir), [text for text in arguments if "=" in text]
     # Before anything is composed: overrides of another version name keys that are unknown here.
     check_version(_read(run_dir / "config.yaml", dict), f"run_dir={run_dir}: its config.yaml")
-    # `+key=` stays beside `key=`: changing a key that does not exist would be refused.
+    # Keep the stored `+key=old` next to a new `key=...`: without it Hydra rejects the unknown key.
     replaced = {(_key(text), text[0] in "+~") for text in now}
     replaced |= {(key, False) for key, _ in replaced}
     kept = [text for text in before if (_key(text), text[0] in "+~") not in replaced]
@@ -58,8 +58,13 @@ def resume_config(
     """Return the config of a stopped run with the changes of the command line.
 
     The run's overrides and the new ones are both composed, and the keys in which the results
-    differ are changed in config.yaml: interpolations follow, and nothing else changes. The folder
-    may have been moved; `typed` are all overrides, including those of the run.
+    differ are changed in config.yaml. Values interpolated from changed keys change too; all others
+    stay as stored. The folder may have been moved.
+
+    Args:
+        run_dir: folder of the run.
+        typed: all overrides, including those of the run.
+        compose: composes a config from overrides.
 
     Raises:
         InnflowError: if the folder has no config, or a change is not possible in a resumed run.
@@ -135,7 +140,7 @@ def _composed(
 
 
 def _leaves(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the values of nested dicts with the keys that lead to them; lists are values."""
+    """Yield the path of keys and the value of each leaf of nested dicts; a list is a leaf."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
             yield from _leaves(value, (*path, key))
@@ -166,7 +171,7 @@ def _moved(value: Any, old: re.Pattern[str], new: str) -> Any:
 
 
 def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) -> None:
-    """Refuse targets and import paths that neither innflow's configs nor the user has named."""
+    """Refuse targets and import paths that are neither in innflow's configs nor typed."""
     known = {
         target
         for file in Path(str(files(CONF))).rglob("*.yaml")

@@ -49,14 +49,14 @@ class Sharded(ModelParallelStrategy):
 
 
 def make_strategy(name: Any) -> Any:
-    """Return Lightning's strategy for that of a config; names of its own are kept."""
+    """Translate a config's strategy to Lightning's; other names pass through unchanged."""
     if name == "ddp_spawn":
         return "ddp"  # its processes are started by `spawn`
     return Sharded() if name == "fsdp" else name
 
 
 def environment(name: Any) -> list[LightningEnvironment]:
-    """Return the cluster environments to pass to Lightning; none where it finds its own."""
+    """Return the cluster environments to pass to Lightning; an empty list lets it detect one."""
     # Within a Slurm job, processes started here are not its tasks.
     return [LightningEnvironment()] if name == "ddp_spawn" else []
 
@@ -95,7 +95,7 @@ def check_devices(trainer: pl.Trainer, name: Any) -> None:
 
 
 def spawns(config: Mapping[str, Any]) -> bool:
-    """Return whether this process has to start the processes of a run, and is none of them."""
+    """Return whether this is the launching process of ddp_spawn, not a rank."""
     return config["trainer"]["strategy"] == "ddp_spawn" and "LOCAL_RANK" not in os.environ
 
 

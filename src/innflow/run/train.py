@@ -15,11 +15,12 @@ from innflow.config.build import build, build_group
 from innflow.dashboard import dashboards_closed, open_dashboards
 from innflow.data.base import PartsDataModule
 from innflow.run import setup
-from innflow.run.checkpoint import COORDINATES, find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, is_requeued_run, write_origin
+from innflow.run.load import COORDINATES, find_checkpoint, read_checkpoint
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
+from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation
 from innflow.system.allocator import keep_freed_memory
 from innflow.system.atomic import write_arrays
 from innflow.system.failure import FAILED
@@ -60,14 +61,14 @@ def run(
 
         data.prepare_data()
         # A batch larger than the training set is refused here.
-        setup.check_validation(config["trainer"], cast(Sized, data.train_dataloader()))
+        check_validation(config["trainer"], cast(Sized, data.train_dataloader()))
         app.columns = {name: list(names) for name, names in data.columns.items()}
         app.check_data(data)
         app.check_objective(data)
         study = build_study(app, data, config, run_dir, analyses)
 
         clock = Clock()
-        trainer = setup.build_trainer(config, run_dir, clock)
+        trainer = build_trainer(config, run_dir, clock)
         check_devices(trainer, config["trainer"]["strategy"])
         data.trainer = trainer
         data.train_dataloader()  # refuses a batch that the ranks cannot share
@@ -106,5 +107,5 @@ def fit(
         # Lightning's own use of older torch calls is no message to our user.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
-        warnings.filterwarnings("ignore", message=setup.UNUSED_SRUN)
+        warnings.filterwarnings("ignore", message=UNUSED_SRUN)
         trainer.fit(app, datamodule=data, ckpt_path=checkpoint)

@@ -106,7 +106,7 @@ def nll(items: Measured) -> np.ndarray:
 
 
 class FittedArrays:
-    """Base class of scores: state of the attributes that `fit` sets, names ending in `_`."""
+    """Base class of scores: saves and restores the fitted attributes, whose names end in `_`."""
 
     def check(self, companions: Collection[str]) -> None:
         """Raise if the score needs a companion that is not among these names."""

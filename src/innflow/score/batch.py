@@ -40,7 +40,7 @@ def batch_p_value(calibration: np.ndarray, scores: np.ndarray) -> float:
     """Return the p-value of the one-sided Mann-Whitney test of a batch, exact in finite samples.
 
     If the batch is drawn from the distribution of the calibration items, P(p <= a) <= a for every a
-    and every score. Ties count as in `p_values`, which is the case of one item.
+    and every score. For a batch of one item this equals `p_values`; ties are treated alike.
 
     Args:
         calibration: (n,) scores of held-out inliers, never of training items.

@@ -36,7 +36,7 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
 
 def print_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
     """Write one line on stderr, without the overrides `fixed` that all jobs share."""
-    shared = {each.lower() for each in fixed}  # Hydra has made False of a false
+    shared = {each.lower() for each in fixed}  # Hydra rewrites false as False
     own = " ".join(each for each in failure["overrides"] if each.lower() not in shared)
     job, state, reason = failure["job"], failure["state"], failure["reason"]
     sys.stderr.write(f"innflow-train: job {job}: {state} ({own}): {reason}\n")

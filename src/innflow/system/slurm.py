@@ -16,7 +16,7 @@ LEAVE = signal.SIGUSR1
 
 
 def job_id() -> str | None:
-    """Return the id of the Slurm job that runs this process; None outside and in a job's shell."""
+    """Return the id of this Slurm job; None outside Slurm, and in interactive jobs."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return None

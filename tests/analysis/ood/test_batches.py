@@ -73,7 +73,7 @@ def test_without_outliers_there_are_false_alarms_alone():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sizes": (1, 101)}, "test half of test has 100 items"),
+        ({"sizes": (1, 101)}, "evaluation half of the test set has 100 items"),
         ({"sizes": ()}, "at least one size"),
         ({"sizes": (0,)}, "whole number"),
         ({"alpha": 1.0}, "between 0 and 1"),

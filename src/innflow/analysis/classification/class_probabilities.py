@@ -45,8 +45,8 @@ class Classification(Analysis):
 
     Probabilities are recalibrated on the set "val", on which the flow is not trained: by
     temperature scaling as a baseline, and by the flow's own parameters, the width of its classes
-    and, for images, the mean over dequantization noise (`recalibration.py`). Among the latter the
-    log loss on val decides.
+    and, for images, the mean over dequantization noise (`recalibration.py`). The
+    flow-specific method with the least log loss on val is reported.
 
         >>> Classification(noise_draws=4)
         Classification(noise_draws=4)
@@ -97,7 +97,7 @@ class Classification(Analysis):
         return findings
 
     def _recalibrate(self, study: Study) -> tuple[dict[str, Method], str]:
-        """Return every method by name, and the name of the flow's own one with the least loss."""
+        """Return every method by name, and the name of the best flow-specific method on val."""
         mixture = require_classifier(study, "classification").mixture
         prior = mixture.log_prior.detach().cpu().double()
         offsets = (prior - mixture.log_scales.detach().cpu().double().sum(dim=1)).numpy()

@@ -16,7 +16,7 @@ from innflow.metric import kl_divergence
 
 @dataclass
 class Exact(Analysis):
-    """Compare the log density of the flow with the exact one at every point of test.
+    """Compare the log density of the flow with the exact one at every point of the test set.
 
         >>> Exact(resolution=100)
         Exact(resolution=100)

@@ -17,7 +17,7 @@ class RoundTrip(Analysis):
         10
 
     Attributes:
-        items: number of items of train and of test.
+        items: number of training items and of test items.
         shown: number of images of each set in the figure.
     """
 

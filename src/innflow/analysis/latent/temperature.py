@@ -29,7 +29,7 @@ class Temperature(ImageAnalysis):
     items: int = 128
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the grid, and tabulate bits per dim and contrast with those of test."""
+        """Draw the grid, and tabulate bits per dim and contrast with those of the test set."""
         self.check(study)
         items = study.count(self.items, 8)
         drawn = {t: to_pixels(study.sample(items, t)) for t in self.temperatures}

@@ -42,7 +42,7 @@ class Climb(NamedTuple):
 class Ascent(Analysis):
     """Maximise log p, and the contribution of each scale alone, from a few images by Adam.
 
-    Starts are an image of test, one of each of the first outlier sets, and weak noise on grey.
+    Starts are a test image, one of each of the first outlier sets, and weak noise on grey.
     After Schirrmeister et al. (arXiv:2006.10848): the patterns that appear are those to which a
     scale assigns a high likelihood.
 

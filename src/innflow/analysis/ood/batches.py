@@ -55,8 +55,8 @@ class Batches(Analysis):
             )
         if max(self.sizes) > len(study.test_index):
             raise InnflowError(
-                f"analysis.batches.sizes={list(self.sizes)}: the test half of test has "
-                f"{len(study.test_index)} items"
+                f"analysis.batches.sizes={list(self.sizes)}: the evaluation half of the "
+                f"test set has {len(study.test_index)} items"
             )
         # Refuses a null distribution that takes too long to count; it is cached.
         batch_p_value(np.zeros(len(_calibration(study))), np.zeros(max(self.sizes)))
@@ -157,7 +157,7 @@ class Batches(Analysis):
 
 
 def _calibration(study: Study) -> np.ndarray:
-    """Return the rows of test with which batches are compared."""
+    """Return the rows of the test set with which batches are compared."""
     half = study.calibration_index
     if len(half) <= MOST_CALIBRATION:
         return half

@@ -22,7 +22,9 @@ Found = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
 
 @dataclass
 class Scores(Analysis):
-    """Score all sets, and evaluate each score on the half of test that is not used to calibrate.
+    """Score all sets, and evaluate each score on the evaluation half of the test set.
+
+    The other half calibrates the p-values.
 
         >>> Scores(resamples=100)
         Scores(resamples=100)
@@ -70,17 +72,17 @@ class Scores(Analysis):
             notes.insert(
                 0,
                 f"AUROC of the headline score {headline}: {listed}; mean over "
-                f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the test half "
-                f"of test; intervals are 95% percentile bootstrap of {resamples:,} stratified "
-                "resamples. AUROC and AUPR take outliers as positive; FPR95 is the share of "
-                "outliers accepted where 95% of the inliers are accepted.",
+                f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the "
+                "evaluation half of the test set; intervals are 95% percentile bootstrap of "
+                f"{resamples:,} stratified resamples. AUROC and AUPR take outliers as positive; "
+                "FPR95 is the share of outliers accepted where 95% of the inliers are accepted.",
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(
             plot_p_values(p, calibrated, study.colors["test"]),
-            f"Conformal p-values of the {len(p):,} inliers of the test half. For a uniform "
-            "distribution, 5% of the inliers are flagged at level 5%; the grey band contains a bar "
-            "with probability 95%.",
+            f"Conformal p-values of the {len(p):,} inliers of the evaluation half of the test set. "
+            "For a uniform distribution, 5% of the inliers are flagged at level 5%; the grey band "
+            "contains a bar with probability 95%.",
         )
         findings.text = "\n\n".join(notes)
         return findings
@@ -161,7 +163,7 @@ def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) ->
         for score, title in titles.items()
     }
     histograms = {title: {"test": inside, **sets} for title, (inside, sets) in curves.items()}
-    scope = f"{len(inliers['score']):,} inliers of the test half of test"
+    scope = f"{len(inliers['score']):,} inliers of the evaluation half of the test set"
     return {
         "histograms": Plot(
             plot_histograms(histograms, study.colors),

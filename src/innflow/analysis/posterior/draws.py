@@ -37,7 +37,7 @@ def problem_of(study: Study) -> InverseData:
 
 
 def has_density(app: Inverse) -> bool:
-    """Return whether p(x | y) can be evaluated: not where the left has noise or padding too."""
+    """Return whether p(x | y) can be evaluated, as without noise or padding on the left side."""
     return set(app.partition.left) == {"x"}
 
 
@@ -71,7 +71,7 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
 
 
 def widen(study: Study, y: Tensor) -> Tensor:
-    """Return data y (N, M) with fresh Gaussian noise of the width of y in training.
+    """Add Gaussian noise with the standard deviation added to y in training to data y (N, M).
 
     For a simulator without noise, the flow is trained on data with a small width. Its posterior is
     calibrated for data of that width, not for exact data.

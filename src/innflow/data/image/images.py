@@ -80,9 +80,9 @@ class Images(ImageModule):
     """Images in `train/<class>/...`, `val/<class>/...` and `test/<class>/...`, at any depth.
 
     The classes in train/ are the inliers. Their images in val/ and test/ are the sets "val" and
-    "test"; every other class in test/ is an outlier set by its name. Without test/, val/ takes its
-    place. A validation set that is missing is held out of train/, and so is a missing test set, a
-    tenth. A root without such folders consists of inliers only.
+    "test"; every other class in test/ is an outlier set by its name. Missing val/: `holdout` of
+    train/. Missing test/: val/ if present, else 10% of train/. A root without such folders consists
+    of inliers only.
 
     With labels, the class folders of the inliers in alphabetical order are labels 0, 1 and so on,
     all splits are stratified by class, and a root may hold just the class folders.
@@ -95,8 +95,9 @@ class Images(ImageModule):
         root: Folder, or `s3://bucket/prefix`.
         inliers: Classes to train on; all in train by default. Other classes in train are left out.
         labels: Whether the sets of inliers carry the class of each image.
-        outliers: Name -> folder or bucket of a further outlier set: all its images, or, if it has
-            train/, its test set by the same seed, on which no model of it has been trained.
+        outliers: Name -> folder or bucket of a further outlier set: all its images, or, if the
+            source has a train/ folder, only its test split by the same seed, which models of that
+            source were not trained on.
         size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general: See
             `ImageModule`.
     """
@@ -196,7 +197,7 @@ class Images(ImageModule):
         return replace(storage, entries=[entry for entry, used in pairs if used]), folders
 
     def _further(self, name: str, source: str | os.PathLike[str]) -> PartsSet:
-        """Return the images of another source that no model of it is trained on, as outliers."""
+        """Return another source as an outlier set: its test split if it has train/, else all of it."""
         other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
         cached = other.open_cache(verify=False)
         if any(path.startswith("train/") for path in cached.names):

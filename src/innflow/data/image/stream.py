@@ -63,8 +63,8 @@ class Reading:
 class Stream(IterableDataset[Batch]):
     """The batches of one rank in one epoch; each of W workers reads every W-th of them.
 
-    In every epoch the shards are dealt anew to the readers, the workers of all ranks. Every rank
-    yields the same number of batches: a reader at the end of its shards starts them again.
+    Each epoch reassigns shards to the workers of all ranks. Every rank yields the same number of
+    batches: a worker at the end of its shards starts them again.
 
     Args:
         shards: All shards, of all ranks.
@@ -103,18 +103,18 @@ class Stream(IterableDataset[Batch]):
                 f"data.train: {len(shards)} shards are not enough for {self.ranks} ranks x "
                 f"{self.workers} workers, each needs its own: lower data.workers or write more"
             )
-        # Worker processes outlive an epoch; this shared memory tells them which one is next.
+        # Persistent workers read the next epoch from this shared tensor.
         self._position = torch.zeros(2, dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
         return self.batches
 
     def begin(self, epoch: int, skip: int) -> None:
-        """Let the next iteration be of this epoch, without its first `skip` batches."""
+        """Set the next epoch and how many of its batches to skip."""
         self._position.copy_(torch.tensor([epoch, skip]))
 
     def facts(self) -> dict[str, int]:
-        """Return all that the order depends on."""
+        """Return the settings on which the order depends."""
         names = " ".join(shard.name for shard in self.shards)
         return {
             "shards": zlib.crc32(names.encode()),
@@ -169,7 +169,7 @@ class Stream(IterableDataset[Batch]):
                 )
 
     def _decode(self, items: Sequence[Item], skipped: list[str]) -> Batch:
-        """Return a whole batch; images that cannot be decoded are replaced by others of it."""
+        """Decode a batch; undecodable images are replaced by other images of the same batch."""
         decoded = [self.reading.pixels(item) for item in items]
         good = []
         for row, (item, image) in enumerate(zip(items, decoded, strict=True)):

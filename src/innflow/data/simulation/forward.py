@@ -123,7 +123,8 @@ def explain(error: Exception) -> str:
 def trial_rows(dims: int) -> int:
     """Return the number of rows to check a forward model with, plus one in reserve.
 
-    It differs from the number of parameters, since `a, b = x` would unpack two rows.
+    More than two rows are used when P=2, so that a model that unpacks rows instead of columns
+    (`a, b = x`) fails the check.
     """
     return 3 + (dims == 2)
 

@@ -25,7 +25,7 @@ def seeded(seed: Sequence[int], modules: Sequence[ModuleType] = ()) -> Iterator[
     """
     generators = list(_generators(modules))
     states = [get() for get, _, _ in generators]
-    # From 1, as a trailing 0 has no effect in NumPy.
+    # Numbers start at 1: SeedSequence ignores trailing zeros.
     for number, (_, _, start) in enumerate(generators, start=1):
         start(int(np.random.SeedSequence([*seed, number]).generate_state(1)[0]))
     try:

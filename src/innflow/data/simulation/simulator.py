@@ -25,7 +25,7 @@ from innflow.errors import InnflowError
 from innflow.system.progress import announce
 from innflow.system.ranks import randn
 
-# A random stream is [seed, purpose, source], without 0, which has no effect at the end in NumPy.
+# A random stream is [seed, purpose, source]. Ids start at 1: SeedSequence ignores trailing zeros.
 _TRAIN, _TEST, _FRESH, _TRIAL = range(1, 5)
 _PRIOR, _MODEL, _NOISE = range(1, 4)
 _FEW = 32  # simulations to find out whether a model has noise
@@ -195,7 +195,7 @@ class Simulator(InverseData):
 
     @cached_property
     def _behaviour(self) -> list[Tensor]:
-        """A few draws and runs, part of the cache key, as prior and model may depend on files.
+        """Part of the cache key: a few draws and runs, since prior and model may depend on files.
 
         Results that are not reproducible under a seed are left out.
         """

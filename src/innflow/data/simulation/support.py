@@ -120,8 +120,8 @@ def _of(prior: Any) -> Bounds:
         return _of(prior.base_dist)
     if isinstance(prior, MixtureSameFamily):
         return _hull(prior)
-    # Its subclasses (LogNormal, Gumbel ...) define their support; the class itself only gives the
-    # codomain of its last transform, which is too large for a log-uniform prior.
+    # Plain TransformedDistribution reports too wide a support (e.g. log-uniform), so compute it
+    # here; its subclasses (LogNormal, Gumbel ...) define their own.
     if type(prior) is TransformedDistribution and (moved := _transformed(prior)) is not None:
         return moved
     try:

@@ -11,7 +11,7 @@ from torch.func import functional_call
 def needs_plain_gradients(grads: Sequence[Tensor]) -> bool:
     """Return whether a backward pass must use `plain_gradients`.
 
-    Gradients that are written out hold for first derivatives of one batch. Autograd records a
+    Hand-written backward passes support only first derivatives, unbatched. Autograd records a
     backward pass for second derivatives (`create_graph=True`), and `torch.func.vmap` and
     `is_grads_batched=True` run it for many gradients at once.
     """

@@ -53,7 +53,10 @@ def run_reversibly(
 
 
 class _Reversible(torch.autograd.Function):
-    """Parameters are arguments, so that their gradients are accumulated, and DDP's hooks run."""
+    """A `torch.autograd.Function` that recomputes activations in the backward pass.
+
+    Parameters are arguments, so that their gradients are accumulated, and DDP's hooks run.
+    """
 
     @staticmethod
     def forward(
@@ -128,8 +131,10 @@ def _recompute(
     """Compute the inputs of a step from its outputs, then outputs and logabsdet with their graph.
 
     Returns:
-        Leaves, the first of which are the inputs, whose gradients sum to the gradient of the
-        inputs; outputs; logabsdet (B,).
+        Leaves, tensors whose gradients sum to the gradient of the inputs; the first one is the
+            inputs.
+        Outputs.
+        Logabsdet (B,).
     """
     if not isinstance(step, BaseCoupling):
         with torch.no_grad():

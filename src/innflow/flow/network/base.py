@@ -1,6 +1,6 @@
 """Initialisation and argument checks shared by the coupling networks.
 
-A maker of networks is called as `subnet(inputs, outputs, context=0)`, and with `size=(H, W)` where
+A network factory is called as `subnet(inputs, outputs, context=0)`, and with `size=(H, W)` where
 its signature has `size`. No network uses BatchNorm, which would couple the items of a batch.
 """
 
@@ -45,7 +45,7 @@ def need_sizes(where: str, **sizes: int) -> None:
 
 
 def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[..., nn.Module]:
-    """Bind the argument `size`, (H, W) of the images, of a maker that has one."""
+    """Fix the argument `size` of a network factory to (H, W), if the factory takes it."""
     if "size" not in signature(subnet).parameters:
         return subnet
     return partial(subnet, size=tuple(size))

@@ -35,7 +35,7 @@ def test_err_post_equals_its_definition():
 def test_blocks_do_not_change_err_post(monkeypatch):
     x, y = gaussian(0, 40), gaussian(1, 30)
     whole = compute_err_post(x, y)
-    monkeypatch.setattr("innflow.metric.reference_posterior.ROWS", 7)
+    monkeypatch.setattr("innflow.metric.c2st.ROWS", 7)
     assert compute_err_post(x, y) == pytest.approx(whole, abs=1e-12)
 
 

@@ -23,16 +23,15 @@ KEY = "resume"
 class LastCheckpoint(Checkpoint):
     """Save last.ckpt so that a resumed run gives the same weights and metrics as one never stopped.
 
-    It is saved between two batches, after the validation that follows the first and before random
-    numbers are drawn for the second: after every validation, when `minutes` have passed since the
-    last one, at the end of training, and on a signal. A second ctrl-C stops without saving.
+    It is saved only between batches, after any validation that is due. When: after each validation,
+    every `minutes`, at the end of training, and on a signal. A second ctrl-C stops without saving.
 
     Args:
         dirpath: folder of the checkpoints.
         minutes: time between two checkpoints; 0 saves after every step.
 
     Attributes:
-        last_model_path: of the file, empty before it is written.
+        last_model_path: path of the file, empty before it is written.
 
     >>> LastCheckpoint("run/checkpoints", minutes=10).path.as_posix()
     'run/checkpoints/last.ckpt'
@@ -100,7 +99,8 @@ class LastCheckpoint(Checkpoint):
             set_random_state(states[trainer.global_rank])
         loop = trainer.fit_loop
         if loop._combined_loader is not None:
-            # The schedule of the learning rate has made Lightning build the loader too early.
+            # The schedule reads estimated_stepping_batches, which builds the loader before its
+            # state is restored.
             loop._combined_loader._load_state_dicts(loop._combined_loader_states_to_load)
             loop._combined_loader_states_to_load = []
         if loop.restarted_on_epoch_end:
@@ -110,7 +110,7 @@ class LastCheckpoint(Checkpoint):
             loop.epoch_loop.restarting = False
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save, unless a validation or the end of the epoch follows, where it is saved instead."""
+        """Save if due, unless a validation or the end of the epoch follows, which then saves."""
         # A checkpoint does not hold gradients that are still being accumulated.
         if _accumulates(trainer) or _ends_epoch(trainer) or _validates(trainer):
             return

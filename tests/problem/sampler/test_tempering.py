@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.integrate import quad
 
-from innflow.problem.tempering import draw_tempered
+from innflow.problem.sampler.tempering import draw_tempered
 
 
 def test_bent_and_narrow():

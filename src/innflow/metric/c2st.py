@@ -1,4 +1,4 @@
-"""Distances of posterior draws at one observation from reference draws or known moments."""
+"""Posterior draws compared with reference draws: C2ST, Err_post, moments."""
 
 import math
 from collections.abc import Sequence

@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_t
 
 from innflow.errors import InnflowError
-from innflow.problem.importance import resample
-from innflow.problem.laplace import DEGREES, find_laplace, make_misfit, weigh
+from innflow.problem.sampler.importance import resample
+from innflow.problem.sampler.laplace import DEGREES, find_laplace, make_misfit, weigh
 
 MATRIX = np.random.default_rng(0).standard_normal((3, 5))
 NOISE = np.array([[0.5, 0, 0], [-0.2, 0.3, 0], [0.3, 0.1, 0.4]])

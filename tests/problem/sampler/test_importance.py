@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from innflow.errors import InnflowError
-from innflow.problem.importance import resample, systematic
+from innflow.problem.sampler.importance import resample, systematic
 
 
 def test_systematic_counts():

@@ -14,7 +14,7 @@ import innflow
 from innflow.app import Density
 from innflow.app.module import FORMAT
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import MODEL, assemble, find_checkpoint, read_checkpoint
+from innflow.run.load import MODEL, assemble, find_checkpoint, read_checkpoint
 
 PLAIN = (dict, list, tuple, str, int, float, bool, type(None), torch.Tensor)
 

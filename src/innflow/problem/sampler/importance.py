@@ -34,7 +34,7 @@ def resample(
         limit: Largest number of tries.
         oversampling: Effective proposals per draw.
         batch: Number of tries to begin with.
-        floor: Smallest number of draws for which there are enough proposals.
+        floor: Make enough proposals for at least this many draws, even if `n` is smaller.
 
     Returns:
         Draws (n, P).

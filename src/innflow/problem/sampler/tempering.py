@@ -7,7 +7,7 @@ from numpy.random import Generator
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from innflow.problem.importance import systematic
+from innflow.problem.sampler.importance import systematic
 
 
 def draw_tempered(

@@ -1,0 +1,1 @@
+"""Samplers of reference posteriors: importance resampling, Laplace fits, tempering."""
