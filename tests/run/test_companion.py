@@ -138,4 +138,4 @@ def test_scores_of_a_ratio_are_in_the_table(beside_run, photographs, tmp_path, c
 def test_vectors_have_companions_too(vector_run, tmp_path):
     train(tmp_path / "run", *TINY_MOONS, f"companions.general={vector_run}", "analysis=none")
     app = innflow.load(tmp_path / "run")
-    assert app.measure_companions(torch.zeros(2, 2))["general"].log_prob.shape == (2,)
+    assert app.measure(torch.zeros(2, 2)).companions["general"].shape == (2, 1)
