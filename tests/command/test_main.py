@@ -69,8 +69,8 @@ def refuse(command, tmp_path):
         # a partition that does not add up
         ("partition.right.z=5", ("x <-> z alone", "left 5 = x 2 + pad 3")),
         ("partition.left.x=5", ("partition.left.x=5", "shape (2,)")),
-        ("partition.right.z=1.5", ("partition.right.z=1.5", "whole numbers")),
-        ("+partition.right.y=9", ("left x 2, right y 9", "nothing is left over for z")),
+        ("partition.right.z=1.5", ("partition.right.z=1.5", "whole number")),
+        ("+partition.right.y=9", ("left x 2, right y 9", "no dimension remains for z")),
         # no run there
         ("ckpt=last", ("run_dir=DIR",)),
         ("ckpt=last run_dir=nowhere", ("nowhere", "no such folder")),
@@ -101,7 +101,7 @@ def test_an_unknown_experiment_is_answered_by_the_known_ones(refuse):
     ],
 )
 def test_a_folder_without_images_is_answered_by_one_line(root, says, refuse, photographs):
-    for name in ("empty", "texts", "broken/train/cat", "few/train/cat", "few/val/cat"):
+    for name in ("empty", "texts", "broken/train/cat", "few/train/cat", "few/test/cat"):
         Path(name).mkdir(parents=True)
     Path("texts/readme.txt").write_text("no image")
     Path("a_file").write_text("no folder")
@@ -109,7 +109,7 @@ def test_a_folder_without_images_is_answered_by_one_line(root, says, refuse, pho
         image = (photographs / f"train/cat/{i}.png").read_bytes()
         Path(f"broken/train/cat/{i}.png").write_bytes(image[:40] if i < 2 else image)
         Path(f"few/train/cat/{i}.png").write_bytes(image)
-    Path("few/val/cat/0.png").write_bytes(image)
+    Path("few/test/cat/0.png").write_bytes(image)
     refuse("innflow-train", *TINY_IMAGES, f"data.root={root}", says=says)
 
 
