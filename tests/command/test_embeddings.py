@@ -24,7 +24,7 @@ RUN = (
 def test_pictures_are_scored_by_a_run_on_features(command, photographs):
     answer = command(*RUN, f"data.root={photographs}")
     assert answer.code == 0, answer.err
-    answer = command("innflow-score", "run=run", f"input={photographs / 'test'}", "out=scores.csv")
+    answer = command("innflow-score", "run=run", f"input={photographs / 'val'}", "out=scores.csv")
     assert answer.code == 0, answer.err
     with open("scores.csv") as file:
         rows = list(csv.DictReader(file))
@@ -44,7 +44,7 @@ def test_a_run_without_its_coordinates_is_refused(command, photographs, tmp_path
     answer = command(*RUN, f"data.root={photographs}")
     assert answer.code == 0, answer.err
     (tmp_path / "here" / "run" / COORDINATES).unlink()
-    answer = command("innflow-score", "run=run", f"input={photographs / 'test'}")
+    answer = command("innflow-score", "run=run", f"input={photographs / 'val'}")
     assert answer.code == 2
     assert COORDINATES in answer.err
     assert len(answer.err.strip().splitlines()) == 1

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-from pytorch_lightning.utilities import rank_zero_only
 from rich import progress
 from rich.console import Console
 from rich.text import Text
@@ -15,6 +14,8 @@ T = TypeVar("T")
 
 def is_leader() -> bool:
     """Return whether this process is the first rank, or the only one."""
+    from pytorch_lightning.utilities import rank_zero_only  # late: it imports torch
+
     # Before training, the first process of another node has only the rank of its node.
     return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
