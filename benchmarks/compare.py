@@ -1,6 +1,7 @@
 """Compare the training steps of two checkouts of innflow in one run.
 
-    python -m benchmarks.compare OLD [threads=2] [rounds=15] [only=affine,spline,...] [out=FILE]
+    python -m benchmarks.compare OLD [threads=2] [rounds=15] [only=affine,spline,...]
+        [variants=innflow,innflow compiled,innflow reversible] [out=FILE]
 
 OLD is a folder with another checkout, for example of `git worktree add`. Each checkout gets a
 worker process; the parent process has one worker at a time compute one variant, in an order that
@@ -39,11 +40,12 @@ def serve() -> None:
         if command == "works":
             print("\t".join(f"{work.group}|{work}" for work in works), flush=True)
         elif command == "build":
-            work = works[int(argument)]
+            index, _, names = argument.partition(" ")
+            work = works[int(index)]
             torch.compiler.reset()
             nets, x = ours.networks(work), measure.batch(work)
             calls = {VARIANTS[0]: measure.bare_step(ours.Bare(work, nets))}
-            for name in VARIANTS[1:]:
+            for name in names.split(","):
                 calls[name] = measure.step_of(measure.build(name, work, nets), x)
             for name, call in calls.items():
                 call()
@@ -99,6 +101,8 @@ def main(arguments: list[str]) -> None:
     old = Path(next(word for word in arguments if "=" not in word)).resolve()
     threads, rounds = int(options.get("threads", 2)), int(options.get("rounds", 15))
     chosen = [group for group in options.get("only", "").split(",") if group]
+    variants = options.get("variants", ",".join(VARIANTS[1:]))
+    names = [VARIANTS[0], *variants.split(",")]
     workers = {"old": Worker(old, threads), "new": Worker(NEW, threads)}
     works = [each.split("|") for each in workers["new"].call("works").split("\t")]
     lines = [
@@ -112,14 +116,14 @@ def main(arguments: list[str]) -> None:
         if chosen and group not in chosen:
             continue
         for worker in workers.values():
-            worker.call(f"build {index}")
-        turns = [(tree, name) for name in VARIANTS for tree in workers]
+            worker.call(f"build {index} {variants}")
+        turns = [(tree, name) for name in names for tree in workers]
         times: dict[tuple[str, str], list[float]] = {turn: [] for turn in turns}
         for turn in range(rounds):
             first = turn % len(turns)
             for tree, name in turns[first:] + turns[:first]:
                 times[tree, name].append(float(workers[tree].call(f"time {name}")))
-        for name in VARIANTS[1:]:
+        for name in names[1:]:
             columns = [
                 [a / b for a, b in zip(times[tree, name], times[tree, VARIANTS[0]], strict=True)]
                 for tree in workers

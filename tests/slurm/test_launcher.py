@@ -107,7 +107,7 @@ def test_a_job_that_is_told_to_leave_goes_on_as_if_nothing_had_been(sweep, tmp_p
 
     for number in range(3):
         assert running.state(number, "Restarts") == "1", number
-        (begun,) = re.findall(r"goes on from step (\d+)", running.logged(number))
+        (begun,) = re.findall(r"continues from step (\d+)", running.logged(number))
         assert 0 < int(begun) < STEPS
         if number in stopped:
             assert int(begun) == stopped[number]
@@ -131,7 +131,7 @@ def test_two_tasks_train_together_and_leave_together(sweep):
     stopped = checkpoint(running.folder / "0")["global_step"]
     done = running.end()
     assert done.code == 0, done.err
-    begun = re.findall(r"goes on from step (\d+)", running.logged(0))
+    begun = re.findall(r"continues from step (\d+)", running.logged(0))
     assert set(begun) == {str(stopped)}
     assert 0 < stopped < STEPS
     assert checkpoint(running.folder / "0")["global_step"] == STEPS
