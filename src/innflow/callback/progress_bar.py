@@ -25,7 +25,7 @@ class Progress(RichProgressBar):
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return the metrics beside the bar."""
+        """Return the metrics shown next to the bar."""
         if not trainer.training or trainer.global_step % max(self.refresh_rate, 1) == 0:
             self._read = super().get_metrics(trainer, pl_module)
         return self._read

@@ -146,7 +146,7 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
         check_trusted({name: config[name] for name in MODEL}, str(path))
     app = assemble(config, own["shapes"], own.get("columns"))
     load_weights(app, checkpoint, f"{path}: its weights do not fit its own config")
-    for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):  # none beside a checkpoint file
+    for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):  # none for a checkpoint file
         app.companions[file.stem] = load(file, trust=trust)
     fitted = Path(run) / SCORES
     if fitted.is_file() and config["score"]:

@@ -72,7 +72,7 @@ class Scores(Analysis):
             notes.insert(
                 0,
                 f"AUROC of the headline score {headline}: {listed}; mean over "
-                f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} of the "
+                f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} items of the "
                 "evaluation half of the test set; intervals are 95% percentile bootstrap of "
                 f"{resamples:,} stratified resamples. AUROC and AUPR take outliers as positive; "
                 "FPR95 is the share of outliers accepted where 95% of the inliers are accepted.",
@@ -101,10 +101,10 @@ class Scores(Analysis):
             test[column(name)][half] = leave_one_out_p_values(test[name][half])
         return (
             "The p-value of an item is the probability that an inlier has at least its score "
-            f"{scorer.headline}. It is calibrated on {len(half):,} inliers, one half of test, not "
-            "on training items; so are the p-values of all other scores, the columns that end in "
-            "_p. In scores.csv the p-value of an item of that half is calibrated on the others of "
-            "it (leave one out)."
+            f"{scorer.headline}. It is calibrated on {len(half):,} inliers, half of the test set, "
+            "not on training items; so are the p-values of all other scores, the columns that end "
+            "in _p. In scores.csv an item of this half is compared with the other items of the "
+            "half (leave one out)."
         )
 
 

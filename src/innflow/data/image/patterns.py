@@ -15,7 +15,7 @@ from innflow.data.image.storage import connect, explain, stamp_of, wait_for
 from innflow.errors import InnflowError
 
 SIZES = "sizes.json"
-"""File beside shards that maps the name of each to its number of items."""
+"""File in the folder of the shards that maps the name of each to its number of items."""
 Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -103,7 +103,7 @@ def _list(folder: str, key: str) -> dict[str, tuple[int, str]]:
 
 
 def count_items(shards: Sequence[Shard]) -> int | None:
-    """Return the number of items by the file sizes.json beside the shards; None without one.
+    """Return the number of items by sizes.json in the folder of the shards; None without one.
 
     Raises:
         InnflowError: The file is damaged, or a shard is missing in it.

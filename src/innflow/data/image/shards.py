@@ -49,7 +49,7 @@ class Shards(ImageModule):
         label: Where the class is: `cls`, or `json.FIELD`; null without labels.
         classes: Names of the classes, in the order of their numbers; with `label` only.
         epoch_items: Items of an epoch over all ranks, of which whole batches are made; null for all
-            by the file sizes.json beside the shards.
+            by the file sizes.json in their folder.
         study_items: Number of training items that analyses and the set "val" are taken from.
         holdout: Fraction of the study items that becomes the set "val"; training leaves it out.
         buffer: Image files that a worker keeps in memory, to draw one at random.
@@ -155,7 +155,7 @@ class Shards(ImageModule):
         total = count_items(self.shards["train"])
         if total is None:
             raise InnflowError(
-                f"data.epoch_items is null, and there is no {SIZES} beside the shards of data.train"
+                f"data.epoch_items is null, and there is no {SIZES} next to the shards of data.train"
                 " that says how many items they hold: give the number of items of an epoch"
             )
         return total - held

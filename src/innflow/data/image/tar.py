@@ -68,7 +68,7 @@ def read_items(shard: Shard, image: str | None = None, label: str | None = None)
 def _label(sample: Mapping[str, Any], label: str, where: str) -> str:
     part, _, field = label.partition(".")
     if part not in sample:
-        raise InnflowError(f"labels missing: {where} has no .{part} beside its image")
+        raise InnflowError(f"labels missing: {where} has no .{part} for its image")
     try:
         text = sample[part].decode()
         return str(json.loads(text)[field] if field else text).strip()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from innflow.data.base import PartsDataModule
 from innflow.data.simulation.support import Support
+from innflow.errors import InnflowError
 
 
 class InverseData(PartsDataModule):
@@ -31,4 +32,4 @@ class InverseData(PartsDataModule):
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), possibly NaN."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward model")
+        raise InnflowError(f"{type(self).__name__}: these data have no forward model to simulate")
