@@ -86,14 +86,15 @@ class Sweep:
         own = (p for p in logs if p.parent.name.partition("_")[2] in ("", str(number)))
         return "".join(path.read_text() for path in own)
 
+    def wait_for(self, holds: Callable[[], object], what: str) -> None:
+        """Wait for a condition while the sweep runs; fail with its output if it ends before."""
+        wait_until(lambda: self.process.poll() is not None or holds(), what)
+        assert self.process.poll() is None, self.process.communicate()
+
     def wait_for_steps(self, number: int) -> None:
         """Wait until a job trains: it writes its metrics every 20 steps."""
         path = self.folder / str(number) / "metrics.csv"
-        wait_until(
-            lambda: self.process.poll() is not None or (path.is_file() and path.stat().st_size),
-            f"steps of job {number}",
-        )
-        assert self.process.poll() is None, self.process.communicate()
+        self.wait_for(lambda: path.is_file() and path.stat().st_size, f"steps of job {number}")
 
 
 def field(line: str, key: str) -> str:
@@ -111,6 +112,7 @@ def slurm() -> Iterator[dict[str, str]]:
     ports = dict(zip(("SLURM_TEST_CTLD_PORT", "SLURM_TEST_D_PORT"), free_ports(2), strict=True))
     env |= {**ports, "SLURM_TEST_CPUS": "4", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     env.pop("INNFLOW_STAMP", None)
+    env["PYTHONPATH"] = str(SCRIPT.parent)  # where hold.py is
     env |= {"LOCAL_RANK": "0", "NODE_RANK": "0"}  # as a process has them that has trained by DDP
     here = folder / "slurm"
     start = subprocess.run([SCRIPT, "start", here], env=env, capture_output=True, text=True)

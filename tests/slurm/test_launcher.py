@@ -22,6 +22,7 @@ pytestmark = [
     ),
 ]
 STEPS = 300
+HOLD = "+callbacks.hold={_target_:hold.Hold,step:40}"
 
 
 def checkpoint(run_dir: Path) -> dict:
@@ -43,10 +44,27 @@ def processes(job: str) -> list[int]:
     return found
 
 
-def send(job: str, signum: int) -> None:
-    """Send a signal to the processes of a job's tasks."""
+def stopped(process: int) -> bool:
+    """Return whether a process is stopped, as `hold.Hold` stops it."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("T")
+
+
+def hold(running: Sweep, *numbers: int, tasks: int = 1) -> None:
+    """Wait until all tasks of some jobs are stopped in the middle of their training."""
+
+    def held(number: int) -> bool:
+        found = processes(running.job(number))
+        return len(found) == tasks and all(map(stopped, found))
+
+    for number in numbers:
+        running.wait_for_steps(number)
+        running.wait_for(lambda number=number: held(number), f"job {number} holds")
+
+
+def release(job: str) -> None:
+    """Let the stopped processes of a job continue."""
     for process in processes(job):
-        os.kill(process, signum)
+        os.kill(process, signal.SIGCONT)
 
 
 def test_a_sweep_of_three_jobs_returns(sweep):
@@ -88,20 +106,18 @@ def test_a_killed_job_is_reported_and_the_others_go_on(sweep):
 
 def test_a_job_that_is_told_to_leave_goes_on_as_if_nothing_had_been(sweep, tmp_path):
     """Its time is up, a more urgent job takes its place, somebody requeues it."""
-    running = sweep("study.train_limit=100,101,102", f"trainer.max_steps={STEPS}")
-    for number in range(3):
-        running.wait_for_steps(number)
-        send(running.job(number), signal.SIGSTOP)  # or it may be done before the others begin
+    running = sweep("study.train_limit=100,101,102", f"trainer.max_steps={STEPS}", HOLD)
+    hold(running, 0, 1, 2)
     jobs = [running.job(number) for number in range(3)]
     running.ask("scancel", "--signal=USR1", jobs[0])
     running.ask("scontrol", "requeue", jobs[2])
     for number in (0, 2):
-        send(jobs[number], signal.SIGCONT)
+        release(jobs[number])
     wait_until(lambda: running.state(0) == running.state(2) == "PENDING", "jobs 0 and 2 leave")
     running.ask("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=true")
     wait_until(lambda: running.state(1) != "RUNNING", "job 1 is told to leave")
-    send(jobs[1], signal.SIGCONT)
-    stopped = {n: checkpoint(running.folder / str(n))["global_step"] for n in (0, 2)}
+    release(jobs[1])
+    saved = {n: checkpoint(running.folder / str(n))["global_step"] for n in (0, 2)}
     done = running.end()
     assert done.code == 0, done.err
 
@@ -109,8 +125,8 @@ def test_a_job_that_is_told_to_leave_goes_on_as_if_nothing_had_been(sweep, tmp_p
         assert running.state(number, "Restarts") == "1", number
         (begun,) = re.findall(r"continues from step (\d+)", running.logged(number))
         assert 0 < int(begun) < STEPS
-        if number in stopped:
-            assert int(begun) == stopped[number]
+        if number in saved:
+            assert int(begun) == saved[number]
     assert {path.name for path in running.folder.iterdir() if path.name.isdigit()} == set("012")
 
     overrides = [each for each in SMALL if not each.startswith("hydra")]
@@ -123,16 +139,17 @@ def test_a_job_that_is_told_to_leave_goes_on_as_if_nothing_had_been(sweep, tmp_p
 
 
 def test_two_tasks_train_together_and_leave_together(sweep):
-    running: Sweep = sweep("strategy=ddp", "trainer.devices=2", f"trainer.max_steps={STEPS}")
-    running.wait_for_steps(0)
-    assert len(processes(running.job(0))) == 2
-    running.ask("scancel", "--signal=USR1", running.job(0))
+    running: Sweep = sweep("strategy=ddp", "trainer.devices=2", f"trainer.max_steps={STEPS}", HOLD)
+    hold(running, 0, tasks=2)
+    job = running.job(0)
+    running.ask("scancel", "--signal=USR1", job)
+    release(job)
     wait_until(lambda: running.state(0) == "PENDING", "the job leaves")
-    stopped = checkpoint(running.folder / "0")["global_step"]
+    saved = checkpoint(running.folder / "0")["global_step"]
     done = running.end()
     assert done.code == 0, done.err
     begun = re.findall(r"continues from step (\d+)", running.logged(0))
-    assert set(begun) == {str(stopped)}
-    assert 0 < stopped < STEPS
+    assert set(begun) == {str(saved)}
+    assert 0 < saved < STEPS
     assert checkpoint(running.folder / "0")["global_step"] == STEPS
     assert (running.folder / "0/metrics.json").is_file()
