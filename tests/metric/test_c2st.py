@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from joblib import parallel_config
 from scipy.integrate import quad
+from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
 from innflow.errors import InnflowError
 from innflow.metric import compute_c2st, compute_err_post, compute_moments, compute_resimulation
+from innflow.problem import gravity_linear, traveltime
 
 
 def gaussian(seed, n, columns=2, shift=0.0):
@@ -35,7 +38,7 @@ def test_err_post_equals_its_definition():
 def test_blocks_do_not_change_err_post(monkeypatch):
     x, y = gaussian(0, 40), gaussian(1, 30)
     whole = compute_err_post(x, y)
-    monkeypatch.setattr("innflow.metric.c2st.ROWS", 7)
+    monkeypatch.setattr("innflow.metric.divergence.ROWS", 7)
     assert compute_err_post(x, y) == pytest.approx(whole, abs=1e-12)
 
 
@@ -49,7 +52,8 @@ def test_err_post_of_two_gaussians_is_the_integral():
     # Quantiles in place of draws: the sums over pairs are then quadratures.
     draws = norm.ppf((np.arange(1000) + 0.5) / 1000)[:, None]
     exact = 2 * mean(0) - 2 * mean(shift)
-    assert compute_err_post(draws + shift, draws, [(width, 1)]) == pytest.approx(exact, rel=0.01)
+    found = compute_err_post(draws + shift, draws, kernels=[(width, 1)])
+    assert found == pytest.approx(exact, rel=0.01)
 
 
 def test_err_post_of_the_same_draws_is_zero_and_of_exact_draws_near_its_floor():
@@ -57,6 +61,35 @@ def test_err_post_of_the_same_draws_is_zero_and_of_exact_draws_near_its_floor():
     assert compute_err_post(x, x) == pytest.approx(0, abs=1e-12)
     assert 0.0005 < compute_err_post(x, y) < 0.003
     assert compute_err_post(x * 1.3, y) > 0.01
+
+
+def test_standardised_err_post_is_in_prior_units_and_median_distances():
+    x, y, sd = gaussian(0, 40, 3), gaussian(1, 30, 3, 0.7), np.array([1.0, 3.0, 10.0])
+    median = np.median(pdist(y / sd))
+    assert compute_err_post(x, y, sd) == pytest.approx(plain(x / sd / median, y / sd / median))
+    scale = np.array([1e3, 1e-3, 1.0])
+    assert compute_err_post(x * scale, y * scale, sd * scale) == pytest.approx(
+        compute_err_post(x, y, sd)
+    )
+    with pytest.raises(InnflowError, match="coincide"):
+        compute_err_post(x, np.ones((5, 3)), sd)
+
+
+@pytest.mark.parametrize("problem", [gravity_linear, traveltime])
+def test_err_post_detects_draws_of_the_prior_and_a_point_mass(problem):
+    """In raw units both score as little as exact draws, or less than a thousandth."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    prior = problem.prior.sample((1000,))
+    noise = problem.NOISE * np.eye(len(problem.OBSERVABLES))
+    y = problem.forward(prior[0]).numpy() + noise @ rng.normal(size=len(noise))
+    reference, exact = (problem.posterior(y, 1000, rng, noise) for _ in range(2))
+    sd = prior.std(dim=0).numpy()
+    floor = compute_err_post(exact, reference, sd)
+    assert floor < 0.006
+    assert compute_err_post(prior.numpy(), reference, sd) > 100 * floor
+    point = np.tile(reference.mean(axis=0), (1000, 1))
+    assert compute_err_post(point, reference, sd) > 100 * floor
 
 
 @pytest.mark.parametrize(("columns", "shift"), [(1, 1.0), (2, 2.0)])

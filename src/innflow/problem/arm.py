@@ -3,6 +3,7 @@
 Prior: the height of the base on a vertical rail, N(0, 0.25^2), and three joint angles in radians,
 N(0, 0.5^2), each relative to the segment before. Forward model: the position of the end of the arm,
 whose segments have lengths 0.5, 0.5 and 1. Noise: none. Reference posterior: exact.
+Its published Err_post is in raw units with fixed kernel widths (`analysis.posterior.standardise`).
 
 Source: Ardizzone et al., "Analyzing inverse problems with invertible neural networks"
 (arXiv:1808.04730), with the angles of Kruse et al., "Benchmarking invertible architectures on

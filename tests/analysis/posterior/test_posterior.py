@@ -53,6 +53,7 @@ def test_no_comparison_separates_an_exact_posterior_from_the_reference(exact):
     assert abs(metrics["posterior/c2st"] - 0.5) < 0.06
     assert abs(metrics["posterior/c2st_floor"] - 0.5) < 0.06
     assert metrics["posterior/err_post_median"] < 2 * metrics["posterior/err_post_floor"]
+    assert metrics["posterior/err_post_prior"] > 20 * metrics["posterior/err_post_floor"]
     assert metrics["posterior/mean_error"] < 2 * metrics["posterior/mean_error_floor"]
     assert metrics["posterior/covariance_error"] < 2 * metrics["posterior/covariance_error_floor"]
     own, reference = (metrics[f"posterior/err_resim_{key}"] for key in ("median", "reference"))
@@ -69,8 +70,19 @@ def test_nltp_is_the_mean_log_density_of_the_truth(exact):
 
 def test_one_observation_is_drawn_and_two_are_listed(exact):
     assert exact.figures.keys() == {"observation_0", "resimulation_0"}
-    assert [row[0] for row in exact.tables[0].rows] == ["test/0", "test/1"]
-    assert "-" not in exact.tables[0].rows[0]
+    assert [row[0] for row in exact.tables[1].rows] == ["test/0", "test/1"]
+    assert "-" not in exact.tables[1].rows[0]
+
+
+def test_the_table_shows_exact_draws_and_draws_of_the_prior_beside_the_model(exact):
+    table = exact.tables[0]
+    (row,) = [cells for cells in table.rows if cells[0] == "Err_post"]
+    row = dict(zip(table.columns, row, strict=True))
+    keys = {"median": "median", "mean": "mean"}
+    keys |= {f"median of {key} draws": name for key, name in (("exact", "floor"), ("prior",) * 2)}
+    for column, key in keys.items():
+        assert row[column] == f"{exact.metrics[f'posterior/err_post_{key}']:.3g}"
+    assert "standard deviations of the prior" in row["meaning"]
 
 
 def test_every_comparison_detects_a_shifted_posterior(quick):
@@ -89,15 +101,15 @@ def test_a_narrow_posterior_has_another_covariance(quick):
     assert metrics["posterior/mean_error_floor"] < 0.02
 
 
-def test_err_post_can_be_in_standard_deviations_of_the_prior(quick):
+@pytest.mark.parametrize("standardise", [True, False])
+def test_err_post_is_in_standard_deviations_of_the_prior_or_in_raw_units(quick, standardise):
     study, settings = gaussian_study(), {**SMALL, "observations": 1, "err_observations": 1}
     app, data = study.app, study.data
     data.reference = lambda y, n, seed: np.random.default_rng(0).normal(size=(n, 3))
     app.posterior = lambda y, n, seed: torch.ones(len(y), n, 3)
-    metrics = Posterior(**settings, standardise=True)(study).metrics
-    unit = study.sets["train"].parts["x"].std(dim=0).numpy()
-    draws, reference = np.ones((500, 3)) / unit, data.reference(None, 500, 0) / unit
-    expected = compute_err_post(draws, reference)
+    metrics = Posterior(**settings, standardise=standardise)(study).metrics
+    unit = study.sets["train"].parts["x"].std(dim=0).numpy() if standardise else None
+    expected = compute_err_post(np.ones((500, 3)), data.reference(None, 500, 0), unit)
     assert metrics["posterior/err_post_median"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -147,7 +159,7 @@ def test_an_observation_that_the_reference_cannot_do_is_left_out(quick):
     findings = analysis(study)
     assert "no draws for 1 of 4 observations" in findings.text
     assert "all but impossible" in findings.text
-    assert findings.tables[0].rows[0][1:3] == ["-", "-"]
+    assert findings.tables[1].rows[0][1:3] == ["-", "-"]
 
 
 def test_a_reference_that_always_fails_is_refused_before_training():

@@ -10,7 +10,6 @@ import torch
 from matplotlib.figure import Figure
 
 from innflow.analysis.findings import Findings, Plot
-from innflow.analysis.posterior import wording
 from innflow.analysis.posterior.draws import (
     draw_posterior,
     has_density,
@@ -19,9 +18,9 @@ from innflow.analysis.posterior.draws import (
     require_posterior,
     widen,
 )
+from innflow.analysis.posterior.numbers import Numbers
 from innflow.analysis.posterior.references import References, load_references, try_reference
 from innflow.analysis.posterior.resimulation import Resimulation, resimulate
-from innflow.analysis.posterior.wording import Numbers
 from innflow.analysis.study import Analysis, Study, require_whole
 from innflow.errors import InnflowError
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
@@ -60,7 +59,9 @@ class Posterior(Analysis):
         err_draws: draws at each of these for Err_post.
         moment_draws: draws at each observation for the moments; 0 takes `draws`. More make the
             Monte-Carlo error smaller, where the reference is as quick as for linear problems.
-        standardise: take Err_post in standard deviations of the prior, not in raw units.
+        standardise: divide parameters by the standard deviations of the prior and take the kernel
+            widths of Err_post from the reference; false is the published protocol of the arm (raw
+            units, fixed widths).
         shown: number of observations with figures.
     """
 
@@ -69,7 +70,7 @@ class Posterior(Analysis):
     err_observations: int = 25
     err_draws: int = 2000
     moment_draws: int = 0
-    standardise: bool = False
+    standardise: bool = True
     shown: int = 2
 
     def check(self, study: Study) -> None:
@@ -99,31 +100,30 @@ class Posterior(Analysis):
         compared = min(self.observations, len(counts))
         notes = [
             f"The first {len(counts)} observations of test, on which nothing was trained or "
-            f"chosen; {self.draws:,} draws at each of the first {compared}."
+            f"chosen; {self.draws:,} draws at each of the first {compared}, {self.err_draws:,} for "
+            f"Err_post and at most {RESIMULATED} for Err_resim. Draws of the model are compared "
+            "with those of the reference; so are a second set of reference draws (exact draws) and "
+            "draws from the prior: a quantity is blind where these two are alike."
         ]
         if references.draws:
             self._compare_draws(study, drawn, references, found)
             self._compare_moments(study, drawn, references, found)
-            unit = "standard deviations of the prior" if self.standardise else "raw units"
-            notes += [
-                wording.judge_c2st(found, metrics),
-                wording.judge_err_post(found, metrics, self.err_draws, unit),
-                wording.judge_moments(found, metrics, self.moment_draws or self.draws),
-            ]
         elif not references.failed:
             notes.append("There is no reference posterior for these data to compare with.")
-        notes.append(references.note())
         resimulated = self._resimulate(study, drawn, references, found)
-        draws = min(RESIMULATED, *counts.values())
+        metrics = found.metrics()
         notes += [
-            wording.judge_resimulation(found, metrics, draws, _remarks(study)),
+            references.note(),
+            *_remarks(study, found),
             _judge_density(study, metrics),
             _judge_support(study, drawn, metrics),
         ]
         names = {i: str(study.sets["test"].names[i]) for i in range(compared)}
         text = "\n\n".join(note for note in notes if note)
         figures = self._figures(study, drawn, references, resimulated)
-        return Findings("Posterior", text, metrics, figures, [found.table(names)])
+        unit = "standard deviations of the prior" if self.standardise else "raw units, fixed widths"
+        tables = [found.summary({"err_post": f"squared MMD, in {unit}"}), found.table(names)]
+        return Findings("Posterior", text, metrics, figures, tables)
 
     def _counts(self, available: int) -> dict[int, int]:
         """Return the number of draws at each position of test."""
@@ -135,19 +135,22 @@ class Posterior(Analysis):
     def _compare_draws(
         self, study: Study, drawn: Clouds, references: References, found: Numbers
     ) -> None:
-        """Compute Err_post and C2ST, also of a second set of reference draws."""
+        """Compute Err_post and C2ST, also of a second set of reference draws and of the prior."""
         known = references.draws
         judged = [i for i in known if i < self.err_observations]
         compared = [i for i in known if i < self.observations]
         again = dict.fromkeys(judged, self.err_draws)
         again |= {i: max(self.draws, self.err_draws) for i in compared[:FLOORS]}
         second = load_references(study, again, EXACT_AGAIN).draws
-        unit = study.sets["train"].parts["x"].std(dim=0).numpy() if self.standardise else 1.0
+        prior = study.sets["train"].parts["x"].numpy()
+        sd = prior.std(axis=0, ddof=1) if self.standardise else None
+        rows = np.random.default_rng(study.seed).permutation(len(prior))[: self.err_draws]
         for i in track(judged, "Err_post"):
-            for key, cloud in (("err_post", drawn.get(i)), ("err_post_floor", second.get(i))):
+            clouds = {"": drawn[i], "_prior": prior[rows], "_floor": second.get(i)}
+            for suffix, cloud in clouds.items():
                 if cloud is not None:
-                    pair = cloud[: self.err_draws] / unit, known[i][: self.err_draws] / unit
-                    found.add(key, i, compute_err_post(*pair))
+                    pair = cloud[: self.err_draws], known[i][: self.err_draws]
+                    found.add(f"err_post{suffix}", i, compute_err_post(*pair, sd))
         for i in track(compared, "C2ST"):
             exact = known[i][: self.draws]
             other = second.get(i) if i in compared[:FLOORS] else None
@@ -188,7 +191,7 @@ class Posterior(Analysis):
         if problem_of(study).forward is None:
             return resimulated
         y = study.sets["test"].parts["y"].numpy()
-        for key, clouds in (("err_resim", drawn), ("err_resim_reference", references.draws)):
+        for key, clouds in (("err_resim", drawn), ("err_resim_floor", references.draws)):
             places = [i for i in clouds if i < self.err_observations]
             draws = [torch.from_numpy(clouds[i][:RESIMULATED]) for i in places]
             made = resimulate(problem_of(study), draws, y[places], study.seed)
@@ -234,15 +237,23 @@ def _varying(draws: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return draws[:, varies], exact[:, varies]
 
 
-def _remarks(study: Study) -> list[str]:
+def _remarks(study: Study, found: Numbers) -> list[str]:
+    """Return sentences on the resimulation."""
     data = problem_of(study)
     if data.forward is None:
         return ["There is no forward model for these data: no Err_resim."]
+    failed = found.of("not_finite")
+    remarks = []
     if data.noise is not None:
-        return ["f(x) is without noise and y has it: exact draws do not give 0."]
-    if not data.deterministic:
-        return ["The forward model is random itself: exact draws do not give 0."]
-    return []
+        remarks = ["f(x) is without noise and y has it: exact draws do not give Err_resim 0."]
+    elif not data.deterministic:
+        remarks = ["The forward model is random itself: exact draws do not give Err_resim 0."]
+    if failed.any():
+        remarks.append(
+            f"The forward model gives nothing finite for {failed.mean():.2%} of the draws, which "
+            "are left out."
+        )
+    return remarks
 
 
 def _judge_density(study: Study, metrics: dict[str, float]) -> str:
