@@ -22,6 +22,7 @@ from innflow.score import (
     Scorer,
     Typicality,
 )
+from innflow.system.ranks import draw_by_item
 
 
 class LinearGaussian(Unconditional):
@@ -74,8 +75,7 @@ def dequantize(x: Tensor, noise_seed: int | None) -> Tensor:
     """Return pixels with uniform noise around their bin centres; as they are without a seed."""
     if noise_seed is None:
         return x
-    generator = torch.Generator().manual_seed(noise_seed)
-    return x + torch.rand(x.shape, generator=generator) - 0.5
+    return x + draw_by_item(x.float(), noise_seed) - 0.5
 
 
 def make_set(name: str, role: str, x: Tensor, names: list[str] | None = None) -> PartsSet:

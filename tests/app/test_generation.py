@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from flow.zoo import perturb
+from scipy.stats import kstest, norm
 from torch import distributions
 
 from innflow import flow
 from innflow.app import Generation
+from innflow.system.ranks import draw_by_item
 
 SHAPE = (3, 4, 4)
 DIMS = 48
@@ -108,6 +111,42 @@ def test_noise_of_a_seed_repeats_and_differs_from_the_bin_centre(app):
     assert torch.equal(app.log_prob(x, noise_seed=1), first)
     assert not torch.equal(app.log_prob(x, noise_seed=2), first)
     assert not torch.equal(app.log_prob(x), first)
+
+
+def test_the_noise_of_an_image_does_not_depend_on_its_batch(app):
+    x = images(5)
+    alone = torch.cat([app.log_prob(one[None], noise_seed=3) for one in x])
+    torch.testing.assert_close(app.log_prob(x, noise_seed=3), alone, rtol=1e-5, atol=1e-3)
+    assert torch.equal(draw_by_item(x.float(), 3), draw_by_item(x.float().flip(0), 3).flip(0))
+    share = draw_by_item(torch.arange(4000.0)[:, None], 0)
+    assert kstest(share.flatten().numpy(), "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 4.0])
+def test_noise_bounds_the_exact_code_length_and_the_bin_centre_does_not(width):
+    """Pixels of a Gaussian of a few grey levels, whose bins have exact probabilities.
+
+    The expectation over the noise has a closed form and is an upper bound by Jensen's inequality.
+    Near its mode the density is concave and highest at the centre of a bin, which falls below.
+    """
+    app = Generation(flow.flat((1, 16, 16), depth=2, hidden=(8,)))
+    with torch.no_grad():  # the identity, scaled
+        app.flow.levels[0]._transforms[1].log_scale.fill_(math.log(256 / width))
+
+    def bits(levels: np.ndarray, seed: int | None) -> float:
+        x = torch.from_numpy(levels).to(torch.uint8)
+        return -app.log_prob(x, noise_seed=seed).mean().item() / (256 * math.log(2))
+
+    drawn = np.floor(np.random.default_rng(0).normal(128, width, (40, 1, 16, 16)))
+    for levels in (drawn, np.full((40, 1, 16, 16), 128.0)):
+        low, high = (levels - 128) / width, (levels - 127) / width
+        exact = -np.log2(norm.cdf(high) - norm.cdf(low)).mean()
+        square = (high**2 + high * low + low**2) / 3  # its mean over the bin
+        bound = (0.5 * square + 0.5 * math.log(2 * math.pi) + math.log(width)).mean() / math.log(2)
+        found = np.mean([bits(levels, seed) for seed in range(8)])
+        assert found == pytest.approx(bound, abs=0.01 / width)
+        assert exact < found
+    assert bits(levels, None) < exact
 
 
 @pytest.mark.parametrize("source", [torch.default_generator, torch.Generator()])

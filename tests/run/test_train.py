@@ -140,11 +140,13 @@ def test_scores_mean_what_their_names_say(scores, image_run):
     assert app.scorer is not None
 
 
-def test_bits_per_dim_are_the_means_of_scores_csv(image_run, scores):
+def test_bits_per_dim_have_noise_and_scores_csv_is_at_the_bin_centres(image_run, scores):
     metrics = metrics_of(image_run)
-    for name, key in {"test": "test/bpd", "train": "train/bpd", "dog": "bpd/dog"}.items():
-        assert metrics[key] == pytest.approx(scores[name]["bits_per_dim"].mean(), rel=1e-5)
-    assert metrics["test/nll"] == pytest.approx(-scores["test"]["log_prob"].mean(), rel=1e-5)
+    centre = scores["test"]["bits_per_dim"].mean()
+    assert metrics["test/bpd_centre"] == pytest.approx(centre, rel=1e-5)
+    assert metrics["test/nll"] == pytest.approx(metrics["test/bpd"] * DIMS * math.log(2), rel=1e-5)
+    assert metrics["test/bpd"] != pytest.approx(centre, rel=1e-6)
+    assert metrics["test/bpd_se"] > 0
 
 
 def test_p_values_count_the_calibration_half(scores, halves):

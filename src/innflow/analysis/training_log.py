@@ -60,7 +60,10 @@ class Training(Analysis):
             "used."
         )
         if study.is_image:
-            text += " Training batches have dequantization noise, the validation set has none."
+            text += (
+                " Both have dequantization noise, in the validation set one draw an image that is "
+                "the same at every validation: bounds of the discrete code length."
+            )
         plot = Plot(
             plot_learning_curves(panels, unit),
             "Learning curves. The axis leaves out the highest 3% of the values, those of the first "

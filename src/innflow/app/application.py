@@ -118,15 +118,19 @@ class Unconditional(Application):
 
     def _left(self, x: Tensor, noise_seed: int | None = None) -> dict[str, Tensor]:
         """Return the left parts, padding included, of data (B, *shape)."""
-        noise = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
-        return self.pad(self.preprocess({"x": self._validated("x", x)}, noise), noise)
+        prepared = self.preprocess({"x": self._validated("x", x)}, noise_seed)
+        return self.pad(prepared, noise_seed)
 
     def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return log p(x), (B,) in nats.
 
+        The mean over dequantization noise of an image is a lower bound of its discrete log
+        probability; without noise, at the centres of the bins, it is no bound and only ranks items.
+
         Args:
             x: data, (B, *shape).
-            noise_seed: seed of noise as in training; None for no noise.
+            noise_seed: seed of the noise, which depends on it and on each item alone; None for no
+                noise.
         """
         with self._inference():
             return self(self._left(x, noise_seed)).log_prob
@@ -163,7 +167,10 @@ class Unconditional(Application):
         return self.preprocessing.quantize(self.decode(drawn))
 
     def measure(self, x: Tensor) -> Measured[Tensor]:
-        """Compute the inputs of anomaly scores for data (B, *shape), in one pass of each model."""
+        """Compute the inputs of anomaly scores for data (B, *shape), in one pass of each model.
+
+        Images of all sets are at the centres of their bins, so that scores are repeatable.
+        """
         with self._inference():
             measured = self._measure(x)
         companions = {

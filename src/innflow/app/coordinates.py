@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
 from innflow.errors import InnflowError
-from innflow.system.ranks import rand
+from innflow.system.ranks import Noise, draw_within_bins
 
 Bounded = Literal["probit", "logit"]
 # Smallest distance from the ends of an interval, as a share of it: keeps probit and logit finite
@@ -71,7 +71,7 @@ class Unconstrained(nn.Module):
                 f"parameters {columns} (from 0) are the same in every simulation: vary them"
             )
 
-    def forward(self, x: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return coordinates (B, P) and the log-determinant (B,) of parameters (B, P)."""
         raw, log_slope = self._unconstrain(self._dequantize(x, noise))
         return (raw - self.mean) / self.scale, (log_slope - self.scale.log()).sum(dim=1)
@@ -93,11 +93,10 @@ class Unconstrained(nn.Module):
         """Return the ends of the support, where an integer k stands for the bin [k, k + 1)."""
         return self.low.double(), self.high.double() + self.discrete
 
-    def _dequantize(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
+    def _dequantize(self, x: Tensor, noise: Noise) -> Tensor:
         if not bool(self.discrete.any()):
             return x
-        within = 0.5 if noise is None else rand(x.shape, batch_axis=0, generator=noise).to(x)
-        return x + within * self.discrete.to(x)
+        return x + draw_within_bins(x, noise) * self.discrete.to(x)
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return x (B, P) on the real line and the log derivative of every value, (B, P)."""

@@ -130,10 +130,10 @@ class Inverse(Application):
         The noise is drawn with seed 0 if `noise` is None.
         """
         y = self.y_units(batch["y"].to(self.parameter_dtype))
-        if self.trials > 1 and noise is not None:
+        if self.trials > 1 and isinstance(noise, torch.Generator):
             y = shuffle_trials(y, self.trials, noise)
         if self.width > 0:
-            y = y + self.width * draw_normal(y, noise or seeded_generator(0))
+            y = y + self.width * draw_normal(y, seeded_generator(noise or 0))
         return {"y": y}
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -23,11 +23,11 @@ from innflow.latent.density import Latent, StandardNormal
 from innflow.objective.base import Objective, Parts, Step
 from innflow.partition import PAD, Partition
 from innflow.system.batch import GENERAL
-from innflow.system.ranks import seeded_generator, shared_draws
+from innflow.system.ranks import Noise, seeded_generator, shared_draws
 
-Noise = torch.Generator | None
-"""Generator of the noise that training adds; None for no noise, as in evaluation."""
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+VALIDATION_NOISE = 0
+"""Seed of the one draw of noise of each validation item, the same at every validation."""
 FORMAT = 2
 """Version of what innflow adds to a checkpoint; files of another version are refused."""
 
@@ -132,7 +132,8 @@ class FlowModule(pl.LightningModule):
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the left parts, without padding, of a batch (B, ...) in the units of the flow.
 
-        `noise` is the generator of the noise that training adds; None for none (evaluation).
+        `noise` is the generator of the noise that training adds, the seed of noise that depends on
+        each item alone (`innflow.system.ranks.draw_by_item`), or None for none.
         """
 
     def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
@@ -143,7 +144,7 @@ class FlowModule(pl.LightningModule):
         self, batch: Parts, noise: Noise
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the left parts, padding included, and the targets; arguments as `preprocess`."""
-        with self.shared_draws() if noise is not None else nullcontext():
+        with self.shared_draws() if isinstance(noise, torch.Generator) else nullcontext():
             return self.pad(self.preprocess(batch, noise), noise), self.targets(batch, noise)
 
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
@@ -156,7 +157,7 @@ class FlowModule(pl.LightningModule):
             return dict(parts)
         x = parts["x"]
         empty = x.new_empty(len(x), *self.partition.left[PAD])
-        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, noise or seeded_generator(0))}
+        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, seeded_generator(noise or 0))}
 
     def shared_draws(self) -> AbstractContextManager[None]:
         """Return a context in which each rank draws its part of the noise of the whole batch."""
@@ -220,9 +221,13 @@ class FlowModule(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Parts, batch_idx: int) -> None:
-        """Log loss and likelihood of a validation batch, without noise and in full precision."""
+        """Log loss and likelihood of a validation batch, in full precision.
+
+        Images are dequantized with one draw of noise an item, `VALIDATION_NOISE`, so that `val/nll`
+        and `val/bpd`, by which checkpoints are chosen, are bounds.
+        """
         with torch.autocast(self.device.type, enabled=False):
-            step = replace(self.compute_step(batch, noise=None), training=False)
+            step = replace(self.compute_step(batch, VALIDATION_NOISE), training=False)
             loss, _ = self.objective(step, self.dims)
         # Lightning averages over ranks with the batch size as weight, which must be an integer.
         size = len(step.log_prob) * self.trainer.world_size

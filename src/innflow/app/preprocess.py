@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.system.ranks import rand
+from innflow.system.ranks import Noise, draw_within_bins
 
 LEVELS = 256
 
@@ -20,8 +20,8 @@ class Preprocessing:
 
     levels: int = LEVELS
 
-    def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Return floating data (B, ...) in the units of the flow; `noise` is None in evaluation."""
+    def preprocess(self, x: Tensor, noise: Noise) -> Tensor:
+        """Return floating data (B, ...) in the units of the flow."""
         return x
 
     def postprocess(self, x: Tensor) -> Tensor:
@@ -40,10 +40,10 @@ class Preprocessing:
 class Dequantization(Preprocessing):
     """Uniform dequantization of images: a grey level v becomes (v + u) / levels - 1/2.
 
-    In training u is uniform on [0, 1), and the likelihood is a lower bound of that of the discrete
-    image (Theis et al., arXiv:1511.01844). In evaluation u is 1/2, the centre of the bin, which is
-    repeatable and no bound. The log volume makes `log_prob` the log probability of the discrete
-    image in nats; bits per dim are -log_prob / (D ln 2).
+    u is uniform on [0, 1): the mean log likelihood is a lower bound of that of the discrete image
+    (Theis et al., arXiv:1511.01844). Where `noise` is None u is 1/2, the centre of the bin, as for
+    anomaly scores, which rank items: this is repeatable, but no bound. The log volume converts the
+    density to nats of the discrete image; bits per dim are -log_prob / (D ln 2).
 
     Args:
         levels: number of grey levels, 2 to 256.
@@ -54,16 +54,9 @@ class Dequantization(Preprocessing):
             raise InnflowError(f"app: levels={levels}: takes a whole number from 2 to {LEVELS}")
         self.levels = levels
 
-    def preprocess(self, x: Tensor, noise: torch.Generator | None) -> Tensor:
+    def preprocess(self, x: Tensor, noise: Noise) -> Tensor:
         """Dequantize grey levels to [-1/2, 1/2)."""
-        return (x + self._within_bin(x, noise)) / self.levels - 0.5
-
-    def _within_bin(self, pixels: Tensor, noise: torch.Generator | None) -> Tensor | float:
-        if noise is None:
-            return 0.5
-        if noise is torch.default_generator:
-            return rand(pixels.shape, batch_axis=0, dtype=pixels.dtype, device=pixels.device)
-        return rand(pixels.shape, batch_axis=0, generator=noise).to(pixels)
+        return (x + draw_within_bins(x, noise)) / self.levels - 0.5
 
     def postprocess(self, x: Tensor) -> Tensor:
         """Return grey levels, neither rounded nor clipped; bin centres become whole numbers."""

@@ -12,8 +12,8 @@ from innflow.system.tree import walk
 
 # metric -> (label, unit), the most important first.
 HEADLINES = {
-    "test/bpd": ("test set", "bits/dim"),
-    "train/bpd": ("training set", "bits/dim"),
+    "test/bpd": ("test set", "bits/dim, upper bound"),
+    "train/bpd": ("training set", "bits/dim, upper bound"),
     "test/kl": ("KL(p || q)", "nats"),
     "test/nll": ("test NLL", "nats"),
     "test/integral": ("integral of the density", ""),

@@ -8,7 +8,7 @@ from innflow.score.base import Measured, Score, nll
 
 
 class Likelihood(Score):
-    """Negative log likelihood in nats.
+    """Negative log likelihood in nats; of images at the bin centres, no bound of a code length.
 
     Example:
         >>> from types import SimpleNamespace
@@ -23,6 +23,8 @@ class Likelihood(Score):
 
 class BitsPerDim(Likelihood):
     """Negative log likelihood in bits per dimension; it ranks items as `Likelihood` does.
+
+    It is at the bin centres and no bound of the code length, unlike the metric `test/bpd`.
 
     Example:
         >>> from types import SimpleNamespace

@@ -1,5 +1,6 @@
 """The share of one rank in the items of a set and in the random numbers of a batch."""
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,9 +14,44 @@ _SHARE: ContextVar[tuple[int, int]] = ContextVar("_SHARE", default=(0, 1))
 """Rank and number of ranks for which `rand`, `randn` and `randint` draw."""
 
 
-def seeded_generator(seed: int | None) -> torch.Generator:
-    """Return a new generator with this seed, or torch's default generator where it is None."""
+Noise = torch.Generator | int | None
+"""Noise of training by its generator, or that of `draw_by_item` by its seed; None for none."""
+
+
+def seeded_generator(seed: Noise) -> torch.Generator:
+    """Return a new generator with this seed, a generator itself, or torch's default for None."""
+    if isinstance(seed, torch.Generator):
+        return seed
     return torch.default_generator if seed is None else torch.Generator().manual_seed(seed)
+
+
+def draw_within_bins(x: Tensor, noise: Noise) -> Tensor | float:
+    """Draw uniform numbers from [0, 1) for whole numbers x (B, ...); 1/2, the centre, for None."""
+    if noise is None:
+        return 0.5
+    if isinstance(noise, int):
+        return draw_by_item(x, noise)
+    if noise is torch.default_generator:
+        return rand(x.shape, batch_axis=0, dtype=x.dtype, device=x.device)
+    return rand(x.shape, batch_axis=0, generator=noise).to(x)
+
+
+def draw_by_item(x: Tensor, seed: int) -> Tensor:
+    """Draw uniform numbers from [0, 1) for each item of x (B, ...) from its values and a seed.
+
+    They do not depend on the other items of the batch, the number of ranks or the device.
+
+    >>> x = torch.eye(3)
+    >>> torch.equal(draw_by_item(x, seed=0)[1:], draw_by_item(x[1:], seed=0))
+    True
+    """
+    generator = torch.Generator()
+    drawn = torch.empty(x.shape)
+    for row, item in zip(drawn, x.detach().cpu().double().numpy(), strict=True):
+        torch.rand(
+            row.shape, generator=generator.manual_seed(zlib.crc32(item.tobytes(), seed)), out=row
+        )
+    return drawn.to(x)
 
 
 @contextmanager

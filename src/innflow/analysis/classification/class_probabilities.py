@@ -1,12 +1,10 @@
 """Accuracy and calibration of the class probabilities of a flow."""
 
-import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from innflow.analysis.classification import recalibration
 from innflow.analysis.classification.classifier import labels_of, require_classifier
@@ -128,12 +126,8 @@ class Classification(Analysis):
         app = require_classifier(study, "classification")
         x = study.measure(name).data
         passes = [in_batches(app.class_log_prob, x, f"classes of {name}")]
-        seeds = itertools.count(study.seed)
-
-        def noisy(batch: Tensor) -> Tensor:
-            return app.class_log_prob(batch, noise_seed=next(seeds))
-
         for draw in range(study.count(self.noise_draws, 2) if study.is_image else 0):
+            noisy = partial(app.class_log_prob, noise_seed=study.seed + draw)
             passes.append(in_batches(noisy, x, f"classes of {name}, noise {draw + 1}"))
         return np.stack(passes).astype(np.float64) + prior
 

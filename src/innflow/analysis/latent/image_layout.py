@@ -1,18 +1,18 @@
 """Latents in image layout, single ones and means over dequantization noise."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from innflow.analysis.examples import check_couplings, choose_examples
 from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.analysis.study import Analysis, Study, in_batches, require_whole
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.mosaic import signed_pixels
 from innflow.figure.ood.coupling_maps import map_limit
 from innflow.metric import edge_correlation
-from innflow.system.progress import track
 
 
 @dataclass
@@ -95,14 +95,12 @@ def _plot(study: Study, draws: int) -> Plot:
 
 
 def _means(study: Study, images: np.ndarray, draws: int, name: str) -> np.ndarray:
-    """Return the mean latents (N, D) over the noise, one image at a time."""
-    means = []
-    for index, image in enumerate(track(images, f"noise of {name}")):
-        copies = torch.tensor(image[None]).expand(draws, *image.shape)
-        # One seed for a batch: its copies get different noise, and every image its own.
-        latent = study.density.encode(copies, noise_seed=study.seed + index)
-        means.append(latent.double().mean(dim=0).cpu().numpy())
-    return np.stack(means)
+    """Return the mean latents (N, D) over the noise."""
+    total = np.zeros(1)
+    for seed in range(study.seed, study.seed + draws):
+        encode = partial(study.density.encode, noise_seed=seed)
+        total = total + in_batches(encode, images, f"noise of {name}").astype(np.float64)
+    return total / draws
 
 
 def layout(study: Study, latent: np.ndarray) -> np.ndarray:

@@ -47,9 +47,16 @@ class Temperature(ImageAnalysis):
         text = (
             f"{items} samples at each of {len(drawn)} temperatures, from the same noise, "
             f"and {len(test):,} test images. Contrast is the standard deviation within an image; "
-            "spread is that of a pixel over the images."
+            "spread is that of a pixel over the images. Bits per dim at bin centres are no bound."
         )
-        columns = ["temperature", "bits/dim", "mean", "contrast", "spread", "share at 0 or 255"]
+        columns = [
+            "temperature",
+            "bits/dim, bin centre",
+            "mean",
+            "contrast",
+            "spread",
+            "share at 0 or 255",
+        ]
         found = Table("Samples by temperature, grey levels", columns, table)
         return Findings("Temperature", text, {}, {"temperature": Plot(figure, caption)}, [found])
 
