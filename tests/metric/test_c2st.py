@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
 from innflow.errors import InnflowError
-from innflow.metric import compute_c2st, compute_err_post, compute_moments, compute_resimulation
+from innflow.metric import compute_c2st, compute_err_post, compute_moments
 from innflow.problem import gravity_linear, traveltime
 
 
@@ -142,18 +142,6 @@ def test_draws_that_are_not_finite_or_do_not_match_are_refused(function):
         function(broken, x)
     with pytest.raises(InnflowError, match="with the same P"):
         function(x, x[:, :1])
-
-
-def test_resimulation_sums_over_columns_and_averages_over_draws():
-    resimulated = np.array([[1.0, 2.0], [4.0, 6.0]])
-    assert compute_resimulation(resimulated, [1.0, 2.0]) == (0 + 25) / 2
-    # (observations, draws, columns) against one y an observation
-    many = np.stack([resimulated, resimulated + 1])
-    assert compute_resimulation(many, [[[1.0, 2.0]], [[2.0, 3.0]]]) == (0 + 25) / 2
-    with pytest.raises(InnflowError, match="2 columns, y 3"):
-        compute_resimulation(resimulated, [1, 2, 3])
-    with pytest.raises(InnflowError, match="1 of 2 rows are not finite"):
-        compute_resimulation([[1.0, np.nan], [0.0, 0.0]], [1.0, 2.0])
 
 
 def test_moments_read_a_shift_and_a_scale_in_any_units():

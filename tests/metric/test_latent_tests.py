@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from innflow.errors import InnflowError
-from innflow.metric import compute_independence, compute_normality, compute_recovery
+from innflow.metric import compute_independence, compute_normality
 
 
 def pair(seed=0, n=300):
@@ -110,19 +110,3 @@ def test_normality_allows_for_the_number_of_dimensions():
     rng = np.random.default_rng(0)
     rejected = sum(compute_normality(rng.normal(size=(60, 20))).p_value < 0.05 for _ in range(40))
     assert rejected <= 7
-
-
-def test_recovery_of_noise():
-    rng = np.random.default_rng(0)
-    exact = rng.normal(size=(50, 40, 8))
-    assert compute_recovery(exact, exact) == pytest.approx((0, 1))
-    result = compute_recovery(exact + 0.3 * rng.normal(size=exact.shape), exact)
-    assert result.rmse == pytest.approx(0.3, rel=0.02)
-    assert result.correlation == pytest.approx(1 / np.sqrt(1.09), abs=0.005)
-    assert compute_recovery(rng.normal(size=exact.shape), exact).rmse == pytest.approx(
-        np.sqrt(2), rel=0.02
-    )
-    with pytest.raises(InnflowError, match="drawn noise is"):
-        compute_recovery(exact[0], exact)
-    with pytest.raises(InnflowError, match="not finite"):
-        compute_recovery(exact * np.nan, exact)

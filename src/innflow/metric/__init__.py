@@ -1,12 +1,6 @@
 """Metrics computed from NumPy arrays."""
 
-from innflow.metric.c2st import (
-    Moments,
-    compute_c2st,
-    compute_err_post,
-    compute_moments,
-    compute_resimulation,
-)
+from innflow.metric.c2st import compute_c2st, compute_err_post, compute_moments
 from innflow.metric.correlation import pearson, spearman, spearman_matrix
 from innflow.metric.divergence import bits_per_dim, kl_divergence, mmd
 from innflow.metric.image_statistics import (
@@ -18,17 +12,8 @@ from innflow.metric.image_statistics import (
     neighbour_correlation,
     swap_phases,
 )
-from innflow.metric.latent_tests import (
-    Independence,
-    Normality,
-    Recovery,
-    compute_independence,
-    compute_normality,
-    compute_recovery,
-)
+from innflow.metric.latent_tests import compute_independence, compute_normality
 from innflow.metric.posterior_calibration import (
-    LevelTest,
-    RankTest,
     check_levels,
     check_ranks,
     compute_band,
@@ -39,19 +24,11 @@ from innflow.metric.posterior_calibration import (
     draw_tarp_references,
     spread_ranks,
 )
-from innflow.metric.roc import Estimate, aupr, auroc, compute_ood, fpr_at_tpr
-from innflow.metric.sharpness import Sharpness, check_sharpness, compute_energy, compute_sharpness
+from innflow.metric.roc import Estimate, auroc, compute_ood
+from innflow.metric.sharpness import check_sharpness, compute_energy, compute_sharpness
 
 __all__ = [
     "Estimate",
-    "Independence",
-    "LevelTest",
-    "Moments",
-    "Normality",
-    "RankTest",
-    "Recovery",
-    "Sharpness",
-    "aupr",
     "auroc",
     "bits_per_dim",
     "check_levels",
@@ -68,15 +45,12 @@ __all__ = [
     "compute_normality",
     "compute_ood",
     "compute_ranks",
-    "compute_recovery",
-    "compute_resimulation",
     "compute_sharpness",
     "compute_tarp",
     "count_differences",
     "difference_density",
     "draw_tarp_references",
     "edge_correlation",
-    "fpr_at_tpr",
     "kl_divergence",
     "mean_absolute_difference",
     "mean_log_density",

@@ -122,32 +122,6 @@ def compute_c2st(
     return float(scores.mean())
 
 
-def compute_resimulation(resimulated: ArrayLike, y: ArrayLike) -> float:
-    """Compute Err_resim, the mean over draws of the squared distance |f(x) - y|^2.
-
-        >>> compute_resimulation([[1.0, 2.0], [1.0, 0.0]], [1.0, 1.0])
-        1.0
-
-    Args:
-        resimulated: (..., n, M) data that the forward model gives for the draws, without noise,
-            or (n, M) for one draw each of n observations.
-        y: (..., 1, M) or (M,) the observation, or (n, M) for one each; anything that broadcasts.
-
-    Raises:
-        InnflowError: where the columns differ or a value is not finite.
-    """
-    data, target = np.asarray(resimulated, np.float64), np.asarray(y, np.float64)
-    if data.shape[-1] != target.shape[-1]:
-        raise InnflowError(
-            f"Err_resim: resimulated data have {data.shape[-1]} columns, y {target.shape[-1]}"
-        )
-    error = np.square(data - target).sum(axis=-1)
-    bad = int((~np.isfinite(error)).sum())
-    if bad:
-        raise InnflowError(f"Err_resim: {bad} of {error.size} rows are not finite")
-    return float(error.mean())
-
-
 def compute_moments(draws: ArrayLike, mean: ArrayLike, cov: ArrayLike) -> Moments:
     """Compute the errors of the mean and covariance of draws (n, P) in units of the posterior.
 

@@ -5,12 +5,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
-from sklearn.metrics import confusion_matrix
-from torchmetrics.functional.classification import multiclass_calibration_error
+from scipy.special import log_softmax
 
 from innflow.errors import InnflowError
 
@@ -20,7 +17,6 @@ BINS = 15
 HOTTEST = 1e4
 """Temperatures are sought from 1 / HOTTEST to HOTTEST."""
 _WITHIN = 4.0
-_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
 class Reliability(NamedTuple):
@@ -84,30 +80,17 @@ def compute_classification(
     true = p[np.arange(len(y)), y]
     with np.errstate(divide="ignore"):
         nll = -np.log(true)
-    # torchmetrics has a separate bin for a confidence of exactly one: keep all below.
-    rows, targets = torch.from_numpy(p.clip(0, _BELOW_ONE)), torch.from_numpy(y)
-    ece = multiclass_calibration_error(rows, targets, p.shape[1], n_bins=BINS, norm="l1")
-    mce = multiclass_calibration_error(rows, targets, p.shape[1], n_bins=BINS, norm="max")
+    bins = reliability(p, y)
+    gaps = np.abs(bins.confidence - bins.accuracy)
     return {
         "accuracy": float(correct.mean()),
         "accuracy_low": float(low),
         "accuracy_high": float(high),
         "nll": float(nll.mean()),
         "brier": float(((p**2).sum(1) - 2 * true + 1).mean()),
-        "ece": float(ece),
-        "mce": float(mce),
+        "ece": float(np.nansum(gaps * bins.counts)) / len(y),
+        "mce": float(np.nanmax(gaps)),
     }
-
-
-def confusion(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """Count the items (C, C) by true class, the row, and by predicted class, the column.
-
-    >>> confusion([[0.9, 0.1], [0.6, 0.4]], [0, 1])
-    array([[1, 0],
-           [1, 0]])
-    """
-    p, y = _check(probabilities, labels)
-    return confusion_matrix(y, p.argmax(1), labels=np.arange(p.shape[1]))
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
@@ -158,15 +141,6 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     bound = math.log(HOTTEST)
     return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)
-
-
-def apply_temperature(logits: ArrayLike, temperature: float) -> np.ndarray:
-    """Return the probabilities (N, C) of logits (N, C) at a temperature.
-
-    >>> apply_temperature([[0.0, 0.0]], 2.0)
-    array([[0.5, 0.5]])
-    """
-    return softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
 
 
 def modes_covered(x: ArrayLike, centres: ArrayLike, sigma: float) -> Coverage:

@@ -1,4 +1,4 @@
-"""Tests of latent variables: normality, independence of the data, recovery of noise."""
+"""Tests of latent variables: normality, independence of the data."""
 
 from typing import NamedTuple
 
@@ -26,12 +26,12 @@ class Independence(NamedTuple):
     p_value: float
 
 
-class Normality(NamedTuple):
-    """Kolmogorov-Smirnov tests of each dimension against N(0, 1).
+class ColumnTests(NamedTuple):
+    """Kolmogorov-Smirnov tests of the columns of an array.
 
     Attributes:
         distances: (K,) largest difference of the distribution functions.
-        p_values: (K,) of each dimension by itself.
+        p_values: (K,) of each column by itself.
         p_value: the smallest of them after Holm's correction for K tests.
     """
 
@@ -40,16 +40,10 @@ class Normality(NamedTuple):
     p_value: float
 
 
-class Recovery(NamedTuple):
-    """Agreement of drawn noise with the noise that the drawn parameters imply.
-
-    Attributes:
-        rmse: root mean square difference, in standard deviations of the noise.
-        correlation: over all elements.
-    """
-
-    rmse: float
-    correlation: float
+def check_columns(values: np.ndarray, law: str) -> ColumnTests:
+    """Test each column of values (N, K) against a distribution of scipy, such as "norm"."""
+    distances, p_values = np.transpose([kstest(column, law)[:2] for column in values.T])
+    return ColumnTests(distances, p_values, min(1.0, len(p_values) * float(p_values.min())))
 
 
 def compute_independence(
@@ -101,7 +95,7 @@ def compute_independence(
     return Independence(float(np.vdot(a, b) / size), (1 + beaten) / (1 + permutations))
 
 
-def compute_normality(z: ArrayLike) -> Normality:
+def compute_normality(z: ArrayLike) -> ColumnTests:
     """Test each dimension of z (N, K) against the standard normal.
 
     With many rows even a small departure has a small p-value: consider the distances too.
@@ -115,28 +109,7 @@ def compute_normality(z: ArrayLike) -> Normality:
     latent = np.asarray(z, np.float64)
     if latent.ndim != 2 or not latent.size or np.isnan(latent).any():
         raise InnflowError(f"normality: wants z (N, K) without NaN, got {latent.shape}")
-    distances, p_values = np.transpose([kstest(column, "norm")[:2] for column in latent.T])
-    return Normality(distances, p_values, min(1.0, len(p_values) * float(p_values.min())))
-
-
-def compute_recovery(drawn: ArrayLike, exact: ArrayLike) -> Recovery:
-    """Compare drawn noise (..., M) with S^-1 (y - f(x)) of the drawn parameters, (..., M).
-
-        >>> compute_recovery([[0.0, 1.0]], [[0.0, 1.0]]).rmse
-        0.0
-
-    Raises:
-        InnflowError: where the shapes differ or a value is not finite.
-    """
-    a, b = np.asarray(drawn, np.float64), np.asarray(exact, np.float64)
-    if a.shape != b.shape or a.size < 2:
-        raise InnflowError(
-            f"recovery: drawn noise is {a.shape}, the exact {b.shape}; want two values or more"
-        )
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InnflowError("recovery: the noise holds values that are not finite")
-    rmse = float(np.sqrt(np.square(a - b).mean()))
-    return Recovery(rmse, float(np.corrcoef(a.ravel(), b.ravel())[0, 1]))
+    return check_columns(latent, "norm")
 
 
 def _centred(points: np.ndarray) -> np.ndarray:

@@ -12,21 +12,10 @@ from scipy.stats import binom, kstest
 from sklearn.linear_model import Ridge
 
 from innflow.errors import InnflowError
+from innflow.metric.latent_tests import ColumnTests, check_columns
 
 GRID = 100
 """Largest number of points at which an ECDF is compared with its band."""
-
-
-class RankTest(NamedTuple):
-    """Kolmogorov-Smirnov tests of ranks.
-
-    Attributes:
-        p_values: (P,) of each parameter by itself.
-        p_value: the smallest of them after Holm's correction for P tests.
-    """
-
-    p_values: np.ndarray
-    p_value: float
 
 
 class LevelTest(NamedTuple):
@@ -58,7 +47,7 @@ def compute_ranks(truth: ArrayLike, draws: ArrayLike, rng: np.random.Generator) 
     return _rank(exact, drawn, axis=1, rng=rng)
 
 
-def check_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> RankTest:
+def check_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> ColumnTests:
     """Test that the ranks (N, P) of each true parameter among L = `draws` draws are uniform.
 
     The test is for continuous values: ranks are spread over their steps first.
@@ -67,9 +56,7 @@ def check_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> RankT
         >>> check_ranks(rng.integers(0, 11, (500, 2)), draws=10, rng=rng).p_value > 0.01
         True
     """
-    spread = spread_ranks(ranks, draws, rng)
-    p_values = np.array([kstest(column, "uniform").pvalue for column in spread.T])
-    return RankTest(p_values, min(1.0, len(p_values) * float(p_values.min())))
+    return check_columns(spread_ranks(ranks, draws, rng), "uniform")
 
 
 def spread_ranks(ranks: ArrayLike, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -41,24 +41,6 @@ def auroc(inliers: ArrayLike, outliers: ArrayLike) -> float:
     return float(_auroc(*_counts(inliers, outliers))[0])
 
 
-def aupr(inliers: ArrayLike, outliers: ArrayLike) -> float:
-    """Return the average precision with outliers as positives.
-
-    >>> aupr([1, 2, 3], [5, 4])
-    1.0
-    """
-    return float(_aupr(*_counts(inliers, outliers))[0])
-
-
-def fpr_at_tpr(inliers: ArrayLike, outliers: ArrayLike, tpr: float = 0.95) -> float:
-    """Return the share of outliers accepted where at least `tpr` of the inliers are accepted.
-
-    >>> fpr_at_tpr([1, 2, 3, 4], [2, 9])
-    0.5
-    """
-    return float(_fpr(*_counts(inliers, outliers), tpr)[0])
-
-
 def compute_ood(
     inliers: ArrayLike,
     outliers: ArrayLike,

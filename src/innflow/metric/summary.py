@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from scipy.spatial import KDTree
 
 from innflow.errors import InnflowError
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
-SEARCHED, ROWS = 4_000, 1_000
-"""Draws among which the densest is searched where no density is known, and rows of a block."""
+SEARCHED = 4_000
+"""Draws among which the densest is searched where no density is known."""
 
 
 class Summary(NamedTuple):
@@ -66,11 +66,10 @@ def find_densest(draws: np.ndarray) -> int:
     spread = centred.std(axis=0)
     left, scale, _ = np.linalg.svd(centred / np.where(spread > 0, spread, 1.0), full_matrices=False)
     # Constant directions would be whitened to rounding errors.
-    white = torch.from_numpy(left[:, scale > 1e-6 * max(scale.max(), 1e-300)] * len(few) ** 0.5)
-    neighbour = round(len(few) ** 0.5)
-    distances = [
-        # The nearest is the draw itself.
-        torch.cdist(rows, white).kthvalue(min(neighbour + 1, len(few)), dim=1).values
-        for rows in white.split(ROWS)
-    ]
-    return int(torch.cat(distances).argmin())
+    white = left[:, scale > 1e-6 * max(scale.max(), 1e-300)] * len(few) ** 0.5
+    if not white.shape[1]:  # all draws are equal
+        return 0
+    # The nearest is the draw itself.
+    neighbour = min(round(len(few) ** 0.5) + 1, len(few))
+    distances, _ = KDTree(white).query(white, k=[neighbour])
+    return int(distances.argmin())

@@ -5,6 +5,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import softmax
+from sklearn.metrics import confusion_matrix
 
 from innflow.analysis.classification import recalibration
 from innflow.analysis.classification.classifier import labels_of, require_classifier
@@ -14,8 +16,7 @@ from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.figure.classification.classes import plot_confusion, plot_regions
 from innflow.figure.classification.reliability import plot_reliability
 from innflow.figure.image_rows import plot_image_rows
-from innflow.metric import class_calibration
-from innflow.metric.class_calibration import compute_classification
+from innflow.metric.class_calibration import compute_classification, fit_temperature, reliability
 
 SHOWN = 10
 RESOLUTION = 200
@@ -74,11 +75,11 @@ class Classification(Analysis):
             "calibration/temperature": methods[TEMPERATURE].fitted,
             "calibration/class_width": methods[chosen].fitted,
         }
-        table = class_calibration.confusion(plain, labels)
+        table = confusion_matrix(labels, plain.argmax(axis=1), labels=np.arange(len(names)))
         findings.tables = [_method_table(methods, values, chosen), _class_table(table, names)]
         scaled = methods[TEMPERATURE].probabilities
         drawn = {"as trained": plain, "temperature": scaled, f"own: {chosen}": own}
-        bins = {name: class_calibration.reliability(p, labels) for name, p in drawn.items()}
+        bins = {name: reliability(p, labels) for name, p in drawn.items()}
         findings.figures["reliability"] = Plot(
             plot_reliability(bins),
             "Accuracy on test against confidence, in 15 bins of confidence; bars are exact 95% "
@@ -108,8 +109,8 @@ class Classification(Analysis):
             return Method(p, factor, loss)
 
         centres, noise = slice(0, 1), slice(1, None)
-        temperature = class_calibration.fit_temperature(val[0], labels)
-        scaled = class_calibration.apply_temperature(test[0], temperature)
+        temperature = fit_temperature(val[0], labels)
+        scaled = softmax(test[0] / temperature, axis=1)
         loss = recalibration.log_loss(val[:1] / temperature, offsets, 1.0, labels)
         methods = {NONE: method(centres, 1.0), TEMPERATURE: Method(scaled, temperature, loss)}
         factor = recalibration.fit_width(val[centres], offsets, labels)

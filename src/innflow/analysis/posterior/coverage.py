@@ -1,9 +1,11 @@
 """Calibration and sharpness of the posteriors of many observations."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from innflow import metric
@@ -17,7 +19,7 @@ from innflow.analysis.posterior.draws import (
     require_posterior,
     widen,
 )
-from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.system.progress import track
 
@@ -47,14 +49,12 @@ class Coverage(Analysis):
         draws: of the posterior at each.
     """
 
-    observations: int = 300
-    draws: int = 1000
+    observations: Annotated[int, Field(ge=FEWEST)] = 300
+    draws: Annotated[int, Field(ge=10)] = 1000
 
     def check(self, study: Study) -> None:
-        """Refuse an application without posterior, bad settings and too few observations."""
+        """Refuse an application without posterior, and too few observations."""
         require_posterior(study, "coverage")
-        require_whole("coverage.observations", self.observations, FEWEST)
-        require_whole("coverage.draws", self.draws, 10)
         require_items(study, "coverage", FEWEST)
 
     def __call__(self, study: Study) -> Findings:

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior.draws import (
@@ -21,7 +22,7 @@ from innflow.analysis.posterior.draws import (
 from innflow.analysis.posterior.numbers import Numbers
 from innflow.analysis.posterior.references import References, load_references, try_reference
 from innflow.analysis.posterior.resimulation import Resimulation, resimulate
-from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.analysis.study import Analysis, Study
 from innflow.errors import InnflowError
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_resimulation
@@ -65,20 +66,17 @@ class Posterior(Analysis):
         shown: number of observations with figures.
     """
 
-    observations: int = 10
-    draws: int = 4000
-    err_observations: int = 25
-    err_draws: int = 2000
-    moment_draws: int = 0
+    observations: PositiveInt = 10
+    draws: Annotated[int, Field(ge=10)] = 4000
+    err_observations: PositiveInt = 25
+    err_draws: Annotated[int, Field(ge=2)] = 2000
+    moment_draws: NonNegativeInt = 0
     standardise: bool = True
-    shown: int = 2
+    shown: NonNegativeInt = 2
 
     def check(self, study: Study) -> None:
-        """Refuse an application without posterior, bad settings and a reference that fails."""
+        """Refuse an application without posterior, and a reference that fails."""
         require_posterior(study, "posterior")
-        least = {"observations": 1, "draws": 10, "err_observations": 1, "err_draws": 2}
-        for name, number in {**least, "moment_draws": 0, "shown": 0}.items():
-            require_whole(f"posterior.{name}", getattr(self, name), number)
         try_reference(study)
 
     def __call__(self, study: Study) -> Findings:

@@ -1,18 +1,20 @@
 """Tests of the latent distribution, and of the noise that is drawn jointly with x."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior import draws
-from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.analysis.study import Analysis, Study
 from innflow.app.inverse import Inverse
 from innflow.errors import InnflowError
 from innflow.figure.posterior.profile import plot_recovery
-from innflow.metric import compute_independence, compute_normality, compute_recovery
+from innflow.metric import compute_independence, compute_normality
 
 FEWEST = 20
 STREAM = 30
@@ -29,12 +31,11 @@ class Recovery(Analysis):
         items: number of test items, the first ones.
     """
 
-    items: int = 2000
+    items: Annotated[int, Field(ge=FEWEST)] = 2000
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, and too few items."""
         app = draws.require_posterior(study, "recovery")
-        require_whole("recovery.items", self.items, FEWEST)
         draws.require_items(study, "recovery", FEWEST)
         if "eps" in app.partition.left and draws.problem_of(study).noise is None:
             raise InnflowError(
@@ -85,24 +86,25 @@ class Recovery(Analysis):
         whiten = torch.linalg.inv(data.noise.double())
         exact = (residual @ whiten.T).numpy()
         finite = np.isfinite(exact).all(axis=1)
-        found = compute_recovery(drawn[finite], exact[finite])
+        rmse = float(np.sqrt(np.square(drawn[finite] - exact[finite]).mean()))
+        correlation = float(np.corrcoef(drawn[finite].ravel(), exact[finite].ravel())[0, 1])
         normal = compute_normality(drawn)
         # The width of y in training is a part of the difference.
         width = app.width / draws.unit_slope(app, parts["y"]).double()
         floor = float((width.square() @ whiten.square().T).mean().sqrt())
         findings.metrics |= {
-            "recovery/eps_rms": found.rmse,
+            "recovery/eps_rms": rmse,
             "recovery/eps_rms_floor": floor,
-            "recovery/eps_correlation": found.correlation,
+            "recovery/eps_correlation": correlation,
             "recovery/eps_normal_p": normal.p_value,
             "recovery/eps_normal_distance": float(normal.distances.max()),
         }
         findings.text += (
             "\n\n"
             "Noise eps drawn with x compared with S^-1 (y - f(x)) of the same x, one draw at each "
-            f"of {int(finite.sum()):,} observations: root mean square difference {found.rmse:.3f} "
+            f"of {int(finite.sum()):,} observations: root mean square difference {rmse:.3f} "
             f"standard deviations of the noise (of which the width of y causes {floor:.3f}), "
-            f"correlation {found.correlation:.4f}. Test that the drawn eps is N(0, 1) over the "
+            f"correlation {correlation:.4f}. Test that the drawn eps is N(0, 1) over the "
             f"observations: largest Kolmogorov-Smirnov distance {normal.distances.max():.3f}, p = "
             f"{normal.p_value:.3g}."
         )

@@ -13,7 +13,6 @@ from innflow.config.trust import check_trusted, foreign_code
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
-from innflow.metric import compute_resimulation
 from innflow.system.progress import announce, track
 
 RESIMULATED, ROWS = 10_000, 1_000
@@ -127,4 +126,4 @@ def _compare(made: np.ndarray, y: np.ndarray) -> Resimulation:
     if not len(good):
         return Resimulation(good, float("nan"), np.full(len(y), np.nan), len(made))
     rms = np.sqrt(np.square(good.astype(np.float64) - y).mean(axis=0))
-    return Resimulation(good, compute_resimulation(good, y), rms, len(made) - len(good))
+    return Resimulation(good, float(np.square(rms).sum()), rms, len(made) - len(good))
