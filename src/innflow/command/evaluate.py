@@ -53,7 +53,8 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         metrics = run_analyses(study, analyses, out)
         write_results(out, metrics)
     for name, value in sorted(metrics.items()):
-        if name.startswith(("test/", "bpd/", "posterior/")) or name.endswith("/auroc"):
+        shown = name.startswith(("test/", "bpd/", "posterior/")) or name.endswith("/auroc")
+        if shown and not name.endswith("_centre"):  # no bound
             announce(f"{name}  {value:.4f}")
     announce(str(out))
 

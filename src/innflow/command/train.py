@@ -195,7 +195,7 @@ def _register_launcher() -> None:
 def _print_metrics(metrics: dict[str, float], headline: str | None) -> None:
     """Print the headline metrics; metrics.json has all."""
     shown = ("test/", "bpd/", f"ood/{headline}/", "roundtrip/", "posterior/", "time/")
-    hidden = ("_low", "_high", "/aupr", "/fpr95")
+    hidden = ("_low", "_high", "/aupr", "/fpr95", "_centre")
     names = [n for n in sorted(metrics) if n.startswith(shown) and not n.endswith(hidden)]
     width = max(map(len, names))
     for name in names:

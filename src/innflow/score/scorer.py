@@ -104,7 +104,8 @@ class Scorer:
     def __call__(self, items: Measured) -> Values:
         """Return `score`, `p_value`, `log_prob`, and every score `NAME` with its p-value `NAME_p`.
 
-        Each is an array (N,); scores are higher for less usual items. A NaN score raises.
+        Each is an array (N,); scores are higher for less usual items. All are of one pass without
+        noise: of images at the bin centres, where log_prob is no bound. A NaN score raises.
         """
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: call fit or load first")

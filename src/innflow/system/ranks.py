@@ -48,9 +48,8 @@ def draw_by_item(x: Tensor, seed: int) -> Tensor:
     generator = torch.Generator()
     drawn = torch.empty(x.shape)
     for row, item in zip(drawn, x.detach().cpu().double().numpy(), strict=True):
-        torch.rand(
-            row.shape, generator=generator.manual_seed(zlib.crc32(item.tobytes(), seed)), out=row
-        )
+        generator.manual_seed(zlib.crc32(item.tobytes(), seed))
+        torch.rand(row.shape, generator=generator, out=row)
     return drawn.to(x)
 
 

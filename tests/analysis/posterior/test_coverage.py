@@ -5,6 +5,7 @@ import pytest
 
 from analysis.gaussian import Gaussian, gaussian_study
 from innflow.analysis import Coverage
+from innflow.config.schema import check
 from innflow.errors import InnflowError
 
 RANKS, DENSITY, TARP, KNOWS = (
@@ -78,4 +79,4 @@ def test_few_observations_are_refused_before_training():
     with pytest.raises(InnflowError, match="set test has 10 items, at least 20"):
         Coverage().check(study)
     with pytest.raises(InnflowError, match=r"analysis\.coverage\.draws=3"):
-        Coverage(draws=3).check(gaussian_study())
+        check({"analysis": {"coverage": {"_target_": "innflow.analysis.Coverage", "draws": 3}}})

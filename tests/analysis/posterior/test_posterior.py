@@ -11,6 +11,7 @@ from analysis.gaussian import Gaussian, Problem, gaussian_study
 from analysis.linear import plane_study
 from innflow.analysis import Posterior
 from innflow.analysis.posterior.references import FOLDER
+from innflow.config.schema import check
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support
 from innflow.errors import InnflowError
@@ -201,9 +202,10 @@ def test_draws_outside_the_support_are_counted(quick):
 
 
 @pytest.mark.parametrize(("key", "value"), [("draws", 0), ("observations", 1.5), ("shown", -1)])
-def test_a_bad_setting_is_refused_before_training(key, value):
+def test_a_bad_setting_is_refused_with_the_config(key, value):
+    node = {"_target_": "innflow.analysis.Posterior", key: value}
     with pytest.raises(InnflowError, match=rf"analysis\.posterior\.{key}={value}"):
-        Posterior(**{key: value}).check(gaussian_study())
+        check({"analysis": {"posterior": node}})
 
 
 def test_an_application_without_posterior_is_refused():
