@@ -1,11 +1,9 @@
 """Calibration and sharpness of the posteriors of many observations."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from innflow import metric
@@ -20,6 +18,7 @@ from innflow.analysis.posterior.draws import (
     widen,
 )
 from innflow.analysis.study import Analysis, Study
+from innflow.config.bounds import Many
 from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.system.progress import track
 
@@ -49,8 +48,8 @@ class Coverage(Analysis):
         draws: of the posterior at each.
     """
 
-    observations: Annotated[int, Field(ge=FEWEST)] = 300
-    draws: Annotated[int, Field(ge=10)] = 1000
+    observations: Many = 300
+    draws: Many = 1000
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, and too few observations."""

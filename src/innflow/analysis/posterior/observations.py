@@ -3,12 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from pydantic import Field, NonNegativeInt, PositiveInt
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior.draws import (
@@ -23,6 +22,7 @@ from innflow.analysis.posterior.numbers import Numbers
 from innflow.analysis.posterior.references import References, load_references, try_reference
 from innflow.analysis.posterior.resimulation import Resimulation, resimulate
 from innflow.analysis.study import Analysis, Study
+from innflow.config.bounds import Many, NonNegative, Positive, Several
 from innflow.errors import InnflowError
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_resimulation
@@ -66,13 +66,13 @@ class Posterior(Analysis):
         shown: number of observations with figures.
     """
 
-    observations: PositiveInt = 10
-    draws: Annotated[int, Field(ge=10)] = 4000
-    err_observations: PositiveInt = 25
-    err_draws: Annotated[int, Field(ge=2)] = 2000
-    moment_draws: NonNegativeInt = 0
+    observations: Positive = 10
+    draws: Many = 4000
+    err_observations: Positive = 25
+    err_draws: Several = 2000
+    moment_draws: NonNegative = 0
     standardise: bool = True
-    shown: NonNegativeInt = 2
+    shown: NonNegative = 2
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, and a reference that fails."""

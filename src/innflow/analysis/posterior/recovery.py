@@ -1,17 +1,16 @@
 """Tests of the latent distribution, and of the noise that is drawn jointly with x."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior import draws
 from innflow.analysis.study import Analysis, Study
 from innflow.app.inverse import Inverse
+from innflow.config.bounds import Many
 from innflow.errors import InnflowError
 from innflow.figure.posterior.profile import plot_recovery
 from innflow.metric import compute_independence, compute_normality
@@ -31,7 +30,7 @@ class Recovery(Analysis):
         items: number of test items, the first ones.
     """
 
-    items: Annotated[int, Field(ge=FEWEST)] = 2000
+    items: Many = 2000
 
     def check(self, study: Study) -> None:
         """Refuse an application without posterior, and too few items."""
