@@ -111,10 +111,6 @@ def stand_ins(command, request, monkeypatch) -> Callable[[str], list[str]]:
     return lambda experiment: written.get(experiment, list)()
 
 
-@pytest.mark.representatives(
-    *("moons", "digits", "ood_tabular", "inverse_kinematics", "gravity_linear", "simulator"),
-    "traveltime_noise",
-)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_ends_with_a_report(experiment, command, stand_ins):
     answer = command(

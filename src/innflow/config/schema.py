@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -58,7 +58,7 @@ def check(config: Mapping[str, Any]) -> None:
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return get_type_hints(function)
+        return get_type_hints(function, include_extras=True)
     except (NameError, TypeError):
         return {}  # a library's annotations that only its own type checker can resolve
 
@@ -74,6 +74,7 @@ def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
         adapter.validate_python(value)
     except ValidationError as error:
         reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        hint = hint.__origin__ if get_origin(hint) is Annotated else hint
         shown = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
         takes = f" ({target} takes {path.rsplit('.', 1)[-1]}: {shown})"
         raise InnflowError(
