@@ -21,7 +21,7 @@ from innflow.run.load import (
 from innflow.run.strategy import check_strategy
 from innflow.system.secret import redact
 
-QUICK_SIZES = {"n": 1000, "n_test": 100, "n_train": 80, "n_outliers": 12}
+QUICK_SIZES = {"n": 1000, "n_test": 64, "n_train": 80, "n_outliers": 12}
 """Largest numbers of simulated or drawn items, by the key of the data, where study.quick=true."""
 
 
