@@ -8,7 +8,7 @@ import numpy as np
 SMALL = (
     *("analysis.scores.resamples=20", "analysis.samples=null", "analysis.latent_cloud=null"),
     *("analysis.roundtrip=null", "analysis.interpolation=null", "analysis.training=null"),
-    *("analysis.couplings.items=4"),
+    "analysis.couplings.items=4",
     *("analysis.amplitude_phase.pairs=4", "analysis.amplitude_phase.steps=3"),
     *("analysis.batches.sizes=[1,3]", "analysis.batches.draws=20"),
 )
