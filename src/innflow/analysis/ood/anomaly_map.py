@@ -62,7 +62,7 @@ class AnomalyMap(Analysis):
         figure = plot_anomaly_maps(
             [data.picture(name, study.index(name)[index]) for name, index in chosen.items()],
             shown,
-            [f"{name}\n{'typical' if name == 'test' else 'strangest'}" for name in chosen],
+            [f"{name}\n{'typical' if name == 'test' else 'least likely'}" for name in chosen],
             limits,
             "½ Σ z² over channels (nats)",
         )

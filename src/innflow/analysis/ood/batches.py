@@ -72,13 +72,14 @@ class Batches(Analysis):
                     findings.metrics[f"batches/{name}/{key}_{size}"] = share
         labels = {name: _label(name) for name in columns}
         panels: dict[str, dict[str, np.ndarray]] = {}
-        # Scores of one order flag the same batches, and are drawn once.
-        for name in (
-            name for i, name in enumerate(found) if found[name] not in [*found.values()][:i]
-        ):
+        drawn: list[Shares] = []
+        for name, shares in found.items():
+            if shares in drawn:  # scores of one order flag the same batches
+                continue
+            drawn.append(shares)
             panels[name.replace("_", " ")] = {
                 labels[part]: np.array([values.get(size, np.nan) for size in self.sizes])
-                for part, values in found[name].items()
+                for part, values in shares.items()
             }
         colors = {labels[name]: study.colors[name] for name in columns}
         axes = "items in a batch", "share flagged"
