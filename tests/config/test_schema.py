@@ -49,6 +49,11 @@ def test_a_right_config_passes(config):
         ("schedule.warmup", [1], ("schedule.warmup=[1]", "valid number")),
         ("optimizer.lr", "fast", ("optimizer.lr='fast'", "valid number")),
         ("objective.weights", 3, ("objective.weights=3",)),
+        # out of range
+        ("couplings", node("innflow.analysis.Couplings", shown=0), ("couplings.shown=0", "than 0")),
+        ("batches", node("innflow.analysis.Batches", sizes=[]), ("batches.sizes=[]", "at least 1")),
+        ("batches", node("innflow.analysis.Batches", sizes=[0]), ("batches.sizes=[0]", "than 0")),
+        ("batches", node("innflow.analysis.Batches", alpha=1.0), ("batches.alpha=1.0", "than 1")),
         # targets
         ("model._target_", "innflow.flow.vektor", ("model._target_=innflow.flow.vektor",)),
         ("model._target_", "no_such_package.flow", ("model._target_=no_such_package.flow",)),

@@ -10,23 +10,17 @@ from scipy.stats import binomtest
 from innflow.figure.classification.classes import (
     COLORS,
     class_colors,
-    plot_class_means,
-    plot_confusion,
-    plot_counterfactuals,
     plot_modes,
     plot_regions,
 )
 from innflow.figure.classification.reliability import plot_reliability
+from innflow.figure.matrix import plot_confusion
 from innflow.figure.style import DPI
 
 RNG = np.random.default_rng(0)
 CENTRES = np.array([[-1.0, 0.0], [1.0, 0.0]])
 BINS = (np.array([0.1, np.nan, 0.8]), np.array([0.0, np.nan, 0.75]), np.array([1, 0, 8]))
 LONG = [f"Staffordshire Bull Terrier {i}" for i in range(37)]
-
-
-def pictures(n, channels=3, size=8):
-    return RNG.integers(0, 256, size=(n, channels, size, size)).astype(np.uint8)
 
 
 def regions(classes):
@@ -41,14 +35,6 @@ FIGURES = {
     "two reliabilities": lambda: plot_reliability({"flow": BINS, "temperature 2.1": BINS}),
     "confusion of two": lambda: plot_confusion(np.array([[9, 1], [0, 0]]), ["cat", "dog"]),
     "confusion of many": lambda: plot_confusion(np.eye(37, dtype=int), LONG),
-    "class means": lambda: plot_class_means(pictures(2, 1), ["cat", "dog"]),
-    "many class means": lambda: plot_class_means(pictures(37), LONG),
-    "counterfactuals": lambda: plot_counterfactuals(
-        pictures(5), [pictures(5)] * 2, ["cat", "dog"], [0, 1, 1, 0, 1]
-    ),
-    "counterfactuals of grey": lambda: plot_counterfactuals(
-        pictures(2, 1), [pictures(2, 1)], ["a"]
-    ),
     "modes": lambda: plot_modes(
         RNG.normal(size=(50, 2)), RNG.integers(2, size=50), CENTRES, ["a", "b"]
     ),
@@ -87,15 +73,6 @@ def test_confusion_writes_counts_where_there_are_any():
     assert axis.get_title(loc="left") == "1,207 of 1,210 right"
     shares = axis.images[0].get_array()
     np.testing.assert_allclose(shares, [[1200 / 1203, 3 / 1203], [0, 1]])
-
-
-def test_class_means_and_counterfactuals_name_every_picture():
-    def texts(figure):
-        return [text.get_text().replace("\n", " ") for text in figure.axes[0].texts]
-
-    assert [text for text in texts(plot_class_means(pictures(37), LONG)) if text] == LONG
-    figure = plot_counterfactuals(pictures(2), [pictures(2)] * 2, ["cat", "dog"], [1, 0])
-    assert texts(figure) == ["original", "as cat", "as dog", "dog", "cat"]
 
 
 def test_samples_keep_the_colour_of_their_class_and_circles_are_two_sigma():

@@ -1,4 +1,4 @@
-"""Phases, edges and differences of neighbouring pixels, on images made for it."""
+"""Phases and differences of neighbouring pixels, on images made for it."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from innflow.metric import (
     count_differences,
     difference_density,
-    edge_correlation,
     mean_absolute_difference,
     mean_log_density,
     neighbour_correlation,
@@ -40,18 +39,6 @@ def square():
     picture = np.zeros((1, 1, 16, 16))
     picture[..., 4:12, 4:12] = 200
     return picture
-
-
-def test_an_outline_correlates_with_edges_whatever_its_sign():
-    down, across = np.gradient(square()[0, 0])
-    outline = np.hypot(down, across)[None, None]
-    assert edge_correlation(outline, square()) == pytest.approx(1)
-    assert edge_correlation(-outline, square()) == pytest.approx(1)
-    assert abs(edge_correlation(RNG.normal(size=(1, 1, 16, 16)), square())[0]) < 0.25
-
-
-def test_a_picture_without_edges_has_no_correlation_with_them():
-    assert np.isnan(edge_correlation(RNG.normal(size=(1, 3, 8, 8)), np.ones((1, 3, 8, 8))))
 
 
 def test_neighbours_agree_in_a_smooth_picture_and_not_in_noise():

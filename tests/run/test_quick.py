@@ -13,7 +13,7 @@ def config(quick, **data):
 
 def test_a_quick_study_has_few_simulated_items():
     given = config(True, n=100_000, n_test=50, batch_size=512, labels="n")
-    assert cut_short(given)["data"] == {"n": 2000, "n_test": 50, "batch_size": 512, "labels": "n"}
+    assert cut_short(given)["data"] == {"n": 1000, "n_test": 50, "batch_size": 512, "labels": "n"}
     assert given["data"]["n"] == 100_000
 
 

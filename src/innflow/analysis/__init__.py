@@ -10,17 +10,14 @@ from innflow.analysis.density.set_likelihoods import Likelihood
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.latent.attributes import Attributes
 from innflow.analysis.latent.cloud import LatentCloud
-from innflow.analysis.latent.image_layout import LatentImages
 from innflow.analysis.latent.interpolation import Interpolation
 from innflow.analysis.latent.samples import Samples
 from innflow.analysis.latent.temperature import Temperature
 from innflow.analysis.ood.agreement import Agreement
 from innflow.analysis.ood.amplitude_phase import AmplitudePhase
 from innflow.analysis.ood.anomaly_map import AnomalyMap
-from innflow.analysis.ood.ascent import Ascent
 from innflow.analysis.ood.batches import Batches
 from innflow.analysis.ood.couplings import Couplings
-from innflow.analysis.ood.layers import Layers
 from innflow.analysis.ood.ranking import Ranking
 from innflow.analysis.ood.scores import Scores
 from innflow.analysis.ood.texture import Texture
@@ -35,7 +32,6 @@ __all__ = [
     "AmplitudePhase",
     "Analysis",
     "AnomalyMap",
-    "Ascent",
     "Attributes",
     "Batches",
     "Classification",
@@ -47,8 +43,6 @@ __all__ = [
     "Findings",
     "Interpolation",
     "LatentCloud",
-    "LatentImages",
-    "Layers",
     "Likelihood",
     "Modes",
     "Plot",

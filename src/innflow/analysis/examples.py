@@ -5,8 +5,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from innflow.analysis.study import Study, require_whole
-from innflow.app.application import Unconditional
+from innflow.analysis.study import Study
 
 T = TypeVar("T")
 MOST_SETS = 5
@@ -48,17 +47,18 @@ def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Exampl
     return Examples(names, np.concatenate(chosen), note)
 
 
+def pick(study: Study, sets: Sequence[str], rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return items (K, ...) by their rows (K,) in the joined measured sets, and their sets."""
+    data = [study.measure(name).data for name in sets]
+    starts = np.cumsum([0, *map(len, data)])
+    source = np.searchsorted(starts, rows, side="right") - 1
+    items = [data[i][row - starts[i]] for i, row in zip(source, rows, strict=True)]
+    return np.stack(items), [sets[int(i)] for i in source]
+
+
 def choose_evenly(items: Sequence[T], most: int) -> list[T]:
     """Return at most `most` items at even distances, the first and the last among them."""
     if len(items) <= most:
         return list(items)
     places = np.rint(np.linspace(0, len(items) - 1, most)).astype(int)
     return [items[place] for place in places]
-
-
-def check_couplings(study: Study, analysis: str, shown: int, items: int) -> None:
-    """Refuse settings out of range, data that are not images, and a conditional application."""
-    require_whole(f"{analysis}.shown", shown, 1)
-    require_whole(f"{analysis}.items", items, 1)
-    study.require_images(analysis)
-    study.require(Unconditional, analysis, "has no density of x alone: choose app=density")

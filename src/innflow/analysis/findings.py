@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from innflow.metric import pearson, spearman
 
 
 @dataclass
@@ -56,9 +59,27 @@ class Findings:
     items: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+def finite_mean(values: ArrayLike) -> float:
+    """Return the mean of the finite values, NaN where there is none."""
+    numbers = np.asarray(values, dtype=np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    return float(finite.mean()) if len(finite) else np.nan
+
+
 def add_correlation(metrics: dict[str, float], key: str, value: float) -> str:
     """Add a correlation to the metrics and return its table cell; NaN is left out, its cell "-"."""
     if not np.isfinite(value):
         return "-"
     metrics[key] = value
     return f"{value:+.3f}"
+
+
+def correlate(metrics: dict[str, float], key: str, x: np.ndarray, y: np.ndarray) -> list[str]:
+    """Add Pearson's and Spearman's correlation as `KEY/pearson` and `KEY/spearman`.
+
+    Returns their table cells.
+    """
+    kinds = {"pearson": pearson, "spearman": spearman}
+    return [
+        add_correlation(metrics, f"{key}/{kind}", compute(x, y)) for kind, compute in kinds.items()
+    ]

@@ -204,14 +204,6 @@ class Study:
         scorer = self.require_scorer(analysis)
         return sorted(scorer.scores, key=lambda name: name != scorer.headline)
 
-    def require_images(self, analysis: str) -> None:
-        """Refuse data that are not images."""
-        if not self.is_image:
-            raise InnflowError(
-                f"analysis {analysis}: needs images, the data have shape {tuple(self.app.shape)} "
-                f"and no grey levels: leave it out with analysis.{analysis}=null"
-            )
-
     def _measure(self, name: str) -> Measured[np.ndarray]:
         items, index = self.sets[name], self.index(name)
         rows: dict[str, np.ndarray] = {}
@@ -250,11 +242,17 @@ class Analysis:
 
 
 class ImageAnalysis(Analysis):
-    """An analysis of images; messages name it by its class name in snake case."""
+    """An analysis of the density of images; messages name it by its class in snake case."""
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not images."""
-        study.require_images(re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower())
+        """Refuse data that are not images, and a conditional application."""
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        if not study.is_image:
+            raise InnflowError(
+                f"analysis {name}: needs images, the data have shape {tuple(study.app.shape)} "
+                f"and no grey levels: leave it out with analysis.{name}=null"
+            )
+        study.require(Unconditional, name, "has no density of x alone: choose app=density")
 
 
 def in_batches(
@@ -274,12 +272,6 @@ def sample_in_batches(
     starts = range(0, n, BATCH)
     drawn = [draw(min(BATCH, n - i), temperature, seed=seed + i, **options) for i in starts]
     return torch.cat(drawn).cpu().numpy()
-
-
-def require_whole(key: str, value: Any, least: int) -> None:
-    """Refuse a setting of an analysis that is not a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InnflowError(f"analysis.{key}={value}: takes a whole number of at least {least}")
 
 
 def to_pixels(x: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from innflow.app.module import FlowModule, Noise
 from innflow.app.preprocess import Dequantization, Preprocessing
 from innflow.app.sharding import gathered_parameters
 from innflow.errors import InnflowError
-from innflow.flow.inspect import CouplingTrace, latent_layout, trace
+from innflow.flow.inspect import CouplingTrace, trace
 from innflow.latent.density import Normal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
@@ -179,11 +179,6 @@ class Unconditional(Application):
         }
         return replace(measured, companions=companions)
 
-    def measure_graph(self, x: Tensor) -> Tensor:
-        """Return the terms (B, L) of log p(x) in nats, with gradients to floating x (B, *shape)."""
-        with self._inference(), torch.enable_grad():
-            return self._measure(x).terms
-
     def _measure(self, x: Tensor) -> Measured[Tensor]:
         parts = self._left(x)
         scales = self.flow.terms(self.partition.join("left", parts))
@@ -200,10 +195,6 @@ class Unconditional(Application):
         """Return inputs and outputs of every coupling for data (B, *shape), in their layout."""
         with self._inference():
             return list(trace(self.flow, self.partition.join("left", self._left(x))))
-
-    def latent_layout(self, z: Tensor) -> Tensor:
-        """Return latents (B, N) in the layout of the data, undoing squeezes and splits only."""
-        return latent_layout(self.flow, z)
 
     def _shares(self, latent: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return the log density of the latents of each scale, data volume included, (B, L).

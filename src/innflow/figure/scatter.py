@@ -44,7 +44,7 @@ def plot_clouds(panels: list[Cloud], colors: Mapping[str, str]) -> Figure:
         colors: set -> colour.
     """
     columns = min(3, len(panels))
-    width = max(5.0, 2.5 * columns)
+    width = max(5.0, (3.2 if columns < 3 else 2.5) * columns)
     figure, axes = new_panels(len(panels), columns, 2.5, width, extra=0.45)
     for axis, panel in zip(axes, panels, strict=True):
         draw_cloud(axis, panel, colors)

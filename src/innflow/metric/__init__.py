@@ -6,7 +6,6 @@ from innflow.metric.divergence import bits_per_dim, kl_divergence, mmd
 from innflow.metric.image_statistics import (
     count_differences,
     difference_density,
-    edge_correlation,
     mean_absolute_difference,
     mean_log_density,
     neighbour_correlation,
@@ -50,7 +49,6 @@ __all__ = [
     "count_differences",
     "difference_density",
     "draw_tarp_references",
-    "edge_correlation",
     "kl_divergence",
     "mean_absolute_difference",
     "mean_log_density",

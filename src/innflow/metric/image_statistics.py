@@ -1,4 +1,4 @@
-"""Statistics of images: Fourier phases, edges, and differences of neighbouring pixels."""
+"""Statistics of images: Fourier phases, and differences of neighbouring pixels."""
 
 import numpy as np
 
@@ -23,27 +23,6 @@ def swap_phases(amplitude: np.ndarray, phase: np.ndarray, share: float) -> np.nd
     x, y = np.fft.fft2(amplitude), np.fft.fft2(phase)
     angle = (1 - share) * np.angle(x) + share * np.angle(y)
     return np.fft.ifft2(np.abs(x) * np.exp(1j * angle)).real
-
-
-def edge_strength(images: np.ndarray) -> np.ndarray:
-    """Return the length of the gradient of the grey image, (N, H, W), by central differences."""
-    grey = images.mean(axis=1, dtype=np.float64)
-    down, across = np.gradient(grey, axis=(1, 2))
-    return np.hypot(down, across)
-
-
-def edge_correlation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Compute the correlation over pixels of the absolute value of maps with the images' edges.
-
-    Both are (N, C, H, W); absolute values are averaged over the channels. NaN without edges.
-
-        >>> image = np.zeros((1, 1, 4, 4)); image[..., 2:] = 1
-        >>> edge_correlation(edge_strength(image)[:, None], image).round(3)
-        array([1.])
-    """
-    size = np.abs(maps).mean(axis=1, dtype=np.float64)
-    edges = edge_strength(images)
-    return np.array([pearson(a.ravel(), b.ravel()) for a, b in zip(size, edges, strict=True)])
 
 
 def neighbour_correlation(maps: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from innflow.run.load import (
 from innflow.run.strategy import check_strategy
 from innflow.system.secret import redact
 
-QUICK_SIZES = {"n": 2000, "n_test": 200, "n_train": 400, "n_outliers": 20}
+QUICK_SIZES = {"n": 1000, "n_test": 64, "n_train": 80, "n_outliers": 12}
 """Largest numbers of simulated or drawn items, by the key of the data, where study.quick=true."""
 
 
@@ -46,7 +46,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def cut_short(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with at most 2,000 simulated or drawn items if the study is quick."""
+    """Return a config with few simulated or drawn items if the study is quick."""
     data = config["data"]
     if config["study"]["quick"] is not True:
         return config

@@ -14,7 +14,7 @@ from innflow.analysis import Modes
 def told(monkeypatch):
     """Stand in for the classifier, which is tested by itself: how far apart the means are."""
 
-    def apart(draws, reference, seed):
+    def apart(draws, reference, *settings):
         gap = np.abs(draws.mean(axis=0) - reference.mean(axis=0)) / reference.std(axis=0)
         return 0.5 + min(0.5, float(gap.max()))
 

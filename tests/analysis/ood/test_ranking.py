@@ -39,7 +39,6 @@ def test_scores_of_one_order_are_named_and_drawn_once(study):
     }
     exact = spearman(pooled["likelihood"], pooled["typicality"])
     assert metrics["ranking/typicality/spearman_headline"] == pytest.approx(exact)
-    assert "The same order as likelihood: bits_per_dim." in findings.text
     labels = [text.get_text() for text in findings.figures["images"].figure.axes[0].texts]
     assert "likelihood\n(and bits per dim)" in labels
     assert len(findings.tables[0].rows) == 4

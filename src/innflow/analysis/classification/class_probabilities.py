@@ -13,9 +13,10 @@ from innflow.analysis.classification.classifier import labels_of, require_classi
 from innflow.analysis.density.density2d import bounds, grid
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.study import Analysis, Study, in_batches
-from innflow.figure.classification.classes import plot_confusion, plot_regions
+from innflow.figure.classification.classes import plot_regions
 from innflow.figure.classification.reliability import plot_reliability
 from innflow.figure.image_rows import plot_image_rows
+from innflow.figure.matrix import plot_confusion
 from innflow.metric.class_calibration import compute_classification, fit_temperature, reliability
 
 SHOWN = 10
@@ -205,10 +206,11 @@ def _add_mistakes(
 
 def _add_regions(study: Study, findings: Findings, labels: np.ndarray, names: list[str]) -> None:
     app, x = require_classifier(study, "classification"), study.measure("test").data
-    extent = bounds(x)
-    p = in_batches(app.classify, grid(extent, RESOLUTION), "classes on a grid", 4096)
-    p = p.reshape(RESOLUTION, RESOLUTION, -1)
-    figure = plot_regions(p, extent, x[:2000], labels[:2000], names)
+    extent, resolution = bounds(x), study.count(RESOLUTION, 60)
+    p = in_batches(app.classify, grid(extent, resolution), "classes on a grid", 4096)
+    figure = plot_regions(
+        p.reshape(resolution, resolution, -1), extent, x[:2000], labels[:2000], names
+    )
     findings.figures["regions"] = Plot(
         figure, "p(class | x) over the plane, also far from all data, and items of test."
     )

@@ -1,6 +1,7 @@
 """Counterfactuals of test items in other classes, class means and draws of each class."""
 
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -8,7 +9,6 @@ import torch
 from innflow.analysis.classification.classifier import draw_class, labels_of, require_classifier
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.study import Analysis, Study, in_batches
-from innflow.figure.classification.classes import plot_class_means, plot_counterfactuals
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.plane import plot_moves
 
@@ -89,23 +89,27 @@ class Counterfactual(Analysis):
 
     def _draw_images(self, study: Study, findings: Findings, chosen: np.ndarray) -> None:
         app = require_classifier(study, "counterfactual")
-        names = app.classes[:MOST]
+        names = [fill(name, 14) for name in app.classes[:MOST]]
         x, labels = study.measure("test").data[chosen], labels_of(study, "test")[chosen]
         means = study.picture(app.class_means()[:MOST].cpu().numpy())
+        parts = [slice(start, start + SHOWN) for start in range(0, len(names), SHOWN)]
+        rows, notes = [means[part] for part in parts], [names[part] for part in parts]
         findings.figures["class_means"] = Plot(
-            plot_class_means(means, names), "Decoded mean of each class; all other latents are 0."
+            plot_image_rows(rows, [""] * len(rows), notes=notes),
+            "Decoded mean of each class; all other latents are 0.",
         )
-        rows, targets = [], []
-        for label in range(len(names)):
-            rows.append(study.picture(draw_class(study, label, SHOWN, self.temperature)))
-            moved = self._move(study, x, labels, np.full(len(x), label))
-            targets.append(study.picture(moved))
+        classes = range(len(names))
+        drawn = [draw_class(study, label, SHOWN, self.temperature) for label in classes]
         findings.figures["draws"] = Plot(
-            plot_image_rows(rows, names),
+            plot_image_rows([study.picture(images) for images in drawn], names),
             f"Draws from p(x | class) at temperature {self.temperature:g}, not selected.",
         )
+        moved = [self._move(study, x, labels, np.full(len(x), label)) for label in classes]
+        own = [names[label] for label in labels.clip(max=MOST - 1)]
+        rows = [study.picture(images) for images in (x, *moved)]
+        targets = ["original", *(f"as {name}" for name in names)]
         findings.figures["counterfactuals"] = Plot(
-            plot_counterfactuals(study.picture(x), targets, names, labels.clip(max=MOST - 1)),
+            plot_image_rows(rows, targets, notes=[own]),
             "Test items and their counterfactuals in each class, with the same z. In its own class "
             "an item is reproduced.",
         )

@@ -51,7 +51,7 @@ class Modes(Analysis):
         """Return `test/modes_covered`, `test/far_share`, `test/nll_gap` and `test/c2st_max`."""
         self.check(study)
         names, data = require_classifier(study, "modes").classes, _modes(study)
-        draws, compared = study.count(self.draws, 400), study.count(self.compared, 40)
+        draws, compared = study.count(self.draws, 100), study.count(self.compared, 10)
         drawn = [draw_class(study, label, draws) for label in range(len(names))]
         found = [
             modes_covered(x, data.centres[data.mode_labels == label], data.sigma)
@@ -108,12 +108,13 @@ def _compare(
 ) -> tuple[list[float], list[float]]:
     """Return the C2ST of each class, and that of two sets of exact draws of it."""
     c2st, floor = [], []
+    folds = study.count(5, 2)
     for label in track(range(len(drawn)), "C2ST of each class"):
         rng = np.random.default_rng([study.seed, label])
         exact = _modes(study).sample_class(label, 2 * compared, rng)
         reference, twin = np.split(exact, 2)
-        c2st.append(compute_c2st(drawn[label][:compared], reference, study.seed))
-        floor.append(compute_c2st(twin, reference, study.seed))
+        c2st.append(compute_c2st(drawn[label][:compared], reference, study.seed, folds))
+        floor.append(compute_c2st(twin, reference, study.seed, folds))
     return c2st, floor
 
 

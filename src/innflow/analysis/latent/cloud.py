@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from innflow.analysis.examples import pick
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.latent import projection
-from innflow.analysis.study import Analysis, Study, to_pixels
+from innflow.analysis.study import Analysis, Study
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.latent_plane import plot_clusters, plot_latent
 
@@ -80,16 +81,13 @@ class LatentCloud(Analysis):
             if not names:
                 continue
             distance = np.concatenate([_distance(study, name, mean) for name in names])
-            counts = [len(study.measure(name)) for name in names]
-            source = np.repeat(names, counts)
-            start = dict(zip(names, np.cumsum([0, *counts]), strict=False))
             order = np.argsort(distance, kind="stable")
             ends = {"closest": order[: self.shown], "most extreme": order[::-1][: self.shown]}
             for end, chosen in ends.items():
-                pictures = [study.measure(source[i]).data[i - start[source[i]]] for i in chosen]
-                rows.append(to_pixels(np.stack(pictures)))
+                images, sets = pick(study, names, chosen)
+                rows.append(study.picture(images))
                 labels.append(f"{label}\n{end}")
-                sets = [f"\n{_short(source[i])}" if label == "outliers" else "" for i in chosen]
+                sets = [f"\n{_short(name)}" if label == "outliers" else "" for name in sets]
                 notes.append([f"{distance[i]:.1f}{s}" for i, s in zip(chosen, sets, strict=True)])
         findings.figures["extremes"] = Plot(
             plot_image_rows(rows, labels, notes=notes, block=2),

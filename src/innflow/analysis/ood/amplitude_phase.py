@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.findings import Findings, Plot, Table, add_correlation
-from innflow.analysis.study import Analysis, Study, in_batches, require_whole
-from innflow.errors import InnflowError
-from innflow.figure.ood.phase import plot_phases, plot_swapped
-from innflow.metric import pearson, spearman, swap_phases
+from innflow.analysis.findings import Findings, Plot, Table, correlate
+from innflow.analysis.study import ImageAnalysis, Study, in_batches
+from innflow.config.bounds import Positive, Several
+from innflow.figure.image_rows import plot_image_rows
+from innflow.figure.scatter import Cloud, plot_clouds
+from innflow.metric import swap_phases
 
 
 @dataclass
-class AmplitudePhase(Analysis):
+class AmplitudePhase(ImageAnalysis):
     """Replace the Fourier phases of test images step by step by those of others.
 
     Phases determine the objects in an image, amplitudes the power of each frequency. After
@@ -27,18 +28,9 @@ class AmplitudePhase(Analysis):
         shown: number of pairs in the figure.
     """
 
-    pairs: int = 100
-    steps: int = 9
-    shown: int = 4
-
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images, and too few of them."""
-        require_whole("amplitude_phase.pairs", self.pairs, 3)
-        require_whole("amplitude_phase.steps", self.steps, 2)
-        require_whole("amplitude_phase.shown", self.shown, 1)
-        study.require_images("amplitude_phase")
-        if len(study.sets["test"]) < 3:
-            raise InnflowError("analysis amplitude_phase: test has fewer than 3 images")
+    pairs: Several = 100
+    steps: Several = 9
+    shown: Positive = 4
 
     def __call__(self, study: Study) -> Findings:
         """Draw the images, and correlate log p of the last one of each pair with both donors."""
@@ -55,13 +47,11 @@ class AmplitudePhase(Analysis):
         along = log_prob.astype(np.float64).reshape(walks.shape[:2])
         known = test.log_prob.astype(np.float64)
         donors = {"amplitude": known[first], "phase": known[second]}
-        metrics, rows = dict[str, float](), []
+        metrics: dict[str, float] = {}
+        rows = []
         for donor, values in donors.items():
-            cells = [f"{donor} donor"]
-            for kind, correlate in (("pearson", pearson), ("spearman", spearman)):
-                key = f"amplitude_phase/{donor}/{kind}"
-                cells.append(add_correlation(metrics, key, correlate(values, along[:, -1])))
-            rows.append(cells)
+            cells = correlate(metrics, f"amplitude_phase/{donor}", values, along[:, -1])
+            rows.append([f"{donor} donor", *cells])
         text = (
             f"{len(order)} test images keep their Fourier amplitudes while their phases are "
             "replaced by those of another test image. Log p of the result correlates by "
@@ -70,18 +60,30 @@ class AmplitudePhase(Analysis):
             f"Mean log p changes from {along[:, 0].mean():,.0f} to {along[:, -1].mean():,.0f} nats."
         )
         shown = min(self.shown, len(order))
-        pictures = [study.picture(walks[row]) for row in range(shown)]
-        others = [study.picture(test.data[[index]]) for index in second[:shown]]
+        pictures = np.concatenate([walks[:shown], test.data[second[:shown], None]], axis=1)
+        notes = [[f"{value:,.0f}" for value in values] for values in along[:shown]]
+        headings = ["image", *(f"a = {share:.3g}" for share in shares[1:]), "phases of"]
+        panels = [
+            Cloud(
+                {"test": values},
+                {"test": along[:, -1]},
+                f"log p, {donor} donor, nats",
+                "log p with other phases, nats",
+                f"correlation {cells[1]}",
+            )
+            for (donor, values), cells in zip(donors.items(), rows, strict=True)
+        ]
         findings = Findings("Amplitudes and phases", text, metrics)
         findings.figures["images"] = Plot(
-            plot_swapped(pictures, others, shares, along[:shown]),
+            plot_image_rows(list(study.picture(pictures)), [""] * shown, headings, notes),
             "Test images whose phases change from left to right to those of the image on the far "
-            "right, while their amplitudes stay; below each, log p in nats.",
+            "right, while their amplitudes stay; a is the share of the other phases. Below each, "
+            "log p in nats.",
         )
         findings.figures["likelihood"] = Plot(
-            plot_phases(shares, along, donors, study.colors["test"]),
-            "Left: log p from the first to the last image of each pair (thin lines) and its mean "
-            "(thick). Middle and right: log p of the last image against log p of the donors.",
+            plot_clouds(panels, study.colors),
+            "Log p of the images with the amplitudes of one test image and the phases of another, "
+            "against log p of the two donors.",
         )
         title = (
             f"Correlation of log p of {len(order)} images with new phases with log p of the donors"

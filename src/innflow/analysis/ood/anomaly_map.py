@@ -7,7 +7,8 @@ from typing import cast
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.analysis.study import Analysis, Study
+from innflow.config.bounds import Positive
 from innflow.data.feature.embeddings import Embeddings
 from innflow.errors import InnflowError
 from innflow.figure.ood.heat_overlay import plot_anomaly_maps
@@ -29,11 +30,10 @@ class AnomalyMap(Analysis):
         shown: number of images of each set.
     """
 
-    shown: int = 4
+    shown: Positive = 4
 
     def check(self, study: Study) -> None:
         """Refuse data that are not maps of features of images."""
-        require_whole("anomaly_map.shown", self.shown, 1)
         if len(study.app.shape) != 3 or not isinstance(study.data, Embeddings):
             raise InnflowError(
                 f"analysis anomaly_map: needs maps of features, the data have shape "
@@ -62,10 +62,9 @@ class AnomalyMap(Analysis):
         figure = plot_anomaly_maps(
             [data.picture(name, study.index(name)[index]) for name, index in chosen.items()],
             shown,
-            [f"{name}\n{'typical' if name == 'test' else 'strangest'}" for name in chosen],
+            [f"{name}\n{'typical' if name == 'test' else 'least likely'}" for name in chosen],
             limits,
             "½ Σ z² over channels (nats)",
-            [(metrics["map/test/mean"], "mean of test")],
         )
         beyond = sum(int((values > limits[1]).sum()) for values in shown)
         caption = (
@@ -73,7 +72,7 @@ class AnomalyMap(Analysis):
             f"{height} x {width} positions, interpolated. Test: the {self.shown} images nearest to "
             f"the median log p; outliers: the {self.shown} of each set with the lowest log p. One "
             "colour scale, from the 1% quantile of test to the 99% quantile of the maps shown "
-            f"({beyond} positions are above it); the mark is the mean of test."
+            f"({beyond} positions are above it)."
         )
         text = (
             f"Half the sum of squares of z at a position of test is {metrics['map/test/mean']:.1f} "

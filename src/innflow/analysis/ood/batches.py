@@ -1,13 +1,14 @@
 """Power of tests of whole batches against the size of the batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Analysis, Study, require_whole
+from innflow.analysis.study import Analysis, Study
+from innflow.config.bounds import Positive, Share, Sizes
 from innflow.errors import InnflowError
 from innflow.figure.curves import plot_curves
 from innflow.score.batch import Power, batch_p_value, batch_power, typicality_power
@@ -37,22 +38,13 @@ class Batches(Analysis):
         alpha: significance level: the share of inlier batches that may be flagged.
     """
 
-    sizes: Sequence[int] = (1, 2, 5, 10, 25)
-    draws: int = 500
-    alpha: float = 0.05
+    sizes: Sizes = (1, 2, 5, 10, 25)
+    draws: Positive = 500
+    alpha: Share = 0.05
 
     def check(self, study: Study) -> None:
-        """Refuse a run without scores, levels out of range and batches that cannot be drawn."""
+        """Refuse a run without scores and batches that cannot be drawn."""
         study.require_scorer("batches")
-        require_whole("batches.draws", self.draws, 1)
-        if not self.sizes:
-            raise InnflowError("analysis.batches.sizes=[]: takes at least one size of a batch")
-        for size in self.sizes:
-            require_whole("batches.sizes", size, 1)
-        if not 0 < self.alpha < 1:
-            raise InnflowError(
-                f"analysis.batches.alpha={self.alpha}: takes a share between 0 and 1"
-            )
         if max(self.sizes) > len(study.test_index):
             raise InnflowError(
                 f"analysis.batches.sizes={list(self.sizes)}: the evaluation half of the "
@@ -79,17 +71,20 @@ class Batches(Analysis):
                 for size, share in values.items():
                     findings.metrics[f"batches/{name}/{key}_{size}"] = share
         labels = {name: _label(name) for name in columns}
-        panels = {
-            name.replace("_", " "): {
+        panels: dict[str, dict[str, np.ndarray]] = {}
+        drawn: list[Shares] = []
+        for name, shares in found.items():
+            if shares in drawn:  # scores of one order flag the same batches
+                continue
+            drawn.append(shares)
+            panels[name.replace("_", " ")] = {
                 labels[part]: np.array([values.get(size, np.nan) for size in self.sizes])
                 for part, values in shares.items()
             }
-            for name, shares in found.items()
-        }
         colors = {labels[name]: study.colors[name] for name in columns}
         axes = "items in a batch", "share flagged"
         findings.figures["batches"] = Plot(
-            plot_curves(panels, self.sizes, colors, axes, level=self.alpha, shares=True),
+            plot_curves(panels, self.sizes, colors, axes, level=self.alpha, log="x"),
             f"Share of {study.count(self.draws, 50)} random batches that the rank-sum test of "
             f"each score flags at level {self.alpha:g} (dashed), by the size of the batch; "
             "typicality of the mean is two-sided. The share of inlier batches should be near the "

@@ -1,4 +1,4 @@
-"""Log-scale and shift of every coupling for images."""
+"""Log-scale, shift and outputs of every coupling for images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from innflow.analysis.examples import check_couplings, choose_evenly, choose_examples
-from innflow.analysis.findings import Findings, Plot, Table
-from innflow.analysis.study import Analysis, Study
-from innflow.figure.ood.coupling_maps import plot_coupling_maps
+from innflow.analysis.examples import choose_evenly, choose_examples
+from innflow.analysis.findings import Findings, Plot, Table, add_correlation, finite_mean
+from innflow.analysis.study import ImageAnalysis, Study
+from innflow.config.bounds import Positive
+from innflow.figure.image_rows import plot_image_rows
+from innflow.figure.pixels import diverging_pixels, map_limit, signed_pixels
 from innflow.flow.inspect import CouplingTrace
-from innflow.metric import pearson
+from innflow.metric import neighbour_correlation, pearson
 
 
 @dataclass
-class Couplings(Analysis):
-    """Draw the log-scale and shift maps of couplings for an inlier and one of each outlier set.
+class Couplings(ImageAnalysis):
+    """Draw log-scale, shift and outputs of couplings for an inlier and one of each outlier set.
 
     After Kirichenko et al. (arXiv:2006.08545): a coupling network that predicts the transformed
     pixels from their neighbours (-t near e^s x) assigns a high likelihood to any smooth image.
@@ -30,70 +32,100 @@ class Couplings(Analysis):
         items: number of images of each set for the metrics.
     """
 
-    shown: int = 8
-    items: int = 32
-
-    def check(self, study: Study) -> None:
-        """Refuse data that are not images, and settings out of range."""
-        check_couplings(study, "couplings", self.shown, self.items)
+    shown: Positive = 8
+    items: Positive = 32
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the maps; `couplings/prediction/SET` is the correlation of -t with e^s x."""
+        """Return `couplings/prediction/SET` and `couplings/neighbours/SET` with the figures.
+
+        They are the correlation of -t with e^s x, and that of neighbouring outputs of the last
+        coupling.
+        """
         self.check(study)
         sets = ["test", *study.outliers]
-        items = study.count(self.items, 8)
-        traces = {name: trace(study, study.measure(name).data[:items]) for name in sets}
-        layers = coupling_names(traces["test"])
-        logdet = {
-            name: [float(one.log_scale.sum(dim=(1, 2, 3)).mean()) for one in found]
-            for name, found in traces.items()
-        }
-        metrics = {}
-        for name, found in traces.items():
-            values = [value for one in found if np.isfinite(value := prediction(one))]
-            if values:
-                metrics[f"couplings/prediction/{name}"] = float(np.mean(values))
-        listed = "; ".join(f"{key.split('/')[-1]} {value:.3f}" for key, value in metrics.items())
+        items = study.count(self.items, 4)
+        metrics: dict[str, float] = {}
+        rows, logdet = [], []
+        for name in sets:
+            images = study.measure(name).data[:items]
+            traces = trace(study, images)
+            logdet.append([float(one.log_scale.sum(dim=(1, 2, 3)).mean()) for one in traces])
+            predicted = finite_mean([prediction(one) for one in traces])
+            before = finite_mean(neighbour_correlation(images))
+            after = finite_mean(neighbour_correlation(traces[-1].outputs.numpy()))
+            cells = [
+                add_correlation(metrics, f"couplings/prediction/{name}", predicted),
+                add_correlation({}, "", before),
+                add_correlation(metrics, f"couplings/neighbours/{name}", after),
+            ]
+            rows.append([name, str(len(images)), *cells])
+        layers = [layer.replace("\n", ", ") for layer in coupling_names(traces)]
         text = (
             f"Each of {len(layers)} couplings maps one part x of the features to e^s x + t, with s "
             "and t predicted from the other part. Where the network predicts x from that part, t "
             f"cancels e^s x. Correlation of -t with e^s x over the transformed features of {items} "
             "images a set, mean over the couplings: "
-            f"{listed or 'not defined, for no coupling changes anything'}. Similar values for "
+            f"{'; '.join(f'{row[0]} {row[2]}' for row in rows)}. Similar values for "
             "outliers and inliers mean that the flow has learned the correlations of neighbouring "
-            "pixels, which all images share."
+            "pixels, which all images share.\n\nCorrelation of neighbouring values, of the image "
+            "and of the outputs of the last coupling in image layout: "
+            f"{'; '.join(f'{row[0]} {row[3]} to {row[4]}' for row in rows)}. White noise has 0."
         )
-        table = Table(
-            f"Log-determinant of each coupling (sum of log s, nats), mean over {items} images",
-            ["coupling", *sets],
-            [
-                [layer.replace("\n", ", "), *(f"{logdet[name][row]:+.1f}" for name in sets)]
-                for row, layer in enumerate(layers)
-            ],
-        )
-        figures = {"couplings": self._plot(study)}
-        return Findings("Scale and shift of the couplings", text, metrics, figures, [table])
+        columns = ["set", "images", "-t with e^s x", "neighbours in x", "neighbours in z"]
+        tables = [
+            Table("Correlations of the couplings", columns, rows),
+            Table(
+                f"Log-determinant of each coupling (sum of log s, nats), mean over {items} images",
+                ["coupling", *sets],
+                [
+                    [layer, *(f"{value:+.1f}" for value in values)]
+                    for layer, *values in zip(layers, *logdet, strict=True)
+                ],
+            ),
+        ]
+        return Findings("Couplings", text, metrics, self._figures(study), tables)
 
-    def _plot(self, study: Study) -> Plot:
+    def _figures(self, study: Study) -> dict[str, Plot]:
+        """Draw log s and t beside each other, and the outputs."""
         examples = choose_examples(study)
         traces = trace(study, examples.images)
-        rows = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
-        figure = plot_coupling_maps(
-            study.picture(examples.images),
-            examples.names,
-            np.stack([one.log_scale.mean(dim=1).numpy() for _, one in rows]),
-            np.stack([one.shift.mean(dim=1).numpy() for _, one in rows]),
-            [name for name, _ in rows],
-        )
+        chosen = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
+        pictures = study.picture(examples.images)
+        colored = np.broadcast_to(pictures, (len(pictures), 3, *pictures.shape[2:]))
+        empty = np.full_like(colored, 255)
+        pairs, labels = [_alternate(colored, empty)], ["image"]
+        outputs = [pictures]
+        for name, one in chosen:
+            maps = [part.mean(dim=1).numpy() for part in (one.log_scale, one.shift)]
+            limits = [map_limit(part) for part in maps]
+            pairs.append(_alternate(*map(diverging_pixels, maps, limits)))
+            labels.append(f"{name}\n|log s| ≤ {limits[0]:.2g}\n|t| ≤ {limits[1]:.2g}")
+            values = one.outputs.numpy()
+            outputs.append(signed_pixels(values, map_limit(values)))
+        headings = [heading for name in examples.names for heading in (name, "")]
+        notes = [["log s", "t"] * len(pictures)]
+        scope = f"{len(chosen)} of {len(traces)} couplings, first to last, in image layout,"
         channels = " averaged over the channels," if study.app.shape[0] > 1 else ""
-        return Plot(
-            figure,
-            f"Log-scale log s and shift t of {len(rows)} of {len(traces)} couplings, first to last,"
-            f"{channels} in image layout, for an image of test and one of each outlier set. "
-            "A row has one colour scale for log s and one for t, whose limits are written at its "
-            "left; white is 0, also where a coupling changes nothing (s = 1, t = 0). Squeezes make "
-            "channels of neighbouring pixels, hence the grids." + examples.note,
-        )
+        return {
+            "couplings": Plot(
+                plot_image_rows(pairs, labels, headings, notes, group=2),
+                f"Log-scale log s and shift t of {scope}{channels} for an image of test and one of "
+                "each outlier set. A row has one colour scale for log s and one for t, from the "
+                "negative limit at its left (blue) to the positive (red); white is 0, also where a "
+                "coupling changes nothing. Squeezes make channels of neighbouring pixels, hence "
+                "the grids." + examples.note,
+            ),
+            "outputs": Plot(
+                plot_image_rows(outputs, ["image", *(name for name, _ in chosen)], examples.names),
+                f"Outputs of {scope} with the features that left the flow at earlier levels. "
+                "Mid-grey is 0; a row has one scale." + examples.note,
+            ),
+        }
+
+
+def _alternate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the items of two arrays (N, ...) by turns, (2 * N, ...)."""
+    return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
 def trace(study: Study, images: np.ndarray) -> list[CouplingTrace]:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import kstest
 
 from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.ood.ranking import order_titles
 from innflow.analysis.study import Analysis, Study
 from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.metric import Estimate, compute_ood
@@ -157,10 +158,13 @@ def _table(found: Found, outliers: Mapping[str, Columns], inliers: int) -> Table
 
 
 def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:
-    titles = _titles(study, inliers, outliers)
+    names = study.score_names("scores")
+    parts = (inliers, *outliers.values())
+    pooled = [np.concatenate([part[name] for part in parts]) for name in names]
+    titles = order_titles(names, np.stack(pooled, axis=1))
     curves = {
-        title: (inliers[score], {name: values[score] for name, values in outliers.items()})
-        for score, title in titles.items()
+        title: (inliers[names[i]], {name: values[names[i]] for name, values in outliers.items()})
+        for i, title in titles.items()
     }
     histograms = {title: {"test": inside, **sets} for title, (inside, sets) in curves.items()}
     scope = f"{len(inliers['score']):,} inliers of the evaluation half of the test set"
@@ -175,25 +179,3 @@ def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) ->
             f"ROC curves of each score, with {scope} as negatives and outliers as positives.",
         ),
     }
-
-
-def _titles(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, str]:
-    """Return score -> title, the headline first; scores of the same order share a title."""
-    names = study.score_names("scores")
-    pooled = {
-        name: np.concatenate([inliers[name], *(values[name] for values in outliers.values())])
-        for name in names
-    }
-    titles: dict[str, str] = {}
-    for name in names:
-        order = np.argsort(pooled[name], kind="stable")
-        twin = next((other for other in titles if _ascending(pooled[other][order])), None)
-        if twin is None:
-            titles[name] = name.replace("_", " ")
-        else:
-            titles[twin] += f" (and {name.replace('_', ' ')})"
-    return titles
-
-
-def _ascending(values: np.ndarray) -> bool:
-    return bool(np.all(values[1:] >= values[:-1]))  # no differences: scores may be infinite

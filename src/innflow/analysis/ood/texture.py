@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innflow.analysis.findings import Findings, Plot, Table, add_correlation
+from innflow.analysis.findings import Findings, Plot, Table, correlate
 from innflow.analysis.study import ImageAnalysis, Study
-from innflow.figure.ood.difference_histogram import plot_texture
-from innflow.figure.scatter import Cloud
-from innflow.metric import image_statistics, pearson, spearman
+from innflow.figure.curves import plot_curves
+from innflow.figure.scatter import Cloud, plot_clouds
+from innflow.metric import image_statistics
 
 POOLED = "test and outliers"
 
@@ -47,9 +47,7 @@ class Texture(ImageAnalysis):
             cells = [name]
             for feature, values in features.items():
                 x = np.concatenate([values[member] for member in members])
-                for kind, correlate in (("pearson", pearson), ("spearman", spearman)):
-                    where = f"texture/{feature}/{kind}/{key}"
-                    cells.append(add_correlation(metrics, where, correlate(x, log_probs)))
+                cells += correlate(metrics, f"texture/{feature}/{key}", x, log_probs)
             rows.append(cells)
         columns = ["images", "density: Pearson", "Spearman", "size: Pearson", "Spearman"]
         table = Table("Correlation with log p over the images of a set", columns, rows)
@@ -65,18 +63,26 @@ class Texture(ImageAnalysis):
         density, size = "mean log density of differences, nats", "mean |difference|, grey levels"
         nats = "log p, nats"
         panels = [
-            Cloud(features["density"], log_prob, density, nats, "log p and their density"),
-            Cloud(features["size"], log_prob, size, nats, "log p and their size"),
+            Cloud(features["density"], log_prob, density, nats),
+            Cloud(features["size"], log_prob, size, nats),
         ]
-        shares = {name: count.sum(axis=0) / count.sum() for name, count in counts.items()}
-        plot = Plot(
-            plot_texture(shares, panels, study.colors),
-            "Left: distribution of the differences of neighbouring pixels of each set. Middle: "
-            "log p against the mean log density of the image's differences under the training "
-            "histogram. Right: log p against their mean absolute value. At most 600 images a set "
-            "are drawn.",
-        )
-        return Findings("Texture and likelihood", text, metrics, {"texture": plot}, [table])
+        sums = {name: count.sum(axis=0) for name, count in counts.items()}
+        shares = {name: np.where(n > 0, n / n.sum(), np.nan) for name, n in sums.items()}
+        differences = np.arange(1 - study.data.levels, study.data.levels)
+        axes = "difference, grey levels", "share"
+        figures = {
+            "differences": Plot(
+                plot_curves({"": shares}, differences, study.colors, axes, log="y"),
+                "Distribution of the differences of neighbouring pixels of each set.",
+            ),
+            "likelihood": Plot(
+                plot_clouds(panels, study.colors),
+                "Left: log p against the mean log density of the image's differences under the "
+                "training histogram. Right: log p against their mean absolute value. At most 600 "
+                "images a set are drawn.",
+            ),
+        }
+        return Findings("Texture and likelihood", text, metrics, figures, [table])
 
 
 def _listed(rows: list[list[str]], column: int) -> str:

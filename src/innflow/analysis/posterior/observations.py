@@ -155,7 +155,8 @@ class Posterior(Analysis):
             for key, cloud in (("c2st", drawn.get(i)), ("c2st_floor", other)):
                 if cloud is not None:
                     pair = _varying(cloud[: self.draws], exact)
-                    found.add(key, i, compute_c2st(*pair, study.seed, jobs=study.count(JOBS, 1)))
+                    folds, jobs = study.count(5, 2), study.count(JOBS, 1)
+                    found.add(key, i, compute_c2st(*pair, study.seed, folds, jobs))
 
     def _compare_moments(
         self, study: Study, drawn: Clouds, references: References, found: Numbers

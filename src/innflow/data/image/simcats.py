@@ -138,11 +138,15 @@ def cats(
     workers: int = 0,
     seed: int = 0,
     labels: bool = False,
+    n_train: int = 1500,
+    n_test: int = 200,
+    n_outliers: int = 100,
     general: str | os.PathLike[str] | None = None,
 ) -> Images:
     """Return the photographs below `root` as `Images`, or `SimCats` if it is None.
 
     With labels, `inliers` chooses among the drawings too: `[cat, dog]` draws both to train on.
+    `n_train`, `n_test` and `n_outliers` are numbers of drawings.
 
     >>> cats(size=16).drawn, cats("photographs", size=16).drawn
     (True, False)
@@ -155,4 +159,5 @@ def cats(
         raise InnflowError("data.general goes with photographs: set data.root too")
     if inliers is not None and not labels:
         raise InnflowError("data.inliers chooses among photographs: set data.root too")
-    return SimCats(*common, *others, inliers=inliers or ("cat",), labels=labels)
+    counts = (n_train, n_test, n_outliers)
+    return SimCats(*common, *others, *counts, inliers=inliers or ("cat",), labels=labels)

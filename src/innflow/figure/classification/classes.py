@@ -1,16 +1,14 @@
-"""Confusion matrix, class means, counterfactuals and regions of a classifier."""
+"""Modes and regions of a classifier in the plane."""
 
-from collections.abc import Iterable, Sequence
-from textwrap import fill
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import draw_points, new_figure, style
 
 # The first four are the colours of the four-colour labelling of the eight modes.
@@ -18,59 +16,6 @@ COLORS = (
     *("#D55E00", "#0072B2", "#009E73", "#AA4499", "#E69F00"),
     *("#56B4E9", "#999933", "#661100", "#CC79A7", "#8C95A0"),
 )
-_SHARES = LinearSegmentedColormap.from_list("innflow_shares", ["#FFFFFF", "#56B4E9", "#003F73"])
-_WRITTEN = 20
-_WRAP = 10
-
-
-@style()
-def plot_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw a confusion matrix (C, C), true classes by row, coloured by the share of the class."""
-    count = len(names)
-    side = float(np.clip(0.45 * count + 1.3, 2.8, 7.0))
-    figure, (axis,) = new_figure(height=side, width=side + 0.7)
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    # A square-root scale keeps rare mistakes visible.
-    image = axis.imshow(shares, cmap=_SHARES, norm=PowerNorm(0.5, 0, 1))
-    rotation = 0 if max(map(len, names)) <= 3 else 90
-    size = 8.0 if count <= _WRITTEN else 5.5
-    axis.set_xticks(range(count), list(names), rotation=rotation, fontsize=size)
-    axis.set_yticks(range(count), list(names), fontsize=size)
-    axis.set(xlabel="predicted class", ylabel="true class")
-    axis.set_title(f"{np.trace(matrix):,} of {matrix.sum():,} right")
-    axis.spines[:].set_visible(False)
-    axis.tick_params(length=0)
-    if count <= _WRITTEN:
-        for row, column in np.argwhere(matrix > 0):
-            color = "white" if shares[row, column] > 0.4 else "#222222"
-            text = f"{matrix[row, column]:,}"
-            axis.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
-    bar = figure.colorbar(image, ax=axis, shrink=0.7, pad=0.02, label="share of the true class")
-    bar.set_ticks([0, 0.1, 0.5, 1])
-    return figure
-
-
-def plot_class_means(images: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw the decoded means of the classes, images (C, channels, H, W) uint8."""
-    starts = range(0, len(images), _WRAP)
-    rows = [images[start : start + _WRAP] for start in starts]
-    notes = [_wrapped(names[start : start + _WRAP]) for start in starts]
-    return plot_image_rows(rows, [""] * len(rows), notes=notes)
-
-
-def plot_counterfactuals(
-    originals: np.ndarray,
-    targets: Sequence[np.ndarray],
-    names: Sequence[str],
-    labels: Iterable[int] = (),
-) -> Figure:
-    """Draw images (N, channels, H, W) uint8, and below each its counterfactual in each class.
-
-    `targets` holds such images for each class; `labels` are the classes of the originals.
-    """
-    rows = ["original", *(f"as {name}" for name in names)]
-    notes = [_wrapped([names[label] for label in labels])]
-    return plot_image_rows([originals, *targets], rows, notes=notes)
 
 
 @style()
@@ -143,8 +88,3 @@ def class_legend(figure: Figure, names: Sequence[str], title: str, **line: Any) 
     """Draw a legend of the classes and their colours at the right."""
     handles = [Line2D([], [], color=tuple(color), **line) for color in class_colors(len(names))]
     figure.legend(handles, list(names), loc="outside right center", title=title)
-
-
-def _wrapped(names: Sequence[str]) -> list[str]:
-    """Return names in lines no wider than an image."""
-    return [fill(name, 14) for name in names]

@@ -10,14 +10,13 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from torch.nn.functional import interpolate
 
-from innflow.figure.mosaic import FONT, GAP, blank, paste, show, text_width, whole_factor
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.style import HEAT, style
 
 OPACITY = 0.6
 """Weight of the heat in the mixture with the grey image."""
-BETWEEN = 16
-BAR = 150
-INSET = 12
+MARGIN = 140
+"""Width of the colour bar with its labels, in pixels of the figure."""
 
 
 @style()
@@ -27,7 +26,6 @@ def plot_anomaly_maps(
     labels: Sequence[str],
     limits: tuple[float, float],
     unit: str,
-    marks: Sequence[tuple[float, str]] = (),
 ) -> Figure:
     """Draw rows of images, each with its map over it to its right, on one colour scale.
 
@@ -37,41 +35,24 @@ def plot_anomaly_maps(
         labels: one for each row.
         limits: values of the first and the last colour; values beyond are clipped.
         unit: label of the colour bar, with the unit.
-        marks: values marked on the colour bar, each with its text.
     """
-    height, width = pictures[0].shape[2:]
-    factor = whole_factor(pictures[0])
-    tall, wide = height * factor, width * factor
-    pair = 2 * wide + GAP
-    left = GAP + text_width("\n".join(labels)) + 12
-    count = max(len(row) for row in pictures)
-    right = left + count * (pair + BETWEEN) - BETWEEN
-    full_width, full_height = right + BAR, GAP + len(pictures) * (tall + GAP)
-    canvas = blank(full_height, full_width)
-    for row, (images, values) in enumerate(zip(pictures, maps, strict=True)):
-        y = GAP + row * (tall + GAP)
-        for column, (image, heat) in enumerate(zip(images, values, strict=True)):
-            x = left + column * (pair + BETWEEN)
-            paste(canvas, image, x, y, factor)
-            paste(canvas, _overlay(image, heat, limits), x + wide + GAP, y, factor)
-    figure, axis = show(canvas)
-    for row, label in enumerate(labels):
-        y = GAP + row * (tall + GAP) + tall / 2
-        axis.text(left - 10, y, label, ha="right", va="center", linespacing=1.3)
-
-    inset = INSET / full_height
-    place = ((right + 36) / full_width, inset, 12 / full_width, 1 - 2 * inset)
+    rows = []
+    for images, heats in zip(pictures, maps, strict=True):
+        colored = images if images.shape[1] == 3 else images.repeat(3, axis=1)
+        pairs = [
+            tile
+            for image, heat in zip(colored, heats, strict=True)
+            for tile in (image, _overlay(image, heat, limits))
+        ]
+        rows.append(np.stack(pairs))
+    figure = plot_image_rows(rows, labels, group=2, margin=MARGIN)
+    width = figure.get_figwidth() * figure.dpi
+    place = ((width - MARGIN + 20) / width, 0.04, 12 / width, 0.92)
     # The colours of the bar are those over mid-grey.
     shades = _mix(np.full((256, 3), 127.5), colormaps[HEAT](np.arange(256))[:, :3] * 255) / 255
     mappable = ScalarMappable(Normalize(*limits), ListedColormap(shades))
-    bar = figure.colorbar(mappable, cax=figure.add_axes(place))
+    bar = figure.colorbar(mappable, cax=figure.add_axes(place), label=unit)
     bar.outline.set_visible(False)
-    bar.set_label(unit, fontsize=FONT)
-    bar.ax.tick_params(labelsize=FONT - 1)
-    for value, text in marks:
-        if limits[0] < value < limits[1]:
-            bar.ax.axhline(value, color="white", linewidth=1.2)
-            bar.ax.text(-0.4, value, text, ha="right", va="center", fontsize=FONT - 2, rotation=90)
     return figure
 
 
@@ -79,9 +60,7 @@ def _overlay(picture: np.ndarray, heat: np.ndarray, limits: tuple[float, float])
     """Return the grey image under the colours of a map, (3, H, W) uint8."""
     values = torch.from_numpy(np.asarray(heat, dtype=np.float32))[None, None]
     fine = interpolate(values, size=picture.shape[1:], mode="bilinear", align_corners=False)[0, 0]
-    low, high = limits
-    shares = np.clip((fine.numpy() - low) / (high - low), 0, 1)
-    colors = colormaps[HEAT](shares)[..., :3] * 255
+    colors = colormaps[HEAT](Normalize(*limits, clip=True)(fine.numpy()))[..., :3] * 255
     grey = picture.astype(np.float64).mean(axis=0)[..., None]
     return np.rint(_mix(grey, colors)).astype(np.uint8).transpose(2, 0, 1)
 
