@@ -1,15 +1,14 @@
 """Runs on two ranks: a callback that notes what each rank has, and two processes for many runs.
 
-As a script, `python ranks.py JOBS.json OUT`, it is one rank: starting a process takes longer than a
-run of a few steps, so the two do all the runs of a file of tests, one after the other.
+The two are copies of this process, which start without importing everything again, and do all the
+runs of a file of tests one after the other.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from pytorch_lightning.utilities import rank_zero_only
+from tiny import train
 
-HERE = Path(__file__).parent
+from innflow.errors import InnflowError
+from innflow.run.strategy import leave_group
+
 NOTE = ("+callbacks.note._target_=ranks.Note", "++callbacks.note.dirpath=${run_dir}")
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "++trainer.enable_progress_bar=false")
 
@@ -123,21 +126,17 @@ def on_two_ranks(folder: Path, jobs: Sequence[tuple[Path, Sequence[str]]]) -> li
         folder: for files in between.
         jobs: folder and overrides of each run.
     """
-    plan = folder / "jobs.json"
     # A port for each: the faster rank would meet the other still at the one before.
-    planned = [(str(path), list(given), str(find_free_network_port())) for path, given in jobs]
-    plan.write_text(json.dumps(planned))
-    where = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-    where |= {"INNFLOW_CACHE": str(folder)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(plan), str(folder)],
-            env={**os.environ, **where, "LOCAL_RANK": str(rank)},
-        )
-        for rank in (0, 1)
-    ]
+    planned = [(path, given, str(find_free_network_port())) for path, given in jobs]
+    # A copy of a process that has used CUDA cannot use autograd.
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    processes = [context.Process(target=be_rank, args=(r, planned, folder)) for r in (0, 1)]
+    for process in processes:
+        process.start()
     try:
-        assert [process.wait(300) for process in processes] == [0, 0]
+        for process in processes:
+            process.join(300)
+        assert [process.exitcode for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
@@ -145,26 +144,19 @@ def on_two_ranks(folder: Path, jobs: Sequence[tuple[Path, Sequence[str]]]) -> li
     return [list(pair) for pair in zip(*said, strict=True)]
 
 
-def main() -> None:
-    """Be one rank."""
-    from tiny import train
-
-    from innflow.errors import InnflowError
-    from innflow.run.strategy import leave_group
-
-    plan, folder = map(Path, sys.argv[1:])
+def be_rank(rank: int, jobs: Sequence[tuple[Path, Sequence[str], str]], folder: Path) -> None:
+    """Do the runs of one rank, and write what it says of them."""
+    os.environ |= {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"LOCAL_RANK": str(rank), "INNFLOW_CACHE": str(folder)}
+    rank_zero_only.rank = rank  # Lightning has read it at import
     said: list[Any] = []
-    for run_dir, overrides, port in json.loads(plan.read_text()):
+    for run_dir, overrides, port in jobs:
         os.environ["MASTER_PORT"] = port
         try:
-            said.append(train(Path(run_dir), *overrides))
+            said.append(train(run_dir, *overrides))
         except InnflowError as error:
             said.append(str(error))
         except SystemExit as error:
             said.append(error.code)
         leave_group()
-    (folder / f"said{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(said))
-
-
-if __name__ == "__main__":
-    main()
+    (folder / f"said{rank}.json").write_text(json.dumps(said))
