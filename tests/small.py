@@ -1,12 +1,17 @@
-"""A small config, and training without output."""
+"""A small config, training without output, and a run folder that another process holds."""
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+
+from innflow.run.folder import claim
 
 
 def plain_config() -> dict[str, Any]:
@@ -51,3 +56,28 @@ def train_quietly(
         trainer = pl.Trainer(accelerator="cpu", devices=1, **(silent | options))
         trainer.fit(app, datamodule=data, ckpt_path=ckpt_path)
     return trainer
+
+
+@contextmanager
+def held_elsewhere(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold a run folder in a copy of this process, and yield a function that lets it go."""
+    context = multiprocessing.get_context("fork")
+    held, release = context.Event(), context.Event()
+
+    def hold() -> None:
+        with claim(folder):
+            held.set()
+            release.wait()
+
+    def let_go() -> None:
+        release.set()
+        process.join(60)
+        assert process.exitcode == 0
+
+    process = context.Process(target=hold)
+    process.start()
+    try:
+        assert held.wait(60)
+        yield let_go
+    finally:
+        process.kill()

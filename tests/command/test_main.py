@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import held_elsewhere
 from tiny import TINY_IMAGES, TINY_MOONS
 
 MOONS = "+experiment=moons"
@@ -220,22 +221,10 @@ def test_a_run_folder_that_holds_a_run_is_left_alone(refuse, vector_run):
     assert debris(vector_run) == before
 
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from innflow.run.folder import claim
-with claim(Path("held")):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_a_run_folder_in_use_by_another_process(refuse):
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", HOLD], **pipes) as holder:
-        assert holder.stdout.readline() == "held\n"
+    with held_elsewhere(Path("held")) as let_go:
         refuse("innflow-train", MOONS, "run_dir=held", says=("held", "another process is using it"))
-        holder.stdin.close()
+        let_go()
     assert not Path("held").exists()
 
 
@@ -286,12 +275,14 @@ def test_a_failing_job_of_a_sweep_leaves_the_other(command):
 HELP = """
 import sys
 from innflow.command import main
-name = sys.argv.pop(1)
-try:
-    getattr(main, name)()
-except SystemExit as exit:
-    assert not exit.code
-assert "torch" not in sys.modules
+names, sys.argv[1:] = sys.argv[1:], ["--help"]
+for name in names:
+    try:
+        getattr(main, name)()
+    except SystemExit as exit:
+        assert not exit.code
+    assert "torch" not in sys.modules
+    print("the end of", name)
 """
 
 
@@ -305,12 +296,14 @@ HELPS = {
 }
 
 
-@pytest.mark.parametrize("name", HELPS)
-def test_help_answers_without_torch(name):
-    command = [sys.executable, "-c", HELP, name, "--help"]
+def test_help_answers_without_torch():
+    command = [sys.executable, "-c", HELP, *HELPS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for word in HELPS[name]:
-        assert word in done.stdout
+    rest = done.stdout
+    for name, words in HELPS.items():
+        shown, _, rest = rest.partition(f"the end of {name}\n")
+        for word in words:
+            assert word in shown, name
 
 
 @pytest.mark.parametrize("name", ["innflow-eval", "innflow-sample", "innflow-score"])

@@ -1,38 +1,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from small import held_elsewhere
 
 from innflow.run.folder import LOCK, claim, write_origin
 from innflow.system.atomic import write_json, write_text
-
-HOLD = """
-import sys
-from pathlib import Path
-from innflow.run.folder import claim
-with claim(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@pytest.fixture
-def other_process(tmp_path):
-    """Hold tmp_path/run in a process of its own, until the test lets go."""
-    folder = tmp_path / "run"
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "held\n"
-        yield folder, process
-        process.stdin.close()
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path):
@@ -70,16 +47,16 @@ def test_a_folder_in_use_is_refused(tmp_path, refused):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_that_another_process_holds_is_refused(other_process, resume, refused):
-    folder, process = other_process
-    with (
-        refused(f"run_dir={folder}: another process is using it", "choose another"),
-        claim(folder, resume),
-    ):
-        pass
-    assert folder.is_dir()
-    process.stdin.close()
-    process.wait(timeout=60)
+def test_a_folder_that_another_process_holds_is_refused(resume, refused, tmp_path):
+    folder = tmp_path / "run"
+    with held_elsewhere(folder) as let_go:
+        with (
+            refused(f"run_dir={folder}: another process is using it", "choose another"),
+            claim(folder, resume),
+        ):
+            pass
+        assert folder.is_dir()
+        let_go()
     with claim(folder, resume):
         pass
 
