@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny import TINY_MOONS
 
+from innflow.command import main as cli
 from innflow.config.resolvers import slurm_gpus
 from innflow.run.sweep import monitored
 
@@ -19,13 +21,37 @@ TRAIN = (sys.executable, "-c", "from innflow.command.main import train; train()"
 QUICK = (*TINY_MOONS, "analysis=none", "score=none")
 
 
-def test_jobs_side_by_side_fail_alone(tmp_path):
-    """In processes of their own, whose failures reach this one."""
-    parallel = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep")
-    command = [*TRAIN, *QUICK, *parallel, "model.depth=0,1,-1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if line.startswith("innflow-train: ")]
+def forked(here: Path, *arguments: str) -> tuple[int, str]:
+    """Do what innflow-train does in a copy of this process; return its exit code and stderr."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.chdir(here)
+            os.dup2(os.open("err", os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
+            sys.stderr = os.fdopen(2, "w", buffering=1)
+            sys.argv = ["innflow-train", *arguments]
+            cli.train()
+            code = 0
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, (here / "err").read_text()
+
+
+@pytest.mark.representatives("1")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_jobs_of_joblib_fail_alone(jobs, tmp_path):
+    """One after another, or side by side in processes of their own."""
+    parallel = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", "hydra.sweep.dir=sweep")
+    code, err = forked(tmp_path, "-m", *QUICK, *parallel, "model.depth=0,1,-1")
+    assert code == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("innflow-train: ")]
     assert sorted(lines[:2]) == lines[:2]
     assert lines[0].startswith("innflow-train: job 0: FAILED (model.depth=0): ")
     assert lines[1].startswith("innflow-train: job 2: FAILED (model.depth=-1): ")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from copy import deepcopy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -50,19 +52,27 @@ NEEDS = {
 }
 
 
-@pytest.fixture
-def compose(tmp_path, monkeypatch):
-    """Return the plain config of overrides, as a run in `tmp_path` would have it."""
-    monkeypatch.setenv("INNFLOW_STAMP", "now")
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory):
+    """Return the plain config of overrides, composed once, as a run in a folder would have it."""
+    folder = tmp_path_factory.mktemp("composed")
     register_resolvers()
-    table = tmp_path / "table.csv"
+    table = folder / "table.csv"
     table.write_text("a,b\n1,2\n3,4\n")
 
+    @cache
     def plain(*overrides: str) -> dict:
         named = [text.format(table=table) for text in overrides]
-        return to_plain(compose_config("train", [*named, f"run_dir={tmp_path / 'run'}"]))
+        return to_plain(compose_config("train", [*named, f"run_dir={folder / 'run'}"]))
 
     return plain
+
+
+@pytest.fixture
+def compose(composed, monkeypatch):
+    """Return a function from overrides to their plain config, a copy of its own."""
+    monkeypatch.setenv("INNFLOW_STAMP", "now")
+    return lambda *overrides: deepcopy(composed(*overrides))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
