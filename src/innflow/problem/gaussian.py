@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from innflow.errors import InnflowError
@@ -49,6 +50,10 @@ class LinearGaussian:
             torch.from_numpy(self.mean).float(),
             scale_tril=torch.from_numpy(np.linalg.cholesky(self.covariance)).float(),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the data (B, M) without noise of parameters x (B, P)."""
+        return x @ torch.from_numpy(self.matrix).to(x).T
 
     def moments(self, y: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return mean (P,) and covariance (P, P) of p(x | y) for data y (M,).

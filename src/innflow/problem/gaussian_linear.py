@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.distributions import Independent, Normal
+
+from innflow.problem.gaussian import LinearGaussian
 
 DIMENSION = 10
 VARIANCE = 0.1
 PARAMETERS = tuple(f"theta {i}" for i in range(1, DIMENSION + 1))
 OBSERVABLES = tuple(f"y {i}" for i in range(1, DIMENSION + 1))
 
-prior = Independent(
-    Normal(torch.zeros(DIMENSION), torch.full((DIMENSION,), math.sqrt(VARIANCE))), 1
-)
+MODEL = LinearGaussian(np.zeros(DIMENSION), VARIANCE * np.eye(DIMENSION), np.eye(DIMENSION))
+prior = MODEL.prior()
 
 
 def forward(x: Tensor) -> Tensor:
@@ -34,8 +34,5 @@ def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -
 
     `noise` is the factor S (10, 10) of Gaussian noise S eps added to the data y (10,), or None.
     """
-    known = VARIANCE * np.eye(DIMENSION)
     added = 0.0 if noise is None else noise @ noise.T
-    gain = VARIANCE * np.linalg.inv(2 * known + added)
-    covariance = known - VARIANCE * gain
-    return gain @ y + rng.standard_normal((n, DIMENSION)) @ np.linalg.cholesky(covariance).T
+    return MODEL.draw(y, n, rng, np.linalg.cholesky(MODEL.covariance + added))

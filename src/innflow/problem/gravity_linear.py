@@ -6,8 +6,6 @@ column lies in a horizontal sheet at a depth of 1,500 m. Reference posterior: ex
 """
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from innflow.problem import gravity
 from innflow.problem.gaussian import LinearGaussian
@@ -20,12 +18,4 @@ MODEL = LinearGaussian(
     covariance=gravity.BACKGROUND[:, None] * gravity.LOG_COVARIANCE * gravity.BACKGROUND,
     matrix=gravity.sensitivity(np.full(len(PARAMETERS), SHEET_DEPTH)),
 )
-prior = MODEL.prior()
-
-
-def forward(x: Tensor) -> Tensor:
-    """Return the gravity anomaly (B, 12) in mGal of depth profiles x (B, 32) in m."""
-    return x @ torch.from_numpy(MODEL.matrix).to(x).T
-
-
-posterior = MODEL.draw
+prior, forward, posterior = MODEL.prior(), MODEL.forward, MODEL.draw

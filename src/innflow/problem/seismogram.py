@@ -8,7 +8,6 @@ process. Reference posterior: exact, as all is linear and Gaussian.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from innflow.problem.gaussian import LinearGaussian, matern32
@@ -40,13 +39,10 @@ MODEL = LinearGaussian(
     covariance=matern32(_TIME, sd=0.15, length=0.02),
     matrix=ricker(_TIME[:, None] - _INTERFACE) @ _REFLECTIVITY,
 )
-prior = MODEL.prior()
+prior, posterior = MODEL.prior(), MODEL.draw
 
 
 def forward(x: Tensor) -> Tensor:
     """Return the traces (B, 64) without noise of log-impedance profiles x (B, 64)."""
     # The mean does not change the trace; without it there is less cancellation.
-    return (x - x.mean(dim=1, keepdim=True)) @ torch.from_numpy(MODEL.matrix).to(x).T
-
-
-posterior = MODEL.draw
+    return MODEL.forward(x - x.mean(dim=1, keepdim=True))

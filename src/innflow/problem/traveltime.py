@@ -7,8 +7,6 @@ ms. Reference posterior: exact, as all is linear and Gaussian.
 """
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from innflow.problem.gaussian import LinearGaussian, matern32
 
@@ -29,12 +27,4 @@ MODEL = LinearGaussian(
     covariance=_BACKGROUND[:, None] * _FLUCTUATION * _BACKGROUND,
     matrix=THICKNESS * np.tri(LAYERS),
 )
-prior = MODEL.prior()
-
-
-def forward(x: Tensor) -> Tensor:
-    """Return the travel times (B, 16) in ms through layers of slowness x (B, 16) in s/km."""
-    return x @ torch.from_numpy(MODEL.matrix).to(x).T
-
-
-posterior = MODEL.draw
+prior, forward, posterior = MODEL.prior(), MODEL.forward, MODEL.draw
