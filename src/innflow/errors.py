@@ -1,4 +1,4 @@
-"""Errors and warnings with a message for the user."""
+"""Errors with a message for the user."""
 
 
 class InnflowError(Exception):
@@ -12,10 +12,6 @@ class InnflowError(Exception):
     """
 
 
-class InnflowWarning(UserWarning):
-    """An irregularity of the input that does not stop the computation."""
-
-
 class Stopped(SystemExit):
     """The end of a saved run by a signal; the exit code is 128 plus the signal's number.
 
@@ -27,3 +23,10 @@ class Stopped(SystemExit):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(128 + signum)
         self.message = message
+
+
+def positive(key: str, value: float) -> float:
+    """Return a number; raise InnflowError, naming the key, if it is not above 0."""
+    if not value > 0:
+        raise InnflowError(f"{key}={value}: takes a number above 0")
+    return float(value)

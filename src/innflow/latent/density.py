@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from innflow.errors import InnflowError
+from innflow.errors import InnflowError, positive
 from innflow.system.ranks import randn
 
 
@@ -51,13 +51,6 @@ class Density(nn.Module):
         """Anneal to a training progress in [0, 1]."""
 
 
-def normal_log_prob(deviation: Tensor, log_sigma: float | Tensor = 0.0) -> Tensor:
-    """Return the log density (B,) of independent normals at deviations (B, ...) in sigmas."""
-    squares = deviation.square().flatten(1).sum(dim=1)
-    constant = deviation.shape[1:].numel() * (math.log(2 * math.pi) + 2 * log_sigma)
-    return -0.5 * (squares + constant)
-
-
 def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw standard normal values on the CPU, the same for every device, and send them there."""
     noise = randn(like.shape, batch_axis=0, generator=generator, dtype=like.dtype)
@@ -77,7 +70,7 @@ class Normal(Density):
 
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__()
-        self.sigma: float | None = _positive("sigma", sigma)
+        self.sigma: float | None = positive("latent: sigma", sigma)
 
     @property
     def width(self) -> float:
@@ -90,8 +83,9 @@ class Normal(Density):
 
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
         """Return log p (B,) in nats of values (B, N)."""
-        deviation = value - self.mean(value, target)
-        return normal_log_prob(deviation / self.width, math.log(self.width))
+        deviation = (value - self.mean(value, target)) / self.width
+        constant = value.shape[1:].numel() * (math.log(2 * math.pi) + 2 * math.log(self.width))
+        return -0.5 * (deviation.square().flatten(1).sum(dim=1) + constant)
 
     def sample(
         self,
@@ -141,8 +135,8 @@ class Observed(Normal):
 
     def __init__(self, sigma: float | None = None, start: float | None = None) -> None:
         super().__init__()
-        self.sigma = None if sigma is None else _positive("sigma", sigma)
-        self.start = None if start is None else _positive("start", start)
+        self.sigma = None if sigma is None else positive("latent: sigma", sigma)
+        self.start = None if start is None else positive("latent: start", start)
         self._annealed = 1.0
 
     def advance(self, progress: float) -> None:
@@ -246,9 +240,3 @@ class Latent(nn.Module):
             name: self[name].sample(value, temperature, generator, targets.get(name))
             for name, value in like.items()
         }
-
-
-def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise InnflowError(f"latent: {name}={value}: takes a number above 0")
-    return float(value)

@@ -64,7 +64,8 @@ class Term:
 
     Attributes:
         per_dim: the objective divides the term by the number of dimensions, as it is in nats.
-        needs_general: the term is only computed in training, where batches have general items.
+        needs_general: the term needs the general items, which only training batches have.
+        against: name of the companion that the term needs; it is then computed in training only.
 
     Example:
         >>> class LatentNorm(Term):
@@ -76,6 +77,7 @@ class Term:
 
     per_dim: bool = True
     needs_general: bool = False
+    against: str | None = None
     function: Callable[[Step], Tensor] | None = None
 
     def __init__(self, function: Callable[[Step], Tensor] | None = None) -> None:
@@ -83,6 +85,14 @@ class Term:
 
     def check(self, companions: Container[str], general: bool) -> None:
         """Raise if the term needs a companion, or a general set, that the run does not have."""
+        if self.needs_general and not general:
+            name = type(self).__name__.lower()
+            raise InnflowError(f"objective: {name} needs a general set: data.general=DIR")
+        if self.against is not None and self.against not in companions:
+            raise InnflowError(
+                "objective: needs a frozen model of general data: "
+                f"companions.{self.against}=DIR, the folder of its run"
+            )
 
     def __call__(self, step: Step) -> Tensor:
         """Return the term, a scalar."""
@@ -145,7 +155,7 @@ class Objective(nn.Module):
         values = {
             name: term(step)
             for name, term in self.used.items()
-            if step.training or not term.needs_general
+            if step.training or not (term.needs_general or term.against)
         }
         shares = [
             self.weights[name] * value / (dims if self.terms[name].per_dim else 1)

@@ -4,39 +4,20 @@ The items of the general set come with the inliers in every training batch (`dat
 data module checks that the general set and the test sets are disjoint.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
-from innflow.errors import InnflowError
+from innflow.errors import InnflowError, positive
 from innflow.latent.mixture import ClassMixture
 from innflow.objective.base import Objective, Step, Term, nll
 
 # Schirrmeister et al., arXiv:2006.10848, take lambda = 6000 and T = 1000 nats for 3,072 dimensions.
 WEIGHT = 6000 / 3072
 TEMPERATURE = 1000 / 3072
-
-
-class GeneralTerm(Term):
-    """Base class of terms on the items of the general set."""
-
-    needs_general = True
-
-    def check(self, companions: Container[str], general: bool) -> None:
-        """Raise if the data have no general set."""
-        if not general:
-            name = type(self).__name__.lower()
-            raise InnflowError(f"objective: {name} needs a general set: data.general=DIR")
-        super().check(companions, general)
-
-    def general(self, step: Step) -> Step:
-        """Return the forward pass of the general items of a batch; raise if there is none."""
-        outliers = step.outliers
-        self.check(outliers.companions if outliers else (), outliers is not None)
-        return cast(Step, outliers)
 
 
 class CompanionRatioLoss(Term):
@@ -57,19 +38,11 @@ class CompanionRatioLoss(Term):
     """
 
     per_dim = False
-    needs_general = True
+    against: str
 
     def __init__(self, temperature: float = TEMPERATURE, against: str = "general") -> None:
-        self.temperature = _positive("temperature", temperature)
+        self.temperature = positive("objective: temperature", temperature)
         self.against = against
-
-    def check(self, companions: Container[str], general: bool) -> None:
-        """Raise if the run does not have the companion."""
-        if self.against not in companions:
-            raise InnflowError(
-                "objective: needs a frozen model of general data: "
-                f"companions.{self.against}=DIR, the folder of its run"
-            )
 
     def penalty(self, log_prob: Tensor, step: Step) -> Tensor:
         """Return softplus(r / T) of log p (B,) or (B, C) in nats of the left parts of a step."""
@@ -79,7 +52,7 @@ class CompanionRatioLoss(Term):
         return softplus(ratio / (step.dims * self.temperature))
 
 
-class Outlier(GeneralTerm, CompanionRatioLoss):
+class Outlier(CompanionRatioLoss):
     """Mean of softplus(r / T) over the items of the general set.
 
     The loss of Schirrmeister et al., arXiv:2006.10848, without labels, its temperature scaled to
@@ -90,9 +63,11 @@ class Outlier(GeneralTerm, CompanionRatioLoss):
         Objective(1 nll + 2 outlier)
     """
 
+    needs_general = True
+
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items of the batch."""
-        outliers = self.general(step)
+        outliers = _general(self, step)
         return self.penalty(outliers.log_prob, outliers).mean()
 
 
@@ -118,7 +93,7 @@ class OtherClasses(CompanionRatioLoss):
         return (wrong * penalty).mean()
 
 
-class Margin(GeneralTerm):
+class Margin(Term):
     """Hinge loss relu(margin D + nll(inlier) - nll(general)) over pairs of the batch.
 
     Its gradient reaches the general items alone (the margin loss of Schirrmeister et al.,
@@ -132,17 +107,19 @@ class Margin(GeneralTerm):
         Objective(1 nll + 1 margin)
     """
 
+    needs_general = True
+
     def __init__(self, margin: float = 1.0) -> None:
-        self.margin = _positive("margin", margin)
+        self.margin = positive("objective: margin", margin)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the batch, in nats."""
-        general = self.general(step).log_prob
+        general = _general(self, step).log_prob
         gap = self.margin * step.dims - step.log_prob.detach() + general
         return gap.relu().mean()
 
 
-class Negative(GeneralTerm):
+class Negative(Term):
     """Mean log-likelihood of the general items that are above a floor.
 
     From Kirichenko et al., arXiv:2006.08545, appendix B, which adds it to the nll of the inliers.
@@ -156,12 +133,14 @@ class Negative(GeneralTerm):
         Objective(1 nll + 1 negative)
     """
 
+    needs_general = True
+
     def __init__(self, floor: float = -100_000 / 3072) -> None:
         self.floor = floor
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the general items above the floor, in nats; 0 if there are none."""
-        log_prob = self.general(step).log_prob
+        log_prob = _general(self, step).log_prob
         above = log_prob > self.floor * step.dims
         return torch.where(above, log_prob, 0.0).sum() / above.sum().clamp(min=1)
 
@@ -209,7 +188,8 @@ def negative(weight: float = 1.0, floor: float = -100_000 / 3072) -> Objective:
     return Objective({"nll": nll, "negative": Negative(floor)}, weights)
 
 
-def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise InnflowError(f"objective: {name}={value}: takes a number above 0")
-    return value
+def _general(term: Term, step: Step) -> Step:
+    """Return the pass of the general items of a batch; raise if it has none, or no companion."""
+    outliers = step.outliers
+    term.check(outliers.companions if outliers else (), outliers is not None)
+    return cast(Step, outliers)
