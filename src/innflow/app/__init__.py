@@ -2,8 +2,7 @@
 
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
-from innflow.app.density import Density
-from innflow.app.generation import Generation
+from innflow.app.density import Density, Generation
 from innflow.app.inverse import Inverse
 from innflow.app.module import FlowModule
 from innflow.app.schedule import constant, cosine

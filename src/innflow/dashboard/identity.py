@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import Logger
 from innflow.config.build import build, refusals
 from innflow.config.schema import target_of
 from innflow.dashboard.naming import name_run
-from innflow.dashboard.registry import sink_of
+from innflow.dashboard.publish import sink_of
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_json
 from innflow.system.progress import is_leader

@@ -3,21 +3,44 @@
 import csv
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from innflow.dashboard.registry import sink_of
-from innflow.dashboard.sink import Picture, Pictures, Sheet, Sheets
+from innflow.dashboard.mlflow import MLflow
+from innflow.dashboard.sink import Picture, Pictures, Sheet, Sheets, Sink
+from innflow.dashboard.tensorboard import TensorBoard
+from innflow.dashboard.wandb import Wandb, finish
 from innflow.system.record import read_json
 
 log = logging.getLogger(__name__)
 
 ITEMS = "tables/items"
 """Key of the table of scores.csv, the highest score first."""
+SINKS: dict[type, Sink] = {
+    WandbLogger: Wandb(),
+    TensorBoardLogger: TensorBoard(),
+    MLFlowLogger: MLflow(),
+    object: Sink(),
+}
+
+
+def sink_of(logger: Any) -> Sink:
+    """Return the sink of a logger or of a class of loggers."""
+    kind = logger if isinstance(logger, type) else type(logger)
+    return next(sink for known, sink in SINKS.items() if issubclass(kind, known))
+
+
+def shows_pictures(loggers: Iterable[Logger]) -> bool:
+    """Return whether one of the loggers can show figures.
+
+    >>> shows_pictures([])
+    False
+    """
+    return any(type(sink_of(logger)) is not Sink for logger in loggers)
 
 
 def send(
@@ -82,9 +105,7 @@ def close(loggers: Sequence[Logger], failed: bool) -> None:
             kind = type(logger).__name__
             log.warning("%s: could not be closed after the run failed (%s)", kind, error)
     if "wandb" in sys.modules:
-        from innflow.dashboard import wandb
-
-        wandb.finish(failed)
+        finish(failed)
 
 
 @contextmanager
