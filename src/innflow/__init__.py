@@ -7,8 +7,9 @@ An application is a bijection between named parts on two sides, with a density f
 right.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from innflow.system.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from innflow import flow
@@ -21,22 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CouplingFlow", "InnflowError", "Latent", "Objective", "Partition", "flow", "load"]
 
-_HOME = {
-    "CouplingFlow": "innflow.flow",
-    "InnflowError": "innflow.errors",
-    "Latent": "innflow.latent",
-    "Objective": "innflow.objective.base",
-    "Partition": "innflow.partition",
-    "load": "innflow.run.load",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import an exported name on first use, so that `innflow-train --help` needs no torch."""
-    if name == "flow":
-        return import_module("innflow.flow")
-    if name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'innflow' has no attribute {name!r}")
+# On first use, so that `innflow-train --help` needs no torch.
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "CouplingFlow": "innflow.flow",
+        "InnflowError": "innflow.errors",
+        "Latent": "innflow.latent",
+        "Objective": "innflow.objective.base",
+        "Partition": "innflow.partition",
+        "flow": "innflow.flow",
+        "load": "innflow.run.load",
+    },
+)

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.randomness import random_states, set_random_state
 from innflow.errors import InnflowError, Stopped
+from innflow.system.tree import move_paths
 
 KEY = "resume"
 """Key of a checkpoint under which this callback stores its state."""
@@ -69,7 +70,7 @@ class LastCheckpoint(Checkpoint):
         self._loaded = checkpoint.get(KEY)
         for name, state in checkpoint.get("callbacks", {}).items():
             if isinstance(state, dict) and state.get("dirpath"):
-                moved = _moved(state, str(state["dirpath"]), str(self.path.parent))
+                moved = move_paths(state, str(state["dirpath"]), str(self.path.parent))
                 checkpoint["callbacks"][name] = moved
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -215,12 +216,3 @@ def _pending_row(trainer: Trainer) -> dict[str, Any] | None:
     if not connector.should_update_logs or not values:
         return None
     return {name: float(value) for name, value in values.items()} | {"epoch": trainer.current_epoch}
-
-
-def _moved(value: Any, old: str, new: str) -> Any:
-    """Return the state of a callback with the folder `old` replaced in every path."""
-    if isinstance(value, str):
-        return new + value[len(old) :] if value.startswith(old) else value
-    if isinstance(value, dict):
-        return {_moved(key, old, new): _moved(each, old, new) for key, each in value.items()}
-    return value

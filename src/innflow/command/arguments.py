@@ -49,12 +49,6 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         if not fine:
             raise InnflowError(f"{name}={value}: takes {takes}")
 
-    """Load a run whose application has a density of x alone.
-
-    Raises:
-        InnflowError: if it is one of p(x | y).
-    """
-
 
 def load_run(arguments: Mapping[str, Any]) -> Application:
     """Load the run of the arguments `run`, `ckpt` and `trust` onto their `device`."""

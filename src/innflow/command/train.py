@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def check_top_level(config: DictConfig) -> None:
     Raises:
         InnflowError: naming the key.
     """
-    known = list(hydra.compose("train"))
+    known = _known_keys()
     for key in map(str, config):
         if key not in known:
             close = difflib.get_close_matches(key, [*known, "experiment", "debug"], n=1)
@@ -144,6 +144,12 @@ def check_top_level(config: DictConfig) -> None:
             raise InnflowError(f"{key}={config[key]!r}: takes a path")
     if config["ckpt"] is not None and config["run_dir"] is None:
         raise InnflowError("ckpt: give the folder of the run to resume by run_dir=DIR")
+
+
+@cache
+def _known_keys() -> list[str]:
+    # Cached, as to compose takes longer than all other checks of a job.
+    return [str(key) for key in hydra.compose("train")]
 
 
 def _resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from innflow.config.trust import IMPORTED, check_resolved, check_version, foreig
 from innflow.errors import InnflowError
 from innflow.system.record import read_yaml
 from innflow.system.secret import REMOVED
+from innflow.system.tree import move_paths
 
 OWN = ("run_dir", "ckpt")
 """Keys that select the run to resume."""
@@ -72,8 +73,7 @@ def resume_config(
     config, before = _read(run_dir / "config.yaml", dict), _typed(run_dir)
     check_resolved(config, str(run_dir / "config.yaml"))
     both = [text for text in typed if _key(text) not in OWN]
-    old_dir = re.compile(re.escape(str(config.get("run_dir"))) + r"(?=/|$)")
-    leaves = dict(_leaves(_moved(config, old_dir, str(run_dir))))
+    leaves = dict(_leaves(move_paths(config, str(config.get("run_dir")), str(run_dir))))
     secret = [path for path, value in leaves.items() if isinstance(value, str) and REMOVED in value]
     if both != before or secret:
         old, new = (_composed(texts, run_dir, compose) for texts in (before, both))
@@ -159,15 +159,6 @@ def _nested(leaves: Leaves) -> dict[str, Any]:
         if value != {} or not isinstance(node.get(path[-1]), dict):
             node[path[-1]] = value
     return result
-
-
-def _moved(value: Any, old: re.Pattern[str], new: str) -> Any:
-    """Return a config with the run folder replaced in every path."""
-    if isinstance(value, Mapping):
-        return {key: _moved(each, old, new) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_moved(each, old, new) for each in value]
-    return old.sub(lambda _: new, value) if isinstance(value, str) else value
 
 
 def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) -> None:

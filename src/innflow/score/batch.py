@@ -88,9 +88,9 @@ def batch_power(
         1.0
     """
     tail = np.array(_tail(len(calibration), size))
-    sides = _draw_batches(outliers, inliers, size, draws, seed)
-    p = [tail[_below(calibration, batches).sum(axis=1)] for batches in sides]
-    return Power(*np.mean(np.array(p) <= alpha, axis=1).tolist())
+    batches = _draw_batches(outliers, inliers, size, draws, seed)
+    p = tail[_below(calibration, batches).sum(axis=2)]
+    return Power(*(p <= alpha).mean(axis=1).tolist())
 
 
 def typicality_p_value(
@@ -143,9 +143,9 @@ def typicality_power(
         1.0
     """
     null = _null_statistics(calibration, size, entropy, 9999, seed)
-    sides = _draw_batches(outliers, inliers, size, draws, seed)
-    p = [p_values(null, np.abs(batches.mean(axis=1) - entropy)) for batches in sides]
-    return Power(*np.mean(np.array(p) <= alpha, axis=1).tolist())
+    batches = _draw_batches(outliers, inliers, size, draws, seed)
+    p = p_values(null, np.abs(batches.mean(axis=2) - entropy))
+    return Power(*(p <= alpha).mean(axis=1).tolist())
 
 
 def _null_statistics(
@@ -164,16 +164,16 @@ def _null_statistics(
 
 def _draw_batches(
     outliers: np.ndarray, inliers: np.ndarray, size: int, draws: int, seed: int
-) -> list[np.ndarray]:
-    """Return batches (draws, size) of outliers and of inliers; raise if there are too few."""
+) -> np.ndarray:
+    """Return batches of outliers, then of inliers, (2, draws, size); raise if there are too few."""
     rng = np.random.default_rng(seed)
     sides = []
     for name, scores in (("outliers", outliers), ("inliers", inliers)):
         if len(scores) < size:
             raise InnflowError(f"batches of {size}: there are {len(scores)} {name}")
         check_scores(scores, "scores")
-        sides.append(np.stack([rng.choice(scores, size, replace=False) for _ in range(draws)]))
-    return sides
+        sides.append([rng.choice(scores, size, replace=False) for _ in range(draws)])
+    return np.array(sides)
 
 
 def _below(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:

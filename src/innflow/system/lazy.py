@@ -10,12 +10,13 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
 
     Args:
         package: name of the package, for errors.
-        homes: exported name -> module that defines it.
+        homes: exported name -> module that defines it; a submodule -> itself.
     """
 
     def __getattr__(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        module = import_module(homes[name])
+        return module if homes[name] == f"{package}.{name}" else getattr(module, name)
 
     return __getattr__
