@@ -13,7 +13,6 @@ The files are written after each table; tables of earlier runs on the same machi
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -44,8 +43,8 @@ DEFAULTS = {
 }
 ABOUT = """Numbers in bold are medians over the rounds, with the quartiles in brackets.
 In each round every library runs once, in an order that rotates; ratios are formed within a round.
-All contenders of a table have copies of the same coupling networks, the same data and precision, and
-the same memory format. `bf16`: coupling networks, and nothing else, under bf16 autocast. `compiled`:
+All contenders of a table have copies of the same coupling networks, and the same data, precision
+and memory format. `bf16`: coupling networks, and nothing else, under bf16 autocast. `compiled`:
 both directions by `torch.compile`; parts of a flow that it cannot compile run as they are.
 The last layers of all coupling networks are drawn with seed 0, the data with seed 1."""
 
@@ -96,7 +95,7 @@ def adapted(work: Work, settings: Mapping[str, str]) -> Work:
 def plan(settings: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], Table]]]:
     """Yield the group and the measurement of each table, in order."""
     quick = settings["quick"] == "true"
-    rounds, least = (2, 0.0) if quick else (int(settings["rounds"]), float(settings["least"]))
+    rounds, least = int(settings["rounds"]), float(settings["least"])
     limit = float(settings["limit"])
     for work in (*WORKS, GLOW):
         small = adapted(work, settings)
@@ -116,6 +115,8 @@ def plan(settings: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], Table]
 def main(words: Sequence[str]) -> None:
     """Run the selected measurements and write the results after every table."""
     settings = settings_of(words)
+    if settings["quick"] == "true":
+        settings |= {"rounds": "2", "least": "0"}
     threads = int(settings["threads"])
     torch.set_num_threads(threads)
     if settings["allocator"] == "keeps" and not keep_freed_memory():

@@ -1,9 +1,9 @@
 """Peak memory of a training step as a function of depth, ordinary and reversible.
 
-On CPU torch's profiler reports every allocation and release of torch's own allocator, so the numbers are
-exact and the same in every run. Memory that remains after the step (the gradients of the weights)
-is left out; the peak of the rest is what depth costs in addition to weights and gradients. On CUDA it is the peak of the
-caching allocator.
+On CPU torch's profiler reports every allocation and release of torch's own allocator, so the
+numbers are exact and the same in every run. Memory that remains after the step (the gradients of
+the weights) is left out; the peak of the rest is what depth costs in addition to weights and
+gradients. On CUDA it is the peak of the caching allocator.
 """
 
 from __future__ import annotations
