@@ -97,9 +97,8 @@ def plan(settings: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], Table]
     quick = settings["quick"] == "true"
     rounds, least = int(settings["rounds"]), float(settings["least"])
     limit = float(settings["limit"])
-    for work in (*WORKS, GLOW):
-        small = adapted(work, settings)
-        yield work.group, partial(measure.training, small, rounds, least, limit)
+    for work in dict.fromkeys(adapted(work, settings) for work in (*WORKS, GLOW)):
+        yield work.group, partial(measure.training, work, rounds, least, limit)
     steps, images = (2, 16) if quick else (200, 512)
     yield "precision", partial(precision.precision, adapted(GLOW, settings), steps, images)
     images = 8 if quick else measure.IMAGES

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -244,7 +245,10 @@ def page(folder: Path) -> None:
     for name in ("speed", "speed_compiled"):
         file = folder / name / "results"
         if file.with_suffix(".md").exists():
-            text += ["", file.with_suffix(".md").read_text().replace("\n# ", "\n## ")]
+            text += [
+                "",
+                re.sub("^#", "##", file.with_suffix(".md").read_text(), flags=re.MULTILINE),
+            ]
             speed[name] = json.loads(file.with_suffix(".json").read_text())
     (folder / "device.md").write_text("\n".join(text) + "\n")
     whole = {"parts": parts, "checks": rows, "speed": speed}

@@ -42,7 +42,7 @@ train() {
   part "$name" "$limit" bash -c '"$1" -c "from innflow.command.main import train; train()" \
     "${@:4}" && "$1" -m benchmarks.device trained "$3"' - "$python" - "$run" "$@" run_dir="$run" \
     trainer.accelerator=$accelerator trainer.devices=1 analysis=none score=none \
-    hydra.run.dir="$work" paths.cache="$work/cache"
+    paths.cache="$work/cache"
 }
 
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
@@ -53,7 +53,7 @@ if ! "$python" -c "import innflow.conf, nflows, hydra" 2> /dev/null; then
 fi
 
 if [ "$QUICK" = 1 ]; then
-  minute=00:00:00:05 speed="quick=true only=affine,glow" least=""
+  minute=00:00:00:05 speed="quick=true only=affine,glow"
 else
   minute=00:00:01:00 speed="only=affine,spline,glow,memory rounds=7"
 fi

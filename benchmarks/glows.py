@@ -30,10 +30,13 @@ DIFFERENCES = {
     NORMFLOWS: "scale sigmoid(s + 2), at most 1; LU of a random rotation; a normal with a trained "
     "mean and width for each latent dimension",
     FREIA_ALL: "scale exp(2 tanh(0.1 s)), between 0.14 and 7.4; a fixed random rotation in place "
-    "of the 1x1 convolution; a trained scale and shift that do not start from the data; standard "
-    "normal",
+    "of the 1x1 convolution; trained scales and shifts that do not start from the data, for which "
+    "pixels are divided by 0.25; standard normal",
 }
 """What differs between the Glows: scale of a coupling, 1x1 convolution, ActNorm, base density."""
+
+SPREAD = 0.25
+"""Standard deviation of the pixels of a photograph, about."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,12 @@ def freia(sizes: Sizes) -> Glow:
             source = nodes[-1].out0
             nodes.append(OutputNode(nodes[-1].out1))
     nodes.append(OutputNode(source))
-    return Glow(GraphINN(nodes, force_tuple_output=True), lambda flow, x: flow(x), sizes)
+
+    def latents(flow: Any, x: Tensor) -> tuple[Any, Tensor]:
+        z, logabsdet = flow(x / SPREAD)
+        return z, logabsdet - x[0].numel() * math.log(SPREAD)
+
+    return Glow(GraphINN(nodes, force_tuple_output=True), latents, sizes)
 
 
 BUILD: dict[str, Callable[[Sizes], Glow]] = {

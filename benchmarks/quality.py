@@ -1,8 +1,8 @@
 """Bits per dim after equal time, and the time to a given quality, of the Glow of each library.
 
     python -m benchmarks.quality [data=FOLDER] [settings=equal,own] [only=innflow,...] [seeds=0,1,2]
-        [minutes=15] [size=32] [every=100] [target=4.28] [threads=1] [device=cpu] [quick=false]
-        [out=benchmarks/quality]
+        [minutes=15] [clock=wall] [size=32] [every=100] [target=4.28] [threads=1] [device=cpu]
+        [quick=false] [out=benchmarks/quality]
 
 FOLDER holds train/cat/... and val/cat/...; without it cats are drawn. Contenders: innflow,
 innflow bf16, nflows, normflows, FrEIA AllInOne, and each of them with bf16. One loop trains them
@@ -10,7 +10,9 @@ all, on the same batches with the same flips and the same noise for a given seed
 weights with the best bound on the validation set, which is measured every `every` steps; this time
 counts. Every finished run is stored at once in quality.json; runs that are there already are
 skipped, so the command can be stopped and repeated, in any order. quality.md is made from all runs
-of the same minutes, size, data and machine. `quick=true` trains tiny flows.
+of the same minutes, size, data and machine. `clock=cpu` gives each run the same processor time
+instead, for a machine on which other programs run; it needs threads=1. `quick=true` trains tiny
+flows.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ DEFAULTS = {
     "only": "",
     "seeds": "0,1,2",
     "minutes": "15",
+    "clock": "wall",
     "size": "32",
     "every": "100",
     "target": "4.28",
@@ -62,7 +65,7 @@ CONTENDERS = {
 DRAWS = 8
 BATCH = 64
 LEVELS = 256
-SAME = ("settings", "contender", "seed", "minutes", "size", "data", "every", "machine")
+SAME = ("settings", "contender", "seed", "minutes", "clock", "size", "data", "every", "machine")
 """What identifies a run."""
 
 
@@ -131,14 +134,15 @@ def train(
     log: list[tuple[float, int, float]] = []
     best: tuple[float, dict[str, Tensor]] = (math.inf, {})
     steps = skipped = 0
-    start, processor = time.monotonic(), time.process_time()
+    now = time.process_time if options["clock"] == "cpu" else time.monotonic
+    begun, begun_wall, begun_cpu = now(), time.monotonic(), time.process_time()
     glow.train().initialise(next(batches).to(device))
     optimizer = getattr(torch.optim, settings.optimizer)(glow.parameters(), **settings.options)
     while True:
-        share = (time.monotonic() - start) / limit
+        share = (now() - begun) / limit
         if share >= 1 or (steps and steps % every == 0):
             bound = bits_per_dim(glow.eval(), data["val"], 1, device)
-            log.append((round(time.monotonic() - start, 2), steps, round(bound, 5)))
+            log.append((round(now() - begun, 2), steps, round(bound, 5)))
             if bound < best[0]:
                 best = bound, {key: value.clone() for key, value in glow.state_dict().items()}
             glow.train()
@@ -160,7 +164,7 @@ def train(
         raise InnflowError(f"quality: no finite validation bound in {steps} steps")
     glow.load_state_dict(best[1])
     glow.eval()
-    seconds, used = time.monotonic() - start, time.process_time() - processor
+    seconds, used = time.monotonic() - begun_wall, time.process_time() - begun_cpu
     taken = {"steps": steps, "skipped": skipped, "seconds": round(seconds, 1)}
     return taken | {"cpu_seconds": round(used, 1), "log": log}
 
@@ -213,6 +217,10 @@ def main(words: Sequence[str]) -> None:
     for name in chosen:
         if name.removesuffix(" bf16") not in glows.BUILD:
             raise InnflowError(f"quality: only={name}: takes {', '.join(glows.BUILD)}")
+    if options["clock"] not in ("wall", "cpu"):
+        raise InnflowError(f"quality: clock={options['clock']}: takes wall or cpu")
+    if options["clock"] == "cpu" and options["threads"] != "1":
+        raise InnflowError("quality: clock=cpu adds up the time of all threads: use threads=1")
     peers.need(chosen or [NFLOWS, NORMFLOWS, FREIA_ALL])
     torch.set_num_threads(int(options["threads"]))
     keep_freed_memory()
@@ -229,6 +237,7 @@ def main(words: Sequence[str]) -> None:
                     **{"minutes": float(options["minutes"]), "size": int(options["size"])},
                     "data": Path(options["data"]).name or "drawn cats",
                     "every": int(options["every"]),
+                    "clock": options["clock"],
                 }
                 if any(all(old[part] == key[part] for part in SAME) for old in stored(out)):
                     print(f"{name}, {kind} settings, seed {seed}: done", flush=True)

@@ -21,6 +21,7 @@ TITLES = {
     "equal": "Equal settings",
     "own": "Each library's own settings",
 }
+CLOCKS = {"wall": "wall-clock time", "cpu": "processor time"}
 HOW = {
     "equal": "The same optimizer, schedule, clipping, batch, precision (fp32 but for bf16 rows), "
     "memory format, sizes, augmentation and choice of weights.",
@@ -147,10 +148,10 @@ def page(runs: Sequence[Run], target: float) -> str:
     kinds = {}
     for run in runs:
         machine = "; ".join(f"{name} {value}" for name, value in run["machine"].items())
-        key = (run["data"], run["size"], run["minutes"], run["every"], machine)
+        key = (run["data"], run["size"], run["minutes"], run["every"], run["clock"], machine)
         kinds.setdefault(key, []).append(run)
     parts = [f"# Bits per dim after equal time, and time to {target}", "", ABOUT, ""]
-    for (data, size, minutes, every, machine), members in kinds.items():
+    for (data, size, minutes, every, clock, machine), members in kinds.items():
         sets = ", ".join(
             f"{members[0][f'{part}_images']:,} {part}" for part in ("train", "val", "test")
         )
@@ -161,10 +162,10 @@ def page(runs: Sequence[Run], target: float) -> str:
                     groups.setdefault(run["contender"], []).append(run)
             if groups:
                 about = (
-                    f"{HOW[kind]}\n\n{minutes:g} minutes a run, evaluated every {every} steps; "
-                    f"{sets} images.\nOn {machine}."
+                    f"{HOW[kind]}\n\n{minutes:g} min of {CLOCKS[clock]} a run, evaluated every "
+                    f"{every} steps; {sets} images.\nOn {machine}."
                 )
-                title = f"{TITLES[kind]}: {data}, {size} x {size}, {minutes:g} minutes"
+                title = f"{TITLES[kind]}: {data}, {size} x {size}, {minutes:g} min"
                 parts.append(results(title, about, groups, target).markdown())
                 parts.append(configurations(kind, groups).markdown())
     libraries = {split(run["contender"])[0] for run in runs}

@@ -166,7 +166,7 @@ def test_finished_runs_are_skipped_and_the_page_holds_all(tmp_path, capsys, monk
     assert all(run["skipped"] == 0 and 2 < run["test_bpd"] < 12 for run in runs)
     assert all(run["log"][-1][1] == run["steps"] for run in runs)
     text = (tmp_path / "q.md").read_text()
-    assert "## Equal settings: drawn cats, 8 x 8, 0.003 minutes" in text
+    assert "## Equal settings: drawn cats, 8 x 8, 0.003 min" in text
     assert "own settings" in text
     assert text.count("| innflow | 0 |") == 2
 
@@ -185,5 +185,7 @@ def test_wrong_words_are_refused(refused):
         quality.main(["minuets=3"])
     with refused("only=zuko", "normflows"):
         quality.main(["only=zuko"])
+    with refused("clock=cpu", "threads=1"):
+        quality.main(["clock=cpu", "threads=2"])
     with refused("settings=best", "equal, own"):
         quality.main(["settings=best"])
