@@ -1,11 +1,13 @@
 """Parts of benchmarks/device.sh: what differs on another device than the CPU, and the page.
 
-    python -m benchmarks.device see|laws|trained|page FOLDER [FOLDER of a run]
+    python -m benchmarks.device see|laws|compiles|page FOLDER
+    python -m benchmarks.device trained RUN
 
 `see` checks that torch has the device and prints versions. `laws` checks the flows of the tests
-there: round trips, log-determinants, fast implementations, reversible training, bf16 networks,
-torch.compile. `trained` checks the numbers of a finished run. `page` writes device.md and
-device.json from what the parts have left in FOLDER. The environment variable DEVICE is cuda or cpu.
+there: round trips, log-determinants, fast implementations, reversible training, bf16 networks;
+`compiles` checks compiled flows. `trained` checks the numbers of a finished run. `page` writes
+device.md and device.json from what the parts have left in FOLDER. The environment variable DEVICE
+is cuda or cpu.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def _placed(case: Any, dtype: torch.dtype, batch: int = 8) -> tuple[Any, Tensor,
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).abs().max())
+    return float((one.detach().double() - other.detach().double()).abs().max())
 
 
 def round_trip(case: Any, dtype: torch.dtype) -> float:
@@ -151,8 +153,12 @@ def compiled(case: Any) -> float:
     return max(_difference(a, b) / max(1.0, float(b.detach().abs().max())) for a, b in pairs)
 
 
+Checks = dict[str, tuple[Callable[[Any], float], dict[str, Any], float]]
+"""Title -> check of a flow, flows by name, largest error that passes."""
+
+
 def laws(folder: Path) -> None:
-    """Check the flows of the tests, and leave a line of JSON for each check."""
+    """Check the flows of the tests."""
     sys.path.insert(0, str(ROOT / "tests"))
     from flow.zoo import ALL, FLOWS
 
@@ -161,7 +167,7 @@ def laws(folder: Path) -> None:
         FLOWS = {name: FLOWS[name] for name in names}
         ALL = FLOWS
     fp32, fp64 = torch.float32, torch.float64
-    checks: dict[str, tuple[Callable[[Any], float], dict[str, Any], float]] = {
+    checks: Checks = {
         "round trip, fp64": (partial(round_trip, dtype=fp64), ALL, 1e-8),
         "round trip, fp32": (partial(round_trip, dtype=fp32), ALL, 1e-3),
         "log-determinant against autograd, fp64": (log_det, ALL, 1e-8),
@@ -169,14 +175,32 @@ def laws(folder: Path) -> None:
         "fast against plain, values and gradients, fp64": (against_plain, FLOWS, 1e-7),
         "reversible against plain, fp64": (partial(against_plain, reversible=True), FLOWS, 1e-7),
         "round trip with bf16 networks": (bf16, FLOWS, 0.1),
-        "compiled against eager, fp32": (compiled, {name: FLOWS[name] for name in COMPILED}, 1e-2),
     }
+    run_checks(checks, folder / "laws.jsonl", SECONDS)
+
+
+def compiles(folder: Path) -> None:
+    """Check compiled flows."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from flow.zoo import FLOWS
+
+    cases = {name: FLOWS[name] for name in COMPILED}
+    checks: Checks = {"compiled against eager, fp32": (compiled, cases, 1e-2)}
+    run_checks(checks, folder / "compiles.jsonl", 3 * SECONDS)
+
+
+def run_checks(checks: Checks, path: Path, limit: float) -> None:
+    """Run checks, each within a limit in seconds, and leave a line of JSON for each.
+
+    Raises:
+        RuntimeError: if one fails.
+    """
     bad = 0
-    with (folder / "laws.jsonl").open("w") as file:
+    with path.open("w") as file:
         for title, (check, cases, bound) in checks.items():
             start, errors, failed = time.monotonic(), {}, []
             try:
-                with time_limit(SECONDS * (3 if check is compiled else 1)):
+                with time_limit(limit):
                     for name, case in cases.items():
                         try:
                             errors[name] = check(case)
@@ -218,8 +242,12 @@ def page(folder: Path) -> None:
         log = folder / f"{part['part']}.log"
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         part["last_line"] = lines[-1][:300] if lines else ""
-    checks = folder / "laws.jsonl"
-    rows = [json.loads(line) for line in checks.read_text().splitlines()] if checks.exists() else []
+    rows = []
+    for name in ("laws", "compiles"):
+        file = folder / f"{name}.jsonl"
+        rows += (
+            [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        )
     text = [
         "# innflow on another device",
         "",
@@ -260,4 +288,4 @@ if __name__ == "__main__":
     if part == "see":
         print("; ".join(f"{name} {value}" for name, value in see().items()))
     else:
-        {"laws": laws, "trained": trained, "page": page}[part](place)
+        {"laws": laws, "compiles": compiles, "trained": trained, "page": page}[part](place)

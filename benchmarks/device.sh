@@ -58,11 +58,12 @@ else
   minute=00:00:01:00 speed="only=affine,spline,glow,memory rounds=7"
 fi
 part see 40 "$python" -m benchmarks.device see "$OUT" || failed=1
-part laws 200 "$python" -m benchmarks.device laws "$OUT" || failed=1
-(train moons 110 +experiment=moons trainer.max_time="'$minute'" trainer.max_epochs=10000) &
+part laws 90 "$python" -m benchmarks.device laws "$OUT" || failed=1
+(train moons 130 +experiment=moons trainer.max_time="'$minute'" trainer.max_epochs=10000) &
 moons=$!
-train cats_glow 110 +experiment=cats_glow data.draw_size=32 trainer.max_time="'$minute'" || failed=1
+train cats_glow 130 +experiment=cats_glow trainer.max_time="'$minute'" || failed=1
 wait $moons || failed=1
+part compiles 120 "$python" -m benchmarks.device compiles "$OUT" || failed=1
 # shellcheck disable=SC2086
 part speed 120 "$python" -m benchmarks device=$DEVICE threads=1 allocator=default \
   without=compiled $speed out="$OUT/speed" || failed=1
