@@ -5,14 +5,16 @@
 
 `see` checks that torch has the device and prints versions. `laws` checks the flows of the tests
 there: round trips, log-determinants, fast implementations, reversible training, bf16 networks;
-`compiles` checks compiled flows. `trained` checks the numbers of a finished run. `page` writes
+`compiles` checks compiled flows. `trained` checks the loss of a finished run. `page` writes
 device.md and device.json from what the parts have left in FOLDER. The environment variable DEVICE
 is cuda or cpu.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import re
 import sys
@@ -225,14 +227,17 @@ def run_checks(checks: Checks, path: Path, limit: float) -> None:
 
 
 def trained(run: Path) -> None:
-    """Check that the numbers of a finished run are there and finite."""
-    numbers = json.loads((run / "metrics.json").read_text())
-    shown = {key: numbers[key] for key in sorted(numbers) if key.startswith(("test/", "time/"))}
-    if not any(key.startswith("test/") for key in shown):
-        raise RuntimeError("the run has no test metrics")
-    if not all(float("-inf") < float(value) < float("inf") for value in shown.values()):
-        raise RuntimeError("a metric is not finite")
-    print(", ".join(f"{key} {float(value):.4g}" for key, value in shown.items()))
+    """Check that the training loss of a run is finite and has fallen.
+
+    Raises:
+        RuntimeError: if not.
+    """
+    with (run / "metrics.csv").open() as file:
+        cells = [row.get("train/loss") for row in csv.DictReader(file)]
+    losses = [float(cell) for cell in cells if cell]
+    if len(losses) < 2 or not all(map(math.isfinite, losses)) or losses[-1] >= losses[0]:
+        raise RuntimeError(f"train/loss: {losses[:3]} ... {losses[-3:]}")
+    print(f"train/loss {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} logged steps")
 
 
 def page(folder: Path) -> None:

@@ -29,12 +29,12 @@ def test_page_has_every_part_with_its_last_line_and_every_check(tmp_path):
     assert json.loads((tmp_path / "device.json").read_text())["parts"][1]["code"] == 1
 
 
-def test_a_run_without_finite_test_numbers_fails(tmp_path):
-    file = tmp_path / "metrics.json"
-    file.write_text(json.dumps({"test/nll": 1.5, "time/train_seconds": 60}))
+def test_a_run_whose_loss_does_not_fall_or_is_not_finite_fails(tmp_path):
+    file = tmp_path / "metrics.csv"
+    file.write_text("step,train/loss,val/nll\n10,1.5,\n10,,2.0\n20,1.25,\n")
     device.trained(tmp_path)
-    for numbers in ({"test/nll": float("nan")}, {"val/nll": 1.0}):
-        file.write_text(json.dumps(numbers))
+    for losses in (("1.5", "1.75"), ("1.5", "nan"), ("1.5",)):
+        file.write_text("train/loss\n" + "\n".join(losses) + "\n")
         with pytest.raises(RuntimeError):
             device.trained(tmp_path)
 
