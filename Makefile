@@ -13,7 +13,7 @@ help:
 	@echo "make test      install, check style and types, test each feature once (7 minutes on two cores)"
 	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs (20 minutes)"
 	@echo "make lint      check style and types only (1 minute)"
-	@echo "make bench     compare speed and memory with other packages (30 minutes, idle machine)"
+	@echo "make bench     compare speed and memory with other packages (2 hours, idle machine)"
 	@echo "make clean     remove the environment and built files"
 	@echo "Times are without the installation of the environment, which takes some minutes once."
 

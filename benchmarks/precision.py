@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks import ours
 from benchmarks.measure import nll
 from benchmarks.table import Table
+from benchmarks.variants import Autocast
 from benchmarks.work import Work
 
 LEVELS = 256
@@ -51,17 +52,19 @@ def train(flow: nn.Module, x: Tensor, work: Work, count: int) -> None:
 
 def precision(work: Work, count: int = 200, images: int = 512) -> Table:
     """Train in fp32 and in bf16 from the same weights and compare the bits per dim."""
-    x, held_out = smooth_images(2048, work, seed=2), smooth_images(images, work, seed=3)
-    flow = ours.build(work, ours.networks(work))
-    flow.initialise(x[: work.batch])  # type: ignore[operator]
+    x, held_out = (
+        smooth_images(size, work, seed).to(work.device) for size, seed in ((2048, 2), (images, 3))
+    )
+    flow = ours.build(work, ours.networks(work)).to(work.device)
+    flow.initialise(x[: work.batch])
     other = copy.deepcopy(flow)
     train(flow, x, work, count)
-    train(ours.Autocast(other), x, work, count)
+    train(Autocast(other), x, work, count)
     base = bits_per_dim(flow, held_out, work)
     rows = {
         "trained and evaluated in fp32": base,
         "the same weights, evaluated with bf16 networks": bits_per_dim(
-            ours.Autocast(flow), held_out, work
+            Autocast(flow), held_out, work
         ),
         "trained with bf16 networks, evaluated in fp32": bits_per_dim(other, held_out, work),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -49,7 +50,7 @@ class Table:
     def plain(self) -> dict[str, Any]:
         """Return the table as plain values for JSON, a spread as a dict."""
         cells = [
-            [cell._asdict() if isinstance(cell, Spread) else cell for cell in row]
+            [cell.plain() if isinstance(cell, Spread) else cell for cell in row]
             for row in self.rows
         ]
         return asdict(self) | {"rows": cells}
@@ -76,14 +77,29 @@ def _number(value: float) -> str:
     return f"{value:.{digits}f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1e}"
 
 
-def describe(threads: int, packages: Sequence[str]) -> dict[str, str]:
+def describe(threads: int, packages: Sequence[str], device: str = "cpu") -> dict[str, str]:
     """Return the processor, cores and threads of this machine, and versions of packages."""
     kind = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
+    card = f"{torch.cuda.get_device_name(device)}, " if device.startswith("cuda") else ""
     return {
-        "machine": f"{kind}, {os.cpu_count()} cores, {threads} threads",
+        "machine": f"{card}{kind}, {os.cpu_count()} cores, {threads} threads",
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", *packages)},
     }
+
+
+def read(path: Path, machine: Mapping[str, str]) -> list[Table]:
+    """Return the tables that `write` has written to a path, none if on another machine."""
+    file = path.with_suffix(".json")
+    plain = json.loads(file.read_text()) if file.exists() else {"machine": None}
+    if plain["machine"] != dict(machine):
+        return []
+    for table in plain["tables"]:
+        table["rows"] = [
+            [Spread(**cell) if isinstance(cell, dict) else cell for cell in row]
+            for row in table["rows"]
+        ]
+    return [Table(**table) for table in plain["tables"]]
 
 
 def write(
@@ -115,4 +131,12 @@ def write(
         "settings": shown,
         "tables": [table.plain() for table in tables],
     }
-    path.with_suffix(".json").write_text(json.dumps(plain, indent=1) + "\n")
+    path.with_suffix(".json").write_text(to_json(plain))
+
+
+def to_json(plain: Any) -> str:
+    """Return JSON with every innermost list or object on one line."""
+    text = json.dumps(plain, indent=1)
+    for _ in range(2):  # a spread in a row
+        text = re.sub(r"[\[{]\s[^][{}]*[]}]", lambda found: re.sub(r"\s+", " ", found[0]), text)
+    return text + "\n"

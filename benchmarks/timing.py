@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 Times = dict[str, list[float]]
 """Name -> seconds of one call in every round."""
@@ -24,11 +25,27 @@ class Spread(NamedTuple):
     low: float
     high: float
 
+    def plain(self) -> dict[str, float]:
+        """Return the numbers by name, with five significant digits."""
+        return {name: float(f"{value:.5g}") for name, value in self._asdict().items()}
+
 
 def spread(values: Sequence[float]) -> Spread:
     """Return the median and the quartiles of one number per round."""
     low, median, high = np.percentile(values, (25, 50, 75))
     return Spread(float(median), float(low), float(high))
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """Return a clock in seconds that waits until the device has done its work."""
+    if not device.startswith("cuda"):
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
 
 
 def interleave(

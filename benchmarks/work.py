@@ -1,25 +1,48 @@
-"""The workloads: shapes, sizes, and the contenders of each."""
+"""The workloads: shapes, sizes, and the contenders of each.
+
+A contender is named by its library and its options, for example `nflows bf16 compiled`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 BARE = "bare networks"
 BARE_BF16 = "bare networks bf16"
 OURS = "innflow"
-COMPILED = "innflow compiled"
-BF16 = "innflow bf16"
-BF16_COMPILED = "innflow bf16 compiled"
-REVERSIBLE = "innflow reversible"
 NFLOWS = "nflows"
 NORMFLOWS = "normflows"
 FREIA = "FrEIA"
 FREIA_ALL = "FrEIA AllInOne"
 ZUKO = "zuko"
+LIBRARIES = (BARE, OURS, NFLOWS, NORMFLOWS, FREIA_ALL, FREIA, ZUKO)
+
+COMPILED = "compiled"
+BF16 = "bf16"
+CONTIGUOUS = "contiguous"
+REVERSIBLE = "reversible"
 
 BINS, TAIL = 8, 5.0
+
+
+def split(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the library of a contender and its options.
+
+    >>> split("FrEIA AllInOne bf16 compiled")
+    ('FrEIA AllInOne', ('bf16', 'compiled'))
+    """
+    for library in LIBRARIES:  # the longer of two names that start alike stands first
+        if name == library or name.startswith(f"{library} "):
+            return library, tuple(name[len(library) :].split())
+    raise ValueError(f"{name}: no library of {', '.join(LIBRARIES)}")
+
+
+def rows(libraries: Sequence[str], options: Sequence[str] = ("", COMPILED)) -> tuple[str, ...]:
+    """Return the contenders of each library, once with each of the options."""
+    return tuple(f"{library} {option}".strip() for library in libraries for option in options)
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,7 @@ class Work:
         hidden: Width of the two hidden layers of a coupling network, or its channels.
         contenders: Names of the contenders.
         depth: Number of couplings.
+        device: Device on which the flows run.
     """
 
     group: str
@@ -43,6 +67,7 @@ class Work:
     hidden: int
     contenders: tuple[str, ...]
     depth: int = 8
+    device: str = "cpu"
 
     @property
     def is_image(self) -> bool:
@@ -70,34 +95,40 @@ class Work:
         return f"{what}, batch {self.batch}, hidden {self.hidden}, {self.depth} couplings"
 
 
-_VECTORS = (BARE, OURS, COMPILED, NFLOWS, NORMFLOWS)
+_AFFINE = (BARE, *rows((OURS, NFLOWS, NORMFLOWS, FREIA, FREIA_ALL, ZUKO)))
+# FrEIA 0.2, the newest release, has no splines.
+_SPLINE = (BARE, *rows((OURS, NFLOWS, NORMFLOWS, ZUKO)))
 
 WORKS = (
-    Work("affine", "affine", (2,), 256, 64, (*_VECTORS, FREIA, FREIA_ALL, ZUKO)),
-    Work("affine", "affine", (3072,), 64, 512, (*_VECTORS, FREIA, FREIA_ALL, ZUKO)),
+    Work("affine", "affine", (2,), 256, 64, _AFFINE),
+    Work("affine", "affine", (3072,), 64, 512, _AFFINE),
     # AllInOne stores its permutations as dense matrices, which would take 9.7 GB here.
-    Work("affine", "affine", (12288,), 64, 512, (*_VECTORS, FREIA, ZUKO)),
-    # FrEIA 0.2, the newest release, has no splines.
-    Work("spline", "spline", (2,), 256, 64, (*_VECTORS, ZUKO)),
-    Work("spline", "spline", (16,), 256, 64, (*_VECTORS, ZUKO)),
-    Work("spline", "spline", (256,), 256, 64, (*_VECTORS, ZUKO)),
-    Work("spline_large", "spline", (12288,), 64, 64, (BARE, OURS, COMPILED, NFLOWS)),
+    Work(
+        "affine", "affine", (12288,), 64, 512, (BARE, *rows((OURS, NFLOWS, NORMFLOWS, FREIA, ZUKO)))
+    ),
+    Work("spline", "spline", (2,), 256, 64, _SPLINE),
+    Work("spline", "spline", (16,), 256, 64, _SPLINE),
+    Work("spline", "spline", (256,), 256, 64, _SPLINE),
+    Work("spline_large", "spline", (12288,), 64, 64, (BARE, *rows((OURS, NFLOWS), ("",)))),
 )
 
+_IMAGES = (OURS, NFLOWS, NORMFLOWS, FREIA_ALL)  # zuko has flows on vectors only
 GLOW = Work(
     "glow",
     "affine",
     (12, 16, 16),
     64,
     128,
-    # zuko has flows on vectors only.
     (
-        *(BARE, BARE_BF16, OURS, COMPILED, BF16, BF16_COMPILED),
-        *(NFLOWS, NORMFLOWS, FREIA_ALL),
+        *rows((BARE,), ("", BF16, CONTIGUOUS)),
+        *rows(_IMAGES, ("", COMPILED, BF16, f"{BF16} {COMPILED}", CONTIGUOUS)),
     ),
 )
+SAMPLING = Work(
+    "sampling", "affine", GLOW.shape, 64, 128, rows(_IMAGES, ("", COMPILED, BF16, CONTIGUOUS))
+)
 
-_MEMORY = (OURS, REVERSIBLE, NFLOWS, NORMFLOWS)
+_MEMORY = (OURS, f"{OURS} {REVERSIBLE}", NFLOWS, NORMFLOWS, FREIA_ALL)
 MEMORY = (
     Work("memory", "affine", (256,), 256, 64, _MEMORY),
     Work("memory", "affine", (12, 16, 16), 16, 64, _MEMORY),
