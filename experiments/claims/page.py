@@ -1,0 +1,138 @@
+"""The page: one table of all claims, then a section with a figure for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.claims.claims import CLAIMS, Claim, values
+from experiments.claims.figures import CAPTION, CAPTIONS, plot
+from experiments.claims.runs import needed
+from innflow.errors import InnflowError
+from innflow.figure.style import to_png
+from innflow.system.atomic import write_text, writing
+
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+COMMAND = "python -m experiments.claims run data=DIR only={}"
+MISSING = "not measured"
+
+
+def write_page(results: Mapping[str, Any], to: Path) -> None:
+    """Write the results between the marks of to/README.md, and the figures to to/figures."""
+    page = to / "README.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if BEGIN not in text or END not in text:
+        raise InnflowError(f"{page}: needs the lines {BEGIN} and {END}")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    sections = []
+    for claim in CLAIMS:
+        seeds = seeds_of(results, claim)
+        if seeds:
+            name = f"figures/{claim.number:02d}_{claim.name.replace(' ', '_')}.png"
+            (to / "figures").mkdir(exist_ok=True)
+            with writing(to / name) as file:
+                file.write(to_png(plot(claim, seeds)))
+            sections.append(section(claim, seeds, name))
+    blocks = [before + BEGIN, machine_line(results), table(results), *sections, END + after]
+    write_text(page, "\n\n".join(block for block in blocks if block))
+
+
+def seeds_of(results: Mapping[str, Any], claim: Claim) -> list[dict[str, Any]]:
+    """Return the results of a claim's seeds, in order."""
+    of = results["claims"].get(str(claim.number), {})
+    return [of[seed] for seed in sorted(of, key=int)]
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return the table of all claims as markdown."""
+    rows = [
+        ["", "claim", "measured, mean ± spread", "verdict", "seeds", "minutes", "command"],
+        ["---"] * 7,
+    ]
+    for claim in CLAIMS:
+        seeds = seeds_of(results, claim)
+        found = [seed["numbers"] for seed in seeds]
+        each = [claim.summary(numbers) for numbers in found]
+        measured = [f"{key} {spread([one[key] for one in each])}" for key in (each or [{}])[0]]
+        minutes = sum(sum(seed["minutes"].values()) for seed in seeds)
+        rows.append(
+            [
+                str(claim.number),
+                claim.sentence,
+                "; ".join(measured).replace("_", " ") or MISSING,
+                f"**{claim.judge(found)}**" if found else MISSING,
+                str(len(seeds)),
+                f"{minutes:.0f}",
+                f"`only={claim.number}`",
+            ]
+        )
+    return "\n".join(line(row) for row in rows)
+
+
+def section(claim: Claim, seeds: Sequence[Mapping[str, Any]], figure: str) -> str:
+    """Return the section of a claim."""
+    found = [seed["numbers"] for seed in seeds]
+    sides = [side for side in claim.sides if any(side in of for of in found[0].values())]
+    extra = sorted({side for of in found[0].values() for side in of} - set(claim.sides))
+    extra = [side for side in extra if side == "PNG"]
+    rows = [["", *(side.replace("_", " ") for side in sides), *(f"{x} length" for x in extra)]]
+    rows.append(["---"] * len(rows[0]))
+    for panel in found[0]:
+        cells = [spread(values(found, panel, side)) for side in (*sides, *extra)]
+        rows.append([panel, *cells])
+    parts = [
+        f"## {claim.number}. {claim.name.capitalize()}",
+        f"{claim.sentence} ({claim.source})",
+        f"*Criterion.* {claim.criterion}",
+        f"*Verdict.* {claim.judge(found)}.",
+        "\n".join(line(row) for row in rows),
+        f"![{claim.name}]({figure})",
+        CAPTIONS.get(claim.number, CAPTION),
+    ]
+    return "\n\n".join(parts)
+
+
+def machine_line(results: Mapping[str, Any]) -> str:
+    """Return what the runs ran on; empty without results."""
+    machine = results["machine"]
+    if not machine:
+        return ""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['system']}, threads: {machine['threads']}; {versions}."
+
+
+def spread(numbers: Sequence[float] | np.ndarray) -> str:
+    """Return mean ± standard deviation over the seeds, of the numbers that are defined."""
+    all_of = np.asarray(numbers, dtype=np.float64)
+    defined = all_of[np.isfinite(all_of)]
+    if not len(defined):
+        return "-"
+    text = f"{defined.mean():.3f}"
+    if len(defined) > 1:
+        text += f" ± {defined.std(ddof=1):.3f}"
+    return text if len(defined) == len(all_of) else f"{text} ({len(defined)} of {len(all_of)})"
+
+
+def line(cells: Sequence[str]) -> str:
+    """Return a row of a table as markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def write_plan(claims: Sequence[Claim], seeds: int) -> str:
+    """Return the runs of claims with steps and minutes as text."""
+    runs = needed([name for claim in claims for name in claim.runs])
+    width = max(len(run.name) for run in runs)
+    lines = [f"{'run':<{width}}  steps  minutes  claims"]
+    for run in runs:
+        numbers = [str(claim.number) for claim in claims if run in claim.all_runs]
+        lines.append(f"{run.name:<{width}}  {run.steps:5}  {run.minutes:7g}  {', '.join(numbers)}")
+    total = sum(run.minutes for run in runs)
+    return "\n".join(
+        [
+            *lines,
+            f"{total:g} minutes a seed, {seeds * total / 60:.1f} hours in total; seeds: {seeds}",
+        ]
+    )
