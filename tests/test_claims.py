@@ -75,7 +75,7 @@ def small_results() -> dict:
         9: {"cats / dog": pixels, "cats / ball": pixels},
         10: {"cats": {"amplitude": 0.7, "phase": 0.1}},
         11: {
-            "MMD², share of the prior's": {"MMD": 0.05, "likelihood": 0.01},
+            "MMD² / prior's": {"MMD": 0.05, "likelihood": 0.01},
             "SBC, p": {"MMD": 0.5},
             "TARP, p": {"MMD": 0.2},
             "C2ST": {"MMD": 0.97, "likelihood": 0.55, "floor": 0.5},

@@ -34,7 +34,7 @@ class Claim:
         runs: Names of the runs that are read.
         read: Numbers of one seed from the folders of these runs.
         sides: Sides that are compared, in the order of the page.
-        summary: Numbers of one seed -> label -> the numbers of the first table.
+        summary: Numbers of one seed -> those of the first table.
         judge: Numbers of all seeds -> verdict.
         unit: Of the numbers in the figure.
     """
@@ -47,7 +47,7 @@ class Claim:
     runs: tuple[str, ...]
     read: Callable[[Folders], Found]
     sides: tuple[str, ...]
-    summary: Callable[[Numbers], dict[str, float]]
+    summary: Callable[[Numbers], Numbers]
     judge: Callable[[Sequence[Numbers]], str]
     unit: str = "AUROC"
 
@@ -69,12 +69,12 @@ def verdict(holds: bool, part: bool) -> str:
 
 def over_panels(
     side: str, keep: Callable[[dict[str, float | None]], bool], numbers: Numbers
-) -> float:
-    """Return the mean of a side over the panels that are kept; NaN where there are none."""
+) -> float | None:
+    """Return the mean of a side over the panels that are kept; None where there are none."""
     kept = [
         sides[side] for sides in numbers.values() if keep(sides) and sides.get(side) is not None
     ]
-    return float(np.mean(np.array(kept, dtype=np.float64))) if kept else float("nan")
+    return float(np.mean(np.array(kept, dtype=np.float64))) if kept else None
 
 
 def is_smoother(sides: dict[str, float | None]) -> bool:
@@ -87,26 +87,24 @@ def is_other(sides: dict[str, float | None]) -> bool:
     return not is_smoother(sides)
 
 
-def by_smoothness(*sides: str) -> Callable[[Numbers], dict[str, float]]:
+def by_smoothness(*sides: str) -> Callable[[Numbers], Numbers]:
     """Return a summary: the means of sides over smoother outliers and over the others."""
+    groups = {"smoother outliers": is_smoother, "other outliers": is_other}
     return lambda numbers: {
-        f"{side}, {label}": over_panels(side, keep, numbers)
-        for label, keep in (("smoother outliers", is_smoother), ("other outliers", is_other))
-        for side in sides
+        group: {side: over_panels(side, keep, numbers) for side in sides}
+        for group, keep in groups.items()
     }
 
 
-def first_panel(numbers: Numbers) -> dict[str, float]:
-    """Return the numbers of the first panel."""
-    return flat({"": next(iter(numbers.values()))})
+def unchanged(numbers: Numbers) -> Numbers:
+    """Return all numbers, as a summary."""
+    return numbers
 
 
-def flat(numbers: Numbers) -> dict[str, float]:
-    """Return all numbers by panel and side."""
-    return {
-        f"{panel}: {side}" if panel else side: float("nan") if value is None else value
-        for panel, sides in numbers.items()
-        for side, value in sides.items()
+def mean_of_panels(*sides: str) -> Callable[[Numbers], Numbers]:
+    """Return a summary: the means of sides over all panels."""
+    return lambda numbers: {
+        "mean": {side: over_panels(side, lambda _: True, numbers) for side in sides}
     }
 
 
@@ -203,7 +201,7 @@ def judge_phases(found: Sequence[Numbers]) -> str:
 
 def judge_arm(found: Sequence[Numbers]) -> str:
     """Claim 11."""
-    near = values(found, "MMD², share of the prior's", "MMD") < 0.1
+    near = values(found, "MMD² / prior's", "MMD") < 0.1
     sbc, tarp = (values(found, f"{test}, p", "MMD") >= 0.01 for test in ("SBC", "TARP"))
     told = values(found, "C2ST", "MMD") > 0.9
     return verdict(bool((near & sbc & tarp & told).all()), bool((told & (near | sbc | tarp)).all()))
@@ -269,7 +267,7 @@ CLAIMS: Sequence[Claim] = (
         tuple(name for kind in CLASSES for name in (kind, f"{kind}_outlier_loss")),
         measure.outlier_loss,
         ("without loss", "with loss"),
-        flat,
+        unchanged,
         judge_loss,
     ),
     Claim(
@@ -284,7 +282,7 @@ CLAIMS: Sequence[Claim] = (
         ("cats_scratch", "cats"),
         measure.fine_tuning,
         ("from scratch", "fine-tuned"),
-        flat,
+        unchanged,
         judge_tuning,
         "bits per dim",
     ),
@@ -314,7 +312,7 @@ CLAIMS: Sequence[Claim] = (
         ("clothes_glow", "clothes_dense"),
         measure.clothes,
         ("glow", "dense"),
-        first_panel,
+        unchanged,
         judge_pair("dense", "glow"),
     ),
     Claim(
@@ -328,7 +326,7 @@ CLAIMS: Sequence[Claim] = (
         ("clothes_checkerboard", "clothes_checkerboard_bottleneck", "clothes_cycle_bottleneck"),
         measure.clothes,
         ("checkerboard", "checkerboard, bottleneck", "cycle, bottleneck"),
-        first_panel,
+        unchanged,
         judge_pair("cycle, bottleneck", "checkerboard"),
     ),
     Claim(
@@ -346,10 +344,7 @@ CLAIMS: Sequence[Claim] = (
             *("pixels, likelihood", "features, flow", "features, one Gaussian"),
             "features, 5 neighbours",
         ),
-        lambda numbers: {
-            side: over_panels(side, lambda _: True, numbers)
-            for side in ("pixels, likelihood", "features, flow", "features, one Gaussian")
-        },
+        mean_of_panels("pixels, likelihood", "features, flow", "features, one Gaussian"),
         judge_features,
     ),
     Claim(
@@ -364,7 +359,7 @@ CLAIMS: Sequence[Claim] = (
         ("cats_scratch", "cifar10"),
         measure.phases,
         ("amplitude", "phase"),
-        flat,
+        unchanged,
         judge_phases,
         "correlation",
     ),
@@ -379,12 +374,7 @@ CLAIMS: Sequence[Claim] = (
         ("arm_mmd", "arm_likelihood"),
         measure.arm_training,
         ("MMD", "likelihood", "floor"),
-        lambda numbers: {
-            f"{panel}, {side}": value
-            for panel, sides in numbers.items()
-            for side, value in sides.items()
-            if side == "MMD" and value is not None
-        },
+        unchanged,
         judge_arm,
         "value",
     ),
@@ -399,7 +389,7 @@ CLAIMS: Sequence[Claim] = (
         ("traveltime_noise", "traveltime_ignored", "traveltime_context"),
         measure.noise_input,
         ("noise as input", "noise ignored", "y as context", "floor"),
-        first_panel,
+        unchanged,
         judge_noise,
         "value",
     ),

@@ -38,7 +38,7 @@ def plot_sides(claim: Claim, seeds: Seeds) -> Figure:
     if claim.unit == "AUROC":
         axis.axhline(0.5, **DASHED)
         axis.set_ylim(-0.03, 1.03)
-    legend_below(figure, axis, 4)
+    _legend(figure, axis, claim)
     return figure
 
 
@@ -87,8 +87,8 @@ def plot_draws(claim: Claim, seeds: Seeds) -> Figure:
     found = [seed["numbers"] for seed in seeds]
     series = seeds[0]["series"]
     clouds = ["exact", *(side for side in claim.sides if side in series)]
-    figure, axes = new_figure(1, 1 + len(clouds), height=2.6, ratios=[2, *[1] * len(clouds)])
-    _sides(axes[0], claim.sides, found, list(found[0]))
+    figure, axes = new_figure(1, 1 + len(clouds), height=2.6, ratios=[2.4, *[1] * len(clouds)])
+    _sides(axes[0], claim.sides, found, list(found[0]), wrap=8)
     axes[0].set_ylim(-0.03, 1.03)
     colors = dict(zip(claim.sides, CYCLE, strict=False)) | {"exact": GREY}
     reach = 1.1 * float(np.abs(np.array(series["exact"])).max())
@@ -97,7 +97,7 @@ def plot_draws(claim: Claim, seeds: Seeds) -> Figure:
         axis.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axis.set_xlabel("joint 1, rad")
     axes[1].set_ylabel("joint 2, rad")
-    legend_below(figure, axes[0], 4)
+    _legend(figure, axes[0], claim)
     return figure
 
 
@@ -109,6 +109,7 @@ def plot_profiles(claim: Claim, seeds: Seeds) -> Figure:
     shown = [side for side in claim.sides if side in series]
     figure, axes = new_figure(1, 1 + len(shown), height=2.8, ratios=[1.3, *[1] * len(shown)])
     _sides(axes[0], claim.sides, found, ["C2ST"])
+    axes[0].set_ylim(0.47, 1.02)
     colors = dict(zip(claim.sides, CYCLE, strict=False))
     truth, exact = np.array(series["truth"]), np.array(series["exact"])
     depth = np.arange(1, len(truth) + 1)
@@ -123,7 +124,7 @@ def plot_profiles(claim: Claim, seeds: Seeds) -> Figure:
         if axis is not axes[1]:
             axis.sharex(axes[1])
     axes[1].set_ylabel("layer")
-    legend_below(figure, axes[0], 4)
+    _legend(figure, axes[0], claim)
     return figure
 
 
@@ -150,10 +151,20 @@ def plot(claim: Claim, seeds: Seeds) -> Figure:
     return PLOTS.get(claim.number, plot_sides)(claim, seeds)
 
 
+def _legend(figure: Figure, axis: Axes, claim: Claim) -> None:
+    """Draw the legend below the figure, in two columns where the names are long."""
+    inches = 0.07 * sum(len(side) + 6 for side in claim.sides)
+    legend_below(figure, axis, 4 if inches < figure.get_figwidth() else 2)
+
+
 def _sides(
-    axis: Axes, sides: Sequence[str], found: Sequence[dict[str, Any]], panels: Sequence[str]
+    axis: Axes,
+    sides: Sequence[str],
+    found: Sequence[dict[str, Any]],
+    panels: Sequence[str],
+    wrap: int = 13,
 ) -> None:
-    """Draw the sides of each panel next to each other."""
+    """Draw the sides of each panel next to each other; their names take lines of `wrap` letters."""
     width = 0.8 / len(sides)
     for place, (side, color) in enumerate(zip(sides, CYCLE, strict=False)):
         label: str | None = side.replace("_", " ")
@@ -164,9 +175,10 @@ def _sides(
                 continue
             middle = x + width * (place + 0.5) - 0.4
             axis.plot(np.full(len(y), middle), y, "o", color=color, markersize=3.5, alpha=0.7)
-            axis.hlines(y.mean(), middle - 0.42 * width, middle + 0.42 * width, color, label=label)
+            ends = (middle - 0.42 * width, middle + 0.42 * width)
+            axis.plot(ends, [y.mean()] * 2, color=color, label=label)
             label = None
-    axis.set_xticks(range(len(panels)), [fill(panel.replace(" / ", " / "), 13) for panel in panels])
+    axis.set_xticks(range(len(panels)), [fill(panel, wrap) for panel in panels])
     axis.tick_params(axis="x", labelsize=7 if len(panels) > 6 else 8)
     axis.set_xlim(-0.5, len(panels) - 0.5)
     axis.grid(True, axis="y")

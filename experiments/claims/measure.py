@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 import innflow
 from experiments.claims.runs import CLASSES
+from innflow.app import Inverse
 from innflow.problem import arm, traveltime
 
 Numbers = dict[str, dict[str, float | None]]
@@ -110,10 +111,10 @@ def histograms(run: Path, inliers: str) -> dict[str, Any]:
     values = {name: of["bits_per_dim"] for name, of in read_scores(run, ["bits_per_dim"]).items()}
     shown = {name: x for name, x in values.items() if name not in ("train", "val")}
     pooled = np.concatenate(list(shown.values()))
-    edges = np.linspace(*np.quantile(pooled, [0.001, 0.999]), BINS + 1)
+    low, high = np.quantile(pooled, [0.001, 0.999])
+    edges = np.linspace(low, high, BINS + 1)
     shares = {
-        inliers if name == "test" else name: np.histogram(x.clip(edges[0], edges[-1]), edges)[0]
-        / len(x)
+        inliers if name == "test" else name: np.histogram(x.clip(low, high), edges)[0] / len(x)
         for name, x in shown.items()
     }
     return {
@@ -229,7 +230,7 @@ def arm_training(runs: Folders) -> Found:
     for way, run in ways.items():
         found = read_metrics(run)
         share = found["posterior/err_post_median"] / found["posterior/err_post_prior"]
-        numbers["MMD², share of the prior's"][way] = share
+        numbers["MMD² / prior's"][way] = share
         numbers["SBC, p"][way] = found["posterior/sbc_p"]
         numbers["TARP, p"][way] = found["posterior/tarp_p"]
         numbers["C2ST"][way] = found["posterior/c2st"]
@@ -267,7 +268,7 @@ def rounded(values: Any) -> list[Any]:
 
 
 def _draw(run: Path, y: np.ndarray, n: int) -> np.ndarray:
-    app = innflow.load(run)
+    app = cast(Inverse, innflow.load(run))
     draws: np.ndarray = app.posterior(torch.from_numpy(y).float(), n=n, seed=0).numpy()
     return draws
 

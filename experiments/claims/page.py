@@ -10,13 +10,13 @@ import numpy as np
 
 from experiments.claims.claims import CLAIMS, Claim, values
 from experiments.claims.figures import CAPTION, CAPTIONS, plot
+from experiments.claims.measure import RELATIVE_PNG, Numbers
 from experiments.claims.runs import needed
 from innflow.errors import InnflowError
 from innflow.figure.style import to_png
 from innflow.system.atomic import write_text, writing
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-COMMAND = "python -m experiments.claims run data=DIR only={}"
 MISSING = "not measured"
 
 
@@ -55,14 +55,12 @@ def table(results: Mapping[str, Any]) -> str:
     for claim in CLAIMS:
         seeds = seeds_of(results, claim)
         found = [seed["numbers"] for seed in seeds]
-        each = [claim.summary(numbers) for numbers in found]
-        measured = [f"{key} {spread([one[key] for one in each])}" for key in (each or [{}])[0]]
         minutes = sum(sum(seed["minutes"].values()) for seed in seeds)
         rows.append(
             [
                 str(claim.number),
                 claim.sentence,
-                "; ".join(measured).replace("_", " ") or MISSING,
+                summary(claim, found) if found else MISSING,
                 f"**{claim.judge(found)}**" if found else MISSING,
                 str(len(seeds)),
                 f"{minutes:.0f}",
@@ -72,20 +70,33 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(line(row) for row in rows)
 
 
+def summary(claim: Claim, found: Sequence[Numbers]) -> str:
+    """Return the numbers of the table: panel by panel, the mean and the spread of each side."""
+    each = [claim.summary(numbers) for numbers in found]
+    groups = []
+    for panel, sides in each[0].items():
+        texts = [f"{side.replace('_', ' ')} {spread(values(each, panel, side))}" for side in sides]
+        groups.append(f"{panel}: {', '.join(texts)}")
+    return "; ".join(groups)
+
+
 def section(claim: Claim, seeds: Sequence[Mapping[str, Any]], figure: str) -> str:
     """Return the section of a claim."""
     found = [seed["numbers"] for seed in seeds]
     sides = [side for side in claim.sides if any(side in of for of in found[0].values())]
-    extra = sorted({side for of in found[0].values() for side in of} - set(claim.sides))
-    extra = [side for side in extra if side == "PNG"]
-    rows = [["", *(side.replace("_", " ") for side in sides), *(f"{x} length" for x in extra)]]
+    measured = RELATIVE_PNG in next(iter(found[0].values()))
+    shown = [*sides, RELATIVE_PNG] if measured else sides
+    first = "inliers / outliers" if claim.unit == "AUROC" else claim.unit
+    names = {RELATIVE_PNG: "PNG length, relative"}
+    rows = [[first, *(names.get(side, side.replace("_", " ")) for side in shown)]]
     rows.append(["---"] * len(rows[0]))
     for panel in found[0]:
-        cells = [spread(values(found, panel, side)) for side in (*sides, *extra)]
+        cells = [spread(values(found, panel, side)) for side in shown]
         rows.append([panel, *cells])
     parts = [
         f"## {claim.number}. {claim.name.capitalize()}",
-        f"{claim.sentence} ({claim.source})",
+        claim.sentence,
+        f"*Source.* {claim.source}.",
         f"*Criterion.* {claim.criterion}",
         f"*Verdict.* {claim.judge(found)}.",
         "\n".join(line(row) for row in rows),
@@ -104,16 +115,15 @@ def machine_line(results: Mapping[str, Any]) -> str:
     return f"{machine['system']}, threads: {machine['threads']}; {versions}."
 
 
-def spread(numbers: Sequence[float] | np.ndarray) -> str:
+def spread(numbers: np.ndarray) -> str:
     """Return mean ± standard deviation over the seeds, of the numbers that are defined."""
-    all_of = np.asarray(numbers, dtype=np.float64)
-    defined = all_of[np.isfinite(all_of)]
+    defined = numbers[np.isfinite(numbers)]
     if not len(defined):
         return "-"
     text = f"{defined.mean():.3f}"
     if len(defined) > 1:
         text += f" ± {defined.std(ddof=1):.3f}"
-    return text if len(defined) == len(all_of) else f"{text} ({len(defined)} of {len(all_of)})"
+    return text if len(defined) == len(numbers) else f"{text} ({len(defined)} of {len(numbers)})"
 
 
 def line(cells: Sequence[str]) -> str:
