@@ -113,8 +113,8 @@ def one_class(name: str) -> tuple[Run, Run]:
     common = (*CIFAR10, f"data.inliers=[{name}]", "trainer.val_check_interval=100")
     loss = ("objective=outlier", "data.general='{made}/general'")
     return (
-        Run(name, common, 600, 2.5, ("general",)),
-        Run(f"{name}_outlier_loss", (*common, *loss), 600, 5.0, ("general",)),
+        Run(name, common, 500, 2.0, ("general",)),
+        Run(f"{name}_outlier_loss", (*common, *loss), 500, 4.0, ("general",)),
     )
 
 
@@ -122,15 +122,15 @@ RUNS: Sequence[Run] = (
     Run(
         "general",
         ("+experiment=general", "data.root='{made}/general'", *GLOW, "analysis.roundtrip=null"),
-        1500,
-        5.0,
+        1200,
+        4.5,
     ),
-    Run("cats_scratch", ("+experiment=cats_ood", *CATS, "score=ood", *OFTEN, *PHASES), 1500, 6.0),
+    Run("cats_scratch", ("+experiment=cats_ood", *CATS, "score=ood", *OFTEN, *PHASES), 1200, 5.0),
     Run(
         "cats",
         ("+experiment=cats_ratio", "objective=nll", *CATS, *GENERAL, *OFTEN),
-        1500,
-        6.5,
+        1200,
+        5.5,
         ("general",),
     ),
     Run(
@@ -142,26 +142,26 @@ RUNS: Sequence[Run] = (
             "+data.outliers.mnist='{data}/mnist'",
             *PHASES,
         ),
-        1500,
-        6.5,
+        1200,
+        5.5,
         ("general",),
     ),
     *(run for name in CLASSES for run in one_class(name)),
     Run(
         "clothes_glow",
         (*CLOTHES, "model.levels=2", "model.depth=[8,4]", "model.hidden=64"),
-        1000,
-        3.0,
+        800,
+        2.5,
     ),
-    Run("clothes_dense", (*CLOTHES, "model=glow_dense"), 1000, 2.0),
-    Run("clothes_checkerboard", (*MASKED, "model.masks=checkerboard"), 1000, 3.0),
+    Run("clothes_dense", (*CLOTHES, "model=glow_dense"), 800, 1.5),
+    Run("clothes_checkerboard", (*MASKED, "model.masks=checkerboard"), 800, 2.5),
     Run(
         "clothes_checkerboard_bottleneck",
         (*MASKED, "model.masks=checkerboard", *BOTTLENECK),
-        1000,
-        3.0,
+        800,
+        2.5,
     ),
-    Run("clothes_cycle_bottleneck", (*MASKED, "model.masks=cycle", *BOTTLENECK), 1000, 3.0),
+    Run("clothes_cycle_bottleneck", (*MASKED, "model.masks=cycle", *BOTTLENECK), 800, 2.5),
     Run(
         "cats_features",
         (
@@ -171,8 +171,8 @@ RUNS: Sequence[Run] = (
         400,
         1.5,
     ),
-    Run("arm_mmd", (*ARM, "partition=x_yz", "objective=mmd"), 3000, 6.0),
-    Run("arm_likelihood", ARM, 3000, 6.0),
+    Run("arm_mmd", (*ARM, "partition=x_yz", "objective=mmd"), 2000, 4.5),
+    Run("arm_likelihood", ARM, 2000, 4.0),
     Run("traveltime_noise", ("+experiment=traveltime_noise",), 3000, 2.5),
     Run(
         "traveltime_ignored",
