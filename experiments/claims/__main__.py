@@ -87,3 +87,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except InnflowError as error:
         sys.exit(f"claims: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -26,18 +26,27 @@ def write_page(results: Mapping[str, Any], to: Path) -> None:
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     if BEGIN not in text or END not in text:
         raise InnflowError(f"{page}: needs the lines {BEGIN} and {END}")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    sections = []
     for claim in CLAIMS:
         seeds = seeds_of(results, claim)
         if seeds:
-            name = f"figures/{claim.number:02d}_{claim.name.replace(' ', '_')}.png"
             (to / "figures").mkdir(exist_ok=True)
-            with writing(to / name) as file:
+            with writing(to / figure_name(claim)) as file:
                 file.write(to_png(plot(claim, seeds)))
-            sections.append(section(claim, seeds, name))
+    write_text(page, fill_in(text, results))
+
+
+def fill_in(text: str, results: Mapping[str, Any]) -> str:
+    """Return the text of a page with the results between its marks."""
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    found = {claim: seeds_of(results, claim) for claim in CLAIMS}
+    sections = [section(claim, seeds) for claim, seeds in found.items() if seeds]
     blocks = [before + BEGIN, machine_line(results), table(results), *sections, END + after]
-    write_text(page, "\n\n".join(block for block in blocks if block))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def figure_name(claim: Claim) -> str:
+    """Return the path of the figure of a claim beside the page."""
+    return f"figures/{claim.number:02d}_{claim.name.replace(' ', '_')}.png"
 
 
 def seeds_of(results: Mapping[str, Any], claim: Claim) -> list[dict[str, Any]]:
@@ -80,7 +89,7 @@ def summary(claim: Claim, found: Sequence[Numbers]) -> str:
     return "; ".join(groups)
 
 
-def section(claim: Claim, seeds: Sequence[Mapping[str, Any]], figure: str) -> str:
+def section(claim: Claim, seeds: Sequence[Mapping[str, Any]]) -> str:
     """Return the section of a claim."""
     found = [seed["numbers"] for seed in seeds]
     sides = [side for side in claim.sides if any(side in of for of in found[0].values())]
@@ -100,7 +109,7 @@ def section(claim: Claim, seeds: Sequence[Mapping[str, Any]], figure: str) -> st
         f"*Criterion.* {claim.criterion}",
         f"*Verdict.* {claim.judge(found)}.",
         "\n".join(line(row) for row in rows),
-        f"![{claim.name}]({figure})",
+        f"![{claim.name}]({figure_name(claim)})",
         CAPTIONS.get(claim.number, CAPTION),
     ]
     return "\n\n".join(parts)
