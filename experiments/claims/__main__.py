@@ -6,7 +6,8 @@
     python -m experiments.claims page [results=FILE] [to=DIR]
 
 `run` skips what is finished and resumes what was stopped. It writes results.json beside this file,
-with minutes=, the limit of a trial for every training, into the folder `out` instead.
+with minutes=, the limit of a trial for every training, into the folder `out` instead. What is in
+results.json is kept; without it all finished runs are read again.
 `page` writes the table of README.md and the figures from it.
 """
 
