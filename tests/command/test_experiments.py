@@ -25,7 +25,7 @@ ALONE = "moons"
 
 def write_folders(root: Path, size: int, sets: dict[str, int]) -> Path:
     """Write noise of a different brightness in each folder."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(list(root.name.encode()))
     for shade, (folder, count) in enumerate(sets.items()):
         (root / folder).mkdir(parents=True)
         for i in range(count):

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from tiny import TINY_IMAGES, TINY_MOONS, train
 
 import innflow
@@ -22,7 +23,9 @@ def beside_run(image_run, photographs, tmp_path_factory):
     """A run that started from another, with that one beside it and its general set in the loss."""
     folder = tmp_path_factory.mktemp("companions")
     general = folder / "general"
-    shutil.copytree(photographs / "train" / "cat", general / "thing")
+    general.mkdir()
+    for file in (photographs / "train" / "cat").iterdir():
+        ImageOps.flip(Image.open(file)).save(general / file.name)
     train(
         folder / "run",
         *BARE,

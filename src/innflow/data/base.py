@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from innflow.data.general import PairedWithGeneral, check_disjoint
+from innflow.data.general import PairedWithGeneral
 from innflow.data.loader import EpochLoader, ShuffledBatches
 from innflow.data.sets import Batch, PartsSet
 from innflow.system.batch import GENERAL
@@ -109,12 +109,8 @@ class PartsDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sets, once."""
-        if self._sets:
-            return
-        sets, self._general = self.load_sets(), self.load_general()
-        if self._general is not None:
-            check_disjoint(self._general, sets)
-        self._sets = sets
+        if not self._sets:
+            self._sets, self._general = self.load_sets(), self.load_general()
 
     def sets(self) -> dict[str, PartsSet]:
         """Return all sets by name."""

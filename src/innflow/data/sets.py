@@ -65,6 +65,12 @@ class PartsSet(Dataset[Batch]):
             rows = self._rows[rows]
         return {key: part[rows] for key, part in self._whole.items()}
 
+    def take(self, indices: Tensor) -> PartsSet:
+        """Return the set of the items at these positions (B,)."""
+        rows = indices if self._rows is None else self._rows[indices]
+        names = [self.names[i] for i in indices.tolist()]
+        return PartsSet(self.name, self.role, self._whole, names, rows)
+
     def __repr__(self) -> str:
         whole = self._whole.items()
         shapes = ", ".join(f"{key} {tuple(part.shape[1:])} {part.dtype}" for key, part in whole)

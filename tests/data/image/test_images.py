@@ -137,8 +137,8 @@ def test_more_than_five_percent_stop_and_leave_nothing(tree, tmp_path):
 
 def test_some_classes_only(tree, tmp_path):
     for i in range(8):
-        write_noise(tree / f"train/lion/{i}.png", i)
-    write_noise(tree / "test/lion/0.png")
+        write_noise(tree / f"train/lion/{i}.png", 400 + i)
+    write_noise(tree / "test/lion/0.png", 500)
     both = opened(tree, tmp_path / "cache").sets()
     assert len(both["train"]) + len(both["val"]) == 48
     assert len(both["test"]) == 11

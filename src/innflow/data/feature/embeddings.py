@@ -12,6 +12,7 @@ from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.feature.backbone import Backbone
 from innflow.data.feature.features import Coordinates, Normalisation, compute_features
 from innflow.data.feature.network import LITE0
+from innflow.data.image.copies import NearCopies
 from innflow.data.image.images import DEFAULT_CACHE
 from innflow.data.image.simcats import cats
 from innflow.errors import InnflowError
@@ -37,8 +38,8 @@ class Embeddings(PartsDataModule):
         components: Number of principal components; None leaves features as they are.
         noise: Standard deviation of the normal noise that training adds to x, a regularisation for
             few items in many dimensions (Rothfuss et al., arXiv:1907.08982).
-        root, inliers, labels, cache_dir, batch_size, holdout, workers, seed: See `Images`. Without
-            a root, cats are drawn.
+        root, inliers, labels, cache_dir, batch_size, holdout, workers, seed, near_copies: See
+            `Images`. Without a root, cats are drawn.
     """
 
     def __init__(
@@ -59,10 +60,10 @@ class Embeddings(PartsDataModule):
         workers: int = 0,
         seed: int = 0,
         labels: bool = False,
+        near_copies: NearCopies = "leave_out",
     ) -> None:
-        self.images = cats(
-            root, size, 3, batch_size, holdout, inliers, None, cache_dir, workers, seed, labels
-        )
+        common = (batch_size, holdout, inliers, None, cache_dir, workers, seed, labels)
+        self.images = cats(root, size, 3, *common, near_copies=near_copies)
         if isinstance(noise, bool) or not 0 <= noise < float("inf"):
             raise InnflowError(f"data.noise={noise}: takes a standard deviation of at least 0")
         self.backbone = Backbone(network, size, weights, layer, spatial)

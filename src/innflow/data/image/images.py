@@ -9,9 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from innflow.data.base import PartsDataModule, check_whole
+from innflow.data.base import PartsDataModule, check_choice, check_whole
 from innflow.data.image.augment import build_augment
 from innflow.data.image.cache import Cached, cache_key, name_first, read_cache, write_cache
+from innflow.data.image.copies import COPIES, NearCopies, leave_out_copies, refuse_copies
 from innflow.data.image.folders import LAYOUT, Folders
 from innflow.data.image.storage import Storage, decode_all, open_storage
 from innflow.data.sets import Items, PartsSet, make_sets
@@ -34,9 +35,17 @@ class ImageModule(PartsDataModule):
         channels: 3 for colour, 1 for grey.
         augment: Names from flip, zoom, shear, rotate, resample, or a map from these to amounts.
         cache_dir: Where decoded images are kept.
-        general: Folder or bucket of more general images, to contrast the training images with.
+        general: Folder or bucket of more general images, to contrast the training images with; near
+            copies of images that are not trained on are refused.
+        near_copies: Whether to leave_out or keep training images that are near copies of val, test
+            or outlier images, and validation images that are near copies of test or outlier images.
         batch_size, holdout, workers, seed: See `PartsDataModule`.
+
+    Attributes:
+        source: What the images are, for messages.
     """
+
+    source: str
 
     def __init__(
         self,
@@ -49,6 +58,7 @@ class ImageModule(PartsDataModule):
         workers: int,
         seed: int,
         general: str | os.PathLike[str] | None = None,
+        near_copies: NearCopies = "leave_out",
     ) -> None:
         if check_whole("size", size, 1) > MAX_SIZE:
             raise InnflowError(f"data.size={size}: flows of more than {MAX_SIZE} pixels do not fit")
@@ -59,6 +69,17 @@ class ImageModule(PartsDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.augmentation = build_augment(augment)
         self.general = general
+        self.near_copies = check_choice("near_copies", near_copies, COPIES)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the sets, once, and look for near copies across them."""
+        if self._sets:
+            return
+        super().setup(stage)
+        if self._general is not None:
+            refuse_copies(self._general, self._sets, self.cache_dir)
+        keep = self.near_copies == "keep"
+        self._sets = leave_out_copies(self._sets, self.source, self.cache_dir, keep)
 
     def load_general(self) -> PartsSet | None:
         """Return the training images below `general`, of the same size and channels."""
@@ -68,7 +89,7 @@ class ImageModule(PartsDataModule):
         others = Images(
             self.general, size, channels, 1, self.holdout, cache_dir=cache, seed=self.seed
         )
-        train = others.sets()["train"]
+        train = others.load_sets()["train"]
         return PartsSet(str(self.general), "train", {"x": train.parts["x"]}, train.names)
 
     def augment(self, x: Tensor) -> Tensor:
@@ -98,8 +119,8 @@ class Images(ImageModule):
         outliers: Name -> folder or bucket of a further outlier set: all its images, or, if the
             source has a train/ folder, only its test split by the same seed, which models of that
             source were not trained on.
-        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general: See
-            `ImageModule`.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general,
+            near_copies: See `ImageModule`.
     """
 
     def __init__(
@@ -117,13 +138,13 @@ class Images(ImageModule):
         labels: bool = False,
         general: str | os.PathLike[str] | None = None,
         outliers: Mapping[str, str | os.PathLike[str]] | None = None,
+        near_copies: NearCopies = "leave_out",
     ) -> None:
-        super().__init__(
-            size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general
-        )
+        common = (batch_size, holdout, augment, cache_dir, workers, seed, general, near_copies)
+        super().__init__(size, channels, *common)
         if root is None or str(root) == "":
             raise InnflowError(f"data.root is empty: give a folder or s3://bucket/prefix; {LAYOUT}")
-        self.root = str(root)
+        self.root = self.source = str(root)
         self.inliers = None if inliers is None else [str(name) for name in inliers]
         self.labels = labels
         self.outliers = dict(outliers or {})
@@ -201,6 +222,6 @@ class Images(ImageModule):
         other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
         cached = other.open_cache(verify=False)
         if any(path.startswith("train/") for path in cached.names):
-            held = other.sets()["test"]
+            held = other.load_sets()["test"]
             return PartsSet(name, "outlier", held.parts, held.names)
         return PartsSet(name, "outlier", {"x": cached.images}, cached.names)

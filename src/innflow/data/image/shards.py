@@ -14,6 +14,7 @@ import torch
 
 from innflow.data.base import check_whole
 from innflow.data.image import cache
+from innflow.data.image.copies import NearCopies
 from innflow.data.image.images import DEFAULT_CACHE, ImageModule
 from innflow.data.image.patterns import SIZES, Patterns, Shard, count_items, find_shards
 from innflow.data.image.storage import map_threads
@@ -54,6 +55,7 @@ class Shards(ImageModule):
         holdout: Fraction of the study items that becomes the set "val"; training leaves it out.
         buffer: Image files that a worker keeps in memory, to draw one at random.
         workers: Processes of each rank that read and decode; each needs a shard of its own.
+        near_copies: See `ImageModule`; looked for among the study items only, not in the stream.
         size, channels, batch_size, augment, cache_dir, seed: See `ImageModule`.
     """
 
@@ -77,8 +79,11 @@ class Shards(ImageModule):
         cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
         workers: int = 2,
         seed: int = 0,
+        near_copies: NearCopies = "leave_out",
     ) -> None:
-        super().__init__(size, channels, batch_size, holdout, augment, cache_dir, workers, seed)
+        common = (batch_size, holdout, augment, cache_dir, workers, seed, None, near_copies)
+        super().__init__(size, channels, *common)
+        self.source = "data.train"
         self.patterns = {"train": train, "test": test}
         if val is not None:
             self.patterns["val"] = val
@@ -137,7 +142,8 @@ class Shards(ImageModule):
 
     def train_dataloader(self) -> EpochLoader:
         """Return the loader of this rank's batches, streamed from its shards."""
-        held = frozenset(() if "val" in self.shards else self.sets()["val"].names)
+        study, _ = self._open("train", verify=False)
+        held = frozenset(study.names) - frozenset(self.sets()["train"].names)
         total = self._count(len(held)) if self.epoch_items is None else self.epoch_items
         batches = total // self.batch_size
         if not batches:

@@ -8,6 +8,7 @@ from joblib import Parallel, cpu_count, delayed
 
 from innflow.data.base import check_choice, check_whole
 from innflow.data.image.cache import Cached, cache_key
+from innflow.data.image.copies import NearCopies
 from innflow.data.image.drawing.draw import SUBJECTS, draw_file
 from innflow.data.image.folders import Folders
 from innflow.data.image.images import DEFAULT_CACHE, Images
@@ -142,6 +143,7 @@ def cats(
     n_test: int = 200,
     n_outliers: int = 100,
     general: str | os.PathLike[str] | None = None,
+    near_copies: NearCopies = "leave_out",
 ) -> Images:
     """Return the photographs below `root` as `Images`, or `SimCats` if it is None.
 
@@ -154,7 +156,7 @@ def cats(
     common = (size, channels, batch_size, holdout)
     others = (augment, cache_dir, workers, seed)
     if root is not None:
-        return Images(root, *common, inliers, *others, labels, general)
+        return Images(root, *common, inliers, *others, labels, general, near_copies=near_copies)
     if general is not None:
         raise InnflowError("data.general goes with photographs: set data.root too")
     if inliers is not None and not labels:

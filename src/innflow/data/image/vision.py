@@ -14,6 +14,7 @@ from torchvision import datasets
 
 from innflow.data.base import check_choice
 from innflow.data.image.cache import Cached, cache_key, read_cache, write_cache
+from innflow.data.image.copies import NearCopies
 from innflow.data.image.decode import to_pixels
 from innflow.data.image.images import DEFAULT_CACHE, ImageModule
 from innflow.data.image.storage import map_threads
@@ -69,8 +70,8 @@ class Vision(ImageModule):
         outliers: Names of the data sets whose test splits are outlier sets.
         download: Whether to fetch what is not there.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
-        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general: See
-            `ImageModule`.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general,
+            near_copies: See `ImageModule`.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class Vision(ImageModule):
         seed: int = 0,
         labels: bool = False,
         general: str | os.PathLike[str] | None = None,
+        near_copies: NearCopies = "leave_out",
     ) -> None:
-        super().__init__(
-            size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general
-        )
-        self.title = check_choice("name", str(name).lower(), tuple(_KNOWN))
+        common = (batch_size, holdout, augment, cache_dir, workers, seed, general, near_copies)
+        super().__init__(size, channels, *common)
+        self.title = self.source = check_choice("name", str(name).lower(), tuple(_KNOWN))
         others = [check_choice("outliers", str(other).lower(), tuple(_KNOWN)) for other in outliers]
         self.outliers = list(dict.fromkeys(others))
         if self.title in self.outliers:
