@@ -29,7 +29,7 @@ TINY_MOONS = (
 )
 
 
-def compute_quick_c2st(draws, reference, seed, jobs):
+def compute_quick_c2st(draws, reference, seed, folds, jobs):
     """Stand in for the classifier of the benchmark, which takes seconds: a linear one."""
     rows = np.concatenate([reference, draws])
     side = np.repeat([0, 1], len(draws))
