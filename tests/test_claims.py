@@ -13,7 +13,8 @@ from PIL import Image
 
 from experiments.claims import __main__ as command
 from experiments.claims import clothes, execute, folders, measure, page
-from experiments.claims.claims import BY_NUMBER, CLAIMS, FAILS, HOLDS, PART
+from experiments.claims.claims import BY_NUMBER, CLAIMS
+from experiments.claims.criteria import FAILS, HOLDS, PART
 from experiments.claims.execute import Plan
 from experiments.claims.runs import CLASSES, LEFT_OUT, RUNS, Run, needed
 from innflow.config.build import compose_config, to_plain

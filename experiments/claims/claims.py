@@ -1,24 +1,13 @@
-"""The twelve claims as data: sentence, criterion, runs, measured numbers.
-
-Every criterion was written before the runs of this study. Earlier pages of experiments/ had already
-shown numbers of one seed for some of the claims, as README.md says.
-"""
+"""The twelve claims as data: sentence, criterion, runs, measured numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from experiments.claims import measure
-from experiments.claims.measure import RELATIVE_PNG, Folders, Found, Numbers
+from experiments.claims import criteria, measure
+from experiments.claims.measure import Folders, Found, Numbers
 from experiments.claims.runs import CLASSES, Run, needed
-
-HOLDS, PART, FAILS = "holds", "holds in part", "does not hold"
-SMOOTHER = 0.9
-"""Outliers are smoother where their PNG files are, on average, shorter than this share of the
-inliers' files."""
 
 
 @dataclass(frozen=True)
@@ -57,164 +46,6 @@ class Claim:
         return needed(self.runs)
 
 
-def values(found: Sequence[Numbers], panel: str, side: str) -> np.ndarray:
-    """Return the number of each seed, (K,); NaN where it is undefined."""
-    return np.array([numbers[panel].get(side) for numbers in found], dtype=np.float64)
-
-
-def verdict(holds: bool, part: bool) -> str:
-    """Return the verdict of a criterion."""
-    return HOLDS if holds else PART if part else FAILS
-
-
-def over_panels(
-    side: str, keep: Callable[[dict[str, float | None]], bool], numbers: Numbers
-) -> float | None:
-    """Return the mean of a side over the panels that are kept; None where there are none."""
-    kept = [
-        sides[side] for sides in numbers.values() if keep(sides) and sides.get(side) is not None
-    ]
-    return float(np.mean(np.array(kept, dtype=np.float64))) if kept else None
-
-
-def is_smoother(sides: dict[str, float | None]) -> bool:
-    """Return whether the outliers of a panel are smoother than the inliers."""
-    return (sides[RELATIVE_PNG] or 1.0) < SMOOTHER
-
-
-def is_other(sides: dict[str, float | None]) -> bool:
-    """Return whether they are not."""
-    return not is_smoother(sides)
-
-
-def by_smoothness(*sides: str) -> Callable[[Numbers], Numbers]:
-    """Return a summary: the means of sides over smoother outliers and over the others."""
-    groups = {"smoother outliers": is_smoother, "other outliers": is_other}
-    return lambda numbers: {
-        group: {side: over_panels(side, keep, numbers) for side in sides}
-        for group, keep in groups.items()
-    }
-
-
-def unchanged(numbers: Numbers) -> Numbers:
-    """Return all numbers, as a summary."""
-    return numbers
-
-
-def mean_of_panels(*sides: str) -> Callable[[Numbers], Numbers]:
-    """Return a summary: the means of sides over all panels."""
-    return lambda numbers: {
-        "mean": {side: over_panels(side, lambda _: True, numbers) for side in sides}
-    }
-
-
-def panel_means(found: Sequence[Numbers], side: str, smoother: bool | None = None) -> np.ndarray:
-    """Return the mean over the seeds of a side, for every panel or those of one smoothness.
-
-    Smoothness is that of the first seed: seeds differ in which test images are measured only.
-    """
-    panels = [
-        panel
-        for panel, sides in found[0].items()
-        if smoother is None or is_smoother(sides) == smoother
-    ]
-    return np.array([values(found, panel, side).mean() for panel in panels])
-
-
-def judge_smooth(found: Sequence[Numbers]) -> str:
-    """Claim 1."""
-    raw = panel_means(found, "likelihood", smoother=True)
-    return verdict(len(raw) > 0 and bool((raw < 0.5).all()), bool((raw < 0.5).any()))
-
-
-def judge_ratio(found: Sequence[Numbers]) -> str:
-    """Claim 2."""
-    raw, ratio = (panel_means(found, side) for side in ("likelihood", "ratio"))
-    low = raw < 0.5
-    good, better = ratio[low] > 0.9, ratio[low] > np.maximum(raw[low], 0.5)
-    return verdict(bool(low.any() and good.all()), bool(better.any()))
-
-
-def judge_last_scale(found: Sequence[Numbers]) -> str:
-    """Claim 3."""
-    raw, last = (panel_means(found, side) for side in ("likelihood", "last_scale"))
-    better = last > raw
-    return verdict(bool((better & (last > 0.5)).all()), bool(better.mean() > 0.5))
-
-
-def judge_loss(found: Sequence[Numbers]) -> str:
-    """Claim 4."""
-    gains = [
-        values(found, panel, "with loss") - values(found, panel, "without loss")
-        for panel in found[0]
-    ]
-    clear = [bool((gain > 0).all() and gain.mean() >= 0.01) for gain in gains]
-    return verdict(all(clear), any(clear))
-
-
-def judge_tuning(found: Sequence[Numbers]) -> str:
-    """Claim 5."""
-    share = values(found, "share of the steps", "fine-tuned")
-    return verdict(bool((share < 0.5).all()), bool((share < 0.5).any()))
-
-
-def judge_compressors(found: Sequence[Numbers]) -> str:
-    """Claim 6."""
-    helped, hurt = [], []
-    raw_smooth, raw_other = (panel_means(found, "likelihood", each) for each in (True, False))
-    for codec in ("png", "webp"):
-        smooth, other = (panel_means(found, codec, each) for each in (True, False))
-        helped.append(bool(((smooth > raw_smooth) & (smooth > 0.5)).all()))
-        hurt.append(bool((other < raw_other).all()))
-    return verdict(all(helped) and all(hurt), any(helped) or any(hurt))
-
-
-def judge_pair(better: str, worse: str) -> Callable[[Sequence[Numbers]], str]:
-    """Claims 7 and 8: one model is above another, which is below chance."""
-
-    def judge(found: Sequence[Numbers]) -> str:
-        (panel,) = found[0]
-        low, high = (values(found, panel, side) for side in (worse, better))
-        gain = high - low
-        return verdict(bool((low < 0.5).all() and (gain > 0.1).all()), bool((gain > 0).all()))
-
-    return judge
-
-
-def judge_features(found: Sequence[Numbers]) -> str:
-    """Claim 9."""
-    sides = ("pixels, likelihood", "features, flow", "features, one Gaussian")
-    pixels, flow, one = (panel_means(found, side) for side in sides)
-    better = bool((flow > pixels).all() and flow.mean() - pixels.mean() > 0.05)
-    alike = bool(abs(flow.mean() - one.mean()) < 0.01)
-    return verdict(better and alike, better or alike)
-
-
-def judge_phases(found: Sequence[Numbers]) -> str:
-    """Claim 10."""
-    amplitude, phase = (panel_means(found, side) for side in ("amplitude", "phase"))
-    return verdict(
-        bool((amplitude > 0.8).all() and (abs(phase) < 0.2).all()),
-        bool((amplitude - phase > 0.3).all()),
-    )
-
-
-def judge_arm(found: Sequence[Numbers]) -> str:
-    """Claim 11."""
-    near = values(found, "MMD² / prior's", "MMD") < 0.1
-    sbc, tarp = (values(found, f"{test}, p", "MMD") >= 0.01 for test in ("SBC", "TARP"))
-    told = values(found, "C2ST", "MMD") > 0.9
-    return verdict(bool((near & sbc & tarp & told).all()), bool((told & (near | sbc | tarp)).all()))
-
-
-def judge_noise(found: Sequence[Numbers]) -> str:
-    """Claim 12."""
-    own, ignored = (values(found, "C2ST", way) for way in ("noise as input", "noise ignored"))
-    floor = values(found, "C2ST", "floor")
-    same, other = own < floor + 0.03, ignored > 0.6
-    return verdict(bool((same & other).all()), bool(same.all() or other.all()))
-
-
 CLAIMS: Sequence[Claim] = (
     Claim(
         1,
@@ -227,8 +58,8 @@ CLAIMS: Sequence[Claim] = (
         ("cats_scratch", "cifar10"),
         measure.smooth_outliers,
         ("likelihood",),
-        by_smoothness("likelihood"),
-        judge_smooth,
+        criteria.by_smoothness("likelihood"),
+        criteria.judge_smooth,
     ),
     Claim(
         2,
@@ -240,8 +71,8 @@ CLAIMS: Sequence[Claim] = (
         ("cats", "cifar10"),
         measure.scores,
         ("likelihood", "ratio"),
-        by_smoothness("likelihood", "ratio"),
-        judge_ratio,
+        criteria.by_smoothness("likelihood", "ratio"),
+        criteria.judge_ratio,
     ),
     Claim(
         3,
@@ -253,8 +84,8 @@ CLAIMS: Sequence[Claim] = (
         ("cats", "cifar10", *CLASSES),
         measure.scores,
         ("likelihood", "last_scale"),
-        by_smoothness("likelihood", "last_scale"),
-        judge_last_scale,
+        criteria.by_smoothness("likelihood", "last_scale"),
+        criteria.judge_last_scale,
     ),
     Claim(
         4,
@@ -267,8 +98,8 @@ CLAIMS: Sequence[Claim] = (
         tuple(name for kind in CLASSES for name in (kind, f"{kind}_outlier_loss")),
         measure.outlier_loss,
         ("without loss", "with loss"),
-        unchanged,
-        judge_loss,
+        criteria.unchanged,
+        criteria.judge_loss,
     ),
     Claim(
         5,
@@ -282,8 +113,8 @@ CLAIMS: Sequence[Claim] = (
         ("cats_scratch", "cats"),
         measure.fine_tuning,
         ("from scratch", "fine-tuned"),
-        unchanged,
-        judge_tuning,
+        criteria.unchanged,
+        criteria.judge_tuning,
         "bits per dim",
     ),
     Claim(
@@ -298,8 +129,8 @@ CLAIMS: Sequence[Claim] = (
         ("cats", "cifar10", *CLASSES),
         measure.scores,
         ("likelihood", "png", "webp"),
-        by_smoothness("likelihood", "png", "webp"),
-        judge_compressors,
+        criteria.by_smoothness("likelihood", "png", "webp"),
+        criteria.judge_compressors,
     ),
     Claim(
         7,
@@ -312,8 +143,8 @@ CLAIMS: Sequence[Claim] = (
         ("clothes_glow", "clothes_dense"),
         measure.clothes,
         ("glow", "dense"),
-        unchanged,
-        judge_pair("dense", "glow"),
+        criteria.unchanged,
+        criteria.judge_pair("dense", "glow"),
     ),
     Claim(
         8,
@@ -326,8 +157,8 @@ CLAIMS: Sequence[Claim] = (
         ("clothes_checkerboard", "clothes_checkerboard_bottleneck", "clothes_cycle_bottleneck"),
         measure.clothes,
         ("checkerboard", "checkerboard, bottleneck", "cycle, bottleneck"),
-        unchanged,
-        judge_pair("cycle, bottleneck", "checkerboard"),
+        criteria.unchanged,
+        criteria.judge_pair("cycle, bottleneck", "checkerboard"),
     ),
     Claim(
         9,
@@ -344,8 +175,8 @@ CLAIMS: Sequence[Claim] = (
             *("pixels, likelihood", "features, flow", "features, one Gaussian"),
             "features, 5 neighbours",
         ),
-        mean_of_panels("pixels, likelihood", "features, flow", "features, one Gaussian"),
-        judge_features,
+        criteria.mean_of_panels("pixels, likelihood", "features, flow", "features, one Gaussian"),
+        criteria.judge_features,
     ),
     Claim(
         10,
@@ -359,8 +190,8 @@ CLAIMS: Sequence[Claim] = (
         ("cats_scratch", "cifar10"),
         measure.phases,
         ("amplitude", "phase"),
-        unchanged,
-        judge_phases,
+        criteria.unchanged,
+        criteria.judge_phases,
         "correlation",
     ),
     Claim(
@@ -374,8 +205,8 @@ CLAIMS: Sequence[Claim] = (
         ("arm_mmd", "arm_likelihood"),
         measure.arm_training,
         ("MMD", "likelihood", "floor"),
-        unchanged,
-        judge_arm,
+        criteria.unchanged,
+        criteria.judge_arm,
         "value",
     ),
     Claim(
@@ -389,8 +220,8 @@ CLAIMS: Sequence[Claim] = (
         ("traveltime_noise", "traveltime_ignored", "traveltime_context"),
         measure.noise_input,
         ("noise as input", "noise ignored", "y as context", "floor"),
-        unchanged,
-        judge_noise,
+        criteria.unchanged,
+        criteria.judge_noise,
         "value",
     ),
 )

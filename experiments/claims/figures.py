@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.claims.claims import Claim, values
+from experiments.claims.claims import Claim
+from experiments.claims.criteria import values
 from innflow.figure.style import (
     CYCLE,
     DASHED,

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims.claims import CLAIMS, Claim, values
+from experiments.claims.claims import CLAIMS, Claim
+from experiments.claims.criteria import values
 from experiments.claims.figures import CAPTION, CAPTIONS, plot
 from experiments.claims.measure import RELATIVE_PNG, Numbers
 from experiments.claims.runs import needed
