@@ -12,8 +12,8 @@ from innflow.app import Inverse
 from innflow.app.misspecification import MisspecificationTest
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
-from innflow.flow import vector
-from innflow.latent.density import Latent, Observed, StandardNormal
+from innflow.flow import surrogate, vector
+from innflow.latent.density import Latent, Normal, Observed, StandardNormal
 from innflow.objective.inverse import bidirectional
 from innflow.partition import Partition
 
@@ -25,6 +25,7 @@ class Sum(PartsDataModule):
     """x ~ N((3, -1), diag(4, 1)) and y = x0 + x1 + 0.5 eps: the posterior is known exactly."""
 
     deterministic = False
+    noise: torch.Tensor | None = torch.tensor([[NOISE]])
     support = Support(torch.full((2,), -torch.inf), torch.full((2,), torch.inf), torch.zeros(2) > 0)
     mean = torch.tensor([3.0, -1.0])
     sd = torch.tensor([2.0, 1.0])
@@ -138,6 +139,39 @@ def test_shapes_of_posteriors_and_their_seeds(way, fit):
     assert torch.equal(one, app.posterior([1.0], 5, seed=3))
 
 
+def test_noise_that_is_not_on_the_left_is_the_width_of_y(fit):
+    app = build("x_yz")
+    fit(app, Sum(), max_steps=1)
+    assert app.width == 0  # no noise is added to that of the data
+    y = app.latent["y"].sample(torch.zeros(20_000, 1), target=torch.zeros(1))
+    assert float(y.std()) == pytest.approx(NOISE / math.sqrt(5 + NOISE**2), rel=0.03)
+    other = build("x_yz")
+    other.load_state_dict(app.state_dict())
+    assert other.width == 0
+    assert other.latent["y"].width == app.latent["y"].width
+
+
+def padded() -> Inverse:
+    partition = Partition.build({"x": "data"}, {"y": "data", "z": 2}, SHAPES)
+    flow = surrogate(3, observed=1, depth=2, hidden=[16], forward=[16])
+    pad, y = Normal(0.5), Observed(0.4)
+    return Inverse(flow, partition, Latent({"z": StandardNormal(), "y": y, "pad": pad}))
+
+
+def test_with_padding_half_of_the_variance_of_y_is_that_of_the_density():
+    app = padded().eval()
+    assert app.width == pytest.approx(0.4 * math.sqrt(2))
+
+
+def test_log_prob_is_a_mean_over_the_padding():
+    """The untrained flow gives y = pad and z = x, so that p(x | y) = N(x; 0, 1)."""
+    app, rows = padded().eval(), 20_000
+    x, y = torch.tensor([0.5, -1.0]), torch.tensor([0.6])
+    found = app.log_prob(x.expand(rows, 2), y.expand(rows, 1)).exp().mean().log()
+    expected = StandardNormal().log_prob(x[None])  # the integral over the padding is 1
+    assert float(found) == pytest.approx(float(expected), abs=0.02)
+
+
 def test_posterior_noise_and_parameters_reproduce_the_data(fit):
     app = build("x_eps_yz")
     fit(app, Sum(), max_steps=1)
@@ -186,7 +220,7 @@ def test_units_and_familiarity_survive_a_checkpoint(fit):
 
 def test_a_simulator_without_noise_gets_a_width_and_an_announcement(fit, capsys):
     class Noiseless(Sum):
-        deterministic = True
+        deterministic, noise = True, None
 
     app = build("given_y")
     fit(app, Noiseless(2000), max_steps=1)

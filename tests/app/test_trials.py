@@ -23,6 +23,7 @@ class Trials(PartsDataModule):
     """x ~ N(0, 1) in two dimensions, observed three times with noise: y (B, 6)."""
 
     deterministic = False
+    noise = None
     support = Support(torch.full((2,), -torch.inf), torch.full((2,), torch.inf), torch.zeros(2) > 0)
 
     def __init__(self) -> None:

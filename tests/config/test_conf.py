@@ -176,6 +176,7 @@ SHAPES = {
     "glow_dense": [(1, 8, 8), (3, 4, 4)],
     "glow_patches": [(3, 8, 8), (1, 16, 8)],
     "maps": [(6, 5, 4), (8, 2, 3)],
+    "surrogate": [(4,), (7,)],
     "jet": [(3, 8, 8), (1, 16, 8)],
     "jet_base": [(3, 8, 8)],
     "jet_large": [(3, 8, 8)],
@@ -191,6 +192,7 @@ def test_every_model_is_built_below():
 @pytest.mark.parametrize("model", SHAPES)
 def test_every_model_goes_there_and_back(model, compose):
     smaller = ["model.hidden=8"] if model in IMAGE_NETWORKS else ["model.hidden=[16]"]
+    smaller += ["model.observed=2"] if model == "surrogate" else []
     make = build(compose(f"model={model}", *smaller)["model"], "model")
     for shape in SHAPES[model]:
         check_there_and_back(make(shape), shape)

@@ -63,9 +63,9 @@ def test_trace_of_a_coupling_gives_its_log_scale_and_shift(case):
     """Affine couplings in a row, with nothing between but what has no place: y = x exp(s) + t."""
     flow, (x, context) = built(case, torch.float64), draw(case, torch.float64)
     for coupling in couplings(flow):
-        shape = flow_input(flow, coupling, x, context)
-        outputs, log_scale, shift = coupling.trace(shape, context_of(shape, context))
-        expected, logabsdet = coupling(shape, context_of(shape, context))
+        shape, given = coupling_input(flow, coupling, x, context)
+        outputs, log_scale, shift = coupling.trace(shape, given)
+        expected, logabsdet = coupling(shape, given)
         assert torch.equal(outputs, expected)
         torch.testing.assert_close(log_scale.flatten(1).sum(dim=1), logabsdet)
         assert (((outputs - shape) != 0) <= ((log_scale != 0) | (shift != 0))).all()
@@ -75,19 +75,14 @@ def test_trace_of_a_coupling_gives_its_log_scale_and_shift(case):
             torch.testing.assert_close(shape + shift, outputs)
 
 
-def flow_input(flow, coupling, x, context):
-    """Return what reaches a coupling when data runs through its flow."""
+def coupling_input(flow, coupling, x, context):
+    """Return the inputs and the context of a coupling when data runs through its flow."""
     caught = []
-    hook = coupling.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
+    hook = coupling.register_forward_pre_hook(lambda module, args: caught.append(args))
     with torch.no_grad():
         flow(x, context)
     hook.remove()
     return caught[0]
-
-
-def context_of(inputs, context):
-    """Return the context of each item, also where patches of one stand in the batch."""
-    return None if context is None else context.repeat_interleave(len(inputs) // len(context), 0)
 
 
 @pytest.mark.parametrize(

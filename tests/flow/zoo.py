@@ -23,6 +23,7 @@ from innflow.flow import (
     Coupling,
     Flatten,
     GatedNet,
+    GivenFirst,
     ImageMLP,
     LULinear,
     MaskedCoupling,
@@ -42,6 +43,7 @@ from innflow.flow import (
     masked,
     patches,
     realnvp,
+    surrogate,
     tokens,
     vector,
 )
@@ -94,6 +96,11 @@ TRANSFORMS = {
     "squeeze": Case(Squeeze, (2, 4, 6)),
     "flatten": Case(lambda: Flatten((2, 3, 4)), (2, 3, 4)),
     "affine": Case(lambda: Coupling(5, mlp, Affine()), (5,)),
+    "affine_last": Case(lambda: Coupling(5, mlp, Affine(8.0), changed=1), (5,)),
+    "given_first": Case(
+        lambda: GivenFirst(2, CompositeTransform([Regression(3, 2), Coupling(3, mlp, context=2)])),
+        (5,),
+    ),
     "affine_image": Case(lambda: Coupling(4, conv, Affine()), (4, 2, 3)),
     "affine_context": Case(lambda: Coupling(5, mlp, Affine(), context=2), (5,), context=2),
     "spline": Case(lambda: Coupling(5, mlp, Spline(bins=5, tail=2.0)), (5,)),
@@ -140,6 +147,7 @@ FLOWS = {
     "vector_spline": Case(lambda: vector(5, depth=3, hidden=(16,), coupling="spline"), (5,)),
     "vector_two": Case(lambda: vector(2, depth=4, hidden=(16, 16), coupling="spline"), (2,)),
     "vector_context": Case(lambda: vector(3, depth=2, hidden=(16,), context=2), (3,), context=2),
+    "surrogate": Case(lambda: surrogate(6, 2, depth=3, hidden=(16,), forward=(16,)), (6,)),
     "flat": Case(lambda: flat((3, 4, 4), depth=3, hidden=(16,)), (3, 4, 4)),
     "flat_spline": Case(
         lambda: flat((1, 2, 4), depth=2, hidden=(16,), coupling="spline"), (1, 2, 4)

@@ -165,5 +165,9 @@ class Standardized(nn.Module):
         """Return standardised data (..., M)."""
         return (self._raw(y) - self.mean) / self.scale
 
+    def slope(self) -> Tensor:
+        """Return the derivative (M,) of standardised data by data at the median."""
+        return torch.where(self.heavy, 1 / self.unit, 1.0) / self.scale
+
     def _raw(self, y: Tensor) -> Tensor:
         return torch.where(self.heavy, ((y - self.centre) / self.unit).asinh(), y)

@@ -11,11 +11,12 @@ from torch import Tensor
 from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.misspecification import MisspecificationTest
-from innflow.app.module import Noise
+from innflow.app.module import PAD_SEED, Noise
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
 from innflow.latent.density import Observed, draw_normal
 from innflow.objective.base import Parts, Step
+from innflow.partition import PAD
 from innflow.system.progress import announce
 from innflow.system.ranks import seeded_generator
 
@@ -25,6 +26,8 @@ INITIAL_ROWS = 20_000
 """Simulations from which data-dependent layers are initialised."""
 DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
+PADDINGS = 8
+"""Draws of the padding over which a density is averaged."""
 
 
 class Inverse(Application):
@@ -36,7 +39,9 @@ class Inverse(Application):
       forward map is learned.
     - maximum likelihood, [x] <-> [y, z] or [x, eps] <-> [y, z]: with a standard deviation s of y,
       minimises |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The forward pass is a surrogate of the
-      simulator; with the data noise eps on the left it is exact, and eps is inferred with x.
+      simulator; with the data noise eps on the left it is exact, and eps is inferred with x. With
+      padding on the left, as of `innflow.flow.surrogate`, half of the variance of y is that of
+      the padding and s^2 is the other half.
     - MMD, with the same partitions: see `innflow.objective.bidirectional`.
 
     Parameters x and data y are in the user's units everywhere: parameters are mapped to
@@ -87,7 +92,15 @@ class Inverse(Application):
     @property
     def width(self) -> float:
         """Standard deviation of the noise now added to the standardised y; 0 for none."""
-        return cast(Observed, self.latent["y"]).width if "y" in self.latent else 0.0
+        observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
+        if observed is None or observed.matched:
+            return 0.0
+        return observed.width * math.sqrt(self._halves)
+
+    @property
+    def _halves(self) -> int:
+        """Number of equal parts of the variance of y: the density of y, and padding if any."""
+        return 1 + (PAD in self.partition.left)
 
     def setup(self, stage: str) -> None:
         """Fit the coordinates to the training simulations, unless a checkpoint has them."""
@@ -106,13 +119,16 @@ class Inverse(Application):
         self.y_units.load_state_dict(state)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
         self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]))
-        self._set_default_width(data.deterministic)
+        self._set_default_width(data.deterministic, data.noise)
 
-    def _set_default_width(self, deterministic: bool) -> None:
+    def _set_default_width(self, deterministic: bool, noise: Tensor | None) -> None:
         observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
         if observed is None or observed.sigma is not None:
             return
         observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
+        if noise is not None and not self.conditional and "eps" not in self.partition.left:
+            share = noise.square().sum(dim=1).sqrt() / math.sqrt(self._halves)
+            observed.match(share * self.y_units.slope())
         if deterministic:
             announce(
                 "the forward model has no noise, so p(x | y) has no density: training adds noise "
@@ -204,12 +220,13 @@ class Inverse(Application):
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log p(x | y) of x (B, P) and y (B, M), (B,) in nats, in data units.
 
-        Of an integer parameter it is the log probability.
+        Of an integer parameter it is the log probability. With padding on the left, p(x | y) is
+        an integral, estimated by the mean over draws of the padding: its logarithm is biased low.
 
         Raises:
-            InnflowError: if x is not the only left part, as p(x | y) is an integral then.
+            InnflowError: if the data noise eps is on the left.
         """
-        if set(self.partition.left) != {"x"}:
+        if "eps" in self.partition.left:
             raise InnflowError(
                 f"log_prob: p(x | y) has no closed form with {self.partition}: "
                 "use partition=given_y"
@@ -218,9 +235,11 @@ class Inverse(Application):
             values = self._validated("x", x).to(self.parameter_dtype)
             coordinates, volume = self.x_units(values, None)
             trials = self._standardize(y).unflatten(1, (self.trials, -1))
+            generator = seeded_generator(PAD_SEED)
             log_probs = [
-                self({"x": coordinates}, {"y": trials[:, order].flatten(1)}).log_prob
+                self(self.pad({"x": coordinates}, generator), {"y": given.flatten(1)}).log_prob
                 for order in trial_orders(self.trials)
+                for given in [trials[:, order]] * (PADDINGS if self._halves > 1 else 1)
             ]
             return torch.stack(log_probs).logsumexp(dim=0) - math.log(len(log_probs)) + volume
 

@@ -28,6 +28,8 @@ from innflow.system.ranks import Noise, seeded_generator, shared_draws
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 VALIDATION_NOISE = 0
 """Seed of the one draw of noise of each validation item, the same at every validation."""
+PAD_SEED = 9973
+"""Seed of padding in evaluation, which must not repeat noise that other seeds give."""
 FORMAT = 2
 """Version of what innflow adds to a checkpoint; files of another version are refused."""
 
@@ -150,14 +152,15 @@ class FlowModule(pl.LightningModule):
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
         """Add the padding of the left side, if it has one: small noise.
 
-        It is drawn with seed 0 if `noise` is None. With padding of exact zeros, the flow could
-        scale it without bound.
+        It is drawn with a fixed seed if `noise` is None. With padding of exact zeros, the flow
+        could scale it without bound.
         """
         if PAD not in self.partition.left:
             return dict(parts)
         x = parts["x"]
         empty = x.new_empty(len(x), *self.partition.left[PAD])
-        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, seeded_generator(noise or 0))}
+        generator = noise if isinstance(noise, torch.Generator) else seeded_generator(PAD_SEED)
+        return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, generator)}
 
     def shared_draws(self) -> AbstractContextManager[None]:
         """Return a context in which each rank draws its part of the noise of the whole batch."""

@@ -4,8 +4,9 @@ from innflow.flow.actnorm import ActNorm
 from innflow.flow.builder.image import dense, glow, realnvp
 from innflow.flow.builder.single import maps, masked, patches
 from innflow.flow.builder.tokens import tokens
-from innflow.flow.builder.vector import flat, vector
+from innflow.flow.builder.vector import flat, surrogate, vector
 from innflow.flow.coupling import Coupling, MaskedCoupling
+from innflow.flow.given import GivenFirst
 from innflow.flow.inspect import CouplingTrace, latent_layout, to_image_layout, trace
 from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.multiscale import CouplingFlow
@@ -30,6 +31,7 @@ __all__ = [
     "CouplingTrace",
     "Flatten",
     "GatedNet",
+    "GivenFirst",
     "ImageMLP",
     "LULinear",
     "MaskedCoupling",
@@ -50,6 +52,7 @@ __all__ = [
     "masked",
     "patches",
     "realnvp",
+    "surrogate",
     "to_image_layout",
     "tokens",
     "trace",

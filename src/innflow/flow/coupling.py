@@ -74,7 +74,7 @@ class BaseCoupling(Transform):
 
 
 class Coupling(BaseCoupling):
-    """Transform the second half of dim 1, given the first half.
+    """Transform the second half of dim 1, or its last features, given the others.
 
     Permutations or linear layers between couplings decide which features stand in which half.
 
@@ -84,9 +84,10 @@ class Coupling(BaseCoupling):
         subnet: makes the coupling network, see `Subnet`.
         univariate: bijection of each changed feature, `Affine()` by default.
         context: number of context features, 0 for none.
+        changed: number of last features that are transformed, half of them by default.
 
     Raises:
-        InnflowError: if there is a single feature and no context.
+        InnflowError: if there is a single feature and no context, or `changed` is out of range.
 
     Example:
         >>> from innflow.flow import MLP
@@ -97,7 +98,12 @@ class Coupling(BaseCoupling):
     """
 
     def __init__(
-        self, features: int, subnet: Subnet, univariate: Univariate | None = None, context: int = 0
+        self,
+        features: int,
+        subnet: Subnet,
+        univariate: Univariate | None = None,
+        context: int = 0,
+        changed: int | None = None,
     ) -> None:
         super().__init__()
         if features < 1 or (features == 1 and not context):
@@ -105,7 +111,9 @@ class Coupling(BaseCoupling):
                 f"coupling: features={features}, a coupling without context needs at least 2"
             )
         self.univariate = univariate or Affine()
-        changed = max(features // 2, 1)
+        changed = max(features // 2, 1) if changed is None else changed
+        if not 0 < changed < features + (features == 1):
+            raise InnflowError(f"coupling: changed={changed} of {features} features: takes fewer")
         self.sizes = (features - changed, changed)
         self.net = subnet(self.sizes[0], changed * self.univariate.parameters, context=context)
 

@@ -57,7 +57,9 @@ def initialise(
     pending = [layer for layer in layers if not bool(layer.initialised)]
 
     def start(layer: nn.Module, inputs: Tensor, context: Tensor | None = None) -> None:
-        cast(DataDependent, layer).initialise(inputs, context, targets)
+        layer = cast(DataDependent, layer)
+        if not bool(layer.initialised):  # a layer around it may have initialised it
+            layer.initialise(inputs, context, targets)
 
     hooks = [
         layer.register_forward_pre_hook(lambda layer, args: start(layer, *args))

@@ -9,6 +9,7 @@ from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor
 
 from innflow.flow.coupling import BaseCoupling
+from innflow.flow.given import GivenFirst
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.permute import Permute
 from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise, Squeeze
@@ -176,6 +177,17 @@ def _walk(
         patches = yield from _walk(transform.transform, patches, contexts, image, undo)
         undo.append(transform.split)
         return transform.join(patches)
+    if isinstance(transform, GivenFirst):
+        first, others = transform.split(value)
+        none = torch.zeros_like(first)
+        steps = _walk(transform.transform, others, first, image, undo)
+        while True:
+            try:
+                outputs, log_scale, shift = next(steps)
+            except StopIteration as stop:
+                return torch.cat((first, stop.value), dim=1)
+            pairs = ((first, outputs), (none, log_scale), (none, shift))
+            yield tuple(torch.cat(pair, dim=1) for pair in pairs)  # type: ignore[misc]
     if isinstance(transform, BaseCoupling):
         traced = transform.trace(value, context)
         yield traced

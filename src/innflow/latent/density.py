@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,14 +77,19 @@ class Normal(Density):
         """Standard deviation."""
         return cast(float, self.sigma)
 
+    def widths(self, like: Tensor) -> Tensor:
+        """Return the standard deviations of values of the type and device of `like`."""
+        return like.new_full((), self.width)
+
     def mean(self, like: Tensor, target: Tensor | None) -> Tensor | float:
         """Return the mean of values of the shape, type and device of `like`."""
         return 0.0
 
     def log_prob(self, value: Tensor, target: Tensor | None = None) -> Tensor:
         """Return log p (B,) in nats of values (B, N)."""
-        deviation = (value - self.mean(value, target)) / self.width
-        constant = value.shape[1:].numel() * (math.log(2 * math.pi) + 2 * math.log(self.width))
+        widths = self.widths(value)
+        deviation = (value - self.mean(value, target)) / widths
+        constant = value.shape[1:].numel() * (math.log(2 * math.pi) + 2 * widths.log().mean())
         return -0.5 * (deviation.square().flatten(1).sum(dim=1) + constant)
 
     def sample(
@@ -95,7 +100,7 @@ class Normal(Density):
         target: Tensor | None = None,
     ) -> Tensor:
         """Draw values of the shape of `like` with standard deviation width * temperature."""
-        noise = draw_normal(like, generator) * (self.width * temperature)
+        noise = draw_normal(like, generator) * (self.widths(like) * temperature)
         return self.mean(like, target) + noise
 
     def extra_repr(self) -> str:
@@ -121,6 +126,7 @@ class Observed(Normal):
     Where the data have no noise, p(x | y) is concentrated on a surface and its likelihood has no
     upper bound; the standard deviation gives the surface a thickness. A large `start` makes early
     training smooth. Where y is context, this is the standard deviation of noise added in training.
+    Where the data have noise that is not on the left side, the density has its width (`match`).
 
     Args:
         sigma: standard deviation after annealing, in those of y; None for the application's
@@ -133,11 +139,29 @@ class Observed(Normal):
         tensor([1.3836])
     """
 
+    relative: Tensor
+
     def __init__(self, sigma: float | None = None, start: float | None = None) -> None:
         super().__init__()
         self.sigma = None if sigma is None else positive("latent: sigma", sigma)
         self.start = None if start is None else positive("latent: start", start)
+        self.matched = False
+        self.register_buffer("relative", torch.ones(1))
         self._annealed = 1.0
+
+    def build(self, features: int) -> None:
+        """Create the widths of the features relative to `width`, 1 until `match` is called."""
+        self.relative = torch.ones(features)
+
+    def match(self, noise: Tensor) -> None:
+        """Take the standard deviations (N,) of noise in the data instead of adding noise."""
+        self.sigma = float(noise.square().mean().sqrt())
+        self.relative.copy_(noise / self.sigma)
+        self.matched = True
+
+    def widths(self, like: Tensor) -> Tensor:
+        """Return the standard deviation of each feature, (N,)."""
+        return self.width * self.relative
 
     def advance(self, progress: float) -> None:
         """Anneal to a training progress in [0, 1]; `sigma` is reached at one half."""
@@ -157,13 +181,13 @@ class Observed(Normal):
         share = self._annealed if self.training else 1.0
         return self.start ** (1 - share) * self.sigma**share
 
-    def get_extra_state(self) -> dict[str, float | None]:
-        """Return `sigma`, which the application may have set."""
-        return {"sigma": self.sigma}
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what the application may have set."""
+        return {"sigma": self.sigma, "matched": self.matched}
 
-    def set_extra_state(self, state: Mapping[str, float | None]) -> None:
-        """Restore `sigma` from a checkpoint."""
-        self.sigma = state["sigma"]
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restore it from a checkpoint."""
+        self.sigma, self.matched = state["sigma"], state["matched"]
 
     def mean(self, like: Tensor, target: Tensor | None) -> Tensor:
         """Return the observed values, the target."""

@@ -37,8 +37,8 @@ def problem_of(study: Study) -> InverseData:
 
 
 def has_density(app: Inverse) -> bool:
-    """Return whether p(x | y) can be evaluated, as without noise or padding on the left side."""
-    return set(app.partition.left) == {"x"}
+    """Return whether p(x | y) can be evaluated, as without data noise on the left side."""
+    return "eps" not in app.partition.left
 
 
 def draw_posterior(study: Study, y: Tensor, n: int, stream: Sequence[int]) -> np.ndarray:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
+import torch
 from nflows.transforms.base import CompositeTransform, Transform
 
 from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling, Subnet
+from innflow.flow.given import GivenFirst
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.base import need_sizes
 from innflow.flow.network.mlp import MLP
@@ -19,6 +21,8 @@ from innflow.flow.spline import Spline
 from innflow.flow.univariate import Affine, Univariate
 from innflow.flow.whitening import Alignment, Regression
 
+BOUND = 8.0
+"""Of the log-scale of e in `surrogate`: the width of y falls by orders of magnitude in training."""
 CouplingName = Literal["affine", "spline"]
 
 
@@ -84,6 +88,56 @@ def vector(
     if align:
         steps.append(Alignment(size))
     return CouplingFlow((size,), [CompositeTransform(steps)], [(size,)])
+
+
+def surrogate(
+    features: int | Sequence[int],
+    observed: int,
+    depth: int = 8,
+    hidden: Sequence[int] = (64, 64),
+    forward: Sequence[int] = (128, 128),
+    coupling: CouplingName | Univariate = "spline",
+    context: int = 0,
+    subnet: Subnet | None = None,
+) -> CouplingFlow:
+    """Build a flow [x, e] <-> [y, z] whose first coupling is a surrogate of a forward model.
+
+    It computes y = f(x) + s(x) e, where e is data noise or padding of the size of y. The others map
+    x to z given this y, as a conditional flow does. A bijection from x alone to y and z cannot have
+    closed level sets of y, which forward models with an extremum have. With a context, y is given:
+    there is no surrogate, and the flow is that of `vector`.
+
+    Args:
+        features: D, or the shape (D,).
+        observed: size of y, which comes first on the right, and of e, which comes last on the left.
+        depth: number of couplings that map x to z.
+        hidden: widths of their networks.
+        forward: widths of the network that computes f and s.
+        coupling: `affine`, `spline` or a `Univariate`, for the couplings that map x to z.
+        context: number of context features; 0 if y is on the right.
+        subnet: makes the coupling networks; an MLP by default.
+
+    Raises:
+        InnflowError: if a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> flow = surrogate(6, observed=2, depth=4)
+        >>> flow(torch.randn(5, 6))[0].shape
+        torch.Size([5, 6])
+    """
+    if context:
+        return vector(features, depth, hidden, coupling, context, subnet)
+    size = features if isinstance(features, int) else math.prod(features)
+    need_sizes("surrogate flow", features=size, observed=observed, depth=depth)
+    if observed >= size:
+        raise InnflowError(f"surrogate flow: observed={observed} of {size} features: takes fewer")
+    kept, net = size - observed, subnet or MLP
+    simulate = Coupling(size, partial(net, hidden=forward), Affine(BOUND), changed=observed)
+    steps = vector_steps(kept, depth, partial(net, hidden=hidden), univariate(coupling), observed)
+    given = GivenFirst(observed, CompositeTransform([Regression(kept, observed), *steps]))
+    first = Permute(torch.arange(size).roll(observed))
+    return CouplingFlow((size,), [CompositeTransform([simulate, first, given])], [(size,)])
 
 
 def flat(

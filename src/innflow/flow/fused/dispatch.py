@@ -14,6 +14,7 @@ from innflow.flow.coupling import Coupling, MaskedCoupling
 from innflow.flow.fused import spline
 from innflow.flow.fused.affine import affine_step
 from innflow.flow.fused.reversible import run_reversibly
+from innflow.flow.given import GivenFirst
 from innflow.flow.network.mlp import MLP
 from innflow.flow.permute import Permute
 from innflow.flow.reshape import Patchwise
@@ -108,6 +109,10 @@ def _run(
         patches, contexts = transform.split(inputs), transform.repeat(context)
         outputs = _run(transform.transform, patches, contexts, inverse)
         return transform.join_outputs(outputs, len(inputs))
+    if is_exactly(transform, GivenFirst):
+        first, others = transform.split(inputs)
+        changed, logabsdet = _run(transform.transform, others, first, inverse)
+        return torch.cat((first, changed), dim=1), logabsdet
     if is_exactly(transform, CompositeTransform):
         return _run_composite(transform, inputs, context, inverse)
     if _is_spline_coupling(transform):
