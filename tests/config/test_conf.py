@@ -40,7 +40,7 @@ BY_CODE = {"shape", "features", "flow", "partition", "latent", "objective", "opt
 BY_CODE |= {"args", "kwargs", "context"}
 # What an option needs beside itself: its files, or a model of its own data.
 NEEDS = {
-    "model/surrogate": ["model.observed=1"],
+    "model/surrogate": ("model.observed=1",),
     "data/table": ("data.path={table}",),
     "latent/class_mixture": ("latent.y.classes=3",),
     "latent/one_hot": ("latent.y.classes=3",),
