@@ -183,10 +183,10 @@ def _walk(
         steps = _walk(transform.transform, others, first, image, undo)
         while True:
             try:
-                outputs, log_scale, shift = next(steps)
+                changed, log_scale, shift = next(steps)
             except StopIteration as stop:
                 return torch.cat((first, stop.value), dim=1)
-            pairs = ((first, outputs), (none, log_scale), (none, shift))
+            pairs = ((first, changed), (none, log_scale), (none, shift))
             yield tuple(torch.cat(pair, dim=1) for pair in pairs)  # type: ignore[misc]
     if isinstance(transform, BaseCoupling):
         traced = transform.trace(value, context)
