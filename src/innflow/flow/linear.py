@@ -10,6 +10,8 @@ def multiply(weight: Tensor, inputs: Tensor) -> Tensor:
     """Return weight @ inputs over dim 1, for vectors (B, F) and images (B, F, H, W)."""
     if inputs.dim() == 2:
         return F.linear(inputs, weight)
+    if inputs.is_cuda:  # a convolution of cuDNN rounds to TF32 by default, too coarse to invert
+        return torch.einsum("ij,bjhw->bihw", weight, inputs)
     return F.conv2d(inputs, weight[:, :, None, None])
 
 
