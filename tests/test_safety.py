@@ -460,7 +460,7 @@ def write_npz_liar(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "says"), [(write_npz_bomb, "unpack"), (write_npz_liar, "less than its shape")]
+    ("write", "says"), [(write_npz_bomb, "unpack"), (write_npz_liar, "too small for its shape")]
 )
 def test_an_archive_that_unpacks_to_far_more_is_refused(
     write, says, command, stolen, refused, monkeypatch

@@ -256,7 +256,7 @@ def test_a_label_that_is_no_class_is_refused(refused):
 
 
 def test_a_partition_without_a_class_part_is_refused(refused):
-    with refused("Classification: takes x <-> y, z"):
+    with refused("Classification: needs x <-> y, z"):
         Classification(flow.vector(2, depth=1, hidden=(8,)))
 
 

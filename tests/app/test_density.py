@@ -132,7 +132,7 @@ def test_invalid_sample_arguments_are_refused(app, n, temperature, refused):
 @pytest.mark.parametrize("shape", [(5, 2), (5, 3, 1), (5,), (3,)])
 def test_data_of_another_shape_are_refused(app, shape, refused):
     for question in (app.log_prob, app.encode, app.measure):
-        with refused(f"Density: x has shape {shape}", "takes (batch, 3)"):
+        with refused(f"Density: x has shape {shape}", "expected (batch, 3)"):
             question(torch.zeros(shape))
 
 
@@ -148,7 +148,7 @@ def test_partition_and_latent_must_fit_flow_and_application(refused):
     with refused("right part z has no density"):
         Density(net, latent=Latent({"y": Normal()}))
     partition = Partition({"x": (4,)}, {"y": (1,), "z": (3,)})
-    with refused("Density: takes x <-> z alone", "right 4 = y 1 + z 3"):
+    with refused("Density: needs x <-> z alone", "right 4 = y 1 + z 3"):
         Density(net, partition, Latent({"y": Normal(), "z": StandardNormal()}))
 
 

@@ -86,7 +86,7 @@ def test_samples_that_are_not_finite_are_logged_and_training_continues(
     app = small()
     monkeypatch.setattr(app, "sample", lambda n, seed: torch.full((n, 2), torch.nan))
     events = run(fit, tmp_path, Pictures(), app, moons(), epochs=1)
-    assert "pictures: none at step 5" in caplog.text
+    assert "pictures: skipped at step 5" in caplog.text
     assert "images" not in events.Tags() or not events.Tags()["images"]
     assert all(torch.isfinite(w).all() for w in app.parameters())
 

@@ -176,7 +176,7 @@ def test_several_observations_go_into_the_run_by_default(command, inverse_run, m
     warnings = [line for line in answer.out.splitlines() if line.startswith("warning")]
     p = float(app.familiarity(torch.from_numpy(y[2])))
     assert warnings == [
-        f"warning: observation 2 is unlike anything simulated (p = {p:.2g}): its posterior is an "
+        f"warning: observation 2 is unlike all simulated data (p = {p:.2g}): its posterior is an "
         "extrapolation"
     ]
     assert "y=obs.npz: data0, data1 taken by position as end x, end y" in answer.out
@@ -188,7 +188,7 @@ def test_many_strange_observations_are_counted(command, inverse_run, undrawn):
     assert answer.code == 0, answer.err
     warnings = [line for line in answer.out.splitlines() if line.startswith("warning")]
     assert len(warnings) == 6
-    assert warnings[-1] == "warning: so are 4 more; summary.json has every p"
+    assert warnings[-1] == "warning: 4 more are unlike them; see summary.json"
 
 
 def test_noise_is_drawn_with_the_parameters(command, noisy_run):

@@ -57,7 +57,7 @@ def test_a_right_config_passes(config):
         # targets
         ("model._target_", "innflow.flow.vektor", ("model._target_=innflow.flow.vektor",)),
         ("model._target_", "no_such_package.flow", ("model._target_=no_such_package.flow",)),
-        ("model._target_", "os.path", ("model._target_=os.path", "nothing that a config can")),
+        ("model._target_", "os.path", ("model._target_=os.path", "no class or function")),
         ("model._target_", "builtins.dict", ("model._target_=builtins.dict",)),
         ("model._target_", 3, ("model._target_=3",)),
     ],

@@ -129,7 +129,7 @@ def test_c2st_refuses_what_would_mislead():
         compute_c2st(x, x[1:])
     with pytest.raises(InnflowError, match="column 1 of the reference is constant"):
         compute_c2st(x, x * [1, 0])
-    with pytest.raises(InnflowError, match="2 rows a side are too few for 5 folds"):
+    with pytest.raises(InnflowError, match="2 rows per side are too few for 5 folds"):
         compute_c2st(x[:2], x[:2])
 
 

@@ -179,7 +179,7 @@ def test_bad_input_is_refused():
     truth, y, draws, _ = conjugate(n=10, draws=5)
     with pytest.raises(InnflowError, match="does not match draws"):
         compute_ranks(truth[:9], draws, rng)
-    with pytest.raises(InnflowError, match=r"want truth \(N, P\) and draws \(N, L, P\)"):
+    with pytest.raises(InnflowError, match=r"expected truth \(N, P\), draws \(N, L, P\)"):
         compute_ranks(truth, draws[:, 0], rng)
     broken = draws.copy()
     broken[0, 0, 0] = np.nan

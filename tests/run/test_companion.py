@@ -113,7 +113,7 @@ def test_what_is_missing_is_named_before_anything_is_written(
 
 def test_other_models_are_refused(refused, image_run, vector_run, photographs, tmp_path):
     common = (*BARE, f"data.root={photographs}", f"data.cache_dir={tmp_path / 'cache'}")
-    with refused("init=", "is another one than this"):
+    with refused("init=", "differs from this one"):
         train(tmp_path / "run", *common, f"init={image_run}", "model.hidden=9")
     with refused("companions.general=", "not of data like"):
         train(tmp_path / "run", *common, f"companions.general={vector_run}")

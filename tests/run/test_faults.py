@@ -132,7 +132,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(limit, tmp_path, r
     path = tmp_path / "checkpoints" / "last.ckpt"
     small, large = ({"weight": torch.zeros(n)} for n in (1, 100_000))
     io = AtomicCheckpointIO()
-    with refused("cannot be written (File too large)", "there is none before"), file_size(limit):
+    with refused("cannot be written (File too large)", "no previous one"), file_size(limit):
         io.save_checkpoint(large, path)
     io.save_checkpoint(small, path)
     with refused(f"{path}: cannot be written (File too large)", "is kept"), file_size(limit):

@@ -255,7 +255,7 @@ def test_the_run_folder_shows_how_to_resume(command, whole_runs, overrides_of):
     answer = command("innflow-train", *overrides, "run_dir=first", *kill(17, signal.SIGTERM))
     assert answer.code == 128 + signal.SIGTERM
     assert answer.err.splitlines()[-1].endswith(
-        "stopped by SIGTERM at step 18; ckpt=last goes on from there"
+        "stopped by SIGTERM at step 18; ckpt=last continues from there"
     )
     Path("first").rename("moved")
     went_on = command("innflow-train", "run_dir=moved", "ckpt=last", "callbacks.kill=null")

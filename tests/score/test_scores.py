@@ -34,7 +34,7 @@ def test_measured_slices_every_array():
 
 def test_measured_refuses_arrays_of_other_lengths():
     whole = measured()
-    with pytest.raises(InnflowError, match="one row an item"):
+    with pytest.raises(InnflowError, match="one row per item"):
         Measured(whole.log_prob[:3], whole.terms, whole.logabsdet, whole.latent, whole.data)
 
 

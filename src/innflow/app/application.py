@@ -72,7 +72,7 @@ class Application(FlowModule):
         if tuple(values.shape[1:]) != shape:
             raise InnflowError(
                 f"{type(self).__name__}: {name} has shape {tuple(values.shape)}, "
-                f"takes (batch, {', '.join(map(str, shape))})"
+                f"expected (batch, {', '.join(map(str, shape))})"
             )
         return values.to(self.device)
 
@@ -112,8 +112,8 @@ class Unconditional(Application):
         kind = data.sets()["train"].__getitems__([0])["x"].dtype
         if isinstance(self.preprocessing, Dequantization) and kind != torch.uint8:
             raise InnflowError(
-                f"{type(self).__name__}: takes images of integer grey levels, the data are "
-                f"{kind} of shape {self.shape}: app=density takes any numbers"
+                f"{type(self).__name__}: takes images of integer grey levels, but the data "
+                f"are {kind} of shape {self.shape}; app=density takes any numbers"
             )
 
     def _left(self, x: Tensor, noise_seed: int | None = None) -> dict[str, Tensor]:
@@ -124,13 +124,13 @@ class Unconditional(Application):
     def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         """Return log p(x), (B,) in nats.
 
-        The mean over dequantization noise of an image is a lower bound of its discrete log
-        probability; without noise, at the centres of the bins, it is no bound and only ranks items.
+        For images, the mean over dequantization noise is a lower bound of the discrete log
+        probability. Without noise, at the bin centres, the value only ranks items: it is no bound.
 
         Args:
             x: data, (B, *shape).
-            noise_seed: seed of the noise, which depends on it and on each item alone; None for no
-                noise.
+            noise_seed: seed of the noise. The noise of an item depends only on the seed and the
+                item; there is none if the seed is None.
         """
         with self._inference():
             return self(self._left(x, noise_seed)).log_prob
@@ -152,7 +152,7 @@ class Unconditional(Application):
         Args:
             n: number of samples.
             temperature: factor on the standard deviation of the latents.
-            seed: of the samples; torch's global generator where None.
+            seed: seed of the samples; None uses torch's global generator.
 
         Raises:
             InnflowError: if n < 1 or temperature < 0.
@@ -161,7 +161,7 @@ class Unconditional(Application):
 
     def _draw(self, n: int, temperature: float, seed: int | None, targets: Parts) -> Tensor:
         if n < 1 or temperature < 0:
-            raise InnflowError(f"sample: n={n}, temperature={temperature}: takes n >= 1, >= 0")
+            raise InnflowError(f"sample: n={n}, temperature={temperature}: must be >= 1 and >= 0")
         with self._inference():
             drawn = self._sample_right(n, seeded_generator(seed), targets, temperature)
         return self.preprocessing.quantize(self.decode(drawn))
@@ -169,7 +169,7 @@ class Unconditional(Application):
     def measure(self, x: Tensor) -> Measured[Tensor]:
         """Compute the inputs of anomaly scores for data (B, *shape), in one pass of each model.
 
-        Images of all sets are at the centres of their bins, so that scores are repeatable.
+        Images are dequantized to the bin centres, so that scores are repeatable.
         """
         with self._inference():
             measured = self._measure(x)
@@ -199,8 +199,8 @@ class Unconditional(Application):
     def _shares(self, latent: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return the log density of the latents of each scale, data volume included, (B, L).
 
-        Independent features are assigned to their own scale; any other density as a whole to its
-        deepest scale.
+        A density of independent features is divided among their scales. Any other density belongs
+        as a whole to its deepest scale.
         """
         share = self.log_volume / self.partition.features
         shares = [latent.new_full((len(latent),), -share * size) for size in sizes]
@@ -221,7 +221,7 @@ class Unconditional(Application):
         return torch.stack(shares, dim=1)
 
     def score(self, x: Tensor) -> dict[str, np.ndarray]:
-        """Return the anomaly scores of data (B, *shape), each (B,), higher for less usual items.
+        """Return the anomaly scores of data (B, *shape), each (B,), higher for more anomalous ones.
 
         The entries are `score` and `p_value` of the headline score, and all scores by name. Raises
         if there are no fitted scores, as in a bare checkpoint.

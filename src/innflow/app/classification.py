@@ -44,7 +44,7 @@ class Classification(Unconditional):
         images = len(self.shape) == 3
         self.preprocessing = Dequantization(levels) if images else Preprocessing()
         if "y" not in self.partition.right or set(self.partition.left) - {"x", "pad"}:
-            raise InnflowError(f"Classification: takes x <-> y, z, not {self.partition}")
+            raise InnflowError(f"Classification: needs x <-> y, z, not {self.partition}")
         if not isinstance(self.latent["y"], ClassMixture):
             raise InnflowError(
                 "Classification: the part y needs one density for each class: "
@@ -68,7 +68,7 @@ class Classification(Unconditional):
         names = list(data.classes)
         if not names or "label" not in data.sets()["train"].parts:
             raise InnflowError(
-                "Classification: the data have no labels: data.labels=true, or another data set"
+                "Classification: the data have no labels; set data.labels=true or use other data"
             )
         if len(names) != self.mixture.classes:
             raise InnflowError(
@@ -111,7 +111,7 @@ class Classification(Unconditional):
     ) -> Tensor:
         """Draw n items as `Unconditional.sample` does, of one class or of several.
 
-        `label` is the class of the samples, one or (n,); drawn from the class prior where None.
+        `label` is one class or a class for each sample, (n,); None draws them from the prior.
         """
         targets = {} if label is None else {"y": self._validated_labels(label, n)}
         return self._draw(n, temperature, seed, targets)
@@ -124,7 +124,7 @@ class Classification(Unconditional):
         return self.decode(self.partition.join("right", parts))
 
     def counterfactual(self, x: Tensor, label: int | Tensor, target: int | Tensor) -> Tensor:
-        """Return x (B, *shape) moved from class `label` to class `target`, each one or (B,).
+        """Return x (B, *shape) moved from class `label` to class `target`, each an int or (B,).
 
         z and the standardised y within the class stay the same.
         """

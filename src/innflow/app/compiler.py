@@ -9,13 +9,13 @@ from innflow.system.progress import announce
 
 
 def compile_flow(flow: CouplingFlow, device: torch.device) -> None:
-    """Compile a flow in place, or announce why it stays uncompiled.
+    """Compile a flow in place, or print why it is not compiled.
 
-    A small function is compiled first, as only that shows whether a compiler works.
+    A small function is compiled first, to test whether a compiler works.
     """
     from torch._dynamo.exc import BackendCompilerFailed  # takes a second
 
-    # A random constant defeats the kernel cache, so that the compiler really runs.
+    # A random constant misses the kernel cache, so that the compiler runs.
     salt = secrets.randbelow(2**20)
     try:
         torch.compile(lambda x: x.exp() + salt)(torch.zeros(2, device=device))

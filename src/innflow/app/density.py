@@ -21,7 +21,7 @@ class Density(Unconditional):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if set(self.partition.left) != {"x"} or set(self.partition.right) != {"z"}:
-            raise InnflowError(f"{type(self).__name__}: takes x <-> z alone, not {self.partition}")
+            raise InnflowError(f"{type(self).__name__}: needs x <-> z alone, not {self.partition}")
 
 
 class Generation(Density):

@@ -27,11 +27,11 @@ from innflow.system.ranks import Noise, seeded_generator, shared_draws
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 VALIDATION_NOISE = 0
-"""Seed of the one draw of noise of each validation item, the same at every validation."""
+"""Seed of the dequantization noise of validation items, the same at every validation."""
 PAD_SEED = 9973
 """Seed of padding in evaluation, which must not repeat noise that other seeds give."""
 FORMAT = 2
-"""Version of what innflow adds to a checkpoint; files of another version are refused."""
+"""Version of the format of checkpoints; files of another version are refused."""
 
 
 class FlowModule(pl.LightningModule):
@@ -82,7 +82,7 @@ class FlowModule(pl.LightningModule):
         self.partition = partition or Partition({"x": flow.shape}, {"z": (flow.features,)})
         if self.partition.shape != flow.shape:
             raise InnflowError(
-                f"the flow is built for {flow.shape}, the left of the partition has the shape "
+                f"the flow is built for {flow.shape}, the left side of the partition has the shape "
                 f"{self.partition.shape}: {self.partition}"
             )
         self.latent = latent or Latent({"z": StandardNormal()})
@@ -134,8 +134,8 @@ class FlowModule(pl.LightningModule):
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the left parts, without padding, of a batch (B, ...) in the units of the flow.
 
-        `noise` is the generator of the noise that training adds, the seed of noise that depends on
-        each item alone (`innflow.system.ranks.draw_by_item`), or None for none.
+        `noise` is the generator of training noise, the seed of noise that is a function of the item
+        (`innflow.system.ranks.draw_by_item`), or None for no noise.
         """
 
     def targets(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
@@ -152,8 +152,8 @@ class FlowModule(pl.LightningModule):
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
         """Add the padding of the left side, if it has one: small noise.
 
-        It is drawn with a fixed seed if `noise` is None. With padding of exact zeros, the flow
-        could scale it without bound.
+        It is drawn with a fixed seed if `noise` is None. If the padding were zero, the flow could scale
+        it without bound.
         """
         if PAD not in self.partition.left:
             return dict(parts)
@@ -226,8 +226,8 @@ class FlowModule(pl.LightningModule):
     def validation_step(self, batch: Parts, batch_idx: int) -> None:
         """Log loss and likelihood of a validation batch, in full precision.
 
-        Images are dequantized with one draw of noise an item, `VALIDATION_NOISE`, so that `val/nll`
-        and `val/bpd`, by which checkpoints are chosen, are bounds.
+        Images are dequantized with one draw per item, seeded by `VALIDATION_NOISE`. So `val/nll`
+        and `val/bpd`, by which checkpoints are chosen, are upper bounds.
         """
         with torch.autocast(self.device.type, enabled=False):
             step = replace(self.compute_step(batch, VALIDATION_NOISE), training=False)
@@ -280,11 +280,11 @@ class FlowModule(pl.LightningModule):
         return next(iter(loader))
 
     def on_train_end(self) -> None:
-        """Undo the compilation, which would be repeated for every other batch size."""
+        """Undo the compilation, as each new batch size would trigger another one."""
         self.flow.uncompile()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the config, from which the application is built again when it is loaded."""
+        """Add the config, from which `innflow.load` builds the application."""
         stored = {"config": self.config, "shapes": self.shapes, "columns": self.columns}
         checkpoint["innflow"] = {"format": FORMAT, **stored}
 

@@ -29,7 +29,7 @@ class Preprocessing:
         return x
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Return samples in data units in the type in which data are stored."""
+        """Return samples in data units, converted to the data type of the data set."""
         return x
 
     def log_volume(self, dims: int) -> float:
@@ -40,10 +40,10 @@ class Preprocessing:
 class Dequantization(Preprocessing):
     """Uniform dequantization of images: a grey level v becomes (v + u) / levels - 1/2.
 
-    u is uniform on [0, 1): the mean log likelihood is a lower bound of that of the discrete image
-    (Theis et al., arXiv:1511.01844). Where `noise` is None u is 1/2, the centre of the bin, as for
-    anomaly scores, which rank items: this is repeatable, but no bound. The log volume converts the
-    density to nats of the discrete image; bits per dim are -log_prob / (D ln 2).
+    With u uniform on [0, 1), the mean log-likelihood is a lower bound of that of the discrete image
+    (Theis et al., arXiv:1511.01844). If `noise` is None, u is 1/2, the bin centre: this is
+    repeatable, as anomaly scores require, but gives no bound. The log volume converts the density
+    to nats of the discrete image; bits per dim are -log_prob / (D ln 2).
 
     Args:
         levels: number of grey levels, 2 to 256.

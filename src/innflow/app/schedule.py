@@ -58,8 +58,8 @@ def _factor(progress: float, warmup: float, final: float) -> float:
 def progress(trainer: Trainer, steps: float) -> float:
     """Return the training progress in [0, 1], the larger of the shares of steps and of time.
 
-    A run that ends by `max_time` is thus annealed like one that ends by its steps, whose number is
-    `steps`, infinite where only the time is limited.
+    A run limited by `max_time` is thus annealed like one limited by its number of steps, `steps`,
+    which is infinite if only the time is limited.
     """
     shares = [trainer.global_step / max(steps, 1)]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Sharding of the parameters of an application among ranks (FSDP2).
 
 FSDP gathers parameters around `forward`, but a flow is also inverted and initialised. So coupling
-networks, which hold most parameters and are always called, are sharded one by one; all other
+networks, which hold most parameters and run by `forward` only, are sharded one by one; all other
 parameters are gathered around every training method and every inference method.
 """
 

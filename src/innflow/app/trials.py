@@ -9,7 +9,7 @@ from torch import Tensor
 from innflow.system.ranks import rand
 
 MAX_ORDERS = 24
-"""Orders of the trials over which a density is averaged: all orders of up to four trials."""
+"""Largest number of trial orders that a density is averaged over: all orders of four trials."""
 
 
 def shuffle_trials(y: Tensor, trials: int, generator: torch.Generator) -> Tensor:

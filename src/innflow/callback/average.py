@@ -32,7 +32,7 @@ class MovingAverage(EMAWeightAveraging):
     ) -> None:
         """Save the average, with the extra states of the model itself.
 
-        The average was copied before training, when modules had not yet derived these states from
+        The average was copied before training, when modules had not yet computed these states from
         the training data.
         """
         super().on_save_checkpoint(trainer, pl_module, checkpoint)

@@ -12,7 +12,7 @@ from innflow.system.atomic import writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's `TorchCheckpointIO`, writing each checkpoint whole or not at all.
+    """Lightning's `TorchCheckpointIO` with atomic writes.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp()) / "last.ckpt"
@@ -24,7 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint; on failure the file that was there before is kept.
+        """Write a checkpoint; on failure the previous file is kept.
 
         Raises:
             InnflowError: if the disk is full, or cannot be written.
@@ -38,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             reason = _find_reason(error)
             if reason is None:
                 raise
-            kept = "the one before is kept" if path.exists() else "there is none before it"
+            kept = "the previous one is kept" if path.exists() else "there is no previous one"
             raise InnflowError(f"{path}: cannot be written ({reason}); {kept}") from None
 
 

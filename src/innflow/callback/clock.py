@@ -12,8 +12,8 @@ class Clock(Callback):
     A resumed run continues the counts.
 
     Attributes:
-        seconds: of training, with validation.
-        items: that were trained on, of all ranks.
+        seconds: duration of training, validation included.
+        items: number of training items processed by all ranks.
 
     >>> Clock().metrics()
     {'time/train_seconds': 0.0, 'time/images_per_second': 0.0}
@@ -53,6 +53,6 @@ class Clock(Callback):
         self.seconds, self.items, self._busy = (state_dict[k] for k in ("seconds", "items", "busy"))
 
     def metrics(self) -> dict[str, float]:
-        """Return `time/train_seconds`, with validation, and `time/images_per_second`, without."""
+        """Return `time/train_seconds` (with validation) and `time/images_per_second` (without)."""
         rate = self.items / self._busy if self._busy else 0.0
         return {"time/train_seconds": self.seconds, "time/images_per_second": rate}

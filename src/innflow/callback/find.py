@@ -11,7 +11,7 @@ from innflow.system.progress import announce
 
 
 class _NewRunsOnly(Callback):
-    """A search before training that is left out in a resumed run."""
+    """A search before training, skipped in a resumed run."""
 
     resumed = False
 

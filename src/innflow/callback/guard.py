@@ -50,7 +50,7 @@ class Guard(Callback):
     On a CPU training stops before the weights are changed. On an accelerator the result of the
     check is read some steps later, so that no step waits for the device, and always before a
     validation or a checkpoint: no checkpoint holds weights that are not finite. Steps are never
-    skipped: an infinite loss points to a real fault.
+    skipped, as an infinite loss indicates an error.
 
     Raises:
         InnflowError: with the step, the terms that are not finite and the last good checkpoint.
@@ -129,7 +129,7 @@ class Guard(Callback):
             dist.all_gather_object(gathered, terms)
             terms = {name: value for each in gathered[::-1] for name, value in each.items()}
         if not is_leader():
-            # Other ranks exit silently: an exception there ends rank 0 before it reports.
+            # Other ranks exit silently: an exception there would end rank 0 before its message.
             raise SystemExit(0)
         named = ", ".join(f"{term}={value}" for term, value in terms.items()) or name
         raise InnflowError(

@@ -22,10 +22,10 @@ KEY = "resume"
 
 
 class LastCheckpoint(Checkpoint):
-    """Save last.ckpt so that a resumed run gives the same weights and metrics as one never stopped.
+    """Save last.ckpt so that a resumed run gives the same weights and metrics as without a stop.
 
-    It is saved only between batches, after any validation that is due. When: after each validation,
-    every `minutes`, at the end of training, and on a signal. A second ctrl-C stops without saving.
+    It is saved after each validation, every `minutes`, at the end of training and on a signal, but
+    only between batches and after a validation that is due. A second ctrl-C stops without saving.
 
     Args:
         dirpath: folder of the checkpoints.
@@ -59,7 +59,7 @@ class LastCheckpoint(Checkpoint):
             Stopped: always; a subclass may return to continue the run.
         """
         where = f"{signal.Signals(signum).name} at step {trainer.global_step}"
-        raise Stopped(f"stopped by {where}; ckpt=last goes on from there", signum)
+        raise Stopped(f"stopped by {where}; ckpt=last continues from there", signum)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -105,7 +105,7 @@ class LastCheckpoint(Checkpoint):
             loop._combined_loader._load_state_dicts(loop._combined_loader_states_to_load)
             loop._combined_loader_states_to_load = []
         if loop.restarted_on_epoch_end:
-            # With max_steps Lightning would repeat the epoch that has ended, without items.
+            # With max_steps Lightning would repeat the completed epoch without batches.
             loop.epoch_progress.increment_completed()
             loop.reset_restart_stage()
             loop.epoch_loop.restarting = False
@@ -160,7 +160,7 @@ class LastCheckpoint(Checkpoint):
         self._signal = signum
 
     def _request(self, trainer: Trainer) -> int:
-        """Return the signal that a rank received, 1 if a checkpoint is due, or 0; same on all."""
+        """Return, on all ranks, the signal that any received, 1 if a checkpoint is due, or 0."""
         mine = self._signal or int(time.monotonic() - self._saved >= 60 * self.minutes)
         if trainer.world_size == 1:
             return mine

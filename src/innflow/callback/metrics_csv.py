@@ -56,7 +56,7 @@ class MetricsCSV(Logger):
         """Write nothing: the run folder's config.yaml holds them."""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Add a row, and write the rows of every so many steps."""
+        """Add a row, and write the new rows to the file every `every` steps."""
         step = self.rows if step is None else step
         values = {k: v.item() if isinstance(v, Tensor) else v for k, v in metrics.items()}
         self._new.append(values | {"step": step})
@@ -85,7 +85,7 @@ class MetricsCSV(Logger):
         self._written, self._new = self.rows, []
 
     def cut(self, rows: int | None) -> None:
-        """Keep the first rows of the file, None for all; a resumed run writes the others again."""
+        """Keep the first rows of the file (None: all); a resumed run writes the others again."""
         if self.path.is_file():
             self._columns, self._new = [], []
             self._rewrite(rows)

@@ -20,8 +20,8 @@ STATE = ("raised", "idle", "best", "reached", "weights")
 class DropoutOnOverfit(Callback):
     """Restore the best weights and raise the dropout rate when the validation metric gets worse.
 
-    How much dropout some thousands of simulations need depends on the problem: none where the
-    posterior is sharp and simple, some where it is broad. A run begins without dropout. When
+    With some thousands of simulations the best dropout rate depends on the problem: 0 for a sharp
+    and simple posterior, more for a broad one. A run begins without dropout. When
     `monitor` has been worse than its best value at this rate by `margin` for `patience` validations
     in a row, training continues from the best weights so far at the next rate.
 
@@ -91,7 +91,7 @@ class DropoutOnOverfit(Callback):
         self._set_rate(pl_module)
         for each in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(each, EarlyStopping):
-                each.wait_count = 0  # the next rate gets the full patience
+                each.wait_count = 0  # early stopping starts anew at each rate
         rate = self.rates[self.raised - 1]
         step = trainer.global_step
         log.info("step %d: %s got worse, dropout is now %g", step, self.monitor, rate)

@@ -93,7 +93,7 @@ class Pictures(Callback):
             figures = _draw(pl_module, batch, self.n)
         except InnflowError as error:
             # Samples of an untrained flow may overflow without a fault in training.
-            log.warning("pictures: none at step %d: %s", trainer.global_step, error)
+            log.warning("pictures: skipped at step %d: %s", trainer.global_step, error)
             return
         if trainer.is_global_zero:
             send(trainer.loggers, figures, step=trainer.global_step)

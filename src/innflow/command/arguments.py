@@ -16,14 +16,14 @@ from innflow.run.load import COORDINATES, load
 from innflow.system.npz import DAMAGE, read_arrays
 
 BATCH = 256
-"""Items that go through the flow at a time."""
+"""Items in a batch of the flow."""
 
 
 def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> None:
     """Check the type and range of every argument, before any file is read.
 
     Args:
-        arguments: by name.
+        arguments: values by name.
         rest: arguments that the command does not have.
 
     Raises:
@@ -33,20 +33,20 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         raise InnflowError(f"{rest[0].split('=')[0]} is unknown; --help shows the keys")
     for name, value in arguments.items():
         if name in ("run", "input", "ckpt", "device", "y"):
-            fine, takes = isinstance(value, str) and value != "", "text; a folder called 3 is ./3"
+            valid, takes = isinstance(value, str) and value != "", "text; write folder 3 as ./3"
         elif name in ("out", "truth"):
-            fine, takes = isinstance(value, str | None) and value != "", "a path, or null"
+            valid, takes = isinstance(value, str | None) and value != "", "a path, or null"
         elif name == "trust":
-            fine, takes = isinstance(value, bool), "true or false"
+            valid, takes = isinstance(value, bool), "true or false"
         elif name == "temperature":
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            fine, takes = number and 0 <= value < math.inf, "a number of at least 0"
+            valid, takes = number and 0 <= value < math.inf, "a number of at least 0"
         else:
             least = 1 if name == "n" else 0
             whole = isinstance(value, int) and not isinstance(value, bool)
-            fine = (name == "seed" and value is None) or (whole and least <= value < 2**32)
+            valid = (name == "seed" and value is None) or (whole and least <= value < 2**32)
             takes = f"a whole number from {least} to 4294967295"
-        if not fine:
+        if not valid:
             raise InnflowError(f"{name}={value}: takes {takes}")
 
 
@@ -71,8 +71,8 @@ def load_unconditional(arguments: Mapping[str, Any]) -> Unconditional:
     app = load_run(arguments)
     if not isinstance(app, Unconditional):
         raise InnflowError(
-            f"run={arguments['run']}: its parameters depend on observed data; innflow-posterior "
-            f"run={arguments['run']} y=FILE draws them"
+            f"run={arguments['run']}: its density of x is conditional on data; use "
+            f"innflow-posterior run={arguments['run']} y=FILE"
         )
     return app
 
@@ -83,7 +83,7 @@ def restore_coordinates(data: PartsDataModule, arguments: Mapping[str, Any]) -> 
     Raises:
         InnflowError: if the file is damaged, or of other data.
     """
-    path = home(arguments) / COORDINATES
+    path = run_folder(arguments) / COORDINATES
     if not path.is_file():
         return False
     try:
@@ -93,14 +93,14 @@ def restore_coordinates(data: PartsDataModule, arguments: Mapping[str, Any]) -> 
     return True
 
 
-def home(arguments: Mapping[str, Any]) -> Path:
+def run_folder(arguments: Mapping[str, Any]) -> Path:
     """Return the folder of the run, or the current one where `run` is a checkpoint file."""
     run = Path(arguments["run"])
     return run if run.is_dir() else Path.cwd()
 
 
-def answer_folder(arguments: Mapping[str, Any], kind: str) -> Path:
+def output_folder(arguments: Mapping[str, Any], kind: str) -> Path:
     """Return the folder `out`, or RUN/KIND/TIME where it is null."""
     if arguments["out"] is not None:
         return Path(arguments["out"]).absolute()
-    return home(arguments).absolute() / kind / time.strftime("%Y-%m-%d_%H-%M-%S")
+    return run_folder(arguments).absolute() / kind / time.strftime("%Y-%m-%d_%H-%M-%S")

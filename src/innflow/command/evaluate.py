@@ -1,4 +1,4 @@
-"""innflow-eval: test a trained run, on other data and with other analyses where asked to."""
+"""innflow-eval: test a trained run, optionally on other data and with other analyses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from innflow.command.arguments import (
-    answer_folder,
     check_arguments,
-    home,
     load_run,
+    output_folder,
     restore_coordinates,
+    run_folder,
 )
 from innflow.config.build import as_config, build, build_group, compose_config, to_plain
 from innflow.config.message import one_line
@@ -46,15 +46,15 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     analyses = build_group(config["analysis"], "analysis")
     restore_coordinates(data, arguments)
     data.prepare_data()
-    study = build_study(app, data, config, home(arguments), analyses)
-    out = answer_folder(arguments, "eval")
+    study = build_study(app, data, config, run_folder(arguments), analyses)
+    out = output_folder(arguments, "eval")
     with claim(out, key="out"):
         write_origin(out, config, overrides, str(app.device))
         metrics = run_analyses(study, analyses, out)
         write_results(out, metrics)
     for name, value in sorted(metrics.items()):
         shown = name.startswith(("test/", "bpd/", "posterior/")) or name.endswith("/auroc")
-        if shown and not name.endswith("_centre"):  # no bound
+        if shown and not name.endswith("_centre"):  # values at bin centres are no bounds
             announce(f"{name}  {value:.4f}")
     announce(str(out))
 

@@ -1,7 +1,7 @@
 """Entry points of the commands: their help, their arguments and their errors.
 
-Nothing heavy is imported before the arguments have been read: `--help` and a typo are answered at
-once.
+Large packages are imported after the arguments have been read, so that `--help` and errors in the
+arguments are printed at once.
 """
 
 import difflib
@@ -65,12 +65,12 @@ def posterior() -> None:
     """innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2: draw parameters for observed data.
 
     Writes posterior.csv and posterior.npz (the draws), summary.csv (mean, sd, quantiles and MAP of
-    each parameter), summary.json (how familiar each observation is, and how well its draws
-    reproduce it) and figures. truth=FILE marks the true parameters where they are known.
+    each parameter), summary.json (p-value of each observation under the simulator, and error of
+    its draws in the forward model) and figures. truth=FILE marks the true parameters, if known.
 
     MAP is the draw of highest density p(x | y), in the units of x; where the run has the joint
-    density of x and noise only, the draw with the closest neighbours in whitened coordinates. Up to
-    10,000 draws go through the forward model, which is code: trust=true runs one of your own.
+    density of x and noise only, the draw with the closest neighbours in whitened coordinates. The
+    forward model is run on up to 10,000 draws. It is code: one of your own needs trust=true.
     """
     _call(posterior, "innflow-posterior", "posterior")
 
@@ -85,11 +85,11 @@ def sweep_report() -> None:
 
 
 def _call(entry: Callable[[], None], name: str, config: str, first: str | None = None) -> None:
-    """Import innflow.command.NAME and call its function NAME, where NAME is that of `entry`.
+    """Import innflow.command.NAME and call its function NAME, the name of `entry`.
 
     Args:
         entry: an entry point of this module; its docstring is the help.
-        name: of the command.
+        name: name of the command.
         config: name of its defaults in conf/command.
         first: key of a first argument that is given without one.
     """
@@ -110,13 +110,13 @@ def read_arguments(
     """Read the `key=value` arguments of this process against a config of defaults.
 
     Args:
-        name: of the config in conf/command.
+        name: name of the config in conf/command.
         usage: printed before the defaults for `--help`.
         first: key of a first argument that is given without one.
 
     Returns:
         The arguments, and those whose keys the defaults lack: overrides of the run's own config.
-        None where help was asked for and printed.
+        None if the help was printed.
 
     Raises:
         InnflowError: if an argument is no `key=value`, or a required one is missing.
@@ -146,8 +146,8 @@ def read_arguments(
 
 def _guard(name: str, command: Callable[[], None]) -> None:
     """Run a command; an error of the user ends it with one line on stderr and exit code 2."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # or Hydra prints its own several lines
-    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it raises what it logs
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra prints several lines
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # its messages are also raised
     try:
         refuse_typed(sys.argv[1:])
         command()
@@ -185,7 +185,7 @@ def _explain(error: BaseException, overrides: Sequence[str]) -> str:
     if elsewhere:  # a group within another, as in subnet@model.subnet=mlp
         return f"{key} is unknown; did you mean {elsewhere.group(1)}?"
     close = difflib.get_close_matches(key, _list_keys(key, overrides), n=1)
-    hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows what there is"
+    hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows all keys"
     return f"{key} is unknown{hint}"
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from innflow.analysis.posterior.resimulation import build_forward_model, resimulate_or_announce
 from innflow.app import Inverse
-from innflow.command.arguments import answer_folder, check_arguments, load_run
-from innflow.command.posterior_files import Answer, write_draws, write_figures, write_summary
+from innflow.command.arguments import check_arguments, load_run, output_folder
+from innflow.command.posterior_files import Posteriors, write_draws, write_figures, write_summary
 from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
 from innflow.metric.summary import compute_summary
@@ -20,11 +20,11 @@ from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce, track
 
 UNFAMILIAR = 0.01
-"""p-value below which a warning calls an observation unlike the simulations."""
+"""p-value below which a warning is printed: the observation is unlike the simulations."""
 WARNED, SHOWN = 5, 16
-"""Observations with a warning of their own, and parameters printed."""
+"""Largest numbers of observations with a warning each and of printed parameters."""
 ROWS = 10_000
-"""Draws whose density is computed at a time."""
+"""Draws in one batch of the density."""
 
 
 def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         truth = read_rows(arguments["truth"], parameters, "truth").numpy()
         if len(truth) != len(y):
             raise InnflowError(f"truth: {len(truth)} rows for {len(y)} observations in y")
-    out, seed = answer_folder(arguments, "posterior"), arguments["seed"] or 0
+    out, seed = output_folder(arguments, "posterior"), arguments["seed"] or 0
     with claim(out, key="out"):
         familiarity = app.familiarity(y).cpu().numpy()
         _warn(familiarity, app.misspecification.smallest_p_value)
@@ -57,7 +57,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         pairs = zip(track(x, "summary"), densities, strict=True)
         summaries = [compute_summary(draws, density) for draws, density in pairs]
         made = [] if data is None else resimulate_or_announce(data, drawn["x"], observed, seed)
-        answer = Answer(
+        result = Posteriors(
             parameters, observables, observed, x, eps, log_prob, familiarity, summaries, truth, made
         )
         limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
@@ -65,16 +65,16 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         try:
             with TemporaryDirectory(prefix=".partial-", dir=out) as folder:
                 partial = Path(folder)
-                write_draws(answer, partial)
-                write_summary(answer, partial)
-                write_figures(answer, partial, limits, noise)
+                write_draws(result, partial)
+                write_summary(result, partial)
+                write_figures(result, partial, limits, noise)
                 typed = [f"{key}={value}" for key, value in arguments.items() if value is not None]
                 write_origin(partial, {**app.config, "seed": seed}, typed, str(app.device))
                 for path in list(partial.iterdir()):
                     path.rename(out / path.name)
         except OSError as error:
             raise InnflowError(f"out={out}: cannot be written ({error.strerror})") from None
-    _show(answer)
+    _show(result)
     announce(str(out))
 
 
@@ -105,34 +105,34 @@ def _names(app: Inverse, part: str, count: int) -> list[str]:
 
 
 def _warn(familiarity: np.ndarray, least: float) -> None:
-    # With few simulations no p-value is below the limit: then the smallest possible one counts.
-    strange = np.flatnonzero((familiarity < UNFAMILIAR) | (familiarity <= least))
-    for row in strange[:WARNED]:
+    # With few simulations the smallest possible p-value, `least`, may be above the limit.
+    unlikely = np.flatnonzero((familiarity < UNFAMILIAR) | (familiarity <= least))
+    for row in unlikely[:WARNED]:
         announce(
-            f"warning: observation {row} is unlike anything simulated (p = {familiarity[row]:.2g}):"
+            f"warning: observation {row} is unlike all simulated data (p = {familiarity[row]:.2g}):"
             " its posterior is an extrapolation"
         )
-    if len(strange) > WARNED:
-        announce(f"warning: so are {len(strange) - WARNED:,} more; summary.json has every p")
+    if len(unlikely) > WARNED:
+        announce(f"warning: {len(unlikely) - WARNED:,} more are unlike them; see summary.json")
 
 
-def _show(answer: Answer) -> None:
+def _show(result: Posteriors) -> None:
     """Print the summary of the first observation."""
-    first = answer.summaries[0]
+    first = result.summaries[0]
     columns = {"mean": first.mean, "sd": first.sd}
     columns |= dict(zip(("2.5%", "50%", "97.5%"), first.quantiles[[0, 2, 4]], strict=True))
     columns["MAP"] = first.mode
-    if answer.truth is not None:
-        columns["truth"] = answer.truth[0]
-    shown = answer.parameters[:SHOWN]
+    if result.truth is not None:
+        columns["truth"] = result.truth[0]
+    shown = result.parameters[:SHOWN]
     width = max(len(name) for name in (*shown, "observation 0"))
     announce(f"{'observation 0':<{width}}" + "".join(f"{word:>12}" for word in columns))
     for row, name in enumerate(shown):
         cells = "".join(f"{values[row]:>12.4g}" for values in columns.values())
         announce(f"{name:<{width}}{cells}")
-    if len(answer.parameters) > SHOWN:
-        announce(f"... {len(answer.parameters) - SHOWN} more parameters in summary.csv")
+    if len(result.parameters) > SHOWN:
+        announce(f"... {len(result.parameters) - SHOWN} more parameters in summary.csv")
     error = ""
-    if answer.resimulations:
-        error = f", mean |f(x) - y|^2 = {answer.resimulations[0].error:.3g}"
-    announce(f"familiarity p = {answer.familiarity[0]:.2g}{error}")
+    if result.resimulations:
+        error = f", mean |f(x) - y|^2 = {result.resimulations[0].error:.3g}"
+    announce(f"familiarity p = {result.familiarity[0]:.2g}{error}")

@@ -20,7 +20,7 @@ DRAWN = 4
 
 
 @dataclass(frozen=True)
-class Answer:
+class Posteriors:
     """The posteriors of B observations, by n draws each."""
 
     parameters: Sequence[str]  # names of the P parameters
@@ -31,75 +31,75 @@ class Answer:
     log_prob: np.ndarray | None  # (B, n) log p(x | y) in nats, where the run has it
     familiarity: np.ndarray  # (B,) p-values, small where y is unlike the simulations
     summaries: Sequence[Summary]  # one for each observation
-    truth: np.ndarray | None  # (B, P) true parameters, where they are known
+    truth: np.ndarray | None  # (B, P) true parameters, if known
     resimulations: Sequence[Resimulation]  # one for each observation, or none
 
 
-def write_draws(answer: Answer, folder: Path) -> None:
+def write_draws(result: Posteriors, folder: Path) -> None:
     """Write posterior.csv and posterior.npz."""
-    arrays = {"x": answer.x, "y": answer.y, "eps": answer.eps, "log_prob": answer.log_prob}
-    arrays |= {"names": np.array(answer.parameters), "observables": np.array(answer.observables)}
+    arrays = {"x": result.x, "y": result.y, "eps": result.eps, "log_prob": result.log_prob}
+    arrays |= {"names": np.array(result.parameters), "observables": np.array(result.observables)}
     known: dict[str, Any] = {name: part for name, part in arrays.items() if part is not None}
     np.savez(folder / "posterior.npz", **known)
-    several = len(answer.y) > 1
+    several = len(result.y) > 1
     with (folder / "posterior.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*["observation"] * several, *answer.parameters])
-        for number, draws in enumerate(track(answer.x, "posterior.csv")):
+        writer.writerow([*["observation"] * several, *result.parameters])
+        for number, draws in enumerate(track(result.x, "posterior.csv")):
             # As text in single precision, which needs fewer digits than Python's own floats.
             writer.writerows([*[number] * several, *row] for row in draws.astype(str).tolist())
 
 
-def write_summary(answer: Answer, folder: Path) -> None:
+def write_summary(result: Posteriors, folder: Path) -> None:
     """Write summary.csv, by observation and parameter, and summary.json, by observation."""
-    truth = [] if answer.truth is None else ["truth"]
+    truth = [] if result.truth is None else ["truth"]
     levels = [f"q{100 * level:g}" for level in QUANTILES]
     with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["observation", "parameter", "mean", "sd", *levels, "map", *truth])
-        for number, summary in enumerate(answer.summaries):
+        for number, summary in enumerate(result.summaries):
             columns = [summary.mean, summary.sd, *summary.quantiles, summary.mode]
-            columns += [] if answer.truth is None else [answer.truth[number]]
-            for name, *values in zip(answer.parameters, *columns, strict=True):
+            columns += [] if result.truth is None else [result.truth[number]]
+            for name, *values in zip(result.parameters, *columns, strict=True):
                 writer.writerow([number, name, *(f"{value:.7g}" for value in values)])
     entries: list[dict[str, Any]] = [
         {"observation": number, "familiarity": p}
-        for number, p in enumerate(answer.familiarity.tolist())
+        for number, p in enumerate(result.familiarity.tolist())
     ]
-    for entry, again in zip(entries, answer.resimulations, strict=False):
+    for entry, again in zip(entries, result.resimulations, strict=False):
         entry["resimulation"] = {
             "draws": len(again.y),
             "left_out": again.left_out,
             "error": again.error,
-            "rms": dict(zip(answer.observables, again.rms.tolist(), strict=True)),
+            "rms": dict(zip(result.observables, again.rms.tolist(), strict=True)),
         }
-    write_json(folder / "summary.json", {"n": answer.x.shape[1], "observations": entries})
+    write_json(folder / "summary.json", {"n": result.x.shape[1], "observations": entries})
 
 
 def write_figures(
-    answer: Answer, folder: Path, limits: np.ndarray, noise_sd: np.ndarray | None
+    result: Posteriors, folder: Path, limits: np.ndarray, noise_sd: np.ndarray | None
 ) -> None:
     """Draw pairs.png or profile.png, and resimulation.png, of the first observations in figures/.
 
     The names end in the numbers of the observations, where there are several.
 
     Args:
-        answer: the posteriors.
+        result: the posteriors.
         folder: the parent of figures/.
         limits: (P, 2) lowest and highest possible values.
         noise_sd: (M,) standard deviations of the declared noise, where there is one.
     """
     (folder / "figures").mkdir()
-    for number, draws in enumerate(answer.x[:DRAWN]):
-        ending = f"_{number}.png" if len(answer.x) > 1 else ".png"
-        truth = None if answer.truth is None else answer.truth[number]
-        if len(answer.parameters) <= MOST_PAIRS:
-            pairs = plot_pairs(draws, answer.parameters, truth=truth, limits=limits)
+    for number, draws in enumerate(result.x[:DRAWN]):
+        ending = f"_{number}.png" if len(result.x) > 1 else ".png"
+        truth = None if result.truth is None else result.truth[number]
+        if len(result.parameters) <= MOST_PAIRS:
+            pairs = plot_pairs(draws, result.parameters, truth=truth, limits=limits)
             pairs.savefig(folder / f"figures/pairs{ending}")
         else:
-            profile = plot_profile(draws, answer.parameters, truth=truth)
+            profile = plot_profile(draws, result.parameters, truth=truth)
             profile.savefig(folder / f"figures/profile{ending}")
-        if answer.resimulations:
-            made = answer.resimulations[number].y
-            figure = plot_resimulation(answer.observables, answer.y[number], made, noise_sd)
+        if result.resimulations:
+            made = result.resimulations[number].y
+            figure = plot_resimulation(result.observables, result.y[number], made, noise_sd)
             figure.savefig(folder / f"figures/resimulation{ending}")

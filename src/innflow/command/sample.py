@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from innflow.command.arguments import BATCH, answer_folder, check_arguments, load_unconditional
+from innflow.command.arguments import BATCH, check_arguments, load_unconditional, output_folder
 from innflow.run.folder import claim
 from innflow.system.progress import announce, track
 
@@ -24,7 +24,7 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     app = load_unconditional(arguments)
     starts = track(range(0, n, BATCH), "sample")
     drawn = torch.cat([app.sample(min(BATCH, n - s), temperature, seed + s).cpu() for s in starts])
-    out = answer_folder(arguments, "samples")
+    out = output_folder(arguments, "samples")
     with claim(out, key="out"):
         (_write_images if drawn.dtype == torch.uint8 else _write_vectors)(drawn, out)
     announce(str(out))

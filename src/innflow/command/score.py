@@ -58,7 +58,7 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
 
 def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[str]]:
-    """Read images, features of images, or vectors, as the application takes them."""
+    """Read images, features of images, or vectors, in the format of the application."""
     source, settings = arguments["input"], app.config["data"]
     if settings.get("_target_") == EMBEDDINGS:
         if not arguments["trust"]:

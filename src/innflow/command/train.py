@@ -28,7 +28,7 @@ from innflow.system.progress import announce
 from innflow.system.secret import Redacting, redact, redact_text
 from innflow.system.slurm import job_id, leaving_on_signal
 
-# Processes of a launcher import this module and resolve a config before they call anything of it.
+# Processes of a launcher import this module and resolve a config before they call `train`.
 register_resolvers()
 
 
@@ -48,11 +48,11 @@ def train() -> None:
                 return run_job(cfg)
             except (InnflowError, OmegaConfBaseException) as error:
                 if not sweep:
-                    refusals.append(error)  # raised here, Hydra would print a heading over it
+                    refusals.append(error)  # if raised here, Hydra would add a heading
                     return None
                 reason = one_line(error)
             except Exception as error:
-                # Hydra would print a heading of its own over the traceback of a bug.
+                # Hydra would add a heading to the traceback of a bug.
                 sys.stderr.write(redact_text(traceback.format_exc()))
                 if not sweep:
                     sys.exit(1)
@@ -65,7 +65,7 @@ def train() -> None:
         if job_id() is None:
             print_failure(failure, fixed)
         elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-            sys.exit(1)  # or the other tasks of the job wait for this one
+            sys.exit(1)  # otherwise other tasks wait for this one
         return None
 
     sys.argv[1:] = resumed_arguments(fixed)
@@ -121,7 +121,7 @@ def run_job(cfg: DictConfig) -> float | None:
 
 
 def check_top_level(config: DictConfig) -> None:
-    """Check the keys that no constructor takes; Hydra admits any name by `+key=value`.
+    """Check the keys that no constructor takes, as Hydra accepts any name by `+key=value`.
 
     Raises:
         InnflowError: naming the key.
@@ -130,7 +130,7 @@ def check_top_level(config: DictConfig) -> None:
     for key in map(str, config):
         if key not in known:
             close = difflib.get_close_matches(key, [*known, "experiment", "debug"], n=1)
-            hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows what there is"
+            hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows all keys"
             raise InnflowError(f"{key} is unknown{hint}")
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
@@ -148,7 +148,7 @@ def check_top_level(config: DictConfig) -> None:
 
 @cache
 def _known_keys() -> list[str]:
-    # Cached, as to compose takes longer than all other checks of a job.
+    # Cached, as composing a config takes longer than all other checks of a job.
     return [str(key) for key in hydra.compose("train")]
 
 
@@ -177,7 +177,7 @@ def _check_sweep(cfg: DictConfig) -> None:
         )
         sys.exit(2)  # an exception would end only this job; exit so that the sweep stops
     if cfg.run_dir is not None:
-        raise InnflowError("run_dir: is chosen for a single run; a sweep has hydra.sweep.dir")
+        raise InnflowError("run_dir: is for a single run; set hydra.sweep.dir for a sweep")
 
 
 def _redact_sweep(record: Path) -> None:

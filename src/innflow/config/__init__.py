@@ -1,1 +1,1 @@
-"""Configs: resolvers, checks against signatures, building, and names a file may build."""
+"""Configs: resolvers, checks of keys and values, building, and which code a file may name."""

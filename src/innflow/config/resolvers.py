@@ -24,7 +24,7 @@ def stamp() -> str:
 
 
 def lightning_precision(precision: int | str) -> str:
-    """Return Lightning's name of a precision.
+    """Translate a precision to Lightning's name for it.
 
     Only coupling networks run in bfloat16: the trunk of a flow, its log-determinants and its
     latents stay in float32.

@@ -40,7 +40,7 @@ def check(config: Mapping[str, Any]) -> None:
             parameters = inspect.signature(target).parameters
         except (TypeError, ValueError):
             where = f"{path}._target_={node['_target_']}"
-            raise InnflowError(f"{where}: is nothing that a config can build") from None
+            raise InnflowError(f"{where}: is no class or function that can be built") from None
         hints = _hints(target)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for key, value in node.items():
@@ -68,7 +68,7 @@ def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception as error:
         if isinstance(error, TypeError) or type(error).__module__.startswith("pydantic"):
-            return  # a protocol or the like: the constructor itself checks it
+            return  # for example a protocol: the constructor checks it
         raise
     try:
         adapter.validate_python(value)

@@ -1,4 +1,4 @@
-"""Names that a config read from a file may build."""
+"""Checks of the code that a config read from a file, such as a checkpoint, may name."""
 
 import inspect
 import re
@@ -85,7 +85,7 @@ def check_resolved(config: Mapping[str, Any], where: str) -> None:
 
 
 def check_version(config: Mapping[str, Any], where: str) -> None:
-    """Refuse a config whose targets in innflow are not exported, as those of another version.
+    """Refuse a config that names code which this version of innflow does not export.
 
     Raises:
         InnflowError: with the first of them.

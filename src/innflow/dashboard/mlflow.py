@@ -15,7 +15,7 @@ from innflow.dashboard.sink import Node, Pictures, Sheets, Sink
 from innflow.errors import InnflowError
 from innflow.system.secret import check_complete, redact, redact_text
 
-# The first request to a server fails after seconds; later ones keep MLflow's minutes.
+# The first request times out in seconds, later ones in MLflow's default of minutes.
 FIRST_REQUEST = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -60,7 +60,7 @@ class MLflow(Sink):
         return {"run_id": logger.run_id}
 
     def configure(self, logger: Any, config: Node, resumed: bool) -> None:
-        """Log the hyperparameters, which MLflow lets be set only once, and the config as a file."""
+        """Log the hyperparameters, which MLflow allows to be set once, and the config as a file."""
         if not resumed:
             logger.log_hyperparams(dict(config))
         logger.experiment.log_dict(logger.run_id, dict(config), "config.yaml")

@@ -52,7 +52,7 @@ def send(
 ) -> None:
     """Send figures and tables, under keys `group/name`, to every logger that can show them.
 
-    There is one version of each at the end of a run (`final`), and one for each step before.
+    Each is sent once at the end of a run (`final`), or for each step during training.
     """
     for logger in loggers:
         sink_of(logger).send(logger, figures, tables or {}, step, final)

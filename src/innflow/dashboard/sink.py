@@ -35,16 +35,16 @@ Sheets = Mapping[str, Sheet]
 
 
 class Sink:
-    """One kind of dashboard, on top of its Lightning logger; this one shows metrics only."""
+    """Base class of a dashboard on top of a Lightning logger; by itself it shows metrics only."""
 
     def prepare(self, node: Node, earlier: Node, names: Names, path: str) -> dict[str, Any]:
         """Return the arguments of the logger.
 
         Args:
-            node: of the config.
+            node: node of the logger in the config.
             earlier: what `begin` returned when the run began; empty for a new run.
-            names: of the run and its group.
-            path: of the node in the config, for errors.
+            names: names of the run and its group.
+            path: path of the node in the config, for error messages.
         """
         check_complete(node, path)
         return dict(node)

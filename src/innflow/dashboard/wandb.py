@@ -14,7 +14,7 @@ from innflow.system.secret import check_complete, redact
 LONGEST = 128
 """Characters of a name or a group that W&B accepts."""
 STEP = "trainer/global_step"
-# Arguments that keep their secrets; readers of the run can see all others.
+# Arguments whose secrets are kept; all others are shown to readers of the run.
 HIDDEN = ("settings",)
 
 

@@ -18,7 +18,7 @@ KERNELS = ((0.5, 1.0), (0.2, 1.0), (0.2, 0.5))
 
 
 class Moments(NamedTuple):
-    """Errors of the first two moments, and those of as many exact draws.
+    """Errors of the first two moments, and expected errors of as many exact draws.
 
     Attributes:
         mean: largest error of a parameter's mean, in posterior standard deviations.
@@ -48,8 +48,8 @@ def compute_err_post(
     in units of the squared median distance between reference draws (the median heuristic of Gretton
     et al., "A Kernel Two-Sample Test", JMLR 2012), so that the kernel fits a posterior of any
     width and dimension; it is the same for all draws compared with one reference. Without
-    `prior_sd` both are left out: the published protocol, in raw units, which cannot detect
-    differences that are small against the fixed widths, or in many dimensions.
+    `prior_sd` neither is applied. This is the published protocol in raw units; it cannot detect
+    differences that are small relative to the fixed widths, or in many dimensions.
 
     The estimate is biased: for two sets of n exact draws it is about 2 (k(0) - mean k) / n.
 
@@ -57,7 +57,7 @@ def compute_err_post(
         0.0
 
     Raises:
-        InnflowError: where the columns differ, a value is not finite, or all reference draws
+        InnflowError: if the columns differ, a value is not finite, or all reference draws
             coincide.
     """
     x, y = _clouds("Err_post", draws, reference)
@@ -95,17 +95,17 @@ def compute_c2st(
         True
 
     Raises:
-        InnflowError: where the shapes differ, a value is not finite, a column of the reference is
+        InnflowError: if the shapes differ, a value is not finite, a column of the reference is
             constant, or there are too few rows.
     """
     x, y = _clouds("C2ST", draws, reference)
     if len(x) != len(y):
         raise InnflowError(
             f"C2ST: {len(x)} draws against {len(y)} of the reference, so that chance is not 0.5; "
-            "give as many of each"
+            "give equal numbers"
         )
     if 2 * len(x) < max(folds, 4):
-        raise InnflowError(f"C2ST: {len(x)} rows a side are too few for {folds} folds")
+        raise InnflowError(f"C2ST: {len(x)} rows per side are too few for {folds} folds")
     mean, sd = y.mean(axis=0), y.std(axis=0, ddof=1)
     constant = np.flatnonzero(sd == 0)
     if len(constant):
@@ -133,7 +133,7 @@ def compute_moments(draws: ArrayLike, mean: ArrayLike, cov: ArrayLike) -> Moment
         0.0
 
     Raises:
-        InnflowError: where the columns differ, a value is not finite or a variance is not positive.
+        InnflowError: if the columns differ, a value is not finite or a variance is not positive.
     """
     exact = np.asarray(cov, np.float64)
     drawn, centre = _clouds("moments", draws, np.asarray(mean, np.float64)[None])
@@ -163,7 +163,7 @@ def _clouds(what: str, draws: ArrayLike, reference: ArrayLike) -> tuple[np.ndarr
     x, y = np.asarray(draws, np.float64), np.asarray(reference, np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not (len(x) and len(y)):
         raise InnflowError(
-            f"{what}: wants (rows, P) on both sides with the same P, got {x.shape} and {y.shape}"
+            f"{what}: expected (rows, P) twice with the same P, got {x.shape} and {y.shape}"
         )
     for name, cloud in (("draws", x), ("the reference", y)):
         bad = int((~np.isfinite(cloud).all(axis=1)).sum())

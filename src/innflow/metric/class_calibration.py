@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 BINS = 15
 HOTTEST = 1e4
-"""Temperatures are sought from 1 / HOTTEST to HOTTEST."""
+"""Temperatures are searched from 1 / HOTTEST to HOTTEST."""
 _WITHIN = 4.0
 
 
@@ -57,9 +57,9 @@ def compute_classification(
     Args:
         probabilities: (N, C), each row sums to one.
         labels: (N,) true classes, 0 to C - 1.
-        resamples: of the bootstrap of the accuracy.
-        level: of its confidence interval.
-        seed: of the resamples.
+        resamples: number of bootstrap resamples of the accuracy.
+        level: level of its confidence interval.
+        seed: seed of the resamples.
 
     Returns:
         `accuracy`, `accuracy_low` and `accuracy_high`, its percentile bootstrap interval; `nll`,
@@ -68,11 +68,11 @@ def compute_classification(
         between confidence and accuracy.
 
     Raises:
-        InnflowError: where rows are no probabilities, or labels are no classes.
+        InnflowError: if rows are not probabilities or labels are not classes.
     """
     p, y = _check(probabilities, labels)
     if p.shape[1] < 2:
-        raise InnflowError("classification metrics: there is one class only, nothing to tell apart")
+        raise InnflowError("classification metrics: at least two classes are needed")
     correct = p.argmax(1) == y
     # Resampling the N outcomes with replacement is a binomial draw.
     draws = np.random.default_rng(seed).binomial(len(y), correct.mean(), resamples) / len(y)

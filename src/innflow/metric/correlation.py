@@ -15,7 +15,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
     (1.0, nan)
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    # Not by the variance: rounding leaves a constant array a small one.
+    # Rounding can give a constant array a small variance, so its range is tested.
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     x, y = x - x.mean(), y - y.mean()

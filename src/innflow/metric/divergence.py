@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist, pdist
 from innflow.errors import InnflowError
 
 ROWS = 128
-"""Rows of a block of distances: memory stays bounded, and a block fits the processor's cache."""
+"""Rows of a block of distances, which limits the memory and fits the processor's cache."""
 SCALED = 1024
 """Points of a cloud from which the median distance is taken."""
 
@@ -37,7 +37,7 @@ def kl_divergence(log_p: ArrayLike, log_q: ArrayLike) -> tuple[float, float]:
         (0.5, 0.0)
 
     Raises:
-        InnflowError: where a value is not finite, or there are fewer than two.
+        InnflowError: if a value is not finite, or there are fewer than two.
     """
     difference = np.asarray(log_p, dtype=np.float64) - np.asarray(log_q, dtype=np.float64)
     if len(difference) < 2:
@@ -67,13 +67,13 @@ def mmd(x: ArrayLike, y: ArrayLike, scales: Sequence[float] = (0.25, 0.5, 1.0, 2
         scales: widths of the kernels in median distances.
 
     Raises:
-        InnflowError: where a side has fewer than two points, a value is not finite, or half of
+        InnflowError: if a side has fewer than two points, a value is not finite, or half of
             all pairs of points coincide.
     """
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     if min(len(a), len(b)) < 2:
-        raise InnflowError(f"MMD: needs two points or more a cloud, got {len(a)} and {len(b)}")
+        raise InnflowError(f"MMD: needs two points or more per cloud, got {len(a)} and {len(b)}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InnflowError("MMD: a cloud holds values that are not finite")
     median = float(np.median(pdist(np.concatenate([a[:SCALED], b[:SCALED]]))))

@@ -53,7 +53,7 @@ def count_differences(images: np.ndarray, levels: int = 256) -> np.ndarray:
         array([[2, 0, 2]])
 
     Raises:
-        InnflowError: where an image has a single pixel, or a value is out of range.
+        InnflowError: if an image has a single pixel, or a value is out of range.
     """
     if images.shape[2] < 2 and images.shape[3] < 2:
         raise InnflowError("neighbour differences: images of one pixel have no neighbours")

@@ -61,18 +61,18 @@ def compute_independence(
     Args:
         z: (N, K).
         y: (N, M); columns are standardised, constant ones left out.
-        seed: of the permutations and of the rows.
+        seed: seed of the permutations and of the choice of rows.
         permutations: the p-value is at least 1 / (permutations + 1).
-        rows: at most this many, drawn at random.
+        rows: largest number of rows used, drawn at random.
 
     Raises:
-        InnflowError: where the rows differ or are fewer than four, a value is not finite, or
+        InnflowError: if the rows differ or are fewer than four, a value is not finite, or
             either side is constant.
     """
     latent, data = np.asarray(z, np.float64), np.asarray(y, np.float64)
     if latent.ndim != 2 or data.ndim != 2 or len(latent) != len(data) or len(latent) < 4:
         raise InnflowError(
-            f"independence: want z (N, K) and y (N, M) of four rows or more, got {latent.shape} "
+            f"independence: expected z (N, K), y (N, M) of four rows or more, got {latent.shape} "
             f"and {data.shape}"
         )
     if not (np.isfinite(latent).all() and np.isfinite(data).all()):
@@ -104,11 +104,11 @@ def compute_normality(z: ArrayLike) -> ColumnTests:
         True
 
     Raises:
-        InnflowError: where z is not (N, K) or a value is NaN.
+        InnflowError: if z is not (N, K) or a value is NaN.
     """
     latent = np.asarray(z, np.float64)
     if latent.ndim != 2 or not latent.size or np.isnan(latent).any():
-        raise InnflowError(f"normality: wants z (N, K) without NaN, got {latent.shape}")
+        raise InnflowError(f"normality: expected z (N, K) without NaN, got {latent.shape}")
     return check_columns(latent, "norm")
 
 

@@ -23,7 +23,7 @@ class LevelTest(NamedTuple):
 
     Attributes:
         gap: largest difference between the expected coverage of a region and its level.
-        p_value: chance of a gap this wide from a calibrated posterior.
+        p_value: probability of such a gap or a larger one for a calibrated posterior.
     """
 
     gap: float
@@ -41,7 +41,7 @@ def compute_ranks(truth: ArrayLike, draws: ArrayLike, rng: np.random.Generator) 
         array([[2]])
 
     Raises:
-        InnflowError: where the shapes do not match or a value is NaN.
+        InnflowError: if the shapes do not match or a value is NaN.
     """
     exact, drawn = check_pairs("ranks", truth, draws)
     return _rank(exact, drawn, axis=1, rng=rng)
@@ -128,12 +128,12 @@ def compute_levels(
         array([0.91])
 
     Raises:
-        InnflowError: where the shapes do not match or a value is NaN.
+        InnflowError: if the shapes do not match or a value is NaN.
     """
     exact, drawn = np.asarray(log_prob_truth, np.float64), np.asarray(log_prob_draws, np.float64)
     if exact.ndim != 1 or drawn.ndim != 2 or len(exact) != len(drawn) or not drawn.size:
         raise InnflowError(
-            f"levels: want log-densities (N,) and (N, L), got {exact.shape} and {drawn.shape}"
+            f"levels: expected log-densities (N,), (N, L), got {exact.shape} and {drawn.shape}"
         )
     _refuse_nan("levels", exact, drawn)
     # Draws more likely than the truth lie inside its region.
@@ -158,7 +158,7 @@ def compute_tarp(
         (9,)
 
     Raises:
-        InnflowError: where shapes do not match, a value is not finite or a parameter is constant.
+        InnflowError: if shapes do not match, a value is not finite or a parameter is constant.
     """
     exact, drawn = check_pairs("TARP", truth, draws)
     points = np.asarray(references, np.float64)
@@ -183,12 +183,12 @@ def draw_tarp_references(truth: ArrayLike, y: ArrayLike, rng: np.random.Generato
         (8, 2)
 
     Raises:
-        InnflowError: where the rows differ, are fewer than four, or a value is not finite.
+        InnflowError: if the rows differ, are fewer than four, or a value is not finite.
     """
     exact, data = np.asarray(truth, np.float64), np.asarray(y, np.float64)
     if exact.ndim != 2 or data.ndim != 2 or len(exact) != len(data) or len(exact) < 4:
         raise InnflowError(
-            f"TARP: want truth (N, P) and y (N, M) of four rows or more, got {exact.shape} and "
+            f"TARP: expected truth (N, P), y (N, M) of four rows or more, got {exact.shape} and "
             f"{data.shape}"
         )
     if not (np.isfinite(exact).all() and np.isfinite(data).all()):
@@ -227,7 +227,7 @@ def check_pairs(what: str, truth: ArrayLike, draws: ArrayLike) -> tuple[np.ndarr
     exact, drawn = np.asarray(truth, np.float64), np.asarray(draws, np.float64)
     if exact.ndim != 2 or drawn.ndim != 3 or not drawn.size:
         raise InnflowError(
-            f"{what}: want truth (N, P) and draws (N, L, P), got {exact.shape} and {drawn.shape}"
+            f"{what}: expected truth (N, P), draws (N, L, P), got {exact.shape} and {drawn.shape}"
         )
     if exact.shape != (drawn.shape[0], drawn.shape[2]):
         raise InnflowError(f"{what}: truth {exact.shape} does not match draws {drawn.shape}")

@@ -58,7 +58,7 @@ def compute_ood(
         1.0
 
     Raises:
-        InnflowError: where a score is NaN or a side is empty.
+        InnflowError: if a score is NaN or a side is empty.
     """
     inside, outside = _counts(inliers, outliers)
     rng = np.random.default_rng(seed)

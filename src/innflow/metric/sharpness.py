@@ -50,11 +50,11 @@ def compute_energy(truth: ArrayLike, draws: ArrayLike) -> np.ndarray:
                [2., 0.]])
 
     Raises:
-        InnflowError: where the shapes do not match, a value is NaN or a parameter is constant.
+        InnflowError: if the shapes do not match, a value is NaN or a parameter is constant.
     """
     exact, drawn = check_pairs("energy score", truth, draws)
     if drawn.shape[1] < 2:
-        raise InnflowError("energy score: needs two draws or more an observation")
+        raise InnflowError("energy score: needs two draws or more per observation")
     sd = scale_of_truth("energy score", exact)
     exact, drawn = exact / sd, drawn / sd
     return np.stack([cdist(exact, own).mean(axis=1) - pdist(own).mean() / 2 for own in drawn], 1)

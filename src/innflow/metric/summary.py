@@ -9,7 +9,7 @@ from innflow.errors import InnflowError
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 SEARCHED = 4_000
-"""Draws among which the densest is searched where no density is known."""
+"""Largest number of draws that `find_densest` searches."""
 
 
 class Summary(NamedTuple):
@@ -37,7 +37,7 @@ def compute_summary(draws: np.ndarray, log_prob: np.ndarray | None = None) -> Su
         array([2.])
 
     Raises:
-        InnflowError: where a log density is not a number.
+        InnflowError: if a log density is not a number.
     """
     wide = draws.astype(np.float64)
     if log_prob is None:

@@ -96,11 +96,11 @@ class OtherClasses(CompanionRatioLoss):
 class Margin(Term):
     """Hinge loss relu(margin D + nll(inlier) - nll(general)) over pairs of the batch.
 
-    Its gradient reaches the general items alone (the margin loss of Schirrmeister et al.,
+    Only the general items contribute to its gradient (margin loss of Schirrmeister et al.,
     arXiv:2006.10848).
 
     Args:
-        margin: in nats per dimension; 1 is 1.44 bits per dimension.
+        margin: margin in nats per dimension; 1 is 1.44 bits per dimension.
 
     Example:
         >>> Objective({"nll": nll, "margin": Margin(margin=0.5)})

@@ -4,7 +4,7 @@ Prior: the logarithms of the acoustic impedance (in kg/m^2/s) at 64 two-way time
 Gaussian process about a linear trend. Forward model: half the difference of consecutive samples is
 the reflection coefficient; the trace (64 samples, dimensionless) is its convolution with a Ricker
 wavelet of 25 Hz. Neither the mean impedance nor its slow changes affect the trace. Noise: an AR(1)
-process. Reference posterior: exact, as all is linear and Gaussian.
+process. Reference posterior: exact, as the model is linear and Gaussian.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 Prior: the slownesses in s/km (equal to ms/m) of 16 layers of 50 m, a Gaussian process about 1 /
 v0(z) with v0 = 1.8 km/s + 0.9/s z, typical of young sediments. Forward model: first arrivals in ms
 from a shot at the surface to a receiver at the bottom of each layer. Noise: standard deviation 1
-ms. Reference posterior: exact, as all is linear and Gaussian.
+ms. Reference posterior: exact, as the model is linear and Gaussian.
 """
 
 import numpy as np

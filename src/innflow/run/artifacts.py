@@ -33,7 +33,7 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
     for name, found in findings.items():
         for metric, value in found.metrics.items():
             if metric in metrics:
-                raise InnflowError(f"analysis {name}: metric {metric} is already another's")
+                raise InnflowError(f"analysis {name}: metric {metric} is already used by another")
             if not math.isfinite(value):
                 raise InnflowError(f"analysis {name}: metric {metric} is {value}")
             metrics[metric] = float(value)
@@ -43,7 +43,7 @@ def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, 
         for key, plot in found.figures.items():
             file = f"figures/{name}.png" if key == name else f"figures/{name}_{key}.png"
             if file in figures:
-                raise InnflowError(f"analysis {name}: {file} is already another's")
+                raise InnflowError(f"analysis {name}: {file} is already used by another")
             figures[file] = plot.figure
             section["figures"].append({"file": file, "caption": plot.caption})
     (run_dir / "figures").mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
 
 
 def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
-    """Copy the checkpoints of companions into a run folder, so that it needs no other folder."""
+    """Copy the checkpoints of companions into a run folder, which is then self-contained."""
     folder = run_dir / COMPANIONS
     for name, source in sources.items():
         if source is None:
@@ -65,7 +65,7 @@ def start_from(source: Any, app: Application) -> None:
     with _named("init"):
         checkpoint = read_checkpoint(find_checkpoint(source))
     fault = (
-        f"init={source}: its model is another one than this, {app.flow!r}; give the model and "
+        f"init={source}: its model differs from this one, {app.flow!r}; give the model and "
         "latent keys of that run"
     )
     load_weights(app, checkpoint, fault)
@@ -73,7 +73,7 @@ def start_from(source: Any, app: Application) -> None:
 
 @contextmanager
 def _named(key: str) -> Iterator[None]:
-    """Put the name of a key before the message of an error."""
+    """Prefix the message of an error with a key."""
     try:
         yield
     except InnflowError as error:

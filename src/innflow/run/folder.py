@@ -25,7 +25,7 @@ _held: WeakSet[IO[str]] = WeakSet()
 os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
 PARTIAL = ".*.partial"
-"""Pattern of files that a killed process has left half-written."""
+"""Pattern of incomplete files that a killed process has left."""
 
 PACKAGES = ("innflow", "torch", "torchvision", "pytorch-lightning", "nflows", "hydra-core", "numpy")
 
@@ -37,7 +37,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
     Args:
         run_dir: the folder.
         resume: whether it may hold files, those of a run to be resumed.
-        key: of the folder on the command line, for errors.
+        key: key of the folder on the command line, for error messages.
 
     Raises:
         InnflowError: if another process holds it, or it holds files and `resume` is false.
@@ -104,10 +104,10 @@ def write_origin(
 
 
 def _commit() -> str | None:
-    """Return the git commit of innflow's source, or None where it is no checkout."""
+    """Return the git commit of innflow's source, or None outside a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.strip() or None
+    return completed.stdout.strip() or None

@@ -100,7 +100,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
     own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
     if not isinstance(own, dict) or "state_dict" not in checkpoint:
-        raise InnflowError(f"{path}: is a checkpoint of another kind, innflow did not write it")
+        raise InnflowError(f"{path}: is not a checkpoint of innflow")
     if own.get("format") != FORMAT:
         raise InnflowError(
             f"{path}: written by another version of innflow, in format {own.get('format')}; this "
@@ -140,7 +140,7 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     config = own.get("config", {})
     missing = [name for name in (*MODEL, "partition") if name not in config]
     if missing:
-        raise InnflowError(f"{path}: cannot be built from, its config lacks {', '.join(missing)}")
+        raise InnflowError(f"{path}: cannot be loaded, its config lacks {', '.join(missing)}")
     if not trust:
         check_resolved(config, str(path))  # also in nodes that a command may build later
         check_trusted({name: config[name] for name in MODEL}, str(path))

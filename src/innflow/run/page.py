@@ -24,7 +24,7 @@ def embed_png(png: bytes) -> str:
 
 
 def format_number(value: Any) -> str:
-    """Return a number with four significant digits; anything else as it is."""
+    """Return a number with four significant digits; return other values as text."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if abs(value) >= 1000:
@@ -33,7 +33,7 @@ def format_number(value: Any) -> str:
 
 
 def numeric_columns(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> list[bool]:
-    """Return for each column whether every cell begins like a number: it is aligned right."""
+    """Return whether all cells of each column begin like numbers; such columns align right."""
     return [
         bool(rows) and all(str(row[index])[:1] in "-+.0123456789" for row in rows)
         for index in range(len(columns))

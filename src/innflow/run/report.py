@@ -1,4 +1,4 @@
-"""report.html: a run folder as one page that needs no other file."""
+"""report.html: the results of a run on one self-contained page."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def _choose_cards(metrics: Mapping[str, float], headline: str) -> list[tuple[str
 
 def _embed(path: Path) -> str:
     if not path.is_file():
-        raise InnflowError(f"{path}: report.json names this figure, but it is not there")
+        raise InnflowError(f"{path}: this figure of report.json is missing")
     return embed_png(path.read_bytes())
 
 

@@ -27,7 +27,7 @@ Leaves = dict[tuple[str, ...], Any]
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """Put the stored overrides of a run to be resumed before the arguments of innflow-train.
+    """Prepend the stored overrides of the run to be resumed to the arguments of innflow-train.
 
     Groups of the run, and keys that exist only in them, can then be changed by the arguments.
     Arguments without both `run_dir` and `ckpt` are returned as they are.
@@ -112,7 +112,7 @@ def _check_stored(text: str, run_dir: Path) -> None:
     if refused:
         raise InnflowError(
             f"run_dir={run_dir}: its overrides.yaml holds {text!r}; a stored override may have no "
-            "key that begins with hydra and no ${...}: remove the line, and type it if you need it"
+            "key that begins with hydra and no ${...}: remove the line, or pass it as an argument"
         )
 
 
@@ -162,7 +162,7 @@ def _nested(leaves: Leaves) -> dict[str, Any]:
 
 
 def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) -> None:
-    """Refuse targets and import paths that are neither in innflow's configs nor typed."""
+    """Refuse targets and import paths that are neither in innflow's configs nor in `typed`."""
     known = {
         target
         for file in Path(str(files(CONF))).rglob("*.yaml")

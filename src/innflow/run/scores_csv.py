@@ -15,15 +15,15 @@ FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def write_scores(items: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write columns, each (N,), as a CSV file whose numbers read back to the last bit."""
+    """Write columns, each (N,), as a CSV file that stores numbers without rounding."""
     write_text(path, to_csv(items))
 
 
 def to_csv(items: Mapping[str, np.ndarray]) -> str:
     """Return columns, each (N,), as CSV text in which no cell is a formula of a spreadsheet.
 
-    Bytes of a file name that are no UTF-8 become Python's escapes. A file name that begins like a
-    formula is written with `./` in front, which is the same path.
+    Bytes of a file name that are not UTF-8 are written as Python escapes. A file name that begins
+    like a formula gets the prefix `./`, which gives the same path.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

@@ -26,7 +26,7 @@ QUICK_SIZES = {"n": 1000, "n_test": 64, "n_train": 80, "n_outliers": 12}
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Check a whole config, and quiet Lightning's own messages.
+    """Check a whole config, and silence Lightning's own messages.
 
     Raises:
         InnflowError: naming the key that is unknown, of a wrong type, or does not fit others.
@@ -39,7 +39,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise InnflowError(f"{name}={config[name]}: takes true or false")
     if config["compile"] and config["reversible"]:
         raise InnflowError(
-            "compile=true with reversible=true: the compiler would keep the activations again; "
+            "compile=true with reversible=true: the compiled code stores activations; "
             "choose compile for speed or reversible for memory"
         )
     check_strategy(config)
@@ -57,7 +57,7 @@ def cut_short(config: dict[str, Any]) -> dict[str, Any]:
 def find_start(run_dir: Path, ckpt: str | None) -> Path | None:
     """Return the checkpoint from which a run is resumed; None for a new run.
 
-    A job that Slurm has started again resumes by itself, from what it has saved.
+    A requeued Slurm job resumes automatically from its last checkpoint.
     """
     if ckpt is not None:
         return find_checkpoint(run_dir, ckpt)
@@ -77,7 +77,7 @@ def build_application(
     app.config = redact(config)  # it is stored in checkpoints
     app.companions |= open_companions(config["companions"], app)
     if start is not None:
-        fault = f"{start}: its weights do not fit this model: leave its keys as they were"
+        fault = f"{start}: its weights do not fit this model: do not change its keys"
         load_weights(app, read_checkpoint(start), fault)
     elif config["init"] is not None:
         start_from(config["init"], app)

@@ -20,7 +20,7 @@ from innflow.errors import InnflowError
 from innflow.system.record import read_json
 
 GRACE = 30.0
-"""Seconds that the other processes have to end after one has failed."""
+"""Seconds after the failure of one process before the others are terminated."""
 WHOLE = ("MovingAverage", "DropoutOnOverfit", "FindLearningRate", "FindBatchSize")
 """Callbacks that need the weights of the whole model on every device."""
 
@@ -57,7 +57,7 @@ def make_strategy(name: Any) -> Any:
 
 def environment(name: Any) -> list[LightningEnvironment]:
     """Return the cluster environments to pass to Lightning; an empty list lets it detect one."""
-    # Within a Slurm job, processes started here are not its tasks.
+    # Processes that are started here within a Slurm job are not Slurm tasks.
     return [LightningEnvironment()] if name == "ddp_spawn" else []
 
 
@@ -108,7 +108,7 @@ def spawn(
 ) -> dict[str, float]:
     """Do a run in new processes, one for each device, and return its metrics or raise its error.
 
-    Each process builds everything from the config: no object has to be sent to it.
+    Each process builds all objects from the config.
     """
     sizes = {key: config["trainer"][key] for key in ("_target_", "accelerator", "devices")}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -123,10 +123,10 @@ def spawn(
         while not context.join(grace_period=GRACE):
             pass
     except ProcessRaisedException as error:
-        said = re.search(r"^innflow\.errors\.InnflowError: (.+)$", str(error), re.MULTILINE)
-        if said is None:
+        found = re.search(r"^innflow\.errors\.InnflowError: (.+)$", str(error), re.MULTILINE)
+        if found is None:
             raise
-        raise InnflowError(said[1]) from None
+        raise InnflowError(found[1]) from None
     metrics: dict[str, float] = read_json(run_dir / "metrics.json", {})
     return metrics
 
@@ -142,6 +142,6 @@ def _run_rank(
 
 
 def leave_group() -> None:
-    """Leave the process group: from here on no rank waits for another."""
+    """Leave the process group; no collective operation may follow."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

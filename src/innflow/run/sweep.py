@@ -32,22 +32,22 @@ SHOWN = ("val/nll", "test/bpd", "test/nll", "test/accuracy", "posterior/c2st", "
 class Job:
     """One job of a sweep, read from its folder."""
 
-    name: str  # of its folder in that of the sweep
+    name: str  # name of its folder in that of the sweep
     state: str  # finished, unfinished, or the state in which it failed
-    reason: str  # of the failure
+    reason: str  # reason of the failure
     monitor: tuple[str, str]  # metric that selects best.ckpt, and its mode, min or max
     overrides: dict[str, str]  # value by key
     metrics: dict[str, float] = field(default_factory=dict)  # final, and the best of the monitor
 
     def describe(self, keys: Sequence[str]) -> str:
-        """Return the overrides of some keys as they would be typed."""
+        """Return the overrides of some keys as on a command line."""
         return " ".join(f"{key}={self.overrides[key]}" for key in keys if key in self.overrides)
 
 
 def monitored(run_dir: Path, config: Mapping[str, Any]) -> float | None:
     """Return the best value of the metric that selected best.ckpt, read from metrics.csv.
 
-    Runs are compared by this validation metric alone: the test set is looked at once, at the end.
+    Runs are compared by this validation metric alone: the test set is used only once, at the end.
     """
     name, mode = _monitor_of(config)
     path = run_dir / "metrics.csv"

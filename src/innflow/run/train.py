@@ -32,12 +32,12 @@ def run(
 ) -> dict[str, float]:
     """Train, load the best checkpoint, analyse it and write the run folder.
 
-    Everything that can be refused is refused before training, and leaves no folder behind.
+    Invalid settings raise an error before training and leave no folder behind.
 
     Args:
         config: plain dicts, the composed config with every interpolation resolved.
         run_dir: folder of the run.
-        overrides: those of the command line, for the record.
+        overrides: overrides of the command line, stored in the run folder.
         sweep: name of the sweep that the run is a job of, for dashboards.
 
     Returns:
@@ -79,7 +79,7 @@ def run(
             keep_companions(config["companions"], run_dir)
         announce(repr(app))
 
-        # Random numbers of training do not depend on what was drawn before, on any rank.
+        # Seed again: random numbers of training must not depend on earlier draws on any rank.
         pl.seed_everything(config["seed"], workers=True, verbose=False)
         fit(trainer, app, data, start)
         leave_group()
@@ -104,7 +104,7 @@ def fit(
     with warnings.catch_warnings():
         # A batch is one gather from memory: worker processes would only slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Lightning's own use of older torch calls is no message to our user.
+        # Deprecated torch calls inside Lightning are not the user's.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
         warnings.filterwarnings("ignore", message=UNUSED_SRUN)

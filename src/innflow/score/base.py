@@ -23,7 +23,7 @@ ROWS = 1024
 
 @dataclass(frozen=True)
 class Measured(Generic[Array]):
-    """Arrays that a trained application computes of N items: tensors of a batch, NumPy of a set.
+    """Arrays that an application computes for N items: tensors of a batch, NumPy of a set.
 
         >>> rows = np.zeros((3, 2))
         >>> items = Measured(rows[:, 0], rows, rows[:, 0], latent=rows, data=rows)
@@ -40,7 +40,7 @@ class Measured(Generic[Array]):
         class_log_prob: (N, C) log p(x | class) in nats, where the latent has classes.
 
     Raises:
-        InnflowError: where the arrays differ in their number of rows.
+        InnflowError: if the arrays differ in their number of rows.
     """
 
     log_prob: Array
@@ -54,7 +54,7 @@ class Measured(Generic[Array]):
     def __post_init__(self) -> None:
         lengths = {name: len(array) for name, array in self.arrays().items()}
         if len(set(lengths.values())) > 1:
-            raise InnflowError(f"measured arrays must have one row an item, got {lengths}")
+            raise InnflowError(f"measured arrays must have one row per item, got {lengths}")
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -76,7 +76,7 @@ class Measured(Generic[Array]):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Other]) -> Measured[Other]:
-        """Return the holder of arrays named as in `arrays`."""
+        """Build an instance from arrays named as by `arrays`."""
         own = {name: array for name, array in arrays.items() if not name.startswith(COMPANIONS)}
         others = {
             name.removeprefix(COMPANIONS): terms
@@ -95,7 +95,7 @@ class Measured(Generic[Array]):
 
 
 def by_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Return function(rows), computed in blocks, as temporary copies of a whole set are large."""
+    """Return function(rows), computed in blocks to limit the memory for temporary copies."""
     starts = range(0, max(len(rows), 1), ROWS)
     return np.concatenate([function(rows[start : start + ROWS]) for start in starts])
 
@@ -134,7 +134,7 @@ class FittedArrays:
 
 
 class Score(FittedArrays):
-    """Anomaly score of items, higher for less usual ones.
+    """Anomaly score of items, higher for more anomalous ones.
 
     A subclass implements `__call__`, and `fit` if it learns from training inliers. Attributes that
     `fit` sets, arrays or numbers, end with an underscore; they are saved with the run.
@@ -148,7 +148,7 @@ class Score(FittedArrays):
     """
 
     def fit(self, inliers: Measured) -> None:
-        """Fit to training inliers; by default there is nothing to fit."""
+        """Fit to training inliers; does nothing by default."""
 
     @abstractmethod
     def __call__(self, items: Measured) -> np.ndarray:

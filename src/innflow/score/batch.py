@@ -44,7 +44,7 @@ def batch_p_value(calibration: np.ndarray, scores: np.ndarray) -> float:
 
     Args:
         calibration: (n,) scores of held-out inliers, never of training items.
-        scores: (m,) scores of the batch, higher for less usual items.
+        scores: (m,) scores of the batch, higher for more anomalous items.
 
     Raises:
         InnflowError: if a score is NaN, a side is empty, or n m^2 is above 10,000,000.
@@ -77,7 +77,7 @@ def batch_power(
         size: number of items in a batch.
         draws: number of batches of either kind.
         alpha: level of the test.
-        seed: of the batches.
+        seed: seed of the batches.
 
     Raises:
         InnflowError: if a side has fewer items than a batch, and as `batch_p_value`.
@@ -110,7 +110,7 @@ def typicality_p_value(
         scores: (m,) negative log likelihoods of the batch.
         entropy: mean negative log likelihood of the training set.
         resamples: number of batches drawn with replacement from the calibration items.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Example:
         >>> nll = np.random.default_rng(0).normal(size=100)

@@ -15,7 +15,7 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
     Args:
         calibration: (n,) scores of held-out inliers, never of training items.
-        scores: (N,) scores of the items, higher for less usual ones.
+        scores: (N,) scores of the items, higher for more anomalous ones.
 
     Raises:
         InnflowError: if a score is NaN or there is no calibration score.

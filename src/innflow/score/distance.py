@@ -20,7 +20,7 @@ def vectors(items: Measured, of: str) -> np.ndarray:
     if of not in ("data", "latent"):
         raise InnflowError(f"of={of}: takes data or latent")
     chosen = items.latent if of == "latent" else items.data
-    size = math.prod(chosen.shape[1:])  # -1 would not do for no items
+    size = math.prod(chosen.shape[1:])  # reshape(-1) fails for no items
     return np.asarray(chosen.reshape(len(chosen), size), dtype=np.float32)
 
 
@@ -32,7 +32,7 @@ class Mahalanobis(Score):
     distance in all dimensions; they are left out.
 
     Attributes:
-        components: number of principal components; all where None.
+        components: number of principal components; all if None.
         of: "data", the items in data units, or "latent".
 
     Example:

@@ -8,7 +8,7 @@ from innflow.score.base import Measured, Score, nll
 
 
 class Likelihood(Score):
-    """Negative log likelihood in nats; of images at the bin centres, no bound of a code length.
+    """Negative log likelihood in nats; of images at the bin centres, which gives no bound.
 
     Example:
         >>> from types import SimpleNamespace
@@ -24,7 +24,7 @@ class Likelihood(Score):
 class BitsPerDim(Likelihood):
     """Negative log likelihood in bits per dimension; it ranks items as `Likelihood` does.
 
-    It is at the bin centres and no bound of the code length, unlike the metric `test/bpd`.
+    It is computed at the bin centres and is not a bound, unlike the metric `test/bpd`.
 
     Example:
         >>> from types import SimpleNamespace

@@ -20,7 +20,7 @@ class Ratio(Score):
 
     Attributes:
         against: name of the companion.
-        scale: scale whose contributions are compared, -1 for the deepest; all where None.
+        scale: scale whose contributions are compared, -1 for the deepest; all if None.
 
     Example:
         >>> from types import SimpleNamespace

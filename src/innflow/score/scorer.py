@@ -97,15 +97,15 @@ class Scorer:
                 composite.fit({part: values[part] for part in composite.parts})
         for score in self._plain.values():
             score.fit(train)
-        for fitted in self.scores.values():  # types as after loading, for equal values to the bit
+        for fitted in self.scores.values():  # same types, so same bits, as after loading
             fitted.load_state(fitted.state())
         self.calibration = self._score(calibration)
 
     def __call__(self, items: Measured) -> Values:
         """Return `score`, `p_value`, `log_prob`, and every score `NAME` with its p-value `NAME_p`.
 
-        Each is an array (N,); scores are higher for less usual items. All are of one pass without
-        noise: of images at the bin centres, where log_prob is no bound. A NaN score raises.
+        Each is an array (N,); scores are higher for more anomalous items. All are computed in one
+        pass without noise: log_prob of images, at bin centres, is no bound. A NaN score raises.
         """
         if not self.fitted:
             raise InnflowError("the scorer was never fitted: call fit or load first")

@@ -9,7 +9,7 @@ class Typicality(Score):
     """Absolute difference of the negative log likelihood from its training mean, in nats.
 
     The typicality test of Nalisnick et al., arXiv:1906.02994, for batches of one item: items with
-    too high a likelihood are unusual too.
+    too high a likelihood are anomalous too.
 
     Example:
         >>> from types import SimpleNamespace

@@ -17,7 +17,7 @@ class Waic(Score):
     From Choi et al., arXiv:1810.01392; with the unbiased estimate of the variance.
 
     Attributes:
-        members: names of the companions in the ensemble; all companions where None.
+        members: names of the companions in the ensemble; all companions if None.
 
     Example:
         >>> from types import SimpleNamespace

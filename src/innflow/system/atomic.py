@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written aside, flushed to disk, renamed."""
+"""Atomic writing of files and folders: to a temporary name, flushed to disk, renamed."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """Return a hidden path in the same folder, another one for each writer."""
+    """Return a hidden path in the same folder, unique to this writer."""
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 DAMAGE = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
 """Errors that reading a damaged or hostile archive raises."""
 LEAST, RATIO = 1 << 30, 100
-"""Unpacked size that any archive may have, in bytes, and the largest ratio above it."""
+"""Unpacked size in bytes allowed for any archive, and the largest ratio above that size."""
 _HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 
 
@@ -46,9 +46,9 @@ def check_archive(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ..
             with archive.open(member) as file:
                 major, _ = np.lib.format.read_magic(file)
                 if major not in _HEADERS:
-                    raise ValueError(f"{member.filename}: of an unknown kind of array")
+                    raise ValueError(f"{member.filename}: unknown version of the array format")
                 shape, _, dtype = _HEADERS[major](file)
             if math.prod(shape) * dtype.itemsize > member.file_size:
-                raise ValueError(f"{member.filename}: has less than its shape {shape}")
+                raise ValueError(f"{member.filename}: too small for its shape {shape}")
             headers[member.filename.removesuffix(".npy")] = (shape, dtype)
     return headers

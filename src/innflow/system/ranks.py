@@ -1,4 +1,4 @@
-"""The share of one rank in the items of a set and in the random numbers of a batch."""
+"""Division of the items of a set and of the random numbers of a batch among ranks."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +15,18 @@ _SHARE: ContextVar[tuple[int, int]] = ContextVar("_SHARE", default=(0, 1))
 
 
 Noise = torch.Generator | int | None
-"""Noise of training by its generator, or that of `draw_by_item` by its seed; None for none."""
+"""Generator of training noise, seed of the noise of `draw_by_item`, or None for no noise."""
 
 
 def seeded_generator(seed: Noise) -> torch.Generator:
-    """Return a new generator with this seed, a generator itself, or torch's default for None."""
+    """Return a new generator for a seed, torch's default for None, or the given generator."""
     if isinstance(seed, torch.Generator):
         return seed
     return torch.default_generator if seed is None else torch.Generator().manual_seed(seed)
 
 
 def draw_within_bins(x: Tensor, noise: Noise) -> Tensor | float:
-    """Draw uniform numbers from [0, 1) for whole numbers x (B, ...); 1/2, the centre, for None."""
+    """Draw uniform numbers from [0, 1) for whole numbers x (B, ...); without noise return 1/2."""
     if noise is None:
         return 0.5
     if isinstance(noise, int):
@@ -60,7 +60,6 @@ def shared_draws(rank: int, ranks: int) -> Iterator[None]:
     All ranks have the same random state, so plain draws would give each of them the same numbers.
     Within this block every rank draws what one process would draw for the batch of all ranks, and
     keeps its own items: the numbers do not depend on the number of ranks.
-
     """
     token = _SHARE.set((rank, ranks))
     try:
@@ -73,7 +72,7 @@ def rand(shape: Sequence[int], *, batch_axis: int, **options: Any) -> Tensor:
     """Draw uniform numbers from [0, 1) for the items of a batch.
 
     Args:
-        shape: of the result, with the items of this rank along `batch_axis`.
+        shape: shape of the result, with the items of this rank along `batch_axis`.
         batch_axis: axis of the items.
         options: generator, dtype and device of `torch.rand`.
 
@@ -110,8 +109,8 @@ def shares(count: int, batch: int, rank: int, ranks: int) -> list[list[int]]:
     Args:
         count: number of items.
         batch: approximate size of a batch of all ranks.
-        rank: of this process.
-        ranks: their number.
+        rank: rank of this process.
+        ranks: number of ranks.
     """
     if count < ranks:
         return [list(range(count))]

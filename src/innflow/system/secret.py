@@ -19,7 +19,7 @@ _WORDS = (
 # A name is read word by word: `token` and `client_secret` name secrets, `tokens` does not.
 _NAME = re.compile(rf"(?:^|_){_WORDS}(?:_|$)", re.IGNORECASE)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Environment variables with the location of a secret hold none themselves.
+# Environment variables that hold the path of a secret hold no secret themselves.
 _WHERE = re.compile(r"_(?:FILE|PATH|DIR|URL|URI|EXPIRATION|TYPE|MODE)$")
 SHORTEST = 8
 """Shortest value of an environment variable that is searched for in other texts."""

@@ -56,5 +56,5 @@ def test_resample_gives_up():
     def propose(count):
         return np.zeros((count, 1)), np.r_[1e3, np.zeros(count - 1)]
 
-    with pytest.raises(InnflowError, match=r"proposals are worth \d+ draws"):
+    with pytest.raises(InnflowError, match=r"proposals have an effective sample size of \d+"):
         resample(propose, 10, np.random.default_rng(0), limit=2**18)

@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 from innflow.errors import InnflowError
 
-# Effective proposals per draw, so many that hardly any is drawn twice.
+# Effective proposals per draw, enough that few are drawn twice.
 OVERSAMPLING = 5
 FLOOR = 1000
 # Proposals with a log weight so far below the largest are discarded.
@@ -49,9 +49,9 @@ def resample(
     while effective < wanted:
         if tried >= limit:
             raise InnflowError(
-                f"posterior: {tried} proposals are worth {effective:.0f} draws of the"
-                f" posterior, and {n} of them need {wanted}; y is very unlikely: give a"
-                " likelier y or ask for fewer draws"
+                f"posterior: {tried} proposals have an effective sample size of {effective:.0f},"
+                f" but {n} draws need {wanted}; y is very unlikely: give a more likely y,"
+                " or a smaller number of draws"
             )
         proposal, log = propose(batch)
         largest = max(largest, float(log.max(initial=-np.inf)))

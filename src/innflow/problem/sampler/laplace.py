@@ -46,7 +46,7 @@ def find_laplace(misfit: Function, size: int, step: float = 0.02) -> StudentT:
     Args:
         misfit: from `make_misfit`.
         size: P.
-        step: of the central differences that give the Jacobian of the misfit.
+        step: step of the central differences that give the Jacobian of the misfit.
     """
     mode, damping = np.zeros(size), 1e-2
     shifts = step * np.vstack([np.eye(size), -np.eye(size)])
