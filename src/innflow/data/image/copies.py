@@ -93,8 +93,8 @@ def refuse_copies(general: PartsSet, sets: Mapping[str, PartsSet], folder: Path)
     if found:
         raise InnflowError(
             f"data.general={general.name}: {len({copy.row for copy in found}):,} near copies of "
-            f"images in {', '.join(tested)} ({_list(found, folder, 'general')}), so scores would be "
-            "tested on images that were trained on: remove them from that folder"
+            f"images in {', '.join(tested)} ({_list(found, folder, 'general')}), so scores would "
+            "be tested on images that were trained on: remove them from that folder"
         )
 
 

@@ -218,7 +218,7 @@ class Images(ImageModule):
         return replace(storage, entries=[entry for entry, used in pairs if used]), folders
 
     def _further(self, name: str, source: str | os.PathLike[str]) -> PartsSet:
-        """Return another source as an outlier set: its test split if it has train/, else all of it."""
+        """Return another source as an outlier set: its test split if it has train/, else all."""
         other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
         cached = other.open_cache(verify=False)
         if any(path.startswith("train/") for path in cached.names):

@@ -161,8 +161,9 @@ class Shards(ImageModule):
         total = count_items(self.shards["train"])
         if total is None:
             raise InnflowError(
-                f"data.epoch_items is null, and there is no {SIZES} next to the shards of data.train"
-                " that says how many items they hold: give the number of items of an epoch"
+                f"data.epoch_items is null, and there is no {SIZES} next to the shards of "
+                "data.train that says how many items they hold: give the number of items of an "
+                "epoch"
             )
         return total - held
 
