@@ -101,7 +101,7 @@ class Simulator(InverseData):
             if not callable(resolve(reference, "data.reference").value):
                 raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
             self.reference_path, self.reference = reference, self._draw_reference
-        module = self._model.module
+        module = self._model.imported.module
         self._columns = {
             "x": names_of("parameters", parameters, module, self._prior.dims),
             "y": names_of("observables", observables, module, self._model.dims),
@@ -204,13 +204,13 @@ class Simulator(InverseData):
             return self._prior.draw(100, [0, _TRIAL, _PRIOR])
 
         def run() -> Tensor:
-            with seeded([0, _TRIAL, _MODEL], self._model.modules):
+            with seeded([0, _TRIAL, _MODEL], self._model.imported.modules):
                 return self._model(self._trial)
 
         return [first for act in (draw, run) if torch.equal(first := act(), act())]
 
     def _key(self, n: int, stream: int) -> str:
-        modules = [*self._prior.modules, *self._model.modules]
+        modules = [*self._prior.imported.modules, *self._model.imported.modules]
         paths, seed = [self._prior.path, self._model.path], [self.seed, stream]
         return runs.cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
 
