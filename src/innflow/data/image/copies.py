@@ -81,7 +81,7 @@ def leave_out_copies(
                 raise InnflowError(f"{line}, so none are left: remove them or give others")
             announce(f"{line}: {action}")
         if not keep:
-            result[name] = items.take(others)
+            result[name] = items.select(name, items.role, others)
         tested = {name: result[name], **tested}
     return result
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from innflow.data.base import check_choice, check_whole
-from innflow.data.sets import Batch, Items, PartsSet, make_sets
+from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation import simulate as runs
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.simulation.imports import describe, resolve
@@ -150,8 +150,8 @@ class Simulator(InverseData):
         Raises:
             InnflowError: The forward model fails, or a parameter is constant or not in the support.
         """
-        train = Items.numbered("train", self._parts(self.n, _TRAIN))
-        test = Items.numbered("test", self._parts(self.n_test, _TEST))
+        train = PartsSet.numbered("train", "train", self._parts(self.n, _TRAIN))
+        test = PartsSet.numbered("test", "inlier", self._parts(self.n_test, _TEST))
         check_varied(train.parts["x"], self._columns["x"], "all draws from the prior")
         return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from innflow.data.base import check_fraction
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support, check_varied, given_support
 from innflow.data.table import files
@@ -80,7 +80,7 @@ class Pairs(InverseData):
         parts = {part: files.read_table(self.path, names)[0] for part, names in self.chosen.items()}
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
         self.support.check(parts["x"], self._columns["x"])
-        items, of = Items.numbered(self.path.name, parts), f"{self.path}, rows"
+        items, of = PartsSet.numbered(self.path.name, "train", parts), f"{self.path}, rows"
         return make_sets(items, self.test, self.holdout, self.seed, of)
 
 
