@@ -141,20 +141,15 @@ def hold_out(
     class is held out. `of` names the items in the error where there are fewer than two.
     """
     if labels is None:
-        kept, held = split_holdout(len(rows), fraction, seed, of)
-        return rows[kept], rows[held]
+        count = len(rows)
+        if count < 2:
+            raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
+        held = min(max(round(fraction * count), 1), count - 1)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        return rows[order[held:].sort().values], rows[order[:held].sort().values]
     splits = [
         hold_out(rows[labels[rows] == label], fraction, seed, f"{of} of class {name}")
         for label, name in enumerate(classes)
     ]
-    kept, held = (torch.cat(side).sort().values for side in zip(*splits, strict=True))
-    return kept, held
-
-
-def split_holdout(count: int, fraction: float, seed: int, of: str) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices to keep and to hold out of `count` items, at least one of each."""
-    if count < 2:
-        raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
-    held = min(max(round(fraction * count), 1), count - 1)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return order[held:].sort().values, order[:held].sort().values
+    kept, out = (torch.cat(side).sort().values for side in zip(*splits, strict=True))
+    return kept, out

@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,14 +97,10 @@ def write_cache(
     Raises:
         InnflowError: Too many could not be decoded, or the cache cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
     crc, shape, dtype = 0, (0, 0, 0), "uint8"
     names: list[str] = []
     skipped: list[str] = []
-    try:
+    with writable(folder):
         with writing(folder / f"{key}.raw") as file:
             for name, image in items:
                 if isinstance(image, str):
@@ -116,8 +113,6 @@ def write_cache(
                 names.append(name)
         label = _Label([len(names), *shape], dtype, crc, names, skipped)
         write_text(folder / f"{key}.json", json.dumps(asdict(label)))
-    except OSError as error:
-        raise unwritable(folder, error) from error
     cached = read_cache(folder, key)
     if cached is None:
         raise InnflowError(f"the cache {folder / key}.raw changed while it was written: try again")
@@ -139,9 +134,14 @@ def name_first(skipped: Sequence[str], limit: int = 3) -> str:
     return "; ".join(skipped[:limit]) + more
 
 
-def unwritable(folder: Path, error: OSError) -> InnflowError:
-    """Return the error of a cache folder that cannot be written."""
-    return InnflowError(
-        f"cannot write the cache {folder}: {error.strerror or error}; "
-        "free some space there or set data.cache_dir"
-    )
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make a folder that the block writes to; an error says that it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InnflowError(
+            f"cannot write the cache {folder}: {error.strerror or error}; "
+            "free some space there or set data.cache_dir"
+        ) from error

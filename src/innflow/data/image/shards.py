@@ -115,9 +115,9 @@ class Shards(ImageModule):
             key = name if name in _INLIERS else f"outliers.{name}"
             found[name] = find_shards(patterns, key)
             for shard in found[name]:
-                other = owner.setdefault(shard.url, key)
+                other = owner.setdefault(shard.path, key)
                 if other != key:
-                    raise InnflowError(f"data.{key}: {shard.url} is in data.{other} too")
+                    raise InnflowError(f"data.{key}: {shard.path} is in data.{other} too")
         return found
 
     def prepare_data(self) -> None:

@@ -111,18 +111,6 @@ class Simulator(InverseData):
         else:
             self.support = given_support(support, self._prior.dims)
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every part, known before anything is simulated."""
-        data = (self._model.dims,)
-        noise = {} if self._factor is None else {"eps": data}
-        return {"x": self.shape, "y": data, **noise}
-
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """Names of the parameters x and of the data y."""
-        return self._columns
-
     @cached_property
     def deterministic(self) -> bool:
         """Whether y is a function of x alone: no declared noise, and none found in a few runs."""

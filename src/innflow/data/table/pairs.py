@@ -60,16 +60,6 @@ class Pairs(InverseData):
         else:
             self.support = given_support(support, *self.shape)
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of both parts, known from the header."""
-        return {part: (len(names),) for part, names in self._columns.items()}
-
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """Names of the parameters x and of the data y."""
-        return self._columns
-
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the rows of the file in three disjoint sets.
 
