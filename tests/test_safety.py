@@ -30,7 +30,6 @@ from innflow.analysis.posterior import references
 from innflow.app.module import FORMAT
 from innflow.command.arguments import restore_coordinates
 from innflow.command.evaluate import evaluate
-from innflow.data.feature import features
 from innflow.data.image import cache, tar
 from innflow.data.image.decode import decode
 from innflow.data.simulation import simulate
@@ -145,11 +144,6 @@ CACHES = {
     "coordinates.npz": (arrays, read_coordinates, "damaged"),
     "table.npz": (arrays, read_table, "(N,) or (N, D) numbers"),
     "simulations.npz": (arrays, lambda path: not simulate.read_simulations(path) or 1 / 0, None),
-    "features.npy": (
-        lambda path, mark: np.save(path, np.array([Bomb(mark)]), allow_pickle=True),
-        lambda path: features._read(path, (1,)) is None or 1 / 0,
-        None,
-    ),
     "images.json": (bare, lambda path: cache.read_cache(path.parent, "images") and 1 / 0, None),
     "references/key.npz": (arrays, read_reference, None),
 }
@@ -163,7 +157,7 @@ def test_a_pickle_in_a_cache_is_not_run(name, tmp_path, mark, refused, monkeypat
     write, read, refusal = CACHES[name]
     path = tmp_path / "place" / name
     path.parent.mkdir(parents=True)
-    path.with_suffix(".u8").write_bytes(b"")
+    path.with_suffix(".raw").write_bytes(b"")
     write(path, mark)
     if refusal is None:
         read(path)

@@ -13,7 +13,7 @@ from innflow import Objective, flow
 from innflow.app import Density
 from innflow.callback import Guard, Progress
 from innflow.callback.guard import _Flag
-from innflow.data.sets import Items
+from innflow.data.sets import PartsSet
 from innflow.data.toy.clouds import Toy
 from innflow.errors import InnflowError
 from innflow.objective.base import nll
@@ -68,7 +68,7 @@ def test_without_a_checkpoint_the_message_names_none(data, fit, refused):
 def test_data_that_are_not_finite_name_the_likelihood(data, fit, refused):
     data.setup()
     x = torch.full((len(data.sets()["train"]), 2), float("nan"))
-    data.sets()["train"] = Items.numbered("train", {"x": x}).select("train", "train")
+    data.sets()["train"] = PartsSet.numbered("train", "train", {"x": x})
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
     with refused("train/nll=nan"):
         fit(app, data, max_steps=3, callbacks=[Guard()])
@@ -102,7 +102,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(data,
 def test_validation_data_that_are_not_finite_stop_the_run(data, fit, refused):
     data.setup()
     x = data.sets()["val"].parts["x"].index_fill(0, torch.tensor([0]), float("nan"))
-    data.sets()["val"] = Items.numbered("val", {"x": x}).select("val", "val")
+    data.sets()["val"] = PartsSet.numbered("val", "val", {"x": x})
     app = Density(flow.vector(2, depth=2, hidden=(4,)))
     with refused("val/nll=nan", "not finite"):
         fit(app, data, max_steps=40, limit_val_batches=1.0, callbacks=[Guard()])

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from innflow.data.base import PartsDataModule
-from innflow.data.sets import PartsSet, split_holdout
+from innflow.data.sets import PartsSet, hold_out
 from innflow.errors import InnflowError
 
 
@@ -20,7 +20,7 @@ class Numbers(PartsDataModule):
     def load_sets(self) -> dict[str, PartsSet]:
         x = torch.arange(1.0, 201).unsqueeze(1)
         names = [str(i) for i in range(200)]
-        kept, held = split_holdout(200, 0.1, 0, "numbers")
+        kept, held = hold_out(torch.arange(200), 0.1, 0, "numbers")
         return {
             "train": PartsSet("train", "train", {"x": x}, names[: len(kept)], kept),
             "val": PartsSet("val", "val", {"x": x}, names[: len(held)], held),
@@ -165,18 +165,18 @@ def test_a_batch_larger_than_the_set_is_refused():
 
 @pytest.mark.parametrize(("count", "fraction"), [(2, 0.01), (2, 0.99), (100, 0.05), (7, 0.5)])
 def test_holdout_is_disjoint_seeded_and_never_empty(count, fraction):
-    kept, held = split_holdout(count, fraction, 3, "items")
+    kept, held = hold_out(torch.arange(count), fraction, 3, "items")
     assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(count))
     assert len(held) == min(max(round(count * fraction), 1), count - 1)
-    again = split_holdout(count, fraction, 3, "items")
+    again = hold_out(torch.arange(count), fraction, 3, "items")
     assert torch.equal(again[1], held)
     if count == 100:
-        assert not torch.equal(split_holdout(count, fraction, 4, "items")[1], held)
+        assert not torch.equal(hold_out(torch.arange(count), fraction, 4, "items")[1], held)
 
 
 def test_one_item_cannot_be_split():
     with pytest.raises(InnflowError, match="at least 2"):
-        split_holdout(1, 0.5, 0, "folder")
+        hold_out(torch.arange(1), 0.5, 0, "folder")
 
 
 @pytest.mark.parametrize(

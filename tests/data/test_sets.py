@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from innflow.data.sets import Items, make_sets
+from innflow.data.sets import PartsSet, make_sets
 
 
 @pytest.fixture
-def items() -> Items:
+def items() -> PartsSet:
     labels = torch.arange(100) % 5 // 4  # 80 of class 0, 20 of class 1
-    return Items.numbered("item", {"x": torch.arange(100.0)[:, None], "label": labels})
+    return PartsSet.numbered("item", "train", {"x": torch.arange(100.0)[:, None], "label": labels})
 
 
 def test_fractions_give_three_disjoint_sets_by_the_seed(items):
@@ -37,7 +37,7 @@ def test_with_classes_every_set_has_the_same_share_of_each(items):
 
 def test_given_rows_and_given_items_are_taken_as_they_are(items):
     val, rows = torch.tensor([3, 5]), torch.arange(10, 90)
-    other = Items.numbered("other", {"x": torch.zeros(4, 1)})
+    other = PartsSet.numbered("other", "inlier", {"x": torch.zeros(4, 1)})
     sets = make_sets(items, other, val, 0, "items", rows)
     assert sets["val"].names == ["item/3", "item/5"]
     assert sets["test"].names == [f"other/{i}" for i in range(4)]

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from innflow.data.general import PairedWithGeneral
 from innflow.data.loader import EpochLoader, ShuffledBatches
 from innflow.data.sets import Batch, PartsSet
-from innflow.system.batch import GENERAL
 from innflow.errors import InnflowError
+from innflow.system.batch import GENERAL
 from innflow.system.ranks import shared_draws, shares
 
 

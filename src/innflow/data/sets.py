@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,6 +44,12 @@ class PartsSet(Dataset[Batch]):
         if lengths != {len(names)}:
             raise ValueError(f"set {name}: {len(names)} names for parts of length {lengths}")
 
+    @classmethod
+    def numbered(cls, name: str, role: Role, parts: Mapping[str, Tensor]) -> PartsSet:
+        """Return a set of items with the names name/0, name/1, ..."""
+        count = len(next(iter(parts.values())))
+        return cls(name, role, parts, [f"{name}/{i}" for i in range(count)])
+
     @cached_property
     def parts(self) -> Batch:
         """The arrays of this set, first axis N; gathered once if the set is a part of a whole."""
@@ -65,11 +71,13 @@ class PartsSet(Dataset[Batch]):
             rows = self._rows[rows]
         return {key: part[rows] for key, part in self._whole.items()}
 
-    def take(self, indices: Tensor) -> PartsSet:
-        """Return the set of the items at these positions (B,)."""
-        rows = indices if self._rows is None else self._rows[indices]
-        names = [self.names[i] for i in indices.tolist()]
-        return PartsSet(self.name, self.role, self._whole, names, rows)
+    def select(self, name: str, role: Role, rows: Tensor | None = None) -> PartsSet:
+        """Return a set of the items at these positions (B,), of all by default."""
+        if rows is None:
+            return PartsSet(name, role, self._whole, self.names, self._rows)
+        names = [self.names[i] for i in rows.tolist()]
+        rows = rows if self._rows is None else self._rows[rows]
+        return PartsSet(name, role, self._whole, names, rows)
 
     def __repr__(self) -> str:
         whole = self._whole.items()
@@ -77,27 +85,10 @@ class PartsSet(Dataset[Batch]):
         return f"PartsSet({self.name}, {self.role}, {len(self):,} items: {shapes})"
 
 
-class Items(NamedTuple):
-    """A source of items: arrays of equal first axis by part name, and a name per item."""
-
-    parts: Mapping[str, Tensor]
-    names: Sequence[str]
-
-    @classmethod
-    def numbered(cls, prefix: str, parts: Mapping[str, Tensor]) -> Items:
-        """Return items with the names prefix/0, prefix/1, ..."""
-        return cls(parts, [f"{prefix}/{i}" for i in range(len(next(iter(parts.values()))))])
-
-    def select(self, name: str, role: Role, rows: Tensor | None = None) -> PartsSet:
-        """Return a set of some rows of the items, of all by default."""
-        names = self.names if rows is None else [self.names[i] for i in rows.tolist()]
-        return PartsSet(name, role, self.parts, names, rows)
-
-
 def make_sets(
-    items: Items,
-    test: Items | Tensor | float,
-    val: Items | Tensor | float,
+    items: PartsSet,
+    test: PartsSet | Tensor | float,
+    val: PartsSet | Tensor | float,
     seed: int,
     of: str,
     rows: Tensor | None = None,
@@ -117,15 +108,15 @@ def make_sets(
         rows: The training items among `items`, before anything is held out; all by default.
         classes: Names of the labels; the same fraction of every class is then held out.
     """
-    train = torch.arange(len(items.names)) if rows is None else rows
+    train = torch.arange(len(items)) if rows is None else rows
     labels = items.parts["label"] if classes else None
     if isinstance(test, float):
         train, test = hold_out(train, test, seed, of, labels, classes)
     if isinstance(val, float):
         train, val = hold_out(train, val, seed, of, labels, classes)
 
-    def select(name: str, role: Role, chosen: Items | Tensor) -> PartsSet:
-        if isinstance(chosen, Items):
+    def select(name: str, role: Role, chosen: PartsSet | Tensor) -> PartsSet:
+        if isinstance(chosen, PartsSet):
             return chosen.select(name, role)
         return items.select(name, role, chosen)
 
@@ -150,20 +141,15 @@ def hold_out(
     class is held out. `of` names the items in the error where there are fewer than two.
     """
     if labels is None:
-        kept, held = split_holdout(len(rows), fraction, seed, of)
-        return rows[kept], rows[held]
+        count = len(rows)
+        if count < 2:
+            raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
+        held = min(max(round(fraction * count), 1), count - 1)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        return rows[order[held:].sort().values], rows[order[:held].sort().values]
     splits = [
         hold_out(rows[labels[rows] == label], fraction, seed, f"{of} of class {name}")
         for label, name in enumerate(classes)
     ]
-    kept, held = (torch.cat(side).sort().values for side in zip(*splits, strict=True))
-    return kept, held
-
-
-def split_holdout(count: int, fraction: float, seed: int, of: str) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices to keep and to hold out of `count` items, at least one of each."""
-    if count < 2:
-        raise InnflowError(f"{of}: {count} usable, at least 2 are needed to hold one out")
-    held = min(max(round(fraction * count), 1), count - 1)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return order[held:].sort().values, order[:held].sort().values
+    kept, out = (torch.cat(side).sort().values for side in zip(*splits, strict=True))
+    return kept, out

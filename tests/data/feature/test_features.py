@@ -129,16 +129,16 @@ def test_another_question_has_a_cache_of_its_own(images, tmp_path, change):
     backbone = Backbone(**options)
     features = compute_features(tmp_path, images, "abcde", backbone)
     torch.testing.assert_close(features, backbone(images))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.raw"))) == 2
 
 
 def test_a_truncated_cache_is_made_again(images, tmp_path):
     backbone = Backbone(LITE0, 32)
     first = compute_features(tmp_path, images, "abcde", backbone).clone()
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.raw")
     path.write_bytes(path.read_bytes()[:500])
     assert torch.equal(compute_features(tmp_path, images, "abcde", backbone), first)
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert sorted(tmp_path.iterdir()) == [path.with_suffix(".json"), path]
 
 
 def test_features_that_are_not_finite_are_refused_and_leave_no_cache(images, tmp_path, refused):

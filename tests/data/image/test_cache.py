@@ -44,7 +44,7 @@ def damage_byte(path):
 
 @pytest.mark.parametrize(
     ("suffix", "damage"),
-    [("u8", damage_tail), ("u8", damage_byte), ("json", damage_tail)],
+    [("raw", damage_tail), ("raw", damage_byte), ("json", damage_tail)],
 )
 def test_damage_is_noticed(tmp_path, caplog, suffix, damage):
     write_cache(tmp_path, "a", items(), 50, "here")
@@ -57,7 +57,7 @@ def test_damage_is_noticed(tmp_path, caplog, suffix, damage):
 
 
 def test_pixels_lost_or_label_lost_means_no_cache(tmp_path):
-    for suffix in ("u8", "json"):
+    for suffix in ("raw", "json"):
         write_cache(tmp_path, "a", items(), 50, "here")
         (tmp_path / f"a.{suffix}").unlink()
         assert read_cache(tmp_path, "a") is None
@@ -113,7 +113,7 @@ def test_readers_never_see_half_a_cache_while_others_write(tmp_path):
     done.set()
     reader.join()
     assert failures == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.u8"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.raw"]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -74,7 +74,7 @@ def test_flat_pictures_are_no_copies():
     grain = np.random.default_rng(0).integers(-1, 2, (4, 32, 32, 3))
     noisy = [
         Image.fromarray((np.asarray(one) * 0.9 + 5 + g).astype(np.uint8))
-        for one, g in zip(flat, grain)
+        for one, g in zip(flat, grain, strict=True)
     ]
     assert copies(a_set("train", flat + noisy), a_set("test", flat + noisy)) == []
 

@@ -81,7 +81,7 @@ def test_a_changed_root_is_decoded_again(tree, tmp_path, change):
 
 def test_a_truncated_cache_is_made_again(tree, tmp_path):
     first = opened(tree, tmp_path / "cache").sets()["test"].parts["x"].clone()
-    (pixels,) = (tmp_path / "cache").glob("*.u8")
+    (pixels,) = (tmp_path / "cache").glob("*.raw")
     with pixels.open("r+b") as file:
         file.truncate(100)
     assert torch.equal(opened(tree, tmp_path / "cache").sets()["test"].parts["x"], first)

@@ -359,11 +359,11 @@ def corrupted(packed: Path, count: int) -> list[str]:
     """Replace images behind those that are studied; return their names."""
     names = []
     for shard in find_shards(packed / "train-*.tar", "train")[1 : 1 + count]:
-        with tarfile.open(shard.url) as tar:
+        with tarfile.open(shard.path) as tar:
             members = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
         first = next(name for name in members if name.endswith(".png"))
         members[first] = b"no image"
-        write_tar(Path(shard.url), members)
+        write_tar(Path(shard.path), members)
         names.append(f"{shard.name}/{first.removesuffix('.png')}")
     return names
 

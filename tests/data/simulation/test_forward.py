@@ -147,7 +147,7 @@ def test_as_many_observables_as_rows_may_be_a_transpose(monkeypatch, tmp_path):
 
 def test_it_pickles_as_its_path(model):
     forward = model("curried")
-    forward.modules  # noqa: B018 - what it has imported must not be pickled: a lambda cannot be
+    forward.imported  # noqa: B018 - what it has imported must not be pickled: a lambda cannot be
     again = pickle.loads(pickle.dumps(forward))
     assert torch.equal(again(X), forward(X))
 

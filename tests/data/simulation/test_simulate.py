@@ -132,7 +132,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
 
 
 def test_the_key_of_a_cache_knows_source_and_facts(model, tmp_path):
-    modules = model("noisy").modules
+    modules = model("noisy").imported.modules
     keys = {
         cache_key(modules, 10, [0]),
         cache_key(modules, 10, [1]),

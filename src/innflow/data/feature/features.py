@@ -1,9 +1,8 @@
 """Features of images, cached on disk, and their normalisation for a flow."""
 
 import hashlib
-import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +12,9 @@ from torch import Tensor
 
 from innflow.data.base import check_choice, check_whole
 from innflow.data.feature.backbone import Backbone
-from innflow.data.image.cache import cache_key, unwritable
+from innflow.data.image.cache import cache_key, read_cache, write_cache
 from innflow.errors import InnflowError
-from innflow.system.atomic import writing
 from innflow.system.progress import track
-
-log = logging.getLogger(__name__)
 
 Normalisation = Literal["none", "standardise", "l2"]
 NORMALISATIONS = ("none", "standardise", "l2")
@@ -45,46 +41,21 @@ def compute_features(
         digest.update(chunk.numpy())
     facts = (digest.hexdigest(), len(images), backbone.size, backbone.layer, backbone.spatial)
     key = cache_key("features", _ARITHMETIC, backbone.network, backbone.hash, *facts)
-    path = folder / f"{key}.npy"
-    shape = (len(images), *backbone.shape)
-    cached = _read(path, shape)
+    cached = read_cache(folder, key)
     if cached is None:
-        rows = track(backbone.stream(images), f"features of {backbone.network}", len(images))
-        _write(path, rows, shape, names)
-        cached = _read(path, shape)
-    if cached is None:
-        raise InnflowError(f"the cache {path} changed while it was written: try again")
-    return cached
+        source = f"features of {backbone.network}"
+        rows = track(backbone.stream(images), source, len(images))
+        cached = write_cache(folder, key, _finite(names, rows), len(images), source)
+    return cached.images
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Tensor | None:
-    try:
-        # Copy on write: an accidental change of the array does not reach the file.
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, EOFError):
-        array = np.empty(0)
-    if array.shape != shape or array.dtype != np.float32:
-        log.warning("the cache %s is damaged: making it again", path)
-        return None
-    return torch.from_numpy(array)
-
-
-def _write(
-    path: Path, rows: Iterator[np.ndarray], shape: tuple[int, ...], names: Sequence[str]
-) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with writing(path) as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for name, row in zip(names, rows, strict=False):
-                if not np.isfinite(row).all():
-                    raise InnflowError(f"{name}: its features are not finite; check data.weights")
-                file.write(row.astype("<f4").tobytes())
-    except OSError as error:
-        raise unwritable(path.parent, error) from error
+def _finite(
+    names: Sequence[str], rows: Iterable[np.ndarray]
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    for name, row in zip(names, rows, strict=False):
+        if not np.isfinite(row).all():
+            raise InnflowError(f"{name}: its features are not finite; check data.weights")
+        yield name, row
 
 
 class Coordinates:

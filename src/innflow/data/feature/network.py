@@ -142,7 +142,7 @@ def _open_timm(name: str, size: int) -> Pretrained:
 def _behead(
     name: str, module: nn.Module, mean: Tensor, std: Tensor, fetch: Callable[[], Mapping[str, Any]]
 ) -> Pretrained:
-    """Remove the last linear layer, so that the network returns the features that layer received."""
+    """Remove the last linear layer, so that the network returns what that layer received."""
     layers = [path for path, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     head = layers[-1] if layers else ""
     if head:

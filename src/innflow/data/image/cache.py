@@ -1,15 +1,16 @@
-"""Decoded images in one memory-mapped file, written once and checked when opened.
+"""Images or their features in one memory-mapped file, written once and checked when opened.
 
-A cache is `<key>.u8`, the raw (N, C, H, W) bytes, and `<key>.json` with their shape and names. Each
-appears whole, the json last, so a reader never opens an incomplete cache. Two writers of one key
-write the same bytes, so their order does not matter.
+A cache is `<key>.raw`, the bytes of an array (N, ...), and `<key>.json` with its shape and names.
+Each appears whole, the json last, so a reader never opens an incomplete cache. Two writers of one
+key write the same bytes, so their order does not matter.
 """
 
 import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,15 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _ALLOWED_SKIPS = 0.05
+_TYPES = {"uint8": torch.uint8, "float32": torch.float32}
 
 
 @dataclass
 class Cached:
-    """Images uint8 (N, C, H, W), their names, and "name: reason" of those left out."""
+    """Images or features, their names, and "name: reason" of those left out.
+
+    Images are uint8 (N, C, H, W), features float32 (N, ...).
+    """
 
     images: Tensor
     names: list[str]
@@ -40,6 +45,7 @@ class Cached:
 @dataclass
 class _Label:
     shape: list[int]
+    dtype: str
     crc: int
     names: list[str]
     skipped: list[str]
@@ -56,48 +62,46 @@ def read_cache(folder: Path, key: str, verify: bool = False) -> Cached | None:
 
     With `verify`, all of it is read once to compare its checksum.
     """
-    pixels, label_file = folder / f"{key}.u8", folder / f"{key}.json"
+    raw, label_file = folder / f"{key}.raw", folder / f"{key}.json"
     try:
         label = _Label(**json.loads(label_file.read_text()))
-        length = int(np.prod(label.shape))
-        damaged = pixels.stat().st_size != length or len(label.names) != label.shape[0]
-        damaged = damaged or (verify and zlib.crc32(np.memmap(pixels, mode="r").data) != label.crc)
-    except FileNotFoundError:
+        length, dtype = int(np.prod(label.shape)), _TYPES[label.dtype]
+        damaged = raw.stat().st_size != length * dtype.itemsize
+        damaged = damaged or len(label.names) != label.shape[0]
+        damaged = damaged or (verify and zlib.crc32(np.memmap(raw, mode="r").data) != label.crc)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, OSError):
+    except (KeyError, ValueError, TypeError, OSError):
         damaged = True
     if damaged:
-        log.warning("the cache %s is damaged: making it again", pixels)
+        log.warning("the cache %s is damaged: making it again", raw)
         return None
     # shared=False: an accidental change of the tensor does not reach the file.
-    flat = torch.from_file(str(pixels), shared=False, size=length, dtype=torch.uint8)
+    flat = torch.from_file(str(raw), shared=False, size=length, dtype=dtype)
     return Cached(flat.view(label.shape), label.names, label.skipped)
 
 
 def write_cache(
     folder: Path, key: str, items: Iterable[tuple[str, np.ndarray | str]], total: int, source: str
 ) -> Cached:
-    """Write images in the order given and open the result.
+    """Write images or features in the order given and open the result.
 
     Args:
         folder: Where caches lie; made if need be.
         key: Name of the cache.
-        items: Pairs of a name and uint8 (C, H, W), or why there are no pixels.
+        items: Pairs of a name and an array, uint8 or float32, all of one shape, or why there is
+            none.
         total: Number of items.
         source: Where they come from, for messages.
 
     Raises:
         InnflowError: Too many could not be decoded, or the cache cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    crc, shape = 0, (0, 0, 0)
+    crc, shape, dtype = 0, (0, 0, 0), "uint8"
     names: list[str] = []
     skipped: list[str] = []
-    try:
-        with writing(folder / f"{key}.u8") as file:
+    with writable(folder):
+        with writing(folder / f"{key}.raw") as file:
             for name, image in items:
                 if isinstance(image, str):
                     skipped.append(f"{name}: {image}")
@@ -105,15 +109,13 @@ def write_cache(
                     continue
                 data = image.tobytes()
                 file.write(data)
-                crc, shape = zlib.crc32(data, crc), image.shape
+                crc, shape, dtype = zlib.crc32(data, crc), image.shape, image.dtype.name
                 names.append(name)
-        label = _Label([len(names), *shape], crc, names, skipped)
+        label = _Label([len(names), *shape], dtype, crc, names, skipped)
         write_text(folder / f"{key}.json", json.dumps(asdict(label)))
-    except OSError as error:
-        raise unwritable(folder, error) from error
     cached = read_cache(folder, key)
     if cached is None:
-        raise InnflowError(f"the cache {folder / key}.u8 changed while it was written: try again")
+        raise InnflowError(f"the cache {folder / key}.raw changed while it was written: try again")
     return cached
 
 
@@ -132,9 +134,14 @@ def name_first(skipped: Sequence[str], limit: int = 3) -> str:
     return "; ".join(skipped[:limit]) + more
 
 
-def unwritable(folder: Path, error: OSError) -> InnflowError:
-    """Return the error of a cache folder that cannot be written."""
-    return InnflowError(
-        f"cannot write the cache {folder}: {error.strerror or error}; "
-        "free some space there or set data.cache_dir"
-    )
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make a folder that the block writes to; an error says that it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InnflowError(
+            f"cannot write the cache {folder}: {error.strerror or error}; "
+            "free some space there or set data.cache_dir"
+        ) from error

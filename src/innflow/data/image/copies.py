@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from innflow.data.image.cache import name_first, unwritable
+from innflow.data.image.cache import name_first, writable
 from innflow.data.sets import PartsSet
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_text
@@ -81,7 +81,7 @@ def leave_out_copies(
                 raise InnflowError(f"{line}, so none are left: remove them or give others")
             announce(f"{line}: {action}")
         if not keep:
-            result[name] = items.take(others)
+            result[name] = items.select(name, items.role, others)
         tested = {name: result[name], **tested}
     return result
 
@@ -93,8 +93,8 @@ def refuse_copies(general: PartsSet, sets: Mapping[str, PartsSet], folder: Path)
     if found:
         raise InnflowError(
             f"data.general={general.name}: {len({copy.row for copy in found}):,} near copies of "
-            f"images in {', '.join(tested)} ({_list(found, folder, 'general')}), so scores would be "
-            "tested on images that were trained on: remove them from that folder"
+            f"images in {', '.join(tested)} ({_list(found, folder, 'general')}), so scores would "
+            "be tested on images that were trained on: remove them from that folder"
         )
 
 
@@ -102,11 +102,8 @@ def _list(found: Sequence[Copy], folder: Path, name: str) -> str:
     """Return the first pairs as text, after writing all of them to a file."""
     file = folder / f"near_copies_{name}.csv"
     lines = [f"{copy.distance:.4f},{copy.trained},{copy.tested}\n" for copy in found]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder):
         write_text(file, "".join(["distance,trained,tested\n", *lines]))
-    except OSError as error:
-        raise unwritable(folder, error) from error
     first = [f"{copy.trained} of {copy.tested}, distance {copy.distance:.2g}" for copy in found]
     return f"{name_first(first)}; all in {file}"
 

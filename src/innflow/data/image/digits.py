@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from innflow.data.base import PartsDataModule, check_whole
-from innflow.data.sets import Items, PartsSet, hold_out, make_sets
+from innflow.data.sets import PartsSet, hold_out, make_sets
 from innflow.system.ranks import randint
 
 _TEST_SHARE = 1 / 3
@@ -53,7 +53,7 @@ class Digits(PartsDataModule):
         bundled = load_digits()
         x = torch.from_numpy(bundled.images.astype(np.uint8))[:, None]
         labels = torch.from_numpy(bundled.target.astype(np.int64))
-        digits = Items.numbered("digit", {"x": x, "label": labels})
+        digits = PartsSet.numbered("digit", "train", {"x": x, "label": labels})
         every = torch.arange(len(x))
         rest, test = hold_out(every, _TEST_SHARE, _TEST_SEED, "digits", labels, self.classes)
         of = "training digits"

@@ -15,7 +15,7 @@ from innflow.data.image.cache import Cached, cache_key, name_first, read_cache, 
 from innflow.data.image.copies import COPIES, NearCopies, leave_out_copies, refuse_copies
 from innflow.data.image.folders import LAYOUT, Folders
 from innflow.data.image.storage import Storage, decode_all, open_storage
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
@@ -168,11 +168,12 @@ class Images(ImageModule):
         """Return the sets, from the cache."""
         cached = self._cached or self.open_cache(verify=False)
         folders = Folders(self.root, cached.names, self.inliers, self.labels)
-        parts = {"x": cached.images}
+        every = PartsSet("images", "train", {"x": cached.images}, cached.names)
         test = folders.rows(folders.tested)
         val = test[:0] if folders.tested == "val" else folders.rows("val")
+        parts = {"x": cached.images} | ({"label": folders.labels()} if self.labels else {})
         sets = make_sets(
-            Items(parts | ({"label": folders.labels()} if self.labels else {}), cached.names),
+            PartsSet("images", "train", parts, cached.names),
             test if len(test) else _TEST_SHARE,
             val if len(val) else self.holdout,
             self.seed,
@@ -181,7 +182,7 @@ class Images(ImageModule):
             folders.classes if self.labels else (),
         )
         for name, rows in folders.outliers().items():
-            sets[name] = Items(parts, cached.names).select(name, "outlier", rows)
+            sets[name] = every.select(name, "outlier", rows)
         for name, source in self.outliers.items():
             if name in sets or name in ("samples", ""):
                 raise InnflowError(f"data.outliers.{name}: there is a set of this name already")
@@ -218,7 +219,7 @@ class Images(ImageModule):
         return replace(storage, entries=[entry for entry, used in pairs if used]), folders
 
     def _further(self, name: str, source: str | os.PathLike[str]) -> PartsSet:
-        """Return another source as an outlier set: its test split if it has train/, else all of it."""
+        """Return another source as an outlier set: its test split if it has train/, else all."""
         other = Images(source, self.size, self.channels, cache_dir=self.cache_dir, seed=self.seed)
         cached = other.open_cache(verify=False)
         if any(path.startswith("train/") for path in cached.names):

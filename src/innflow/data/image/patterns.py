@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from innflow.data.image.storage import connect, explain, stamp_of, wait_for
+from innflow.data.image.storage import Entry, connect, explain, stamp_of, wait_for
 from innflow.errors import InnflowError
 
 SIZES = "sizes.json"
@@ -20,17 +20,13 @@ Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A tar of images: its path or URL, its size in bytes, and a stamp of its version."""
-
-    url: str
-    size: int
-    stamp: str
+class Shard(Entry):
+    """A tar of images; its path is a full one, or a URL."""
 
     @property
     def name(self) -> str:
         """File name without its suffixes."""
-        return PurePosixPath(self.url).name.partition(".")[0]
+        return PurePosixPath(self.path).name.partition(".")[0]
 
 
 def find_shards(patterns: Patterns, key: str) -> list[Shard]:
@@ -50,7 +46,7 @@ def find_shards(patterns: Patterns, key: str) -> list[Shard]:
     for shard in chain.from_iterable(_find(str(pattern), key) for pattern in given):
         if found.setdefault(shard.name, shard) is not shard:
             raise InnflowError(
-                f"data.{key}: {shard.url} is named twice, or another shard is called {shard.name}"
+                f"data.{key}: {shard.path} is named twice, or another shard is called {shard.name}"
             )
     return list(found.values())
 
@@ -108,10 +104,10 @@ def count_items(shards: Sequence[Shard]) -> int | None:
     Raises:
         InnflowError: The file is damaged, or a shard is missing in it.
     """
-    read = cache(_read_sizes)
+    read = cache(read_sizes)
     total = 0
     for shard in shards:
-        folder, _, name = shard.url.rpartition("/")
+        folder, _, name = shard.path.rpartition("/")
         sizes = read(f"{folder}/{SIZES}")
         if sizes is None:
             return None
@@ -122,7 +118,8 @@ def count_items(shards: Sequence[Shard]) -> int | None:
     return total
 
 
-def _read_sizes(url: str) -> Any:
+def read_sizes(url: str) -> Any:
+    """Return the content of a sizes.json; None if it does not exist, an error if damaged."""
     try:
         with open_file(url) as file:
             return json.load(file)

@@ -21,7 +21,7 @@ from innflow.data.image.storage import map_threads
 from innflow.data.image.stream import Reading, Stream
 from innflow.data.image.tar import Item
 from innflow.data.loader import EpochLoader
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_text
 from innflow.system.progress import track
@@ -115,9 +115,9 @@ class Shards(ImageModule):
             key = name if name in _INLIERS else f"outliers.{name}"
             found[name] = find_shards(patterns, key)
             for shard in found[name]:
-                other = owner.setdefault(shard.url, key)
+                other = owner.setdefault(shard.path, key)
                 if other != key:
-                    raise InnflowError(f"data.{key}: {shard.url} is in data.{other} too")
+                    raise InnflowError(f"data.{key}: {shard.path} is in data.{other} too")
         return found
 
     def prepare_data(self) -> None:
@@ -127,18 +127,18 @@ class Shards(ImageModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets, from the cache."""
-        found: dict[str, Items] = {}
+        found: dict[str, PartsSet] = {}
         for name in self.shards:
             cached, labels = self._open(name, verify=False)
             parts = {"x": cached.images}
             if self._reading(name).label is not None:
                 named = zip(labels, cached.names, strict=True)
                 parts["label"] = torch.tensor([self.reading.number(*pair) for pair in named])
-            found[name] = Items(parts, cached.names)
+            found[name] = PartsSet(name, "outlier", parts, cached.names)
         val = found.pop("val") if "val" in found else self.holdout
         of = "data.train, items to study"
         sets = make_sets(found.pop("train"), found.pop("test"), val, self.seed, of)
-        return sets | {name: items.select(name, "outlier") for name, items in found.items()}
+        return sets | found
 
     def train_dataloader(self) -> EpochLoader:
         """Return the loader of this rank's batches, streamed from its shards."""
@@ -161,8 +161,9 @@ class Shards(ImageModule):
         total = count_items(self.shards["train"])
         if total is None:
             raise InnflowError(
-                f"data.epoch_items is null, and there is no {SIZES} next to the shards of data.train"
-                " that says how many items they hold: give the number of items of an epoch"
+                f"data.epoch_items is null, and there is no {SIZES} next to the shards of "
+                "data.train that says how many items they hold: give the number of items of an "
+                "epoch"
             )
         return total - held
 

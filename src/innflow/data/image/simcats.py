@@ -7,7 +7,7 @@ from pathlib import Path
 from joblib import Parallel, cpu_count, delayed
 
 from innflow.data.base import check_choice, check_whole
-from innflow.data.image.cache import Cached, cache_key
+from innflow.data.image.cache import Cached, cache_key, writable
 from innflow.data.image.copies import NearCopies
 from innflow.data.image.drawing.draw import SUBJECTS, draw_file
 from innflow.data.image.folders import Folders
@@ -105,26 +105,20 @@ def draw_folder(
     """
     subjects = list(SUBJECTS)
     tasks = []
-    try:
-        with writing_folder(root) as unfinished:
-            for split, (folder, count) in enumerate(counts.items()):
-                (unfinished / folder).mkdir(parents=True)
-                subject = folder.rpartition("/")[2]
-                for i in range(count):
-                    seeds = [seed, split, subjects.index(subject), i]
-                    tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
-            jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
-            # joblib rather than concurrent.futures: its processes neither fork a program that has
-            # threads nor import the user's script again.
-            pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
-            done = pool(delayed(draw_file)(*task) for task in tasks)
-            for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
-                pass
-    except OSError as error:
-        raise InnflowError(
-            f"cannot draw into {root.parent}: {error.strerror or error}; "
-            "free some space there or set data.cache_dir"
-        ) from error
+    with writable(root.parent), writing_folder(root) as unfinished:
+        for split, (folder, count) in enumerate(counts.items()):
+            (unfinished / folder).mkdir(parents=True)
+            subject = folder.rpartition("/")[2]
+            for i in range(count):
+                seeds = [seed, split, subjects.index(subject), i]
+                tasks.append((unfinished / folder / f"{i:05d}.png", subject, seeds, size))
+        jobs = jobs or (cpu_count() if len(tasks) > _FEW else 1)
+        # joblib rather than concurrent.futures: its processes neither fork a program that has
+        # threads nor import the user's script again.
+        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
+        done = pool(delayed(draw_file)(*task) for task in tasks)
+        for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
+            pass
 
 
 def cats(

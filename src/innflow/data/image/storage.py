@@ -29,7 +29,7 @@ _RETRIES = 8
 
 @dataclass(frozen=True)
 class Entry:
-    """An image file: its path below the root, its size in bytes, and a stamp of its version."""
+    """A file: its path, of images below the root, its size in bytes, and a stamp of its version."""
 
     path: str
     size: int

@@ -165,7 +165,8 @@ class Stream(IterableDataset[Batch]):
                 yield item
             if empty:
                 raise InnflowError(
-                    f"{own[0].url}: all its images are held out: lower data.holdout or data.workers"
+                    f"{own[0].path}: all its images are held out: lower data.holdout or "
+                    "data.workers"
                 )
 
     def _decode(self, items: Sequence[Item], skipped: list[str]) -> Batch:

@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 
 from innflow.data.image.decode import SUFFIXES
-from innflow.data.image.patterns import SIZES, Shard, library, open_file
+from innflow.data.image.patterns import SIZES, Shard, library, open_file, read_sizes
 from innflow.data.image.storage import explain, open_storage
 from innflow.errors import InnflowError
 from innflow.system.progress import track
@@ -49,7 +49,7 @@ def read_items(shard: Shard, image: str | None = None, label: str | None = None)
     """
     empty = True
     for sample in _samples(shard):
-        where = f"{shard.url}: {sample['__key__']}"
+        where = f"{shard.path}: {sample['__key__']}"
         known = sorted(sample.keys() & ({image} if image else _EXTENSIONS))
         if not known:
             continue
@@ -62,7 +62,7 @@ def read_items(shard: Shard, image: str | None = None, label: str | None = None)
         yield Item(f"{shard.name}/{sample['__key__']}", sample[known[0]], text)
     if empty:
         expected = f"KEY.{image}" if image else "KEY.jpg or KEY.png"
-        raise InnflowError(f"{shard.url} holds no images: expected members such as {expected}")
+        raise InnflowError(f"{shard.path} holds no images: expected members such as {expected}")
 
 
 def _label(sample: Mapping[str, Any], label: str, where: str) -> str:
@@ -78,22 +78,22 @@ def _label(sample: Mapping[str, Any], label: str, where: str) -> str:
 
 def _samples(shard: Shard) -> Iterator[dict[str, Any]]:
     """Yield the members of each item, by their extensions in lower case."""
-    files = ({"fname": name, "data": data, "__url__": shard.url} for name, data in _members(shard))
+    files = ({"fname": name, "data": data, "__url__": shard.path} for name, data in _members(shard))
     try:
         yield from library("webdataset").tariterators.group_by_keys(files)
     except ValueError as error:
-        raise InnflowError(f"{shard.url}: {error.args[0]}") from error
+        raise InnflowError(f"{shard.path}: {error.args[0]}") from error
 
 
 def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each regular file of a tar, read once from end to end."""
     try:
-        with open_file(shard.url) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        with open_file(shard.path) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
                 if member.size > _MOST_BYTES:
                     raise InnflowError(
-                        f"{shard.url}: {member.name!r} claims {member.size:,} bytes, more than any "
-                        f"item has ({_MOST_BYTES:,}): remove it"
+                        f"{shard.path}: {member.name!r} claims {member.size:,} bytes, more than "
+                        f"any item has ({_MOST_BYTES:,}): remove it"
                     )
                 content = tar.extractfile(member) if member.isfile() else None
                 if content is not None:
@@ -104,11 +104,11 @@ def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
     except InnflowError:
         raise
     except _DAMAGE as error:
-        raise InnflowError(f"{shard.url} is damaged, or no tar: {error}") from error
+        raise InnflowError(f"{shard.path} is damaged, or no tar: {error}") from error
     except FileNotFoundError as error:
-        raise InnflowError(f"{shard.url} does not exist any more") from error
+        raise InnflowError(f"{shard.path} does not exist any more") from error
     except Exception as error:
-        raise explain(shard.url, error) from error
+        raise explain(shard.path, error) from error
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -151,11 +151,7 @@ def write_shards(
     out = str(out).rstrip("/")
     if "://" not in out:
         Path(out).mkdir(parents=True, exist_ok=True)
-    try:
-        with open_file(f"{out}/{SIZES}") as file:
-            sizes = json.load(file)
-    except FileNotFoundError:
-        sizes = {}
+    sizes = read_sizes(f"{out}/{SIZES}") or {}
     keys: set[str] = set()
     starts = range(0, len(paths), per_shard)
     for number, start in enumerate(track(starts, f"writing {name}")):

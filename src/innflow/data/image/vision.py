@@ -18,7 +18,7 @@ from innflow.data.image.copies import NearCopies
 from innflow.data.image.decode import to_pixels
 from innflow.data.image.images import DEFAULT_CACHE, ImageModule
 from innflow.data.image.storage import map_threads
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 
@@ -112,17 +112,17 @@ class Vision(ImageModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the sets, from the cache."""
-        splits: dict[str, Items] = {}
+        splits: dict[str, PartsSet] = {}
         for key, (name, split) in self._splits().items():
             cached = self._open(name, split)
             parts = {"x": cached.images}
             if self.classes and key in ("train", "test"):
                 labels = [int(item.rpartition("/")[2]) for item in cached.names]
                 parts["label"] = torch.tensor(labels)
-            splits[key] = Items.numbered(key, parts)
+            splits[key] = PartsSet.numbered(key, "train" if key == "train" else "outlier", parts)
         train, test, of = splits["train"], splits["test"], f"{self.title}, training images"
         sets = make_sets(train, test, self.holdout, self.seed, of, classes=self.classes)
-        return sets | {name: splits[name].select(name, "outlier") for name in self.outliers}
+        return sets | {name: splits[name] for name in self.outliers}
 
     def _splits(self) -> dict[str, tuple[str, str]]:
         inliers = {"train": (self.title, "train"), "test": (self.title, "test")}

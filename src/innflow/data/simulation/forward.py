@@ -3,9 +3,7 @@
 Worker processes import this module, so it has few imports.
 """
 
-import sys
 import time
-from functools import cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.simulation.imports import Imported, describe, resolve
+from innflow.data.simulation.imports import Lazy, describe, module_name
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
@@ -27,7 +25,7 @@ class Unfit(ValueError):
     """Raised where a forward model does not return an array (B, M)."""
 
 
-class ForwardModel:
+class ForwardModel(Lazy):
     """A function of parameters (B, P) that returns data (B, M), called by its import path.
 
     It is pickled as its path, so a worker process imports the module itself.
@@ -47,14 +45,16 @@ class ForwardModel:
         InnflowError: It cannot be imported or called, or does not return an array (B, M).
     """
 
+    key = "data.forward"
+
     def __init__(self, path: str, rows: Tensor, array: str = "auto") -> None:
         self.path = path
         self.dims, self.kind = 0, "torch"
-        if not callable(self._imported.value):
-            found = type(self._imported.value).__name__
+        if not callable(self.imported.value):
+            found = type(self.imported.value).__name__
             raise InnflowError(f"data.forward={path}: has the type {found}, expected a function")
         reasons: dict[str, str] = {}
-        for_numpy = _packages(self._imported.value) & {"torch", "numpy"} == {"numpy"}
+        for_numpy = _packages(self.imported.value) & {"torch", "numpy"} == {"numpy"}
         order = ("numpy", "torch") if for_numpy else ("torch", "numpy")
         for kind in order if array == "auto" else (array,):
             self.kind = kind
@@ -68,20 +68,6 @@ class ForwardModel:
             f"data.forward={path}: given {len(rows) - 1} draws from the prior at once, as a "
             f"{kinds} {(len(rows) - 1, rows.shape[1])}, it {' or '.join(texts)}"
         )
-
-    @cached_property
-    def _imported(self) -> Imported:
-        return resolve(self.path, "data.forward")
-
-    @property
-    def module(self) -> ModuleType:
-        """The module in the import path."""
-        return self._imported.module
-
-    @property
-    def modules(self) -> list[ModuleType]:
-        """The module in the import path and the one that defines the function."""
-        return home_of(self._imported)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return data (B, M), float32 on the CPU, for parameters (B, P).
@@ -97,22 +83,19 @@ class ForwardModel:
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Return data (B, M) float32 for parameters (B, P) float32; its errors are not caught."""
         given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # a copy
-        y = _array(self._imported.value(given), len(x))
+        y = _array(self.imported.value(given), len(x))
         if self.dims and y.shape[1] != self.dims:
             raise Unfit(f"returns {y.shape[1]} observables, after {self.dims} for the first rows")
         return y
 
     def _tried(self, rows: Tensor) -> int:
         self.dims, count = 0, len(rows) - 1
-        with seeded([0], self.modules):
+        with seeded([0], self.imported.modules):
             dims = self.rows(rows[:count].numpy()).shape[1]
         if dims == count:  # as many observables as rows: possibly (M, B)
-            with seeded([0], self.modules):
+            with seeded([0], self.imported.modules):
                 self.rows(rows.numpy())
         return dims
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_imported"}
 
 
 def explain(error: Exception) -> str:
@@ -127,13 +110,6 @@ def trial_rows(dims: int) -> int:
     (`a, b = x`) fails the check.
     """
     return 3 + (dims == 2)
-
-
-def home_of(imported: Imported) -> list[ModuleType]:
-    """Return the module in an import path, and the one that defines the object if it differs."""
-    value = imported.value
-    modules = [imported.module, sys.modules.get(_module_name(value), imported.module)]
-    return list({id(module): module for module in modules}.values())
 
 
 def _packages(function: Any) -> set[str]:
@@ -151,14 +127,10 @@ def _packages(function: Any) -> set[str]:
         codes += [inner for inner in codes[0].co_consts if isinstance(inner, CodeType)]
         for name in {name for code in codes for name in code.co_names}:
             value = function.__globals__.get(name)
-            home = value.__name__ if isinstance(value, ModuleType) else _module_name(value)
+            home = value.__name__ if isinstance(value, ModuleType) else module_name(value)
             found.add(home.split(".")[0])
             pending += [value] if isinstance(value, FunctionType) else []
     return found
-
-
-def _module_name(value: Any) -> str:
-    return str(getattr(value, "__module__", None) or type(value).__module__)
 
 
 def _array(y: Any, count: int) -> np.ndarray:
@@ -183,7 +155,7 @@ def run_chunk(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # another order of summation changes the last bits
     try:
-        with seeded(seed, model.modules):
+        with seeded(seed, model.imported.modules):
             return model.rows(x)
     except InnflowError:
         raise
@@ -204,7 +176,7 @@ def _culprit(
         if time.monotonic() > deadline:
             return None
         try:
-            with seeded(seed, model.modules):
+            with seeded(seed, model.imported.modules):
                 model.rows(row[None])
         except Exception as error:
             if type(error) is type(raised):

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,27 @@ class Imported:
 
     value: Any
     module: ModuleType
+
+    @property
+    def modules(self) -> list[ModuleType]:
+        """The module in the import path, and the one that defines the object if it differs."""
+        home = sys.modules.get(module_name(self.value), self.module)
+        return [self.module] if home is self.module else [self.module, home]
+
+
+class Lazy:
+    """Base of what calls a user's code: imported on first use, pickled without the import."""
+
+    key: str
+    path: str
+
+    @cached_property
+    def imported(self) -> Imported:
+        """The object at the path that the config has under the key."""
+        return resolve(self.path, self.key)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: it for key, it in vars(self).items() if key not in ("imported", "value")}
 
 
 def resolve(path: str, key: str) -> Imported:
@@ -60,6 +82,11 @@ def describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = text if len(text) <= 200 else f"{text[:200]}..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def module_name(value: Any) -> str:
+    """Return the name of the module that defines an object, or its type."""
+    return str(getattr(value, "__module__", None) or type(value).__module__)
 
 
 def _module(name: str, where: str) -> ModuleType:

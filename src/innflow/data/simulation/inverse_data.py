@@ -29,6 +29,19 @@ class InverseData(PartsDataModule):
     noise: Tensor | None = None
     reference: Callable[[Any, int, int], np.ndarray] | None = None
     reference_path: str | None = None
+    _columns: dict[str, list[str]]
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Names of the parameters x and of the data y."""
+        return self._columns
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every part, known before anything is read or simulated."""
+        x, y = (self.columns[part] for part in "xy")
+        noise = {} if self.noise is None else {"eps": (len(y),)}
+        return {"x": (len(x),), "y": (len(y),), **noise}
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), possibly NaN."""

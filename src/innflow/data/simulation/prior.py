@@ -3,20 +3,18 @@
 import inspect
 from collections.abc import Sequence
 from functools import cached_property
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from innflow.data.simulation.forward import home_of
-from innflow.data.simulation.imports import Imported, describe, resolve
+from innflow.data.simulation.imports import Lazy, describe
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
 
-class Prior:
+class Prior(Lazy):
     """A prior over vectors of parameters, pickled as its import path.
 
     Args:
@@ -27,18 +25,16 @@ class Prior:
         InnflowError: It cannot be imported or made, or does not draw numbers (N, P).
     """
 
+    key = "data.prior"
+
     def __init__(self, path: str) -> None:
         self.path = path
         self.dims = self.draw(2, [0]).shape[1]
 
     @cached_property
-    def _imported(self) -> Imported:
-        return resolve(self.path, "data.prior")
-
-    @cached_property
     def value(self) -> Any:
         """The prior itself; a torch distribution gets the event shape (P,)."""
-        value = self._imported.value
+        value = self.imported.value
         if inspect.isclass(value) or not hasattr(value, "sample"):
             value = self._made(value)
         if not isinstance(value, Distribution):
@@ -46,11 +42,6 @@ class Prior:
         if not value.batch_shape and not value.event_shape:
             value = value.expand([1])
         return Independent(value, len(value.batch_shape)) if value.batch_shape else value
-
-    @property
-    def modules(self) -> list[ModuleType]:
-        """The module in the import path and the one that defines the prior."""
-        return home_of(self._imported)
 
     def draw(self, n: int, seed: Sequence[int]) -> Tensor:
         """Return parameters (n, P), float32.
@@ -60,7 +51,7 @@ class Prior:
         """
         where, value = f"data.prior={self.path}", self.value
         try:
-            with seeded(seed, self.modules):
+            with seeded(seed, self.imported.modules):
                 x = torch.as_tensor(value.sample((n,))).detach().cpu().float()
         except Exception as error:
             raise InnflowError(f"{where}: sample(({n},)) raises {describe(error)}") from error
@@ -80,7 +71,7 @@ class Prior:
             raise InnflowError(f"{where}: a {found} has no method sample: {takes}")
         kind = "class" if inspect.isclass(maker) else "function"
         try:
-            with seeded([0], self.modules):  # the same one in every process
+            with seeded([0], self.imported.modules):  # the same one in every process
                 value = maker()
         except Exception as error:
             raise InnflowError(
@@ -91,6 +82,3 @@ class Prior:
             found = type(value).__name__
             raise InnflowError(f"{where}: makes a {found}, which has no method sample: {takes}")
         return value
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "dims": self.dims}

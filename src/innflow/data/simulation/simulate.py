@@ -20,7 +20,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
-from innflow.data.image.cache import unwritable
+from innflow.data.image.cache import writable
 from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_arrays
@@ -154,9 +154,6 @@ def read_simulations(file: Path) -> Simulations | None:
 
 def write_simulations(file: Path, made: Simulations) -> None:
     """Write a cache, whole or not at all; an error says that the folder cannot be written."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"x": made.x.numpy(), "y": made.y.numpy(), "dropped": np.array(made.dropped)}
+    arrays = {"x": made.x.numpy(), "y": made.y.numpy(), "dropped": np.array(made.dropped)}
+    with writable(file.parent):
         write_arrays(file, arrays)
-    except OSError as error:
-        raise unwritable(file.parent, error) from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from innflow.data.base import check_choice, check_whole
-from innflow.data.sets import Batch, Items, PartsSet, make_sets
+from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation import simulate as runs
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.simulation.imports import describe, resolve
@@ -101,7 +101,7 @@ class Simulator(InverseData):
             if not callable(resolve(reference, "data.reference").value):
                 raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
             self.reference_path, self.reference = reference, self._draw_reference
-        module = self._model.module
+        module = self._model.imported.module
         self._columns = {
             "x": names_of("parameters", parameters, module, self._prior.dims),
             "y": names_of("observables", observables, module, self._model.dims),
@@ -110,18 +110,6 @@ class Simulator(InverseData):
             self.support = support_of(self._prior.value, self._prior.dims)
         else:
             self.support = given_support(support, self._prior.dims)
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every part, known before anything is simulated."""
-        data = (self._model.dims,)
-        noise = {} if self._factor is None else {"eps": data}
-        return {"x": self.shape, "y": data, **noise}
-
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """Names of the parameters x and of the data y."""
-        return self._columns
 
     @cached_property
     def deterministic(self) -> bool:
@@ -150,8 +138,8 @@ class Simulator(InverseData):
         Raises:
             InnflowError: The forward model fails, or a parameter is constant or not in the support.
         """
-        train = Items.numbered("train", self._parts(self.n, _TRAIN))
-        test = Items.numbered("test", self._parts(self.n_test, _TEST))
+        train = PartsSet.numbered("train", "train", self._parts(self.n, _TRAIN))
+        test = PartsSet.numbered("test", "inlier", self._parts(self.n_test, _TEST))
         check_varied(train.parts["x"], self._columns["x"], "all draws from the prior")
         return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
 
@@ -204,13 +192,13 @@ class Simulator(InverseData):
             return self._prior.draw(100, [0, _TRIAL, _PRIOR])
 
         def run() -> Tensor:
-            with seeded([0, _TRIAL, _MODEL], self._model.modules):
+            with seeded([0, _TRIAL, _MODEL], self._model.imported.modules):
                 return self._model(self._trial)
 
         return [first for act in (draw, run) if torch.equal(first := act(), act())]
 
     def _key(self, n: int, stream: int) -> str:
-        modules = [*self._prior.modules, *self._model.modules]
+        modules = [*self._prior.imported.modules, *self._model.imported.modules]
         paths, seed = [self._prior.path, self._model.path], [self.seed, stream]
         return runs.cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
 

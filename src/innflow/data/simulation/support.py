@@ -18,6 +18,7 @@ Bounds = tuple[Tensor, Tensor, Tensor]
 """Low, high and discrete, of shapes that broadcast to the parameters; float64 and bool."""
 
 _RANGES = (
+    type(constraints.real),
     constraints.interval,
     constraints.half_open_interval,
     constraints.greater_than,
@@ -140,8 +141,6 @@ def _read(constraint: Any, owner: str) -> Bounds:
         return _concatenated([(_read(one, owner), length) for one, length in pairs])
     if isinstance(constraint, constraints.stack):
         return _concatenated([(_read(one, owner), 1) for one in constraint.cseq])
-    if isinstance(constraint, type(constraints.real)):
-        return _bounds(-math.inf, math.inf, discrete=False)
     if isinstance(constraint, type(constraints.boolean)):
         return _bounds(0, 1, discrete=True)
     if isinstance(constraint, _RANGES):

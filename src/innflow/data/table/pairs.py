@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from innflow.data.base import check_fraction
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support, check_varied, given_support
 from innflow.data.table import files
@@ -60,16 +60,6 @@ class Pairs(InverseData):
         else:
             self.support = given_support(support, *self.shape)
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of both parts, known from the header."""
-        return {part: (len(names),) for part, names in self._columns.items()}
-
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """Names of the parameters x and of the data y."""
-        return self._columns
-
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the rows of the file in three disjoint sets.
 
@@ -80,7 +70,7 @@ class Pairs(InverseData):
         parts = {part: files.read_table(self.path, names)[0] for part, names in self.chosen.items()}
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
         self.support.check(parts["x"], self._columns["x"])
-        items, of = Items.numbered(self.path.name, parts), f"{self.path}, rows"
+        items, of = PartsSet.numbered(self.path.name, "train", parts), f"{self.path}, rows"
         return make_sets(items, self.test, self.holdout, self.seed, of)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from innflow.data.base import PartsDataModule, check_fraction
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 from innflow.data.table import files
 from innflow.errors import InnflowError
 
@@ -70,7 +70,7 @@ class Table(PartsDataModule):
             labels = {name: label for label, name in enumerate(self.classes)}
             found = files.read_labels(self.path, self.label)
             parts["label"] = torch.tensor([labels[name] for name in found])
-        items, of = Items(parts, names), f"{self.path}, rows"
+        items, of = PartsSet("rows", "train", parts, names), f"{self.path}, rows"
         sets = make_sets(items, self.test, self.holdout, self.seed, of, classes=self.classes)
         if self.outliers is not None:
             other, other_names = files.read_table(self.outliers, self.chosen, self.label)
@@ -78,7 +78,7 @@ class Table(PartsDataModule):
                 raise InnflowError(
                     f"{self.outliers} has {other.shape[1]} values a row, {self.path} {x.shape[1]}"
                 )
-            sets["outliers"] = Items({"x": other}, other_names).select("outliers", "outlier")
+            sets["outliers"] = PartsSet("outliers", "outlier", {"x": other}, other_names)
         return sets
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from innflow.data.base import PartsDataModule, check_choice, check_whole
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,6 @@ class Toy(PartsDataModule):
         train, test = self._draw("train", self.n, 0), self._draw("test", self.n_test, 1)
         return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
 
-    def _draw(self, name: str, n: int, stream: int) -> Items:
+    def _draw(self, name: str, n: int, stream: int) -> PartsSet:
         points = _CLOUDS[self.cloud](n, np.random.default_rng([self.seed, stream]))
-        return Items.numbered(name, {"x": torch.from_numpy(points).float()})
+        return PartsSet.numbered(name, "train", {"x": torch.from_numpy(points).float()})

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from innflow.data.base import PartsDataModule, check_choice, check_whole
-from innflow.data.sets import Items, PartsSet, make_sets
+from innflow.data.sets import PartsSet, make_sets
 
 _X = np.array([-2.4142, -1.0, 1.0, 2.4142])
 _Y = np.array([1.0, 2.4142, 2.4142, 1.0])
@@ -106,14 +106,15 @@ class EightModes(PartsDataModule):
         train, test = self._draw("train", self.n, 0), self._draw("test", self.n_test, 1)
         sets = make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
         far = torch.from_numpy(_far(self.n_test, np.random.default_rng([self.seed, 2]))).float()
-        sets["far"] = Items.numbered("far", {"x": far}).select("far", "outlier")
+        sets["far"] = PartsSet.numbered("far", "outlier", {"x": far})
         return sets
 
-    def _draw(self, name: str, n: int, stream: int) -> Items:
+    def _draw(self, name: str, n: int, stream: int) -> PartsSet:
         rng = np.random.default_rng([self.seed, stream])
         mode = rng.integers(len(CENTRES), size=n)
         x = torch.from_numpy(_around(CENTRES[mode], rng)).float()
-        return Items.numbered(name, {"x": x, "label": torch.from_numpy(self.mode_labels[mode])})
+        parts = {"x": x, "label": torch.from_numpy(self.mode_labels[mode])}
+        return PartsSet.numbered(name, "train", parts)
 
 
 def _around(centres: np.ndarray, rng: Generator) -> np.ndarray:

@@ -136,6 +136,13 @@ class Canvas:
         gain = (1 - depth + depth * np.clip(1.25 * lit, 0, 1.4))[..., None]
         self.paint(mask, np.clip(self.image * gain, 0, 1))
 
+    def cast_shadow(self, *shapes: np.ndarray) -> None:
+        """Paint the shadow of polygons (N, 2) together, away from the light."""
+        mask = self.mask(*shapes)
+        away = tuple(-self.light[:2] * self.side * 0.07)
+        moved = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, -away[0], 0, 1, -away[1]))
+        self.paint(self.blurred(moved, 0.12), (0, 0, 0), 0.35)
+
     def noise(self, cells: int) -> np.ndarray:
         """Return smooth, roughly standard normal noise (H, W) from `cells` cells a side."""
         coarse = self.rng.standard_normal((cells, cells)).astype(np.float32)
@@ -174,18 +181,6 @@ def hue(rng: Generator, saturation: tuple[float, float], value: tuple[float, flo
 def mix(colour: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return a mixture of two colours, with a share (H, W) of the second."""
     return colour + share[..., None] * (other - colour)
-
-
-def within(mask: Image.Image, other: Image.Image) -> Image.Image:
-    """Return the intersection of two masks."""
-    return Image.fromarray(np.minimum(np.asarray(mask), np.asarray(other)))
-
-
-def cast_shadow(canvas: Canvas, mask: Image.Image) -> None:
-    """Paint the shadow of a shape, away from the light."""
-    away = tuple(-canvas.light[:2] * canvas.side * 0.07)
-    moved = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, -away[0], 0, 1, -away[1]))
-    canvas.paint(canvas.blurred(moved, 0.12), (0, 0, 0), 0.35)
 
 
 def jitter(rng: Generator, down: float = 0.0) -> tuple[float, float]:

@@ -1,18 +1,9 @@
 """The face of a cat, of any of nine coats."""
 
 import numpy as np
+from PIL.ImageChops import darker
 
-from innflow.data.image.drawing.canvas import (
-    Canvas,
-    cast_shadow,
-    ellipse,
-    jitter,
-    mirror,
-    mix,
-    ragged,
-    smooth,
-    within,
-)
+from innflow.data.image.drawing.canvas import Canvas, ellipse, jitter, mirror, mix, ragged, smooth
 from innflow.data.image.drawing.faces import SIDES, Pose, dyed, symmetric
 
 # Fur: base, markings, muzzle and chest.
@@ -52,7 +43,7 @@ def cat(canvas: Canvas) -> None:
     sides = [(0.75, 0.7), (1.25, 1.7), (1.2, 3), (-1.2, 3), (-1.25, 1.7), (-0.75, 0.7)]
     body = ragged(smooth((0, 0.5), *sides), rng, 0.01)
 
-    cast_shadow(canvas, canvas.mask(face, *ears, body))
+    canvas.cast_shadow(face, *ears, body)
     coat = _cat_coat(canvas, kind, base, dark)
     fur = canvas.fur()[..., None]
     canvas.fill(body, coat * 0.82 + 0.03 * fur)
@@ -139,9 +130,9 @@ def _cat_eyes(canvas: Canvas, pose: Pose, kind: int) -> None:
         eye = canvas.mask(pose.turn(outline + centre))
         canvas.paint(eye, colour)
         pupil = ellipse(x, y, size * slit * 0.72, size * min(opening, 0.85) * 0.82)
-        canvas.paint(within(canvas.mask(pupil), eye), (0.02, 0.02, 0.03))
+        canvas.paint(darker(canvas.mask(pupil), eye), (0.02, 0.02, 0.03))
         glint = ellipse(x + 0.09 * np.sign(canvas.light[0]), y - 0.09, 0.055, 0.05)
-        canvas.paint(within(canvas.mask(glint), eye), (1, 1, 1), 0.95)
+        canvas.paint(darker(canvas.mask(glint), eye), (1, 1, 1), 0.95)
 
 
 def _cat_nose(canvas: Canvas, pose: Pose, colour: np.ndarray) -> None:

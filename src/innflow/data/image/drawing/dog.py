@@ -2,16 +2,7 @@
 
 import numpy as np
 
-from innflow.data.image.drawing.canvas import (
-    Canvas,
-    cast_shadow,
-    ellipse,
-    jitter,
-    mirror,
-    mix,
-    ragged,
-    smooth,
-)
+from innflow.data.image.drawing.canvas import Canvas, ellipse, jitter, mirror, mix, ragged, smooth
 from innflow.data.image.drawing.faces import SIDES, Pose, dyed, symmetric
 
 # Fur: base, ears and patches, muzzle and chest.
@@ -48,7 +39,7 @@ def dog(canvas: Canvas) -> None:
     sides = [(0.7, 0.8), (1.2, 1.8), (1.2, 3), (-1.2, 3), (-1.2, 1.8), (-0.7, 0.8)]
     body = ragged(smooth((0, 0.5), *sides), rng, 0.01)
 
-    cast_shadow(canvas, canvas.mask(face, *ears, body))
+    canvas.cast_shadow(face, *ears, body)
     fur = canvas.fur(90)[..., None]
     coat = np.broadcast_to(base, canvas.image.shape) + 0.02 * canvas.noise(9)[..., None]
     if rng.random() < 0.35:  # a patch over one eye

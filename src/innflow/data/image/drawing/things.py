@@ -2,15 +2,7 @@
 
 import numpy as np
 
-from innflow.data.image.drawing.canvas import (
-    Canvas,
-    cast_shadow,
-    ellipse,
-    hue,
-    jitter,
-    mirror,
-    smooth,
-)
+from innflow.data.image.drawing.canvas import Canvas, ellipse, hue, jitter, mirror, smooth
 
 
 def beachball(canvas: Canvas) -> None:
@@ -31,13 +23,13 @@ def beachball(canvas: Canvas) -> None:
     skin = np.where(seam[..., None], skin * 0.7, skin)
     skin = np.where((np.abs(z) > 0.955)[..., None], hue(rng, (0.0, 0.9), (0.8, 1.0)), skin)
 
-    ball = canvas.mask(ellipse(0, 0, 1, 1, 96))
-    cast_shadow(canvas, ball)
+    outline = ellipse(0, 0, 1, 1, 96)
+    canvas.cast_shadow(outline)
     lit = np.clip(normal @ canvas.light, 0, 1)[..., None]
     halfway = canvas.light + np.array([0, 0, 1], np.float32)
     gloss = np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, 1)[..., None]
     skin = skin * (0.42 + 0.68 * lit) + rng.uniform(0.2, 0.6) * gloss**60
-    canvas.paint(ball, np.clip(skin, 0, 1))
+    canvas.fill(outline, np.clip(skin, 0, 1))
 
 
 def flower(canvas: Canvas) -> None:
@@ -72,7 +64,7 @@ def flower(canvas: Canvas) -> None:
         for size, offset, tone in rings
         for i in range(count)
     ]
-    cast_shadow(canvas, canvas.mask(*(points for points, _ in petals)))
+    canvas.cast_shadow(*(points for points, _ in petals))
     canvas.paint(stem, green)
     canvas.paint(canvas.mask(*leaves), (green * 1.1) * (1 + 0.1 * canvas.noise(20))[..., None])
     reach = np.hypot(canvas.u, canvas.v / float(tilt[1]))
