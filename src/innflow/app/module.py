@@ -152,8 +152,8 @@ class FlowModule(pl.LightningModule):
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
         """Add the padding of the left side, if it has one: small noise.
 
-        It is drawn with a fixed seed if `noise` is None. If the padding were zero, the flow could scale
-        it without bound.
+        It is drawn with a fixed seed if `noise` is None. If the padding were zero, the flow could
+        scale it without bound.
         """
         if PAD not in self.partition.left:
             return dict(parts)
