@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,18 @@ class Vision(ImageModule):
         cached = read_cache(self.cache_dir, key, verify)
         if cached is None:
             images = load_torchvision(name, split, self.root, self.download)
-            title = f"converting {name} {split}"
-            items = _convert(images, self.size, self.channels, title, bool(_KNOWN[name].classes))
+
+            def load(index: int) -> tuple[str, np.ndarray | str]:
+                """Return the index and label as a name, and the pixels or why there are none."""
+                try:
+                    image, label = images[index]
+                    title = f"{index}/{int(label)}" if _KNOWN[name].classes else str(index)
+                    return title, to_pixels(image, self.size, self.channels)
+                except (OSError, ValueError) as error:
+                    return str(index), str(error)
+
+            loaded = map_threads(load, range(len(images)), os.cpu_count() or 1)
+            items = track(loaded, f"converting {name} {split}", len(images))
             cached = write_cache(self.cache_dir, key, items, len(images), f"{name} {split}")
         return cached
 
@@ -160,20 +170,3 @@ def load_torchvision(name: str, split: str, root: Path, download: bool) -> Any:
             reason = " ".join(str(error).split()) or type(error).__name__
             line = f"cannot download {name} ({reason}): put its files into {place} by hand"
         raise InnflowError(line) from error
-
-
-def _convert(
-    images: Any, size: int, channels: int, title: str, labelled: bool
-) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yield name and pixels of every image, or an error; the name is its index and label."""
-
-    def load(index: int) -> tuple[str, np.ndarray | str]:
-        try:
-            image, label = images[index]
-            name = f"{index}/{int(label)}" if labelled else str(index)
-            return name, to_pixels(image, size, channels)
-        except (OSError, ValueError) as error:
-            return str(index), str(error)
-
-    indices = range(len(images))
-    yield from track(map_threads(load, indices, os.cpu_count() or 1), title, len(indices))

@@ -65,7 +65,7 @@ def resolve(path: str, key: str) -> Imported:
     module = _module(names[0], where)
     value: Any = module
     for depth, name in enumerate(names[1:], start=2):
-        if value is module and not hasattr(module, name) and _is_package(module):
+        if value is module and not hasattr(module, name) and hasattr(module, "__path__"):
             value = module = _module(".".join(names[:depth]), where)
         elif not hasattr(value, name):
             raise InnflowError(f"{where}: {_missing_attribute(value, name, names[: depth - 1])}")
@@ -118,13 +118,14 @@ def _missing_module(name: str) -> str:
 
 
 def _missing_attribute(value: Any, name: str, owner: list[str]) -> str:
+    line = f"{'.'.join(owner)} has no attribute {name}{_closest(name, _public(value))}"
     if not isinstance(value, ModuleType):
-        return f"{'.'.join(owner)} has no attribute {name}{_closest(name, _public(value))}"
+        return line
     hidden = Path.cwd() / f"{owner[0]}.py"
     file = getattr(sys.modules[owner[0]], "__file__", None)
     if hidden.is_file() and (file is None or not os.path.samefile(file, hidden)):
         return f"{hidden} is hidden by the module {owner[0]} in {file or 'Python'}: rename it"
-    return f"module {'.'.join(owner)} has no attribute {name}{_closest(name, _public(value))}"
+    return f"module {line}"
 
 
 def _closest(name: str, known: Iterable[str]) -> str:
@@ -139,7 +140,3 @@ def _public(value: Any) -> list[str]:
 def _some(module: ModuleType) -> str:
     own = [name for name in _public(module) if not isinstance(getattr(module, name), ModuleType)]
     return ", ".join(own[:8]) or "it has nothing"
-
-
-def _is_package(module: ModuleType) -> bool:
-    return hasattr(module, "__path__")
