@@ -64,7 +64,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         2,
         "ratio to a general model",
-        "The likelihood ratio to a model of general images mends it.",
+        "The likelihood ratio to a model of general images detects outliers that raw likelihood ranks "
+        "as normal.",
         "Schirrmeister et al. 2020 (arXiv:2006.10848)",
         "Holds: against every set where the raw likelihood of the same model has an AUROC below "
         "0.5, the ratio is above 0.9. In part: above 0.5 and above the likelihood for one or more.",
@@ -163,8 +164,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         9,
         "features",
-        "A flow on features of a pretrained network beats one on pixels, and one Gaussian on these "
-        "features is as good.",
+        "A flow on features of a pretrained network detects better than one on pixels, and one "
+        "Gaussian on these features is as good.",
         "Kirichenko et al. 2020 (arXiv:2006.08545); Lee et al. 2018 (arXiv:1807.03888)",
         "Holds: the flow on features is above the likelihood of pixels against every set, by more "
         "than 0.05 on average, and one Gaussian is within 0.01 of it on average. In part: one of "
@@ -181,7 +182,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         10,
         "amplitude and phase",
-        "The amplitudes of an image's Fourier spectrum decide its likelihood, the phases do not.",
+        "The likelihood of an image depends on the amplitudes of its Fourier spectrum and not on the "
+        "phases.",
         "Schirrmeister et al. 2020 (arXiv:2006.10848)",
         "Images with the amplitudes of one test image and the phases of another. Holds: their log "
         "p correlates with that of the amplitudes' donor by more than 0.8 and with that of the "
@@ -197,9 +199,9 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         11,
         "MMD",
-        "A flow trained by MMD looks right by MMD, SBC and TARP, and fails C2ST.",
+        "A flow trained by MMD passes tests by MMD, SBC and TARP, and fails C2ST.",
         "Ardizzone et al. 2019 (arXiv:1808.04730); Kruse et al. 2021 (arXiv:2101.10763)",
-        "Looks right: MMD² to the exact posterior below a tenth of the prior's, p of SBC and TARP "
+        "Passes: MMD² to the exact posterior below a tenth of the prior's, p of SBC and TARP "
         "at least 0.01. Holds: in every seed all three, and C2ST above 0.9. In part: in every seed "
         "C2ST above 0.9 and one of the three.",
         ("arm_mmd", "arm_likelihood"),
@@ -212,8 +214,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         12,
         "noise as input",
-        "With the noise as an input of the flow the posterior is exact, where a flow that ignores "
-        "the noise is wrong.",
+        "A flow with the noise as an input gives the exact posterior, and a flow that ignores the "
+        "noise does not.",
         "Zhang and Curtis 2021 (doi:10.1029/2021JB022320)",
         "Holds: in every seed C2ST to the exact posterior is less than 0.03 above its floor with "
         "the noise as input, and above 0.6 with the noise ignored. In part: one of the two.",
