@@ -76,7 +76,7 @@ def never(*_: Any) -> bool:
 
 WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
     "all": [],
-    "affine step": [(dispatch, "_is_affine_step", never)],
+    "step": [(dispatch, "_is_coupling_step", never)],
     "spline": [(dispatch, "_is_spline_coupling", never)],
     "spline's gradient": [(spline, "forward", rows_only)],
     "channels last": [(dispatch, "_channels_last", lambda inputs: inputs)],

@@ -61,9 +61,9 @@ class Spline:
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Map x (B, F, ...) to y and log|dy/dx|."""
-        knots = self._knots(x, parameters)
-        left, right, bottom, top, slope_left, slope_right = _bin(knots, _clamp(x, self.tail), 0)
-        theta = (_clamp(x, self.tail) - left) / (right - left)
+        value = _clamp(x, self.tail)
+        left, bottom, slope_left, right, top, slope_right = self._bin(value, parameters, 0)
+        theta = (value - left) / (right - left)
         mean_slope = (top - bottom) / (right - left)
         denominator = mean_slope + (slope_left + slope_right - 2 * mean_slope) * theta * (1 - theta)
         rise = mean_slope * theta.square() + slope_left * theta * (1 - theta)
@@ -73,11 +73,11 @@ class Spline:
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Map y (B, F, ...) to x and log|dx/dy| by solving a quadratic equation in each bin."""
-        knots = self._knots(y, parameters)
-        left, right, bottom, top, slope_left, slope_right = _bin(knots, _clamp(y, self.tail), 1)
+        value = _clamp(y, self.tail)
+        left, bottom, slope_left, right, top, slope_right = self._bin(value, parameters, 1)
         mean_slope = (top - bottom) / (right - left)
         bend = slope_left + slope_right - 2 * mean_slope
-        rise = _clamp(y, self.tail) - bottom
+        rise = value - bottom
         a = rise * bend + (top - bottom) * (mean_slope - slope_left)
         b = (top - bottom) * slope_left - rise * bend
         c = -mean_slope * rise
@@ -94,19 +94,29 @@ class Spline:
         outputs, log_slope = self.forward(x, parameters)
         return log_slope, outputs - x
 
-    def _knots(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return x, y and slope at the K + 1 knots, each (B, F, K + 1, ...)."""
-        sizes = (self.bins, self.bins, self.bins - 1)
-        raw = parameters.unflatten(1, (x.shape[1], self.parameters))
-        widths, heights, slopes = raw.split(sizes, dim=2)
-        inner = MIN_SLOPE + F.softplus(slopes + SLOPE_OFFSET)
-        return self._positions(widths), self._positions(heights), _with_ends(inner, 1.0, 1.0)
+    def _bin(self, value: Tensor, parameters: Tensor, searched: int) -> tuple[Tensor, ...]:
+        """Return x, y and slope at the lower, then at the upper knot of the bin of each value.
 
-    def _positions(self, raw: Tensor) -> Tensor:
-        """Return K + 1 increasing positions from -tail to tail, (B, F, K + 1, ...)."""
-        shares = MIN_WIDTH + (1 - MIN_WIDTH * self.bins) * raw.softmax(dim=2)
-        inner = 2 * self.tail * shares[:, :, :-1].cumsum(dim=2) - self.tail
-        return _with_ends(inner, -self.tail, self.tail)
+        Args:
+            value: (B, F, ...).
+            parameters: (B, F * (3 K - 1), ...).
+            searched: 0 if the values lie between knots in x, 1 if in y.
+        """
+        knots = self._knots(parameters.unflatten(1, (value.shape[1], self.parameters)))
+        number = (value.unsqueeze(2) >= knots[:, :, searched, 1:-1]).sum(dim=2)
+        index = number[:, :, None, None].expand_as(knots[:, :, :, :1])
+        ends = torch.cat((knots.gather(3, index), knots.gather(3, index + 1)), dim=2)
+        return ends.squeeze(3).unbind(2)
+
+    def _knots(self, raw: Tensor) -> Tensor:
+        """Return x, y and slope at the K + 1 knots, (B, F, 3, K + 1, ...)."""
+        sizes, slopes = raw.split((2 * self.bins, self.bins - 1), dim=2)
+        shares = sizes.unflatten(2, (2, self.bins)).softmax(dim=3)
+        shares = MIN_WIDTH + (1 - MIN_WIDTH * self.bins) * shares
+        positions = 2 * self.tail * shares[:, :, :, :-1].cumsum(dim=3) - self.tail
+        inner = (MIN_SLOPE + F.softplus(slopes + SLOPE_OFFSET)).unsqueeze(2)
+        ends = _with_ends(positions, -self.tail, self.tail), _with_ends(inner, 1.0, 1.0)
+        return torch.cat(ends, dim=2)
 
     def _inside(self, value: Tensor, result: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         inside = (value >= -self.tail) & (value <= self.tail)
@@ -114,26 +124,14 @@ class Spline:
 
 
 def _with_ends(inner: Tensor, first: float, last: float) -> Tensor:
-    """Return a table with a constant before and after it along dim 2."""
-    end = torch.empty_like(inner[:, :, :1])
-    return torch.cat((end.fill_(first), inner, torch.full_like(end, last)), dim=2)
+    """Return a table with a constant before and after it along dim 3."""
+    end = torch.empty_like(inner[:, :, :, :1])
+    return torch.cat((end.fill_(first), inner, torch.full_like(end, last)), dim=3)
 
 
 def _clamp(x: Tensor, bound: float) -> Tensor:
     """Return x clamped to [-bound, bound], with gradient 1 on the bounds as well."""
     return torch.where(x.abs() <= bound, x, x.detach().clamp(-bound, bound))
-
-
-def _bin(knots: tuple[Tensor, Tensor, Tensor], value: Tensor, searched: int) -> tuple[Tensor, ...]:
-    """Return x, y and slope at the lower and upper knot of the bin of each value.
-
-    Args:
-        knots: x, y and slope, each (B, F, K + 1, ...).
-        value: (B, F, ...).
-        searched: 0 if the values lie between knots in x, 1 if in y.
-    """
-    index = (value.unsqueeze(2) >= knots[searched][:, :, 1:-1]).sum(dim=2, keepdim=True)
-    return tuple(table.gather(2, index + upper).squeeze(2) for table in knots for upper in (0, 1))
 
 
 def _log_slope(theta: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from flow.zoo import FLOWS, built, draw, perturb
 from innflow.flow import MLP, ActNorm, Coupling, MaskedCoupling, Permute, Spline, fused, vector
-from innflow.flow.fused import affine, dispatch, spline
+from innflow.flow.fused import dispatch, spline
 from innflow.flow.mask import checkerboard
 from innflow.flow.permute import mixing_order
 
@@ -217,26 +217,28 @@ def test_global_hooks_run_for_every_layer():
 def calls(monkeypatch):
     """Return the list of fast implementations that run."""
     names: list[str] = []
-    step, forward = affine.affine_step, spline.forward
+    step, forward = dispatch.coupling_step, spline.forward
     monkeypatch.setattr(
-        dispatch, "affine_step", lambda *args: names.append("affine") or step(*args)
+        dispatch, "coupling_step", lambda *args: names.append("step") or step(*args)
     )
     monkeypatch.setattr(spline, "forward", lambda *args: names.append("spline") or forward(*args))
     return names
 
 
+@pytest.mark.parametrize("univariate", [None, Spline(4)], ids=["affine", "spline"])
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("network", [{}, {"dropout": 0.1}, {"activation": nn.ReLU}])
-def test_the_affine_step_runs_for_its_networks_only(network, context, calls):
-    composite = CompositeTransform(steps(context=context, **network))
+def test_the_step_runs_for_its_networks_only(network, context, univariate, calls):
+    composite = CompositeTransform(steps(univariate, context=context, **network))
     x = torch.randn(3, 4, dtype=DOUBLE)
     given = torch.randn(3, 2, dtype=DOUBLE) if context else None
+    otherwise = [] if univariate is None else ["spline"]
     fused.forward(composite, x, given)
-    assert calls == ([] if network else ["affine"])
+    assert calls == (otherwise if network else ["step"])
     calls.clear()
     with torch.autocast("cpu", torch.bfloat16):
         fused.forward(composite, x, given)
-    assert calls == []
+    assert calls == otherwise
 
 
 def test_the_spline_runs_for_both_couplings(calls):

@@ -12,14 +12,13 @@ from torch.nn.modules.module import _has_any_global_hook
 from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling, MaskedCoupling
 from innflow.flow.fused import spline
-from innflow.flow.fused.affine import affine_step
 from innflow.flow.fused.reversible import run_reversibly
+from innflow.flow.fused.step import UNIVARIATES, coupling_step
 from innflow.flow.given import GivenFirst
 from innflow.flow.network.mlp import MLP
 from innflow.flow.permute import Permute
 from innflow.flow.reshape import Patchwise
 from innflow.flow.spline import Spline
-from innflow.flow.univariate import Affine
 
 
 def forward(
@@ -132,9 +131,9 @@ def _run_composite(
     start = 0
     while start < len(steps):
         group: list[Any] = steps[start : start + 3]
-        if not inverse and _is_affine_step(group, outputs, context):
+        if not inverse and _is_coupling_step(group, outputs, context):
             norm, permute, coupling = group
-            outputs, logabsdet = affine_step(norm, permute, coupling, outputs, context)
+            outputs, logabsdet = coupling_step(norm, permute, coupling, outputs, context)
             start += 3
         else:
             outputs, logabsdet = _run(steps[start], outputs, context, inverse)
@@ -147,11 +146,11 @@ def _is_spline_coupling(transform: Any) -> bool:
     return is_exactly(transform, Coupling, MaskedCoupling) and type(transform.univariate) is Spline
 
 
-def _is_affine_step(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> bool:
-    """Return whether `affine_step` computes these steps.
+def _is_coupling_step(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> bool:
+    """Return whether `coupling_step` computes these steps.
 
-    They are an `ActNorm`, a `Permute` and an affine `Coupling` whose network is an `MLP` of linear
-    layers and SiLU, on vectors, without autocast and in a single precision.
+    They are an `ActNorm`, a `Permute` and a `Coupling` whose network is an `MLP` of linear layers
+    and SiLU, on vectors, without autocast and in a single precision.
     """
     if not (
         len(steps) == 3
@@ -163,7 +162,7 @@ def _is_affine_step(steps: Sequence[Any], inputs: Tensor, context: Tensor | None
         return False
     net, univariate = steps[2].net, steps[2].univariate
     if not (
-        type(univariate) is Affine
+        type(univariate) in UNIVARIATES
         and is_exactly(net, MLP)
         and is_exactly(net.layers, nn.Sequential)
     ):
