@@ -64,8 +64,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         2,
         "ratio to a general model",
-        "The likelihood ratio to a model of general images detects outliers that raw likelihood ranks "
-        "as normal.",
+        "The likelihood ratio to a model of general images detects outliers that raw likelihood "
+        "ranks as normal.",
         "Schirrmeister et al. 2020 (arXiv:2006.10848)",
         "Holds: against every set where the raw likelihood of the same model has an AUROC below "
         "0.5, the ratio is above 0.9. In part: above 0.5 and above the likelihood for one or more.",
@@ -182,8 +182,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         10,
         "amplitude and phase",
-        "The likelihood of an image depends on the amplitudes of its Fourier spectrum and not on the "
-        "phases.",
+        "The likelihood of an image depends on the amplitudes of its Fourier spectrum and not on "
+        "the phases.",
         "Schirrmeister et al. 2020 (arXiv:2006.10848)",
         "Images with the amplitudes of one test image and the phases of another. Holds: their log "
         "p correlates with that of the amplitudes' donor by more than 0.8 and with that of the "
