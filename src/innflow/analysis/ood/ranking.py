@@ -84,8 +84,8 @@ class Ranking(Analysis):
         return Plot(
             plot_ranking(study.picture(data), source, ends, colors),
             f"The {count} images with the lowest (left) and the {count} with the highest score "
-            f"(right) of {len(scores):,} of test and of the outlier sets, by each score, in rising order; the "
-            "frame has the colour of the set. Scores that give the same order are drawn once.",
+            f"(right) of {len(scores):,} of test and of the outlier sets, by each score, in rising "
+            "order; the frame has the colour of the set. Scores with the same order are drawn once.",
         )
 
 
