@@ -52,8 +52,8 @@ REMOVED = (
     "without a squeeze and for GPUs.",
     "Removed, because a training step became less than 10% faster (time of a step without it, "
     "relative to a step with it, when it was removed): output of an MLP transposed for splines, "
-    "1.06 on spline 2 and 1.01 on spline 16; halves of vectors not joined between couplings, 1.04 on "
-    "affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, 1.02 on Glow; "
+    "1.06 on spline 2 and 1.01 on spline 16; halves of vectors not joined between couplings, "
+    "1.04 on affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, 1.02 on Glow; "
     "the gradient of an affine coupling alone as one node, 1.03 on affine 2 and 0.96 on Glow; "
     "permutations whose gradient is a gather, 0.96 on affine 2.",
     "Removed: splines that are unrolled bin by bin for a compiler. With the plain formula, "

@@ -85,7 +85,7 @@ class Ranking(Analysis):
             plot_ranking(study.picture(data), source, ends, colors),
             f"The {count} images with the lowest (left) and the {count} with the highest score "
             f"(right) of {len(scores):,} of test and of the outlier sets, by each score, in rising "
-            "order; the frame has the colour of the set. Scores with the same order are drawn once.",
+            "order; the frame has the colour of the set. Scores of equal order are drawn once.",
         )
 
 
