@@ -1,11 +1,11 @@
-"""What each fast implementation of `innflow.flow.fused` gains, and the table in fused.md.
+"""Speed-up by each fast implementation of `innflow.flow.fused`: writes the table fused.md.
 
     python -m benchmarks.fused [seconds=30] [only=NAME] [out=benchmarks/fused]
 
 A training step (forward, loss, backward, Adam) with one thread, with all fast implementations and
-with one of them taken out. Variants alternate step by step, and each number is a ratio of medians
-of processor time, so that other programs on the machine disturb all alike. The allocator is chosen
-once a process: its variants run in processes of their own, in turn.
+without one of them. Variants alternate step by step, and each number is a ratio of medians of
+processor time, so that other programs on the machine disturb all variants equally. The allocator
+is set once per process, so its variants run alternately in separate processes.
 """
 
 from __future__ import annotations
@@ -48,17 +48,18 @@ LARGE: dict[str, tuple[Make, int, int]] = {
 
 
 REMOVED = (
-    "Channels last: squeezes give this layout anyway; it is kept for flows without a squeeze "
-    "and for GPUs.",
-    "Removed since a training step gained less than 10% (steps without it took, relative to steps "
-    "with it, in the implementation of that time): output of an MLP transposed for splines, 1.06 "
-    "on spline 2 and 1.01 on spline 16; halves of vectors not joined between couplings, 1.04 on "
-    "affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, 1.02 on Glow; "
+    "Channels last: squeezes give this layout in any case; the implementation is kept for flows "
+    "without a squeeze and for GPUs.",
+    "Removed, because a training step became less than 10% faster (time of a step without it, "
+    "relative to a step with it, when it was removed): output of an MLP transposed for splines, "
+    "1.06 on spline 2 and 1.01 on spline 16; halves of vectors not joined between couplings, "
+    "1.04 on affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, "
+    "1.02 on Glow; "
     "the gradient of an affine coupling alone as one node, 1.03 on affine 2 and 0.96 on Glow; "
     "permutations whose gradient is a gather, 0.96 on affine 2.",
-    "Removed: splines that are unrolled bin by bin for a compiler. Compiled by the plain formula, "
-    "forward and backward of spline 2 at batch 256 take 1.17 times as long (5.6 and 4.8 ms). No "
-    "experiment compiles its flow.",
+    "Removed: splines that are unrolled bin by bin for a compiler. With the plain formula, "
+    "compiled forward and backward passes of spline 2 at batch 256 take 1.17 times as long "
+    "(5.6 instead of 4.8 ms). No experiment compiles its flow.",
 )
 
 

@@ -11,12 +11,12 @@ from benchmarks.table import Cell, Table
 from benchmarks.work import OURS, split
 
 Run = dict[str, Any]
-ABOUT = """Test bound: bits per dim of the test set, the mean of eight seeded draws of uniform
-noise, an upper bound of the code length; centre: at the centres of the bins, no bound. Given are
-the mean over seeds and, after ±, the standard deviation. One loop trains all libraries, with the
-same batches, flips and noise for each seed, for the same time on the same cores, and loads the
-weights with the best validation bound. The validation set is evaluated at equal intervals of steps;
-this time counts. Batches with a non-finite loss are skipped. zuko has no image flows."""
+ABOUT = """Test bound: bits per dim of the test set, mean over eight seeded draws of uniform
+dequantization noise, an upper bound of the code length. Centre: at the bin centres, not a bound.
+Numbers are means over seeds and, after ±, standard deviations. One loop trains all libraries, with
+the same batches, flips and noise for each seed, for the same time on the same cores, and loads the
+weights with the best validation bound. The validation set is evaluated at equal intervals of steps,
+and this time is included. Batches with a non-finite loss are skipped. zuko has no image flows."""
 TITLES = {
     "equal": "Equal settings",
     "own": "Each library's own settings",

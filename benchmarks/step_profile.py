@@ -42,11 +42,11 @@ FAMILIES = {
         *("square", "neg", "sigmoid", "softplus", "ge", "le", "lt", "gt", "eq", "bitwise", "rsub"),
     ),
 }
-ABOUT = """Shares of the time of a step, from torch's profiler, which makes small operations
-look slower than they are. "Python and autograd" is the time outside of operations and the update of
-the weights. The time of flows on two dimensions depends on the number of operations, not on their
-size, and compiling helps. The time of large flows is spent in matrix products and convolutions, and
-bfloat16 helps."""
+ABOUT = """Shares of the time of a step, from torch's profiler, which overestimates the time of
+small operations. "Python and autograd" is the time outside of operations and of the update of the
+weights. The time of flows in two dimensions depends on the number of operations, not on their size;
+compilation reduces it. Large flows spend their time in matrix products and convolutions; bfloat16
+reduces it."""
 
 
 def family(name: str) -> str:

@@ -2,7 +2,7 @@
 
 
 class InnflowError(Exception):
-    """An error that the user can correct: one line with what is wrong, where, and what to do.
+    """An error that the user can correct; one line states the cause, the key and the remedy.
 
     The commands print it without a traceback and end with exit code 2.
 

@@ -1,7 +1,7 @@
 """Partition: the named parts on the two sides of a flow.
 
 A flow is a bijection from its left side to its right side. A partition divides both sides into
-named parts of given shapes; the parts decide what the flow is used for:
+named parts of given shapes; the parts determine the task of the flow:
 
     left                        right               context
     x (3, 32, 32)         <->   z 3072                          density estimation, generation
@@ -41,7 +41,7 @@ class Partition:
     to the shape of one item.
 
     Raises:
-        InnflowError: if a side has no part, a size is below 1, a part is on a side and in the
+        InnflowError: if a side has no part, a size is below 1, a part is both on a side and in the
             context, left parts differ after dim 1, or padding cannot make the sides equal.
 
     Example:
@@ -110,10 +110,10 @@ class Partition:
 
         A size is a number, a shape, `data` (the shape of this part in the data set) or, for at
         most one right part, `rest` (the dimensions of the left that no other right part takes).
-        `shapes` are those of the parts in the data set, as of a data module.
+        `shapes` are those of the parts in the data set, as in `shapes` of a data module.
 
         Raises:
-            InnflowError: naming the key, if a size is none of these or differs from the data.
+            InnflowError: if a size is none of these or differs from the data; it names the key.
 
         Example:
             >>> print(Partition.build({"x": "data"}, {"z": "rest", "y": 2}, {"x": (6,)}))
@@ -135,13 +135,13 @@ class Partition:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the joined left side without the batch; the shape that the flow takes."""
+        """Shape of the joined left side without the batch: that of the inputs of the flow."""
         first = next(iter(self.left.values()))
         return (sum(shape[0] for shape in self.left.values()), *first[1:])
 
     @property
     def features(self) -> int:
-        """Number of dimensions of either side."""
+        """Number of dimensions of each side; both sides have the same."""
         return _total(self.left)
 
     @property

@@ -1,4 +1,4 @@
-"""Images that several figures show: some of the test set and of each outlier set."""
+"""Images for several figures: some of the test set and of each outlier set."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -48,7 +48,7 @@ def choose_examples(study: Study, inliers: int = 1, outliers: int = 1) -> Exampl
 
 
 def pick(study: Study, sets: Sequence[str], rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Return items (K, ...) by their rows (K,) in the joined measured sets, and their sets."""
+    """Return the items (K, ...) at rows (K,) of the concatenated measured sets, and their sets."""
     data = [study.measure(name).data for name in sets]
     starts = np.cumsum([0, *map(len, data)])
     source = np.searchsorted(starts, rows, side="right") - 1

@@ -67,7 +67,7 @@ def finite_mean(values: ArrayLike) -> float:
 
 
 def add_correlation(metrics: dict[str, float], key: str, value: float) -> str:
-    """Add a correlation to the metrics and return its table cell; NaN is left out, its cell "-"."""
+    """Add a correlation to the metrics and return its cell; NaN is left out, its cell is "-"."""
     if not np.isfinite(value):
         return "-"
     metrics[key] = value

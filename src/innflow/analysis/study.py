@@ -30,12 +30,12 @@ BATCH = 256
 # Arrays of a set of more than this many bytes are stored in a temporary file, not in memory.
 IN_MEMORY = 512 * 2**20
 QUICK_ITEMS = 64
-"""Items of each set but "train" that a quick study measures."""
+"""Number of items of each set other than "train" that a quick study measures."""
 
 
 @dataclass(eq=False)
 class Study:
-    """A trained application, its sets and its scorer; each set is measured once.
+    """A trained application, its sets and its scorer; results for each set are computed once.
 
     The test set of inliers is split into two halves by the seed: p-values are calibrated on one
     half, and scores are evaluated on the other.
@@ -52,10 +52,10 @@ class Study:
         app: the trained application.
         data: the data module.
         sets: "train", "val" and "test", then the outlier sets.
-        scorer: fitted, or to be fitted by `fit_scorer`; None where items are not scored.
+        scorer: fitted, or to be fitted by `fit_scorer`; None if items are not scored.
         seed: of every random choice of an analysis.
         train_limit: largest number of training items that are measured, a fixed random choice.
-        run_dir: the run folder, where there is one.
+        run_dir: the run folder, if there is one.
         quick: reduce the sizes of all analyses, to check in seconds that they run.
     """
 
@@ -70,7 +70,7 @@ class Study:
     _measured: dict[str, Measured[np.ndarray]] = field(init=False, default_factory=dict)
 
     def count(self, full: int, quick: int) -> int:
-        """Return a size of an analysis: `full`, in a quick study at most `quick`."""
+        """Return the size `full` of an analysis, limited to `quick` in a quick study."""
         return min(full, quick) if self.quick else full
 
     @property
@@ -78,7 +78,7 @@ class Study:
         """The application as a density of x alone.
 
         Raises:
-            InnflowError: where it is conditional on observations.
+            InnflowError: if it is conditional on observations.
         """
         if not isinstance(self.app, Unconditional):
             raise InnflowError(
@@ -119,12 +119,12 @@ class Study:
 
     @property
     def calibration_index(self) -> np.ndarray:
-        """Rows of the measured test set on which p-values are calibrated."""
+        """Indices of the measured test items on which p-values are calibrated."""
         return self._halves[0]
 
     @property
     def test_index(self) -> np.ndarray:
-        """Rows of the measured test set on which scores are evaluated."""
+        """Indices of the measured test items on which scores are evaluated."""
         return self._halves[1]
 
     def index(self, name: str) -> np.ndarray:
@@ -140,10 +140,10 @@ class Study:
         return [str(self.sets[name].names[i]) for i in self.index(name)]
 
     def measure(self, name: str) -> Measured[np.ndarray]:
-        """Measure the items of a set, once.
+        """Compute log probabilities and latents of the items of a set, once.
 
         Raises:
-            InnflowError: where a log probability is not finite.
+            InnflowError: if a log probability is not finite.
         """
         if name not in self._measured:
             self._measured[name] = self._measure(name)
@@ -164,7 +164,7 @@ class Study:
         return in_batches(self.density.decode, z.astype(np.float32, copy=False), description)
 
     def sample(self, n: int, temperature: float = 1.0) -> np.ndarray:
-        """Draw n items by the study's seed, with the same latent noise at every temperature."""
+        """Draw n items with the study's seed, from the same latent noise at every temperature."""
         return sample_in_batches(self.density.sample, n, temperature, self.seed)
 
     def picture(self, x: np.ndarray) -> np.ndarray:
@@ -176,12 +176,12 @@ class Study:
         return np.clip(np.rint(x.astype(np.float64)), 0, self.data.levels - 1)
 
     def require(self, kind: type[App], analysis: str, hint: str) -> App:
-        """Return the application, refusing one of another kind.
+        """Return the application; raise InnflowError if it is not of the given class.
 
         Args:
             kind: class of the application.
             analysis: name of the analysis, for the message.
-            hint: for the message: what the application lacks, and which key to change.
+            hint: for the message: what the application lacks, and the key to change.
         """
         if not isinstance(self.app, kind):
             raise InnflowError(
@@ -191,7 +191,7 @@ class Study:
         return self.app
 
     def require_scorer(self, analysis: str) -> Scorer:
-        """Return the scorer, refusing a run that has none."""
+        """Return the scorer; raise InnflowError if the run has none."""
         if self.scorer is None:
             raise InnflowError(
                 f"analysis {analysis}: the run has no scores: choose score=default, or leave it "
@@ -234,7 +234,7 @@ class Analysis:
     """An analysis of a trained application: a dataclass of settings that is called with a study."""
 
     def check(self, study: Study) -> None:
-        """Refuse, before training, an application, data or settings that do not fit."""
+        """Raise InnflowError, before training, if application, data or settings do not fit."""
 
     def __call__(self, study: Study) -> Findings:
         """Return the findings."""
@@ -242,10 +242,10 @@ class Analysis:
 
 
 class ImageAnalysis(Analysis):
-    """An analysis of the density of images; messages name it by its class in snake case."""
+    """An analysis of the density of images; messages contain its class name in snake case."""
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not images, and a conditional application."""
+        """Raise InnflowError for data that are not images, and for a conditional application."""
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
         if not study.is_image:
             raise InnflowError(
@@ -286,6 +286,6 @@ def to_pixels(x: np.ndarray) -> np.ndarray:
 def _allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
         return np.empty(shape, dtype)
-    # Unlinked at once: the space is freed when the array is.
+    # The file is unlinked at once, so its space is freed together with the array.
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, mode="w+", shape=shape)

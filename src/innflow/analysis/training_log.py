@@ -19,7 +19,7 @@ PROGRESS = {"step": ("step", 1.0), "minutes": ("time/seconds", 1 / 60)}
 class Training(Analysis):
     """Draw the loss on the training and the validation set over steps and minutes.
 
-    Reads metrics.csv of the run folder: columns `step`, `time/seconds` where it is there, and
+    Reads metrics.csv of the run folder: columns `step`, `time/seconds` if present, and
     `train/bpd`, `val/bpd` for images, `train/nll`, `val/nll` for vectors.
 
         >>> Training()
@@ -44,7 +44,7 @@ class Training(Analysis):
         panels: dict[str, dict[str, Curve]] = {}
         for label, (key, factor) in PROGRESS.items():
             if key in columns:
-                # Interpolated where a row lacks the measure of progress.
+                # Interpolated for rows without the measure of progress.
                 panels[label] = {
                     name: (np.interp(rows, *columns[key]) * factor, y)
                     for name, (rows, y) in curves.items()
@@ -56,17 +56,17 @@ class Training(Analysis):
         steps = int(columns["step"][1].max())
         text = (
             f"Over {steps:,} steps: {'; '.join(parts)} {unit}. The best checkpoint is chosen by "
-            "the loss on the validation set, on which nothing is trained; the test set is not "
+            "the loss on the validation set, which is not used for training; the test set is not "
             "used."
         )
         if study.is_image:
             text += (
-                " Both have dequantization noise, in the validation set one draw an image that is "
-                "the same at every validation: bounds of the discrete code length."
+                " Both have dequantization noise, in the validation set one draw per image, "
+                "the same at every validation: upper bounds of the discrete code length."
             )
         plot = Plot(
             plot_learning_curves(panels, unit),
-            "Learning curves. The axis leaves out the highest 3% of the values, those of the first "
+            "Learning curves. The axis excludes the highest 3% of the values, those of the first "
             "steps.",
         )
         return Findings("Training", text, figures={"training": plot})

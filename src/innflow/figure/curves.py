@@ -27,7 +27,7 @@ def plot_curves(
         colors: name of the curve -> colour.
         labels: of the two axes.
         level: y of a dashed line.
-        log: "x" for few x on a log axis and shares y from 0 to 1, "y" for a log axis of y.
+        log: "x" for a log axis with a tick at each x, and y from 0 to 1; "y" for a log axis of y.
     """
     columns = len(panels) if len(panels) < 4 else min(4, -(-len(panels) // 2))
     width = max(5.0, 0.4 + 1.75 * columns)

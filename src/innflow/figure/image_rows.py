@@ -1,4 +1,4 @@
-"""Rows of images with labels, headings and notes; each pixel is a square of whole width."""
+"""Rows of images with labels, headings and notes; pixels are enlarged by a whole factor."""
 
 from collections.abc import Sequence
 
@@ -25,15 +25,15 @@ def plot_image_rows(
     group: int = 0,
     margin: int = 0,
 ) -> Figure:
-    """Draw rows of images, each pixel enlarged to a square of whole width.
+    """Draw rows of images, enlarged by a whole factor.
 
     Args:
         rows: each (n, C, H, W) uint8, C 1 or 3; rows may differ in n.
         labels: one for each row, drawn to its left.
         columns: headings above the images of the first row.
-        notes: for each row one short text under each image.
-        block: number of rows of a block; a wider gap follows each block. 0: no blocks.
-        group: number of columns of a group; a wider gap follows each group. 0: no groups.
+        notes: for each row a short text under each image.
+        block: number of rows between wider gaps; 0 for equal gaps.
+        group: number of columns between wider gaps; 0 for equal gaps.
         margin: width left free at the right, in pixels of the figure.
     """
     factor = max(1, round(TARGET / max(rows[0].shape[2:])))

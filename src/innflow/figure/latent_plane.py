@@ -11,7 +11,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from innflow.figure.style import CYCLE, OUTLIERS, draw_points, new_figure, style
 
-# Markers differ as well as colours, for prints in grey.
+# The sets differ in markers and in colours, for prints in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -19,7 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 def plot_latent(
     points: Mapping[str, np.ndarray], colors: Mapping[str, str], labels: tuple[str, str]
 ) -> Figure:
-    """Draw the points (N, 2) of each set in order, the last on top; a large marker is its mean."""
+    """Draw the points (N, 2) of each set, the last on top, and its mean as a large marker."""
     figure, (axis,) = new_figure(height=4.4, width=6.0)
     limits = _limits(np.concatenate(list(points.values())))
     for (name, cloud), marker in zip(points.items(), cycle(MARKERS), strict=False):

@@ -13,7 +13,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 @style()
 def plot_learning_curves(panels: Mapping[str, Mapping[str, Curve]], label: str) -> Figure:
-    """Draw learning curves against each measure of progress, one panel a measure.
+    """Draw learning curves against each measure of progress, one panel per measure.
 
     Args:
         panels: label of the x axis -> name of the curve -> (x, y), each (N,).

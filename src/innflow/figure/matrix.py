@@ -13,7 +13,7 @@ from innflow.figure.style import new_figure, style
 
 SHARES = LinearSegmentedColormap.from_list("innflow_shares", ["#FFFFFF", "#56B4E9", "#003F73"])
 WRITTEN = 24
-"""Largest number of rows whose numbers are written."""
+"""Largest number of rows of a matrix with numbers in the cells."""
 
 
 @style()

@@ -22,7 +22,7 @@ def plot_parallel(
     """Draw one line for each job over the varied keys, with the metric on the right.
 
     Args:
-        axes: key -> value of each job as typed, (J,); numbers have a numeric axis.
+        axes: key -> value of each job as on the command line, (J,); numbers have a numeric axis.
         metric: name of the last axis, which also gives the colours of the lines.
         values: of the metric, (J,).
         best: index of the job that is highlighted.

@@ -28,7 +28,7 @@ def diverging_pixels(values: np.ndarray, limit: float) -> np.ndarray:
 
 
 def add_frames(pictures: np.ndarray, colors: Sequence[str], size: int = 64) -> np.ndarray:
-    """Return images (N, C, H, W) uint8, enlarged to about a size, in frames of their colours.
+    """Return images (N, C, H, W) uint8, enlarged to about a size, in coloured frames.
 
     The result is (N, 3, H', W'); the enlargement is by a whole factor.
     """

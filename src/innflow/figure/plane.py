@@ -198,7 +198,7 @@ def _window(
 
 
 def _mass_levels(values: np.ndarray) -> list[float]:
-    """Return the densities at which the contours hold 95, 68 and 25% of the mass on the grid."""
+    """Return the densities of the contours that contain 95, 68 and 25% of the mass on the grid."""
     ordered = np.sort(values.ravel())[::-1]
     mass = np.cumsum(ordered)
     places = np.searchsorted(mass, mass[-1] * np.array([0.95, 0.68, 0.25]))

@@ -37,7 +37,7 @@ class Cloud(NamedTuple):
 def plot_clouds(panels: list[Cloud], colors: Mapping[str, str]) -> Figure:
     """Draw scatter plots side by side with one legend.
 
-    At most 600 items of a set are drawn; at most 1% of the items are outside of an axis.
+    At most 600 items of a set are drawn; at most 1% of the items are outside the limits of an axis.
 
     Args:
         panels: at least one.

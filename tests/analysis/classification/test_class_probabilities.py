@@ -134,7 +134,7 @@ def test_without_labels_or_classes_they_are_refused(refused):
     ):
         with refused(f"analysis {name}: needs app=classification and data with labels"):
             analysis.check(plane_study())
-        with refused(f"analysis {name}: there is one class only"):
+        with refused(f"analysis {name}: there is only one class"):
             analysis.check(ring("none"))
 
 

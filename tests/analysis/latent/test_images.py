@@ -123,7 +123,7 @@ def test_p_values_calibrated_elsewhere_are_not_left_out():
     study = image_study()
     study.scorer.calibration["likelihood"] = study.scorer.calibration["likelihood"] + 5.0
     findings = Scores(resamples=50)(study)
-    assert "calibrated on other items" in findings.text
+    assert "not calibrated on these items" in findings.text
 
 
 def test_a_wrong_calibration_is_called_out():
@@ -165,7 +165,7 @@ def test_copies_are_left_out_where_nothing_is_augmented():
     study.data = Bare()
     findings = LatentCloud(samples=30)(study)
     assert "copies" not in findings.figures
-    assert "no augmentation" in findings.text
+    assert "not augmented" in findings.text
 
 
 def test_augmented_copies_repeat_and_leave_the_random_state_alone():

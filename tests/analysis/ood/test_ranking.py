@@ -75,7 +75,7 @@ def test_vectors_get_the_comparison_alone():
 def test_a_single_score_is_refused(refused):
     study = plane_study()
     study.scorer.scores = {"likelihood": study.scorer.scores["likelihood"]}
-    with refused("single score", "analysis.ranking=null"):
+    with refused("only one score", "analysis.ranking=null"):
         Ranking().check(study)
 
 

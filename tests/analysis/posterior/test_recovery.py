@@ -70,5 +70,5 @@ def test_whole_numbers_are_spread_over_their_bins():
 
 def test_noise_beside_x_needs_noise_that_is_declared():
     study = gaussian_study(Gaussian(left=EPS), Problem(noise=False))
-    with pytest.raises(InnflowError, match="draws noise, and the data declare none"):
+    with pytest.raises(InnflowError, match="draws noise, but the data have no declared noise"):
         Recovery().check(study)

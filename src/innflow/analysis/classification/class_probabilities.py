@@ -30,7 +30,7 @@ class Method(NamedTuple):
 
     Attributes:
         probabilities: p(class | x) on test, (N, C).
-        fitted: the temperature, or the factor on the class widths; 1 where nothing is fitted.
+        fitted: the temperature, or the factor on the class widths; 1 if nothing is fitted.
         loss: log loss on the set "val", nats.
     """
 
@@ -44,9 +44,9 @@ class Classification(Analysis):
     """Evaluate p(class | x) on test: accuracy, log loss, and calibration by several methods.
 
     Probabilities are recalibrated on the set "val", on which the flow is not trained: by
-    temperature scaling as a baseline, and by the flow's own parameters, the width of its classes
-    and, for images, the mean over dequantization noise (`recalibration.py`). The
-    flow-specific method with the least log loss on val gives the calibrated metrics.
+    temperature scaling as a baseline, and by two methods specific to flows: the width of the
+    classes and, for images, the mean over dequantization noise (`recalibration.py`). The
+    flow-specific method with the smallest log loss on val gives the calibrated metrics.
 
         >>> Classification(noise_draws=4)
         Classification(noise_draws=4)
@@ -58,7 +58,7 @@ class Classification(Analysis):
     noise_draws: int = 8
 
     def check(self, study: Study) -> None:
-        """Refuse an application that does not classify, or fewer than two classes."""
+        """Raise InnflowError for an application without at least two classes."""
         require_classifier(study, "classification", least=2)
 
     def __call__(self, study: Study) -> Findings:
@@ -83,8 +83,8 @@ class Classification(Analysis):
         bins = {name: reliability(p, labels) for name, p in drawn.items()}
         findings.figures["reliability"] = Plot(
             plot_reliability(bins),
-            "Accuracy on test against confidence, in 15 bins of confidence; bars are exact 95% "
-            "confidence intervals. Calibrated probabilities lie on the dashed line; on "
+            "Accuracy on the test set against confidence, in 15 bins of confidence; bars are "
+            "exact 95% confidence intervals. Calibrated probabilities lie on the dashed line; on "
             f"{len(labels):,} items they have an ECE of {floor:.3f} by chance.",
         )
         findings.figures["confusion"] = Plot(
@@ -151,12 +151,13 @@ def _text(study: Study, values: dict[str, dict[str, float]], chosen: str, floor:
         f"p(class | x) is {plain['nll']:.4f} nats and the expected calibration error (ECE) "
         f"{plain['ece']:.4f}.\n\n"
         f"Recalibrated on the {val:,} items of val, which are used neither for training nor for "
-        f"this test: temperature scaling of the logits gives a log loss of {scaled['nll']:.4f} and "
-        f"an ECE of {scaled['ece']:.4f}; the flow's own method, {chosen}, {own['nll']:.4f} and "
-        f"{own['ece']:.4f}, with an accuracy of {own['accuracy']:.2%}. Perfectly calibrated "
-        f"probabilities have an ECE of {floor:.4f} on so many items by chance. Unlike a "
-        "temperature, a factor on the widths of the classes leaves their volumes and prior "
-        "probabilities in Bayes' rule unchanged, and the result is still a density of x."
+        "this evaluation: temperature scaling of the logits gives a log loss of "
+        f"{scaled['nll']:.4f} and an ECE of {scaled['ece']:.4f}; the method specific to flows, "
+        f"{chosen}, {own['nll']:.4f} and {own['ece']:.4f}, with an accuracy of "
+        f"{own['accuracy']:.2%}. Perfectly calibrated probabilities have an ECE of {floor:.4f} on "
+        "so many items by chance. Unlike a temperature, a factor on the widths of the classes "
+        "leaves their volumes and prior probabilities in Bayes' rule unchanged, and the result "
+        "is still a density of x."
     )
 
 
@@ -212,5 +213,5 @@ def _add_regions(study: Study, findings: Findings, labels: np.ndarray, names: li
         p.reshape(resolution, resolution, -1), extent, x[:2000], labels[:2000], names
     )
     findings.figures["regions"] = Plot(
-        figure, "p(class | x) over the plane, also far from all data, and items of test."
+        figure, "p(class | x) over the plane, also far from all data, and items of the test set."
     )

@@ -8,10 +8,10 @@ from innflow.errors import InnflowError
 
 
 def require_classifier(study: Study, analysis: str, least: int = 1) -> Classification:
-    """Return the application, refusing one without classes and data without labels.
+    """Return the application; raise InnflowError without classes or labels.
 
     Args:
-        study: whose application is returned.
+        study: contains the application.
         analysis: name of the analysis, for the message.
         least: smallest number of classes.
     """
@@ -23,7 +23,7 @@ def require_classifier(study: Study, analysis: str, least: int = 1) -> Classific
         )
     if len(app.classes) < least:
         raise InnflowError(
-            f"analysis {analysis}: there is one class only: leave it out with "
+            f"analysis {analysis}: there is only one class: leave it out with "
             f"analysis.{analysis}=null"
         )
     return app
@@ -35,7 +35,7 @@ def labels_of(study: Study, name: str) -> np.ndarray:
 
 
 def draw_class(study: Study, label: int, n: int, temperature: float = 1.0) -> np.ndarray:
-    """Draw n items of a class by the study's seed, in data units."""
+    """Draw n items of a class with the study's seed, in data units."""
     app = require_classifier(study, "draws of a class")
     seed = study.seed + 1_000_000 * (label + 1)
     return sample_in_batches(app.sample, n, temperature, seed, label=label)

@@ -13,7 +13,7 @@ from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.plane import plot_moves
 
 SHOWN = 10
-# Classes shown in a figure; of more, the first.
+# Largest number of classes in a figure; the first ones are shown.
 MOST = 20
 
 
@@ -21,8 +21,8 @@ MOST = 20
 class Counterfactual(Analysis):
     """Decode class means, draw from each class, and transfer test items to other classes.
 
-    A counterfactual keeps the latent vector of an item but for its class part, which moves to the
-    same position relative to the other class.
+    A counterfactual has the latent vector of an item except for the class part, which is moved to
+    the same position relative to the mean of the other class.
 
         >>> Counterfactual(items=4).tested
         512
@@ -38,7 +38,7 @@ class Counterfactual(Analysis):
     temperature: float = 0.7
 
     def check(self, study: Study) -> None:
-        """Refuse an application that does not classify, or fewer than two classes."""
+        """Raise InnflowError for an application without at least two classes."""
         require_classifier(study, "counterfactual", least=2)
 
     def __call__(self, study: Study) -> Findings:
@@ -83,7 +83,7 @@ class Counterfactual(Analysis):
             findings.figures["counterfactuals"] = Plot(
                 plot_moves(*arrows, means, app.classes, x[:2000]),
                 f"{len(arrows[0])} test items (black), each with an arrow to its counterfactual in "
-                "another class. Stars: decoded class means.",
+                "another class. Stars are decoded class means.",
             )
         return findings
 
@@ -110,8 +110,8 @@ class Counterfactual(Analysis):
         targets = ["original", *(f"as {name}" for name in names)]
         findings.figures["counterfactuals"] = Plot(
             plot_image_rows(rows, targets, notes=[own]),
-            "Test items and their counterfactuals in each class, with the same z. In its own class "
-            "an item is reproduced.",
+            "Test items and their counterfactuals in each class, with the same z. In its true "
+            "class an item is reproduced.",
         )
 
     @staticmethod

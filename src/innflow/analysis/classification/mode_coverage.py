@@ -34,7 +34,7 @@ class Modes(Analysis):
     compared: int = 2000
 
     def check(self, study: Study) -> None:
-        """Refuse data other than the eight modes, whose class densities are known exactly."""
+        """Raise InnflowError for data other than the eight modes, whose densities are known."""
         require_classifier(study, "modes")
         if not isinstance(study.data, EightModes):
             raise InnflowError(
@@ -94,7 +94,7 @@ class Modes(Analysis):
         shown = np.concatenate([x[:compared] for x in drawn])
         labels = np.repeat(np.arange(len(names)), compared)
         figure = plot_modes(shown, labels, data.centres, names, data.sigma)
-        plot = Plot(figure, "Draws from each class in its colour, not selected.")
+        plot = Plot(figure, "Draws from each class in the colour of the class, not selected.")
         table = Table("Draws of each class compared with its exact density", columns, rows)
         return Findings("Modes", text, metrics, {"modes": plot}, [table])
 

@@ -7,9 +7,9 @@ For a flow whose class part y has one normal distribution per class,
 
 A factor s on every width gives q_c / s^2 + o_c: the change of the log volumes, -N log s, is the
 same for all classes and cancels in Bayes' rule. A temperature T also divides o_c, that is, it
-flattens the class prior and the differences in volume; both agree, T = s^2, for classes of one
-volume and one prior. The recalibrated classifier is still a density: the same flow with other
-widths.
+flattens the class prior and the differences in volume; both agree, with T = s^2, for classes of
+equal volume and equal prior. The recalibrated classifier is still a density: the same flow with
+other widths.
 """
 
 import math
@@ -21,7 +21,7 @@ from scipy.special import log_softmax, logsumexp
 from innflow.metric.class_calibration import BINS
 
 WIDEST = 100.0
-"""Factors are sought from 1 / WIDEST to WIDEST."""
+"""Limit of the factor, which is searched between 1 / WIDEST and WIDEST."""
 
 
 def class_probabilities(logits: np.ndarray, offsets: np.ndarray, factor: float) -> np.ndarray:
@@ -38,8 +38,8 @@ def class_probabilities(logits: np.ndarray, offsets: np.ndarray, factor: float) 
 def fit_width(logits: np.ndarray, offsets: np.ndarray, labels: np.ndarray) -> float:
     """Return the most probable factor on the class widths given labels (N,).
 
-    The log loss is weighed against a log-normal prior around 1 whose standard deviation is a factor
-    of 2: without a mistake among the N items the loss alone has its minimum at a width of zero.
+    The log loss is combined with a log-normal prior around 1 whose standard deviation is a factor
+    of 2: if all N items are classified correctly, the loss alone has its minimum at width zero.
     `logits` and `offsets` as for `class_probabilities`.
     """
 

@@ -29,7 +29,7 @@ class Density2d(Analysis):
     lines: int = 13
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not of two dimensions."""
+        """Raise InnflowError for data that do not have two dimensions."""
         if tuple(study.app.shape) != (2,):
             raise InnflowError(
                 f"analysis density2d: needs data of shape (2,), these have "
@@ -81,7 +81,7 @@ class Density2d(Analysis):
 
 
 def bounds(*clouds: np.ndarray) -> tuple[float, float, float, float]:
-    """Return x low, x high, y low, y high around all points, a quarter wider on each side."""
+    """Return x low, x high, y low, y high of all points, extended by a quarter on each side."""
     points = np.concatenate(clouds)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.25 * (high - low)

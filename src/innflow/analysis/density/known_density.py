@@ -28,7 +28,7 @@ class Exact(Analysis):
     resolution: int = 300
 
     def check(self, study: Study) -> None:
-        """Refuse data whose exact density is unknown."""
+        """Raise InnflowError for data whose exact density is unknown."""
         _exact_density(study)
 
     def __call__(self, study: Study) -> Findings:
@@ -41,10 +41,10 @@ class Exact(Analysis):
         gap = np.abs(log_p - log_q)
         correlation = float(np.corrcoef(log_p, log_q)[0, 1])
         text = (
-            f"KL(p || q) from the exact density p to the flow q, over {len(test):,} test draws of "
-            f"p: {kl:.5f} nats, standard error {error:.5f}. Absolute difference of the log "
-            f"densities: median {np.median(gap):.4f}, maximum {gap.max():.3f} nats; correlation "
-            f"{correlation:.5f}. Mean negative log likelihood of the exact density "
+            f"KL(p || q) of the exact density p and the density q of the flow, over {len(test):,} "
+            f"test draws of p: {kl:.5f} nats, standard error {error:.5f}. Absolute difference of "
+            f"the log densities: median {np.median(gap):.4f}, maximum {gap.max():.3f} nats; "
+            f"correlation {correlation:.5f}. Mean negative log likelihood of the exact density "
             f"{-log_p.mean():.4f} nats, of the flow {-log_q.mean():.4f}."
         )
         figures = {

@@ -55,7 +55,7 @@ class RoundTrip(Analysis):
         rows = [study.picture(x[part]) for part in (first, second) for x in both]
         labels = ["train\noriginal", "regenerated", "test\noriginal", "regenerated"]
         caption = (
-            f"Originals, and below each its reconstruction. Largest error over {len(originals):,} "
+            f"Originals, each with its reconstruction below. Largest error over {len(originals):,} "
             f"images: {largest:.2g} grey levels."
         )
         plot = Plot(plot_image_rows(rows, labels, block=2), caption)

@@ -11,7 +11,7 @@ from innflow.analysis.study import Analysis, Study, in_batches
 from innflow.metric import bits_per_dim
 
 DRAWS = 8
-"""Draws of dequantization noise of each test image; images of other sets have one."""
+"""Number of draws of dequantization noise per test image; other sets have one."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Likelihood(Analysis):
             f"Test set ({len(study.index('test')):,} items): {metrics[f'test/{short}']:.3f} "
             f"{unit}; training set ({len(study.index('train')):,} of "
             f"{len(study.sets['train']):,}): {metrics[f'train/{short}']:.3f}. Smaller means more "
-            "probable. Nothing was chosen on the test set."
+            "probable. The run chose nothing on the test set."
         )
         columns = ["set", "role", "items", f"mean {unit}", "standard error", "median"]
         if study.is_image:
@@ -59,9 +59,9 @@ class Likelihood(Analysis):
             text += (
                 f" Bits per dim are the mean over {study.count(DRAWS, 2)} draws of uniform "
                 "dequantization noise for each test image and one for other images, an upper "
-                "bound of the discrete code length; the noise depends on the image and a seed "
-                "only. At the bin centres, without noise, they are only a repeatable ranking and "
-                f"no bound: {metrics['test/bpd_centre']:.3f} {unit} on test."
+                "bound of the discrete code length; the noise depends only on the image and a "
+                "seed. At the bin centres, without noise, they are repeatable but not a bound: "
+                f"{metrics['test/bpd_centre']:.3f} {unit} on the test set."
             )
         table = Table(f"Negative log likelihood, {unit}", columns, rows)
         return Findings("Likelihood", text, metrics, tables=[table])

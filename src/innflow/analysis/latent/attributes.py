@@ -30,16 +30,16 @@ class Attributes(ImageAnalysis):
     """Move test images along differences of the mean latents of groups of training images.
 
     The groups need no labels: they are the upper and the lower third of the training images by an
-    attribute. Where the training images lie in several class folders, each folder against the rest
-    is a direction too.
+    attribute. Where the training images lie in several class folders, the difference
+    of each folder from the others is also a direction.
 
         >>> Attributes(images=2).steps
         9
 
     Attributes:
         images: number of test images to start from.
-        reach: length of a walk to each side, in differences of the group means.
-        steps: number of images of a walk.
+        reach: length of a path to each side, in differences of the group means.
+        steps: number of images of a path.
     """
 
     images: int = 3
@@ -47,7 +47,7 @@ class Attributes(ImageAnalysis):
     steps: int = 9
 
     def __call__(self, study: Study) -> Findings:
-        """Draw one figure a direction, and tabulate the attribute along each walk."""
+        """Draw one figure per direction, and tabulate the attribute at the ends of the paths."""
         self.check(study)
         train, test = study.measure("train"), study.measure("test")
         starts = np.random.default_rng(study.seed + 1).permutation(len(test))[: self.images]
@@ -70,13 +70,13 @@ class Attributes(ImageAnalysis):
             rows.append([name, counts, groups, f"{value(test.data[starts]).mean():.1f}", ends])
         for name, inside in _folders(study.names("train")).items():
             self._walk(study, findings, name, inside, ~inside, starts, amounts)
-        title = "Attributes of the groups and of the ends of the walks, grey levels"
+        title = "Attributes of the groups and of the ends of the paths, grey levels"
         columns = ["attribute", "images less / more", "groups", "start", "ends of the walk"]
         findings.tables.append(Table(title, columns, rows))
         findings.text = (
             f"Directions are differences of the mean latents of two groups of the {len(train):,} "
-            "training images: the upper and the lower third by an attribute. The walks start at "
-            f"{len(starts)} test images and go {self.reach:g} differences to each side."
+            "training images: the upper and the lower third by an attribute. The paths start at "
+            f"{len(starts)} test images and extend {self.reach:g} differences to each side."
         )
         return findings
 
@@ -100,7 +100,7 @@ class Attributes(ImageAnalysis):
         findings.figures[name] = Plot(
             figure,
             f"{name.capitalize()}: each row moves a test image (middle) towards less on the left "
-            "and more on the right; unit: the difference of the group means, of length "
+            "and more on the right; the unit is the difference of the group means, of length "
             f"{np.linalg.norm(direction):.1f} in latent space.",
         )
         return images

@@ -21,7 +21,7 @@ class LatentCloud(Analysis):
         32
 
     Attributes:
-        samples: number of samples that are encoded and drawn with the sets.
+        samples: number of samples that are encoded and plotted with the sets.
         components: number of principal components that are rotated to spread the outliers.
         shown: number of images in a row of extremes.
         images: number of test images that are copied.
@@ -105,7 +105,7 @@ class LatentCloud(Analysis):
             torch.manual_seed(study.seed)
             copies = study.data.augment(originals).cpu()
         if torch.equal(copies, originals):
-            return "The data have no augmentation, so there are no augmented copies."
+            return "The data are not augmented, so there are no augmented copies."
         moved = study.encode(copies.numpy(), "augmented copies")
         groups = moved.reshape(len(chosen), number, -1)
         base = test.latent[chosen]

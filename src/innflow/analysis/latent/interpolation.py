@@ -18,14 +18,14 @@ class Interpolation(ImageAnalysis):
 
     Attributes:
         pairs: number of pairs of test images.
-        steps: number of images of a walk, both ends included.
+        steps: number of images of a path, both ends included.
     """
 
     pairs: int = 4
     steps: int = 9
 
     def __call__(self, study: Study) -> Findings:
-        """Draw two rows a pair."""
+        """Draw two rows per pair."""
         self.check(study)
         latent = study.measure("test").latent
         steps = study.count(self.steps, 3)
@@ -40,9 +40,9 @@ class Interpolation(ImageAnalysis):
         middle = np.mean([np.linalg.norm(walk[steps // 2]) for walk in walks[::2]])
         text = (
             f"{pairs} pairs of test images, {steps} steps each. The mean latent norm falls from "
-            f"{norms.mean():.1f} at the ends to {middle:.1f} half way on a straight line, where a "
-            f"typical draw of the standard normal has {latent.shape[1] ** 0.5:.1f}; on the great "
-            "circle it changes linearly between both ends."
+            f"{norms.mean():.1f} at the ends to {middle:.1f} in the middle of a straight line, "
+            f"where a typical draw of the standard normal has {latent.shape[1] ** 0.5:.1f}; on "
+            "the great circle it changes linearly between both ends."
         )
         plot = Plot(
             plot_image_rows(rows, ["linear", "spherical"] * pairs, block=2),
@@ -67,7 +67,7 @@ def spherical(a: np.ndarray, b: np.ndarray, shares: np.ndarray) -> np.ndarray:
         return linear(a, b, shares)
     u, v = a / long, b / wide
     angle = np.arccos(np.clip(u @ v, -1, 1))
-    # Nearly parallel: the circle is the line. Opposite: the circle is not unique.
+    # Nearly parallel vectors: the circle is close to the line. Opposite: it is not unique.
     if np.sin(angle) < 1e-6:
         return linear(a, b, shares)
     first, second = np.sin((1 - shares) * angle), np.sin(shares * angle)

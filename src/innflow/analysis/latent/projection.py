@@ -54,21 +54,21 @@ def spread_plane(pca: PCA, groups: Sequence[np.ndarray]) -> Plane:
     determines one direction; the second is the orthogonal one of largest scatter.
 
     Args:
-        pca: the space, of few components: in many, any groups separate by chance.
+        pca: the space; it must have few components, as any groups separate in many.
         groups: two or more sets of latent vectors, each (N, D).
     """
     reduced = [pca.transform(group) for group in groups]
     means = np.stack([group.mean(axis=0) for group in reduced])
     within = np.mean([np.cov(group.T, bias=True) for group in reduced], axis=0)
     between = np.atleast_2d(np.cov(means.T, bias=True))
-    # A ridge, so that groups smaller than the number of components have an inverse.
+    # A ridge makes the scatter of groups smaller than the number of components invertible.
     size = len(within)
     within = within + 1e-3 * np.trace(within) / size * np.eye(size)
     values, vectors = np.linalg.eigh(within)
     whiten = vectors / np.sqrt(values)
     _, directions = np.linalg.eigh(whiten.T @ between @ whiten)
     best = whiten @ directions[:, ::-1][:, : min(2, len(groups) - 1)]
-    # Any basis of a plane has the same criterion: an orthonormal one makes it a rotation.
+    # The criterion is the same for every basis; an orthonormal one preserves distances.
     axes = np.linalg.qr(best)[0]
     if axes.shape[1] == 1:
         total = within + between

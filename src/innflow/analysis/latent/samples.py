@@ -26,10 +26,10 @@ class Samples(ImageAnalysis):
         0.8
 
     Attributes:
-        temperatures: one row each.
+        temperatures: one row for each.
         columns: number of samples in a row.
         nearest_at: temperature of the samples whose nearest training images are searched.
-        components: numbers of principal components of the latents to sample from, one row each.
+        components: numbers of principal components of the latents to sample from, one row for each.
     """
 
     temperatures: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 1.0)
@@ -38,7 +38,7 @@ class Samples(ImageAnalysis):
     components: Sequence[int] = (8, 32, 128)
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the grid, the nearest images and the samples of few dimensions."""
+        """Draw the grid, the nearest images and the samples from few components."""
         self.check(study)
         findings = Findings("Samples", "")
         rows = [to_pixels(study.sample(self.columns, t)) for t in self.temperatures]
@@ -74,7 +74,7 @@ class Samples(ImageAnalysis):
             f"grey levels: for {count} samples at T = {self.nearest_at:g} median "
             f"{np.median(ours):.1f}, smallest {ours.min():.1f}; for {len(theirs)} test images "
             f"median {np.median(theirs):.1f}, and {copies} of them are in train (below {SAME:g}). "
-            "Smooth images are near to many others: compare the images as well."
+            "Smooth images are close to many others, so the images should be compared as well."
         )
 
     def _subspace(self, study: Study, findings: Findings) -> str:

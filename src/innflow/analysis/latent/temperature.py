@@ -19,7 +19,7 @@ class Temperature(ImageAnalysis):
         6
 
     Attributes:
-        temperatures: one column each.
+        temperatures: one column for each.
         rows: number of draws shown.
         items: number of draws measured at each temperature.
     """
@@ -47,7 +47,8 @@ class Temperature(ImageAnalysis):
         text = (
             f"{items} samples at each of {len(drawn)} temperatures, from the same noise, "
             f"and {len(test):,} test images. Contrast is the standard deviation within an image; "
-            "spread is that of a pixel over the images. Bits per dim at bin centres are no bound."
+            "spread is that of a pixel over the images. Bits per dim are at the bin centres, not "
+            "a bound."
         )
         columns = [
             "temperature",

@@ -1,1 +1,1 @@
-"""Analyses of anomaly scores and of what drives the likelihood."""
+"""Analyses of anomaly scores and of the properties that determine the likelihood."""

@@ -10,7 +10,7 @@ from innflow.metric import spearman
 
 @dataclass
 class Agreement(Analysis):
-    """Compare the ranks of items by log p of the model and of each companion.
+    """Compare the order of items by log p of the model with that by log p of each companion.
 
     After Schirrmeister et al. (arXiv:2006.10848): flows trained on other data, or without
     convolutions, rank the images of a set nearly alike.
@@ -20,11 +20,11 @@ class Agreement(Analysis):
     """
 
     def __call__(self, study: Study) -> Findings:
-        """Tabulate Spearman's correlation of log p, in total and by scale, and draw it."""
+        """Tabulate Spearman's correlation of total log p and of each scale, and plot log p."""
         if not study.app.companions:
             return Findings(
                 "Agreement of models",
-                "The run has no companions: companions.NAME=DIR names another run to compare with.",
+                "The run has no companions: companions.NAME=DIR adds another run for comparison.",
             )
         sets = ["test", *study.outliers]
         measured = {name: study.measure(name) for name in sets}
@@ -60,8 +60,8 @@ class Agreement(Analysis):
         listed = "; ".join(f"{row[0]}, {row[1]} {row[3]}" for row in rows)
         text = (
             "Spearman's rank correlation of log p of the model and of each companion over the "
-            f"items of a set: {listed}. Near 1, both rank the items alike whatever they were "
-            "trained on, and only the difference of their log p depends on the training data."
+            f"items of a set: {listed}. Near 1, both give the same order of items although "
+            "they were trained on other data, and only the offset of log p differs."
         )
         plot = Plot(
             plot_clouds(panels, study.colors),

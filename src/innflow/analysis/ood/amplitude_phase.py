@@ -33,7 +33,7 @@ class AmplitudePhase(ImageAnalysis):
     shown: Positive = 4
 
     def __call__(self, study: Study) -> Findings:
-        """Draw the images, and correlate log p of the last one of each pair with both donors."""
+        """Draw the images, and correlate log p of the last of each pair with that of the donors."""
         self.check(study)
         test = study.measure("test")
         order = np.random.default_rng(study.seed).permutation(len(test))

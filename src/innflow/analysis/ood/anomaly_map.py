@@ -16,12 +16,12 @@ from innflow.figure.ood.heat_overlay import plot_anomaly_maps
 
 @dataclass
 class AnomalyMap(Analysis):
-    """Draw half the sum of squares of z over channels at every position, over the image.
+    """Draw half the sum of squares of z over the channels at each position, on top of the image.
 
     For flows that keep the shape of the maps, such as `innflow.flow.maps`. It is the negative
     contribution of a position to log N(z; 0, I), in nats, without the constant. Its expectation for
     training inliers is C / 2 for C channels, and less without the noise of training. The
-    log-determinant has no position and is not included.
+    log-determinant is not assigned to positions and is not included.
 
         >>> AnomalyMap(shown=2)
         AnomalyMap(shown=2)
@@ -33,7 +33,7 @@ class AnomalyMap(Analysis):
     shown: Positive = 4
 
     def check(self, study: Study) -> None:
-        """Refuse data that are not maps of features of images."""
+        """Raise InnflowError for data that are not feature maps of images."""
         if len(study.app.shape) != 3 or not isinstance(study.data, Embeddings):
             raise InnflowError(
                 f"analysis anomaly_map: needs maps of features, the data have shape "
@@ -75,7 +75,8 @@ class AnomalyMap(Analysis):
             f"({beyond} positions are above it)."
         )
         text = (
-            f"Half the sum of squares of z at a position of test is {metrics['map/test/mean']:.1f} "
+            "Half the sum of squares of z at a position of the test set is "
+            f"{metrics['map/test/mean']:.1f} "
             f"nats on average; its expectation for training inliers is {channels / 2:g}, and less "
             "without the noise of training. The table has the mean over all positions, and the "
             "mean over items of the largest value."
@@ -86,7 +87,7 @@ class AnomalyMap(Analysis):
         return Findings("Anomaly maps", text, metrics, figures, [table])
 
     def _choose(self, study: Study, name: str) -> np.ndarray:
-        """Return the positions of the inliers nearest to their median, or the least likely."""
+        """Return the indices of the inliers nearest to their median, or of the least likely."""
         log_prob = study.measure(name).log_prob
         if name == "test":
             log_prob = np.abs(log_prob - np.median(log_prob))

@@ -15,11 +15,11 @@ from innflow.score.batch import Power, batch_p_value, batch_power, typicality_po
 from innflow.system.progress import track
 
 MOST_CALIBRATION = 2000
-"""Largest number of calibration items: the time to count the null distribution grows with it."""
+"""Largest number of calibration items; the time to count the null distribution grows with it."""
 
 TYPICALITY = "typicality_of_the_mean"
 Shares = dict[str, dict[int, float]]
-"""Set -> size of a batch -> share of its batches that are flagged; "test" are the inliers."""
+"""Set -> batch size -> share of its batches that are flagged; the inliers are "test"."""
 
 
 @dataclass
@@ -43,14 +43,14 @@ class Batches(Analysis):
     alpha: Share = 0.05
 
     def check(self, study: Study) -> None:
-        """Refuse a run without scores and batches that cannot be drawn."""
+        """Raise InnflowError for a run without scores, and for batches that are too large."""
         study.require_scorer("batches")
         if max(self.sizes) > len(study.test_index):
             raise InnflowError(
                 f"analysis.batches.sizes={list(self.sizes)}: the evaluation half of the "
                 f"test set has {len(study.test_index)} items"
             )
-        # Refuses a null distribution that takes too long to count; it is cached.
+        # Raises an error if the null distribution takes too long to count; it is cached.
         batch_p_value(np.zeros(len(_calibration(study))), np.zeros(max(self.sizes)))
 
     def __call__(self, study: Study) -> Findings:
@@ -74,7 +74,7 @@ class Batches(Analysis):
         panels: dict[str, dict[str, np.ndarray]] = {}
         drawn: list[Shares] = []
         for name, shares in found.items():
-            if shares in drawn:  # scores of one order flag the same batches
+            if shares in drawn:  # Scores with the same order flag the same batches.
                 continue
             drawn.append(shares)
             panels[name.replace("_", " ")] = {
@@ -86,8 +86,8 @@ class Batches(Analysis):
         findings.figures["batches"] = Plot(
             plot_curves(panels, self.sizes, colors, axes, level=self.alpha, log="x"),
             f"Share of {study.count(self.draws, 50)} random batches that the rank-sum test of "
-            f"each score flags at level {self.alpha:g} (dashed), by the size of the batch; "
-            "typicality of the mean is two-sided. The share of inlier batches should be near the "
+            f"each score flags at level {self.alpha:g} (dashed), by batch size; "
+            "the test of typicality is two-sided. The share of inlier batches should be near the "
             "level; it varies by chance, since all batches share the two halves of test.",
         )
         findings.tables.append(self._table(found))
@@ -122,7 +122,7 @@ class Batches(Analysis):
     def _text(self, study: Study, headline: str, shares: Shares) -> str:
         at = 10 if 10 in self.sizes else max(self.sizes)
         text = (
-            "A batch is flagged where the rank sum of its scores among those of calibration "
+            "A batch is flagged if the rank sum of its scores among those of calibration "
             f"inliers is too high (Mann-Whitney, exact, level {self.alpha:g}; "
             f"{len(_calibration(study)):,} calibration items, {study.count(self.draws, 50)} "
             "random batches of each kind). "
@@ -134,9 +134,7 @@ class Batches(Analysis):
             text += f"Of batches of {at} test inliers {shares['test'][at]:.1%} are flagged."
         small = [name for name in study.outliers if len(study.sets[name]) < max(self.sizes)]
         if small:
-            text += (
-                f" Smaller than the largest batches, which are left out there: {', '.join(small)}."
-            )
+            text += f" Sets with fewer items than the largest batches: {', '.join(small)}."
         return text
 
     def _table(self, found: dict[str, Shares]) -> Table:
@@ -152,7 +150,7 @@ class Batches(Analysis):
 
 
 def _calibration(study: Study) -> np.ndarray:
-    """Return the rows of the test set with which batches are compared."""
+    """Return the indices of the test items with which batches are compared."""
     half = study.calibration_index
     if len(half) <= MOST_CALIBRATION:
         return half

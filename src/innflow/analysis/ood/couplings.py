@@ -22,13 +22,14 @@ class Couplings(ImageAnalysis):
     """Draw log-scale, shift and outputs of couplings for an inlier and one of each outlier set.
 
     After Kirichenko et al. (arXiv:2006.08545): a coupling network that predicts the transformed
-    pixels from their neighbours (-t near e^s x) assigns a high likelihood to any smooth image.
+    pixels from their neighbours, so that -t is close to e^s x, leads to a high likelihood of any
+    smooth image.
 
         >>> Couplings(shown=4)
         Couplings(shown=4, items=32)
 
     Attributes:
-        shown: number of couplings drawn, evenly chosen.
+        shown: number of couplings in the figures, at even distances.
         items: number of images of each set for the metrics.
     """
 
@@ -38,8 +39,8 @@ class Couplings(ImageAnalysis):
     def __call__(self, study: Study) -> Findings:
         """Return `couplings/prediction/SET` and `couplings/neighbours/SET` with the figures.
 
-        They are the correlation of -t with e^s x, and that of neighbouring outputs of the last
-        coupling.
+        They are the correlation of -t with e^s x, and the correlation of neighbouring outputs of
+        the last coupling.
         """
         self.check(study)
         sets = ["test", *study.outliers]
@@ -62,14 +63,15 @@ class Couplings(ImageAnalysis):
         layers = [layer.replace("\n", ", ") for layer in coupling_names(traces)]
         text = (
             f"Each of {len(layers)} couplings maps one part x of the features to e^s x + t, with s "
-            "and t predicted from the other part. Where the network predicts x from that part, t "
+            "and t computed from the other part. If the network predicts x from that part, t "
             f"cancels e^s x. Correlation of -t with e^s x over the transformed features of {items} "
             "images a set, mean over the couplings: "
             f"{'; '.join(f'{row[0]} {row[2]}' for row in rows)}. Similar values for "
             "outliers and inliers mean that the flow has learned the correlations of neighbouring "
             "pixels, which all images share.\n\nCorrelation of neighbouring values, of the image "
             "and of the outputs of the last coupling in image layout: "
-            f"{'; '.join(f'{row[0]} {row[3]} to {row[4]}' for row in rows)}. White noise has 0."
+            f"{'; '.join(f'{row[0]} {row[3]} to {row[4]}' for row in rows)}. It is 0 for white "
+            "noise."
         )
         columns = ["set", "images", "-t with e^s x", "neighbours in x", "neighbours in z"]
         tables = [
@@ -86,7 +88,7 @@ class Couplings(ImageAnalysis):
         return Findings("Couplings", text, metrics, self._figures(study), tables)
 
     def _figures(self, study: Study) -> dict[str, Plot]:
-        """Draw log s and t beside each other, and the outputs."""
+        """Draw log s next to t, and the outputs."""
         examples = choose_examples(study)
         traces = trace(study, examples.images)
         chosen = choose_evenly(list(zip(coupling_names(traces), traces, strict=True)), self.shown)
@@ -111,9 +113,9 @@ class Couplings(ImageAnalysis):
                 plot_image_rows(pairs, labels, headings, notes, group=2),
                 f"Log-scale log s and shift t of {scope}{channels} for an image of test and one of "
                 "each outlier set. A row has one colour scale for log s and one for t, from the "
-                "negative limit at its left (blue) to the positive (red); white is 0, also where a "
-                "coupling changes nothing. Squeezes make channels of neighbouring pixels, hence "
-                "the grids." + examples.note,
+                "negative limit at its left (blue) to the positive (red); white is 0, also if a "
+                "coupling changes nothing. A squeeze turns neighbouring pixels into channels, "
+                "hence the grids." + examples.note,
             ),
             "outputs": Plot(
                 plot_image_rows(outputs, ["image", *(name for name, _ in chosen)], examples.names),
@@ -124,7 +126,7 @@ class Couplings(ImageAnalysis):
 
 
 def _alternate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the items of two arrays (N, ...) by turns, (2 * N, ...)."""
+    """Return the items of two arrays (N, ...) alternately, (2 * N, ...)."""
     return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
@@ -148,7 +150,7 @@ def coupling_names(traces: Sequence[CouplingTrace]) -> list[str]:
 
 
 def prediction(one: CouplingTrace) -> float:
-    """Return the correlation of -t with e^s x over the transformed features; NaN for none."""
+    """Return the correlation of -t with e^s x over the transformed features; NaN without any."""
     changed = (one.log_scale != 0) | (one.shift != 0)
     shift = one.shift[changed]
     return pearson(-shift.numpy(), (one.outputs[changed] - shift).numpy())

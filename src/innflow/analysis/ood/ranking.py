@@ -16,14 +16,14 @@ from innflow.figure.ood.rank_frames import plot_ranking
 from innflow.metric import spearman_matrix
 
 SAME = 1 - 1e-6
-"""Rank correlation above which two scores give one order, up to rounding."""
+"""Rank correlation above which two scores give the same order, up to rounding."""
 
 
 @dataclass
 class Ranking(Analysis):
     """Draw the images of lowest and highest rank by each score, and compare the ranks.
 
-    Test and all outlier sets are pooled; for vectors the ranks are compared only.
+    The test set and all outlier sets are pooled. For vectors only the ranks are compared.
 
         >>> Ranking(shown=4)
         Ranking(shown=4)
@@ -35,10 +35,10 @@ class Ranking(Analysis):
     shown: Positive = 8
 
     def check(self, study: Study) -> None:
-        """Refuse a run without scores, or with a single one."""
+        """Raise InnflowError for a run with fewer than two scores."""
         if len(study.require_scorer("ranking").scores) < 2:
             raise InnflowError(
-                "analysis ranking: the run has a single score, there is nothing to compare: leave "
+                "analysis ranking: the run has only one score, there is nothing to compare: leave "
                 "it out with analysis.ranking=null"
             )
 
@@ -65,7 +65,7 @@ class Ranking(Analysis):
         findings.figures["spearman"] = Plot(
             plot_correlations(matrix[np.ix_(kept, kept)], list(titles.values()), title),
             f"Rank correlation of the scores over {len(scores):,} items of test and of the outlier "
-            "sets: 1 where two scores give one order.",
+            "sets; it is 1 if two scores give the same order.",
         )
         if study.is_image:
             findings.figures["images"] = self._plot(study, scores, titles)
@@ -83,14 +83,14 @@ class Ranking(Analysis):
         colors = {name: study.colors[name] for name in sets}
         return Plot(
             plot_ranking(study.picture(data), source, ends, colors),
-            f"The {count} images of lowest (left) and the {count} of highest score (right) of "
-            f"{len(scores):,} of test and of the outlier sets, by each score, in rising order; the "
-            "frame has the colour of the set. Scores that give the same order are drawn once.",
+            f"The {count} images with the lowest (left) and the {count} with the highest score "
+            f"(right) of {len(scores):,} of test and of the outlier sets, by each score, in rising "
+            "order; the frame has the colour of the set. Scores of equal order are drawn once.",
         )
 
 
 def order_titles(names: Sequence[str], scores: np.ndarray) -> dict[int, str]:
-    """Return the column of the first score of each order -> a title of all scores of that order.
+    """Return for each order: column of its first score -> title naming all scores of that order.
 
     Args:
         names: of the S scores.
@@ -116,7 +116,9 @@ def _text(names: list[str], matrix: np.ndarray, chosen: list[int], items: int) -
         "Spearman's correlation. "
     )
     if not pairs:
-        return text + "There are not two different orders to compare."
+        return text + "All scores give the same order."
     listed = [pair for _, pair in sorted(pairs)]
-    text += f"Least alike: {'; '.join(listed[:3])}."
-    return text + (f" Most alike: {'; '.join(listed[:2:-1][:3])}." if len(listed) > 3 else "")
+    text += f"Lowest correlations: {'; '.join(listed[:3])}."
+    return text + (
+        f" Highest correlations: {'; '.join(listed[:2:-1][:3])}." if len(listed) > 3 else ""
+    )

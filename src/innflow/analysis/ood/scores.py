@@ -25,7 +25,7 @@ Found = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
 class Scores(Analysis):
     """Score all sets, and evaluate each score on the evaluation half of the test set.
 
-    The other half calibrates the p-values.
+    The p-values are calibrated on the other half.
 
         >>> Scores(resamples=100)
         Scores(resamples=100)
@@ -37,7 +37,7 @@ class Scores(Analysis):
     resamples: int = 1000
 
     def check(self, study: Study) -> None:
-        """Refuse a run without scores."""
+        """Raise InnflowError for a run without scores."""
         study.require_scorer("scores")
 
     def __call__(self, study: Study) -> Findings:
@@ -53,9 +53,9 @@ class Scores(Analysis):
         distance, critical = _uniformity(p, calibrated)
         verdict = "within" if distance <= critical else "BEYOND"
         notes.append(
-            f"Kolmogorov-Smirnov distance of the p-values of the {len(p):,} inliers of the test "
-            f"half from the uniform distribution: {distance:.3f}, {verdict} the critical value "
-            f"{critical:.3f} at 5%."
+            f"Kolmogorov-Smirnov distance of the p-values of the {len(p):,} inliers of the "
+            f"evaluation half from the uniform distribution: {distance:.3f}, {verdict} the "
+            f"critical value {critical:.3f} at 5%."
         )
         resamples = study.count(self.resamples, 50)
         if study.outliers:
@@ -74,9 +74,10 @@ class Scores(Analysis):
                 0,
                 f"AUROC of the headline score {headline}: {listed}; mean over "
                 f"{len(outliers)} sets {mean:.3f}. Inliers are the {len(p):,} items of the "
-                "evaluation half of the test set; intervals are 95% percentile bootstrap of "
-                f"{resamples:,} stratified resamples. AUROC and AUPR take outliers as positive; "
-                "FPR95 is the share of outliers accepted where 95% of the inliers are accepted.",
+                "evaluation half of the test set; intervals are 95% percentile bootstrap "
+                f"intervals of {resamples:,} stratified resamples. For AUROC and AUPR outliers "
+                "are the positive class; FPR95 is the share of outliers accepted if 95% of the "
+                "inliers are.",
             )
             findings.figures |= _figures(study, inliers, outliers)
         findings.figures["p_values"] = Plot(
@@ -90,22 +91,22 @@ class Scores(Analysis):
 
     @staticmethod
     def _leave_one_out(study: Study, test: Columns) -> str:
-        """Replace the p-values of the calibration half by leave-one-out ones, in place."""
+        """Replace the p-values of the calibration half by leave-one-out p-values, in place."""
         half = study.calibration_index
         own = test["score"][half]
         scorer = study.require_scorer("scores")
         calibration = scorer.calibration[scorer.headline]
         if len(calibration) != len(own) or not np.allclose(np.sort(calibration), np.sort(own)):
-            return "The p-values were calibrated on other items than these."
+            return "The p-values were not calibrated on these items."
         test["p_value"][half] = leave_one_out_p_values(own)
         for name in scorer.scores:
             test[column(name)][half] = leave_one_out_p_values(test[name][half])
         return (
             "The p-value of an item is the probability that an inlier has at least its score "
             f"{scorer.headline}. It is calibrated on {len(half):,} inliers, half of the test set, "
-            "not on training items; so are the p-values of all other scores, the columns that end "
-            "in _p. In scores.csv an item of this half is compared with the other items of the "
-            "half (leave one out)."
+            "not on training items. The p-values of the other scores, in the columns that end in "
+            "_p, are calibrated in the same way. In scores.csv an item of this half is compared "
+            "with the other items of the half (leave one out)."
         )
 
 
@@ -123,8 +124,8 @@ def _items(study: Study, columns: Mapping[str, Columns]) -> Columns:
 def _uniformity(p: np.ndarray, calibration: int) -> tuple[float, float]:
     """Return the Kolmogorov-Smirnov distance from uniform, and its critical value at 5%.
 
-    All p-values share one calibration half, a random sample as well: the critical value is that of
-    the two-sample test.
+    All p-values share one calibration half, which is a random sample too, so the critical value is
+    that of the two-sample test.
     """
     return kstest(p, "uniform").statistic, 1.358 * math.sqrt(1 / len(p) + 1 / calibration)
 

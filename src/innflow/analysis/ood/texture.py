@@ -58,7 +58,7 @@ class Texture(ImageAnalysis):
             "Spearman) of the mean log density of an image's differences under the histogram of "
             f"{len(counts['train']):,} training images: {_listed(rows, 1)}; of their mean "
             f"absolute value: {_listed(rows, 3)}. Values near 1 or -1 mean that texture alone "
-            "determines the likelihood."
+            "determines the order of the likelihoods."
         )
         density, size = "mean log density of differences, nats", "mean |difference|, grey levels"
         nats = "log p, nats"
@@ -79,7 +79,7 @@ class Texture(ImageAnalysis):
                 plot_clouds(panels, study.colors),
                 "Left: log p against the mean log density of the image's differences under the "
                 "training histogram. Right: log p against their mean absolute value. At most 600 "
-                "images a set are drawn.",
+                "images per set are drawn.",
             ),
         }
         return Findings("Texture and likelihood", text, metrics, figures, [table])

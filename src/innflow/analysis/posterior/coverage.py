@@ -23,16 +23,16 @@ from innflow.figure.posterior.calibration_curves import plot_coverage, plot_rank
 from innflow.system.progress import track
 
 LEVEL = 0.01
-"""Significance level: a calibrated posterior fails each test this often."""
+"""Significance level: a calibrated posterior fails each test with this probability."""
 FEWEST = 20
-# The energy score takes N^2 L distances: this many draws of each observation are enough.
+# Largest number of draws per observation for the energy score, which takes N^2 L distances.
 ENERGY_DRAWS = 200
 STREAM = 20
 FAILURES = {
     "ranks (SBC)": "parameter {}: posterior too narrow, too wide or biased; see its curve of ranks",
-    "highest density": "regions too small (overconfident) or too large, correlations included",
-    "TARP": "draws are distributed unlike the truth, correlations included",
-    "energy": "draws fit the truth of another observation as well: the data are not used",
+    "highest density": "joint credible regions too small (overconfident) or too large",
+    "TARP": "the joint distribution of the draws differs from that of the true parameters",
+    "energy": "draws fit the true parameters of other observations equally well: y has no effect",
 }
 
 
@@ -52,12 +52,12 @@ class Coverage(Analysis):
     draws: Many = 1000
 
     def check(self, study: Study) -> None:
-        """Refuse an application without posterior, and too few observations."""
+        """Raise InnflowError without a posterior, and for too few observations."""
         require_posterior(study, "coverage")
         require_items(study, "coverage", FEWEST)
 
     def __call__(self, study: Study) -> Findings:
-        """Test; every metric begins with `posterior/`."""
+        """Run the tests; the names of all metrics begin with `posterior/`."""
         number, count = study.count(self.observations, FEWEST), study.count(self.draws, 50)
         app = require_posterior(study, "coverage")
         test = study.sets["test"].parts
@@ -112,17 +112,18 @@ class Coverage(Analysis):
             f"posterior's standard deviation to the prior's: {sharpness.mean():.3f} on average "
             f"over parameters (least {names[least]}, {sharpness[least]:.3f}; most {names[most]}, "
             f"{sharpness[most]:.3f}). Draws of the prior pass the rank test, but fail the energy "
-            "test, that draws depend on the observation. All tests average over observations: a "
-            "posterior may pass them and be wrong at single observations."
+            "test of dependence on the observation. All tests average over observations, so a "
+            "posterior may pass them and still be wrong for single observations."
         )
         if density is None:
             text += (
-                f"\n\np(x | y) has no closed form with {app.partition}: no test of highest density."
+                f"\n\np(x | y) has no closed form with {app.partition}: no test of "
+                "highest-density regions."
             )
         if app.width > 0:
             text += (
-                f"\n\nThe data have Gaussian noise of {app.width:g} standard deviations, as in "
-                "training: the posterior is that of such data."
+                f"\n\nThe data have Gaussian noise of {app.width:g} standard deviations added, as "
+                "in training: the posterior is that of such data."
             )
         figures = {
             "ranks": Plot(

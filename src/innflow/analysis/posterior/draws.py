@@ -12,17 +12,17 @@ from innflow.app.inverse import Inverse
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.errors import InnflowError
 
-# Rows that go through the application in one call.
+# Number of rows in one call of the application.
 ROWS = 20_000
 
 
 def require_posterior(study: Study, analysis: str) -> Inverse:
-    """Return the application, refusing one without a posterior."""
+    """Return the application; raise InnflowError if it has no posterior."""
     return study.require(Inverse, analysis, "has no posterior: choose app=inverse")
 
 
 def require_items(study: Study, analysis: str, least: int) -> None:
-    """Refuse a test set of too few items."""
+    """Raise InnflowError for a test set with too few items."""
     available = len(study.sets["test"])
     if available < least:
         raise InnflowError(
@@ -56,7 +56,7 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
     """Return log p(x | y), (B,) float64 in nats, for pairs of rows.
 
     Raises:
-        InnflowError: where a value is not finite.
+        InnflowError: if a value is not finite.
     """
     app = require_posterior(study, "posterior")
 
@@ -73,8 +73,8 @@ def log_posterior(study: Study, x: Tensor, y: Tensor) -> np.ndarray:
 def widen(study: Study, y: Tensor) -> Tensor:
     """Add Gaussian noise with the standard deviation added to y in training to data y (N, M).
 
-    For a simulator without noise, the flow is trained on data with a small width. Its posterior is
-    calibrated for data of that width, not for exact data.
+    For a simulator without noise, the flow is trained on data with a little added noise. Its
+    posterior is calibrated for data with that noise, not for exact data.
     """
     app = require_posterior(study, "posterior")
     if app.width == 0:

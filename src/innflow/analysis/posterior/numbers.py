@@ -15,7 +15,7 @@ QUANTITIES = {
 }
 """Quantity -> (title, meaning)."""
 SOURCES = {"": "", "_floor": ", exact draws", "_prior": ", prior draws"}
-"""Suffix of a quantity -> draws that are compared with the reference; the model's by default."""
+"""Suffix of a quantity -> draws compared with the reference; those of the model without suffix."""
 METRICS: dict[str, tuple[str, Callable[[np.ndarray], float]]] = {
     "c2st": ("c2st", np.mean),
     "c2st_floor": ("c2st_floor", np.mean),
@@ -33,7 +33,7 @@ METRICS: dict[str, tuple[str, Callable[[np.ndarray], float]]] = {
     "err_resim_mean": ("err_resim", np.mean),
     "err_resim_reference": ("err_resim_floor", np.median),
 }
-"""Metric without `posterior/` -> (quantity, its statistic over the observations)."""
+"""Metric name after `posterior/` -> (quantity, its statistic over the observations)."""
 
 
 class Numbers:
@@ -84,7 +84,7 @@ class Numbers:
             [name, *(_cell(values.get(i, np.nan)) for values in found.values())]
             for i, name in names.items()
         ]
-        return Table("Observation by observation", ["observation", *found], rows)
+        return Table("Quantities of each observation", ["observation", *found], rows)
 
 
 def _cell(value: float) -> str:

@@ -30,11 +30,11 @@ from innflow.metric import compute_c2st, compute_err_post, compute_moments
 from innflow.system.progress import track
 
 RESIMULATED = 400
-"""Draws of each observation that go through the forward model, which may be slow."""
+"""Largest number of draws per observation for the forward model, which may be slow."""
 FLOORS = 2
-"""Observations at which two sets of reference draws are compared, for the floor of C2ST."""
+"""Number of observations at which two sets of reference draws are compared by C2ST."""
 JOBS = min(5, os.cpu_count() or 1)
-"""Processes for the five folds of the classifier, which takes most of the time."""
+"""Processes for the five folds of the classifier, which takes most of the run time."""
 # Streams of random numbers.
 DRAWS, EXACT, EXACT_AGAIN, MANY, MANY_EXACT = range(10, 15)
 QUICK = {"observations": 1, "draws": 64, "err_observations": 1, "err_draws": 32, "moment_draws": 64}
@@ -48,7 +48,7 @@ Clouds = Mapping[int, np.ndarray]
 class Posterior(Analysis):
     """Compare the posteriors of the first observations of test with the exact ones.
 
-    Nothing is trained or chosen on them.
+    These observations are used neither for training nor for the choice of the checkpoint.
 
         >>> Posterior(observations=3, draws=1000).err_observations
         25
@@ -58,8 +58,8 @@ class Posterior(Analysis):
         draws: from the posterior and from the reference at each of them.
         err_observations: number of observations for Err_post and Err_resim.
         err_draws: draws at each of these for Err_post.
-        moment_draws: draws at each observation for the moments; 0 takes `draws`. More make the
-            Monte-Carlo error smaller, where the reference is as quick as for linear problems.
+        moment_draws: draws at each observation for the moments; 0 means `draws`. More draws reduce
+            the Monte-Carlo error; they are practical for a fast reference, as of linear problems.
         standardise: divide parameters by the standard deviations of the prior and take the kernel
             widths of Err_post from the reference; false is the published protocol of the arm (raw
             units, fixed widths).
@@ -75,12 +75,12 @@ class Posterior(Analysis):
     shown: NonNegative = 2
 
     def check(self, study: Study) -> None:
-        """Refuse an application without posterior, and a reference that fails."""
+        """Raise InnflowError without a posterior, and for a reference that fails."""
         require_posterior(study, "posterior")
         try_reference(study)
 
     def __call__(self, study: Study) -> Findings:
-        """Compare, resimulate and draw; every metric begins with `posterior/`."""
+        """Compare, resimulate and plot; the names of all metrics begin with `posterior/`."""
         sizes: dict[str, Any] = {
             name: study.count(getattr(self, name), quick) for name, quick in QUICK.items()
         }
@@ -97,17 +97,18 @@ class Posterior(Analysis):
         found, metrics = Numbers(), dict[str, float]()
         compared = min(self.observations, len(counts))
         notes = [
-            f"The first {len(counts)} observations of test, on which nothing was trained or "
-            f"chosen; {self.draws:,} draws at each of the first {compared}, {self.err_draws:,} for "
-            f"Err_post and at most {RESIMULATED} for Err_resim. Draws of the model are compared "
-            "with those of the reference; so are a second set of reference draws (exact draws) and "
-            "draws from the prior: a quantity is blind where these two are alike."
+            f"The first {len(counts)} observations of test, on which this run trained and "
+            f"chose nothing; {self.draws:,} draws at each of the first {compared}, "
+            f"{self.err_draws:,} for Err_post and at most {RESIMULATED} for Err_resim. Draws of "
+            "the model are compared with those of the reference; so are a second set of "
+            "reference draws (exact draws) and draws from the prior: a quantity is informative "
+            "only if these two values differ."
         ]
         if references.draws:
             self._compare_draws(study, drawn, references, found)
             self._compare_moments(study, drawn, references, found)
         elif not references.failed:
-            notes.append("There is no reference posterior for these data to compare with.")
+            notes.append("These data have no reference posterior for comparison.")
         resimulated = self._resimulate(study, drawn, references, found)
         metrics = found.metrics()
         notes += [
@@ -240,16 +241,16 @@ def _remarks(study: Study, found: Numbers) -> list[str]:
     """Return sentences on the resimulation."""
     data = problem_of(study)
     if data.forward is None:
-        return ["There is no forward model for these data: no Err_resim."]
+        return ["These data have no forward model: no Err_resim."]
     failed = found.of("not_finite")
     remarks = []
     if data.noise is not None:
-        remarks = ["f(x) is without noise and y has it: exact draws do not give Err_resim 0."]
+        remarks = ["y has noise and f(x) has not, so Err_resim of exact draws is not 0."]
     elif not data.deterministic:
-        remarks = ["The forward model is random itself: exact draws do not give Err_resim 0."]
+        remarks = ["The forward model is random, so Err_resim of exact draws is not 0."]
     if failed.any():
         remarks.append(
-            f"The forward model gives nothing finite for {failed.mean():.2%} of the draws, which "
+            f"The forward model gives no finite data for {failed.mean():.2%} of the draws, which "
             "are left out."
         )
     return remarks

@@ -33,13 +33,13 @@ class Recovery(Analysis):
     items: Many = 2000
 
     def check(self, study: Study) -> None:
-        """Refuse an application without posterior, and too few items."""
+        """Raise InnflowError without a posterior, and for too few items."""
         app = draws.require_posterior(study, "recovery")
         draws.require_items(study, "recovery", FEWEST)
         if "eps" in app.partition.left and draws.problem_of(study).noise is None:
             raise InnflowError(
-                f"analysis recovery: {app.partition} draws noise, and the data declare none: give "
-                "data.noise, or choose partition=x_yz"
+                f"analysis recovery: {app.partition} draws noise, but the data have no declared "
+                "noise: set data.noise, or choose partition=x_yz"
             )
 
     def __call__(self, study: Study) -> Findings:
@@ -63,8 +63,8 @@ class Recovery(Analysis):
             f"of its {z.shape[1]} dimensions from N(0, 1) is {normal.distances.max():.3f}, "
             f"p = {normal.p_value:.3g} with the correction for {z.shape[1]} tests. Its squared "
             f"distance correlation with y is {joint.correlation:.4f}, p = {joint.p_value:.3g} by "
-            "permutation. A small p means that z is not normal, or depends on y; with many items a "
-            "small departure is enough."
+            "permutation. A small p means that z is not normal, or depends on y; with many items "
+            "even a small deviation gives a small p."
         )
         findings = Findings("Latent and noise", text, metrics)
         if "eps" in app.partition.left:
@@ -74,7 +74,7 @@ class Recovery(Analysis):
     def _recover(
         self, study: Study, app: Inverse, parts: dict[str, Tensor], findings: Findings
     ) -> None:
-        """Compare the eps drawn with x and S^-1 (y - f(x)) of that x."""
+        """Compare the eps that is drawn together with x with S^-1 (y - f(x))."""
         data = draws.problem_of(study)
         assert data.forward is not None
         assert data.noise is not None
@@ -88,7 +88,7 @@ class Recovery(Analysis):
         rmse = float(np.sqrt(np.square(drawn[finite] - exact[finite]).mean()))
         correlation = float(np.corrcoef(drawn[finite].ravel(), exact[finite].ravel())[0, 1])
         normal = compute_normality(drawn)
-        # The width of y in training is a part of the difference.
+        # The noise added to y in training contributes to the difference.
         width = app.width / draws.unit_slope(app, parts["y"]).double()
         floor = float((width.square() @ whiten.square().T).mean().sqrt())
         findings.metrics |= {

@@ -1,4 +1,4 @@
-"""Draws of exact posteriors for comparison, cached in the run folder: they can take minutes."""
+"""Draws of exact posteriors for comparison, cached in the run folder, as they can take minutes."""
 
 import hashlib
 import logging
@@ -33,7 +33,7 @@ class References:
     failed: dict[int, str]
 
     def note(self) -> str:
-        """Return a sentence on the observations without reference draws, empty where all have."""
+        """Return a sentence on the observations without reference draws, or an empty string."""
         if not self.failed:
             return ""
         count = len(self.failed)
@@ -68,10 +68,10 @@ def load_references(
 
 
 def try_reference(study: Study) -> None:
-    """Refuse a reference that gives no draws at any of the first observations.
+    """Raise InnflowError if the reference gives no draws at all of the first observations.
 
     Raises:
-        InnflowError: that of the reference for the last of them.
+        InnflowError: the error of the reference for the last of them.
     """
     reference = problem_of(study).reference
     if reference is None:
@@ -113,7 +113,7 @@ def _load(study: Study, position: int, n: int, stream: int) -> np.ndarray:
 
 
 def _key(study: Study, position: int, n: int, stream: int) -> str:
-    """Return a digest of all that the draws depend on."""
+    """Return a digest of everything on which the draws depend."""
     data = problem_of(study)
     settings = (n, make_seed(study, (stream, position)), data.reference_path)
     digest = hashlib.sha256(repr(settings).encode())

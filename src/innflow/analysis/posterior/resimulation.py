@@ -16,17 +16,17 @@ from innflow.errors import InnflowError
 from innflow.system.progress import announce, track
 
 RESIMULATED, ROWS = 10_000, 1_000
-"""Draws over all observations that go through the forward model, and rows of one call."""
+"""Number of draws, over all observations, for the forward model, and rows of one call."""
 
 
 class Resimulation(NamedTuple):
     """Data of posterior draws at one observation.
 
     Attributes:
-        y: (k, M), rows that are not finite left out.
-        error: mean of |f(x) - y|^2; NaN where no row is finite.
+        y: (k, M) finite rows.
+        error: mean of |f(x) - y|^2; NaN if no row is finite.
         rms: (M,) root mean square of f(x) - y.
-        left_out: number of rows that are not finite.
+        left_out: number of rows that are not finite and therefore left out.
     """
 
     y: np.ndarray
@@ -38,16 +38,16 @@ class Resimulation(NamedTuple):
 def resimulate(
     data: InverseData, draws: Sequence[Tensor], y: np.ndarray, seed: int
 ) -> list[Resimulation]:
-    """Return the data of the draws for each observation, without noise where it is declared.
+    """Return the data of the draws for each observation, without declared noise.
 
     Args:
         data: with a forward model.
         draws: parameters (n, P) for each of B observations.
         y: (B, M) the observations.
-        seed: of noise that the forward model has of its own.
+        seed: of the noise that the forward model itself adds.
 
     Raises:
-        InnflowError: where the forward model fails.
+        InnflowError: if the forward model fails.
     """
     if not len(draws):
         return []
@@ -65,7 +65,7 @@ def resimulate(
 def resimulate_or_announce(
     data: InverseData, x: Tensor, y: np.ndarray, seed: int
 ) -> list[Resimulation]:
-    """Resimulate the first 10,000 / B draws at each observation; announce what fails.
+    """Resimulate the first 10,000 / B draws at each observation; print a line for failures.
 
     Args:
         data: from `build_forward_model`.
@@ -74,7 +74,7 @@ def resimulate_or_announce(
         seed: as for `resimulate`.
 
     Returns:
-        One for each observation; an empty list where the forward model fails.
+        One item for each observation; an empty list if the forward model fails.
     """
     each = min(x.shape[1], max(RESIMULATED // len(x), 1))
     try:
@@ -94,7 +94,7 @@ def resimulate_or_announce(
 
 
 def build_forward_model(app: Inverse, trust: bool, where: str) -> InverseData | None:
-    """Return the data module of a run, or None with an announcement where it cannot resimulate.
+    """Return the data module of a run, or None, with a printed line, if it cannot resimulate.
 
     Args:
         app: the trained application.

@@ -11,7 +11,7 @@ from matplotlib.patches import Circle
 
 from innflow.figure.style import draw_points, new_figure, style
 
-# The first four are the colours of the four-colour labelling of the eight modes.
+# The first four colours are those of the eight modes with four labels.
 COLORS = (
     *("#D55E00", "#0072B2", "#009E73", "#AA4499", "#E69F00"),
     *("#56B4E9", "#999933", "#661100", "#CC79A7", "#8C95A0"),
@@ -26,7 +26,7 @@ def plot_modes(
     names: Sequence[str],
     sigma: float = 0.2,
 ) -> Figure:
-    """Draw samples in the colour of the class they were drawn for, and the true modes.
+    """Draw samples in the colour of their class, and the true modes.
 
     Args:
         samples: (N, 2).

@@ -33,7 +33,7 @@ def plot_reliability(diagrams: Mapping[str, Bins]) -> Figure:
         left.plot(x, y, color=color, linewidth=0.8, alpha=0.6)
         left.plot(x, y, "o", color=color, markersize=3.5, label=f"{name}, ECE {error:.3f}")
         edges = np.linspace(0, 1, len(counts) + 1)
-        # The baseline is below one item, so that a single item has a height on the log axis.
+        # The baseline is below 1, so that a bar of one item is visible on the log axis.
         right.stairs(counts, edges, baseline=0.5, color=color, linewidth=1.3)
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title="reliability")
     left.set(xlabel="confidence", ylabel="accuracy", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])

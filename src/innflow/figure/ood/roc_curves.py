@@ -14,7 +14,7 @@ from innflow.figure.style import DASHED, GREY, legend_below, new_figure, new_pan
 def plot_histograms(
     scores: Mapping[str, Mapping[str, np.ndarray]], colors: Mapping[str, str]
 ) -> Figure:
-    """Draw the distribution of each score over each set, one panel a score.
+    """Draw the distribution of each score over each set, one panel per score.
 
     Args:
         scores: title of the panel -> set -> (N,) scores; the same sets in each, inliers first.
@@ -26,7 +26,7 @@ def plot_histograms(
     figure, axes = new_panels(len(scores), columns, tall, wide * columns + 1, extra=0.35)
     for position, (axis, (title, sets)) in enumerate(zip(axes, scores.items(), strict=True)):
         pooled = np.concatenate([values[np.isfinite(values)] for values in sets.values()])
-        # The axis ends at a quantile: a few extreme items would leave the rest in one bar.
+        # The axis ends at a quantile: with a few extreme items the others would be in one bar.
         low, high = np.quantile(pooled, [0.0, 0.99])
         if low == high:
             low, high = low - 0.5, high + 0.5
@@ -36,7 +36,7 @@ def plot_histograms(
             clipped = np.clip(values, low, high)
             weights, hue = np.full(len(values), 1 / len(values)), colors[name]
             if name == first:
-                # Filled: the inliers.
+                # The histogram of the inliers is filled.
                 axis.hist(clipped, edges, weights=weights, color=hue, alpha=0.25)
             label = f"{name} ({len(values):,})"
             axis.hist(clipped, edges, weights=weights, histtype="step", color=hue, label=label)
@@ -54,7 +54,7 @@ def plot_histograms(
 def plot_roc(
     scores: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], colors: Mapping[str, str]
 ) -> Figure:
-    """Draw ROC curves, outliers positive, one panel a score, with the area in the legend.
+    """Draw ROC curves, with outliers as positives, one panel per score, and their areas.
 
     Args:
         scores: title of the panel -> (scores of the inliers (N,), outlier set -> scores (M,)).
@@ -87,7 +87,7 @@ def plot_p_values(p_values: np.ndarray, calibration: int, color: str) -> Figure:
     bins = 10
     left.hist(p_values, bins, range=(0, 1), color=color, alpha=0.6, edgecolor="white")
     expected = len(p_values) / bins
-    # The edges of the bins are quantiles of the calibration items, which vary too.
+    # The edges of the bins are quantiles of the calibration items, which are random as well.
     variance = expected * (1 - 1 / bins) * (1 + len(p_values) / calibration)
     low, high = expected - 1.96 * np.sqrt(variance), expected + 1.96 * np.sqrt(variance)
     left.axhspan(max(0, low), high, color=GREY, alpha=0.12, lw=0)

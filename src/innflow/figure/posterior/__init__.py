@@ -1,1 +1,1 @@
-"""Figures about posteriors."""
+"""Figures of posteriors."""

@@ -11,7 +11,7 @@ from innflow.figure.style import CYCLE, DASHED, GREY, OUTLIERS, new_figure, styl
 from innflow.metric import compute_band, spread_ranks
 
 MOST_NAMED = 8
-"""With more curves, those inside the band are grey."""
+"""Largest number of curves in colours; with more, those inside the band are grey."""
 HUES = (*CYCLE, *OUTLIERS[3:])
 BAND: dict[str, Any] = {"color": GREY, "alpha": 0.13, "linewidth": 0}
 
@@ -20,8 +20,8 @@ BAND: dict[str, Any] = {"color": GREY, "alpha": 0.13, "linewidth": 0}
 def plot_ranks(ranks: np.ndarray, draws: int, names: Sequence[str], level: float = 0.95) -> Figure:
     """Draw each parameter's ECDF of ranks minus the uniform one, with a simultaneous band.
 
-    Above zero on the left and below on the right: posterior too narrow. The opposite: too wide. On
-    one side of zero throughout: biased.
+    A curve above zero on the left and below zero on the right means a posterior that is too narrow,
+    the opposite one that is too wide; a curve on one side of zero means a bias.
 
     Args:
         ranks: (N, P) from 0 to `draws`.
@@ -62,7 +62,7 @@ def plot_ranks(ranks: np.ndarray, draws: int, names: Sequence[str], level: float
 def plot_coverage(levels: Mapping[str, np.ndarray], level: float = 0.95) -> Figure:
     """Draw the expected coverage of credible regions against their level.
 
-    Below the diagonal: regions too small, an overconfident posterior.
+    A curve below the diagonal means that regions are too small: the posterior is overconfident.
 
     Args:
         levels: kind of region -> (N,) level of the smallest region that contains each truth.

@@ -34,8 +34,7 @@ def plot_pairs(
         names: of the P parameters.
         reference: (m, P) draws of the exact posterior, as lines.
         truth: (P,) true parameters.
-        limits: (P, 2) bounds of the support, infinite where open, which end the axes and the
-            smoothing.
+        limits: (P, 2) bounds of the support, infinite if unbounded; axes and smoothing end there.
 
     Raises:
         InnflowError: for more than 8 parameters; `plot_profile` takes any number.

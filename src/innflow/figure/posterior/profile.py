@@ -31,7 +31,7 @@ def plot_profile(
 
     Args:
         draws: (n, P).
-        names: of the P parameters, below the axis; a subset where they are many.
+        names: of the P parameters, below the axis; a subset if there are many.
         reference: (m, P) draws of the exact posterior, as lines.
         truth: (P,) true parameters.
         label: of the value axis, with its unit.
@@ -145,7 +145,7 @@ def _bands(
 
 
 def _name_ticks(axis: Axes, names: Sequence[str]) -> None:
-    """Label the index with the names; words that all begin with go below the axis."""
+    """Label the ticks with the names; the words common to all names are written below the axis."""
     step = -(-len(names) // 16)
     words = [name.split() for name in names]
     shared = [
