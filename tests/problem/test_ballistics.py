@@ -72,5 +72,5 @@ def test_draws_under_noise_equal_weighted_draws_of_the_prior(y):
 def test_an_impossible_impact_is_refused(refused, monkeypatch):
     real = ballistics.resample
     monkeypatch.setattr(ballistics, "resample", lambda *given: real(*given, limit=2**17))
-    with refused("posterior", "likelier y"):
+    with refused("posterior", "more likely y"):
         ballistics.posterior(np.array([300.0]), 10, np.random.default_rng(0), None)

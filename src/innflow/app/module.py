@@ -29,7 +29,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 VALIDATION_NOISE = 0
 """Seed of the dequantization noise of validation items, the same at every validation."""
 PAD_SEED = 9973
-"""Seed of padding in evaluation, which must not repeat noise that other seeds give."""
+"""Added to the seed of noise for the padding, which must not repeat the same random numbers."""
 FORMAT = 2
 """Version of the format of checkpoints; files of another version are refused."""
 
@@ -152,14 +152,15 @@ class FlowModule(pl.LightningModule):
     def pad(self, parts: Parts, noise: Noise) -> dict[str, Tensor]:
         """Add the padding of the left side, if it has one: small noise.
 
-        It is drawn with a fixed seed if `noise` is None. If the padding were zero, the flow could
+        It has a fixed seed if `noise` is None. If the padding were zero, the flow could
         scale it without bound.
         """
         if PAD not in self.partition.left:
             return dict(parts)
         x = parts["x"]
         empty = x.new_empty(len(x), *self.partition.left[PAD])
-        generator = noise if isinstance(noise, torch.Generator) else seeded_generator(PAD_SEED)
+        seed = noise if isinstance(noise, torch.Generator) else PAD_SEED + (noise or 0)
+        generator = seeded_generator(seed)
         return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, generator)}
 
     def shared_draws(self) -> AbstractContextManager[None]:
