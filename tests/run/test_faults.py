@@ -104,7 +104,9 @@ def test_a_full_disk_ends_a_run_that_can_go_on(tmp_path, refused, monkeypatch):
     train(whole, *MOONS)
     spoil = ["+callbacks.spoil._target_=run.test_faults.Spoil", "+callbacks.spoil.step=5"]
     spoil += [f"+callbacks.spoil.folder={run_dir}/checkpoints"]
-    with refused("last.ckpt: cannot be written (No space left on device)", "the previous one is kept"):
+    with refused(
+        "last.ckpt: cannot be written (No space left on device)", "the previous one is kept"
+    ):
         train(run_dir, *MOONS, *spoil)
     assert {p.name for p in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert read_checkpoint(run_dir / "checkpoints/last.ckpt")["global_step"] == 5

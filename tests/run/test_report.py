@@ -107,7 +107,9 @@ def test_an_empty_folder_gives_a_page(tmp_path):
 
 def test_a_missing_figure_is_named(run):
     (run / "figures" / "one_main.png").unlink()
-    with pytest.raises(InnflowError, match=r"one_main\.png: this figure of report\.json is missing"):
+    with pytest.raises(
+        InnflowError, match=r"one_main\.png: this figure of report\.json is missing"
+    ):
         write_report(run)
 
 
