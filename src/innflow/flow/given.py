@@ -59,3 +59,11 @@ class GivenFirst(DataDependent):
         first, others = self.split(inputs)
         outputs, logabsdet = self.transform.inverse(others, first)
         return torch.cat((first, outputs), dim=1), logabsdet
+
+    def trace(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return outputs, log-scale and shift, (B, F) each, of a coupling inside."""
+        first, others = self.split(inputs)
+        outputs, *changes = self.transform.trace(others, first)
+        none = torch.zeros_like(first)
+        log_scale, shift = (torch.cat((none, change), dim=1) for change in changes)
+        return torch.cat((first, outputs), dim=1), log_scale, shift

@@ -1,6 +1,6 @@
 """Log-scale and shift of every coupling of a flow, in the layout of the data."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,10 +12,10 @@ from innflow.flow.coupling import BaseCoupling
 from innflow.flow.given import GivenFirst
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.permute import Permute
-from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise, Squeeze
+from innflow.flow.reshape import Layout, Patchwise
 
-Undo = Callable[[Tensor], Tensor]
-"""Inverse of one change of layout, such as a squeeze."""
+Move = Callable[[Tensor], Tensor]
+"""A change of layout, such as a squeeze."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +61,29 @@ def trace(
         >>> [traced.level for traced in trace(flow, torch.randn(5, 1, 4, 4))]
         [0, 1]
     """
-    image = len(flow.shape) > 1
     finished: list[Tensor] = []
-    kept, index = inputs, 0
+    value, index = inputs, 0
     for level, transform in enumerate(flow.levels):
-        undo: list[Undo] = []
-        steps = _walk(cast(Transform, transform), kept, context, image, undo)
         none = [torch.zeros_like(piece) for piece in finished]
-        while True:
-            try:
-                outputs, log_scale, shift = next(steps)
-            except StopIteration as stop:
-                kept = stop.value
-                break
-            yield CouplingTrace(
-                level,
-                index,
-                _above(flow, level, _undone(undo, log_scale), none),
-                _above(flow, level, _undone(undo, shift), none),
-                _above(flow, level, _undone(undo, outputs), finished),
-            )
-            index += 1
+        undo: list[Move] = []
+        for step in _steps(cast(Transform, transform), len(flow.shape) > 1):
+            patches = len(value) // len(inputs)
+            repeated = None if context is None else context.repeat_interleave(patches, dim=0)
+            if isinstance(step, tuple):
+                value = step[0](value)
+                undo.append(step[1])
+            elif isinstance(step.transform if isinstance(step, GivenFirst) else step, BaseCoupling):
+                value, log_scale, shift = step.trace(value, repeated)
+                placed = (
+                    _above(flow, level, _undone(undo, moved), others)
+                    for moved, others in ((log_scale, none), (shift, none), (value, finished))
+                )
+                yield CouplingTrace(level, index, *placed)
+                index += 1
+            else:
+                value = step(value, repeated)[0]
         if level < len(flow.levels) - 1:
-            kept, leaves = kept.chunk(2, dim=1)
+            value, leaves = value.chunk(2, dim=1)
             finished.append(leaves)
 
 
@@ -106,7 +106,8 @@ def to_image_layout(
         >>> to_image_layout(flow, 0, torch.randn(5, 4, 2, 2), []).shape
         torch.Size([5, 1, 4, 4])
     """
-    undo = _layout(cast(Transform, flow.levels[level]), len(flow.shape) > 1)
+    steps = _steps(cast(Transform, flow.levels[level]), len(flow.shape) > 1)
+    undo = [step[1] for step in steps if isinstance(step, tuple)]
     return _above(flow, level, _undone(undo, kept), finished)
 
 
@@ -130,68 +131,31 @@ def latent_layout(flow: CouplingFlow, latent: Tensor) -> Tensor:
 
 def _above(flow: CouplingFlow, level: int, start: Tensor, finished: Sequence[Tensor]) -> Tensor:
     """Map inputs of a level to the layout of the data, through the levels before it."""
-    value = start
-    for index in reversed(range(level)):
-        value = torch.cat((value, finished[index]), dim=1)
-        transform = cast(Transform, flow.levels[index])
-        value = _undone(_layout(transform, len(flow.shape) > 1), value)
+    if not level:
+        return start
+    joined = torch.cat((start, finished[level - 1]), dim=1)
+    return to_image_layout(flow, level - 1, joined, finished)
+
+
+def _undone(undo: Sequence[Move], value: Tensor) -> Tensor:
+    for move in reversed(undo):
+        value = move(value)
     return value
 
 
-def _undone(undo: Sequence[Undo], value: Tensor) -> Tensor:
-    for step in reversed(undo):
-        value = step(value)
-    return value
-
-
-def _own(transform: Transform, image: bool) -> list[Undo]:
-    layouts = (Squeeze, Flatten, Patchify, PairTokens)
-    kinds = (*layouts, Permute) if image else layouts
-    return [lambda value: transform.inverse(value)[0]] if isinstance(transform, kinds) else []
-
-
-def _layout(transform: Transform, image: bool) -> list[Undo]:
-    """Return the inverses of all changes of layout in a transform, in the order of its steps."""
-    if isinstance(transform, CompositeTransform):
-        return [step for inner in transform._transforms for step in _layout(inner, image)]
-    if isinstance(transform, Patchwise):
-        return [transform.join, *_layout(transform.transform, image), transform.split]
-    return _own(transform, image)
-
-
-def _walk(
-    transform: Transform, value: Tensor, context: Tensor | None, image: bool, undo: list[Undo]
-) -> Generator[tuple[Tensor, Tensor, Tensor], None, Tensor]:
-    """Yield outputs, log-scale and shift of each coupling, and append changes of layout to `undo`.
-
-    Returns:
-        The outputs of the transform.
-    """
+def _steps(transform: Transform, image: bool) -> Iterator[Transform | tuple[Move, Move]]:
+    """Yield the layers of a transform in order, each change of layout with its inverse."""
     if isinstance(transform, CompositeTransform):
         for inner in transform._transforms:
-            value = yield from _walk(inner, value, context, image, undo)
-        return value
-    if isinstance(transform, Patchwise):
-        undo.append(transform.join)
-        patches, contexts = transform.split(value), transform.repeat(context)
-        patches = yield from _walk(transform.transform, patches, contexts, image, undo)
-        undo.append(transform.split)
-        return transform.join(patches)
-    if isinstance(transform, GivenFirst):
-        first, others = transform.split(value)
-        none = torch.zeros_like(first)
-        steps = _walk(transform.transform, others, first, image, undo)
-        while True:
-            try:
-                changed, log_scale, shift = next(steps)
-            except StopIteration as stop:
-                return torch.cat((first, stop.value), dim=1)
-            pairs = ((first, changed), (none, log_scale), (none, shift))
-            yield tuple(torch.cat(pair, dim=1) for pair in pairs)  # type: ignore[misc]
-    if isinstance(transform, BaseCoupling):
-        traced = transform.trace(value, context)
-        yield traced
-        return traced[0]
-    undo += _own(transform, image)
-    outputs: Tensor = transform(value, context)[0]
-    return outputs
+            yield from _steps(inner, image)
+    elif isinstance(transform, GivenFirst):
+        for inner in cast(Iterator[Transform], _steps(transform.transform, image)):
+            yield GivenFirst(transform.first, inner)
+    elif isinstance(transform, Patchwise):
+        yield transform.split, transform.join
+        yield from _steps(transform.transform, image)
+        yield transform.join, transform.split
+    elif isinstance(transform, Layout) and (image or not isinstance(transform, Permute)):
+        yield transform.rearrange, transform.undo
+    else:
+        yield transform

@@ -1,19 +1,13 @@
 """Fixed permutations of dim 1."""
 
 import torch
-from nflows.transforms.base import Transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from innflow.errors import InnflowError
+from innflow.flow.reshape import Layout
 
 
-def check_order(order: Tensor, where: str) -> None:
-    """Raise unless `order` is a permutation of 0..N - 1."""
-    if not torch.equal(order.sort().values, torch.arange(len(order))):
-        raise InnflowError(f"{where}: {order.tolist()} is no permutation of 0..{len(order) - 1}")
-
-
-class Permute(Transform):
+class Permute(Layout):
     """Reorder dim 1 by a fixed permutation; the log-determinant is 0.
 
     Args:
@@ -27,22 +21,21 @@ class Permute(Transform):
         tensor([[30., 10., 20.]])
     """
 
-    order: Tensor
-    restore: Tensor
-
     def __init__(self, order: Tensor) -> None:
         super().__init__()
-        check_order(order, "Permute")
-        self.register_buffer("order", order.clone())
-        self.register_buffer("restore", order.argsort())
+        if not torch.equal(order.sort().values, torch.arange(len(order))):
+            raise InnflowError(
+                f"Permute: {order.tolist()} is no permutation of 0..{len(order) - 1}"
+            )
+        self.order, self.restore = nn.Buffer(order.clone()), nn.Buffer(order.argsort())
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map (B, F, ...) to the reordered tensor and zeros (B,)."""
-        return inputs.index_select(1, self.order), inputs.new_zeros(len(inputs))
+    def rearrange(self, inputs: Tensor) -> Tensor:
+        """Return the reordered tensor (B, F, ...)."""
+        return inputs.index_select(1, self.order)
 
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Restore the order of the inputs; the log-determinant is 0."""
-        return inputs.index_select(1, self.restore), inputs.new_zeros(len(inputs))
+    def undo(self, outputs: Tensor) -> Tensor:
+        """Restore the order of the inputs."""
+        return outputs.index_select(1, self.restore)
 
 
 def mixing_order(features: int, step: int) -> Tensor:

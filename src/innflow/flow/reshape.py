@@ -1,6 +1,7 @@
 """Changes of layout: squeeze, flatten, patches and tokens."""
 
 import math
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -10,31 +11,54 @@ from torch import Tensor, nn
 from innflow.errors import InnflowError
 
 
-class Squeeze(Transform):
-    """(B, C, H, W) to (B, 4 C, H/2, W/2): blocks of 2x2 pixels become channels.
+class Layout(Transform):
+    """A transform that only moves values to other places; its log-determinant is 0."""
 
-    Channels come in nflows' order (channel, row, column). The log-determinant is 0.
-    """
+    @abstractmethod
+    def rearrange(self, inputs: Tensor) -> Tensor:
+        """Return the values of inputs (B, ...) at their new places."""
+
+    @abstractmethod
+    def undo(self, outputs: Tensor) -> Tensor:
+        """Return the values at their old places: the inverse of `rearrange`."""
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Squeeze images; the log-determinant is 0."""
-        batch, channels, height, width = inputs.shape
-        blocks = inputs.reshape(batch, channels, height // 2, 2, width // 2, 2)
-        pixels = blocks.permute(0, 2, 4, 1, 3, 5)  # (B, H/2, W/2, C, 2, 2)
-        outputs = pixels.reshape(batch, height // 2, width // 2, 4 * channels).permute(0, 3, 1, 2)
-        return outputs, inputs.new_zeros(batch)
+        """Return the rearranged tensor and zeros (B,)."""
+        return self.rearrange(inputs), inputs.new_zeros(len(inputs))
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the tensor before `forward` and zeros (B,)."""
+        return self.undo(inputs), inputs.new_zeros(len(inputs))
+
+
+def cut(images: Tensor, height: int, width: int) -> Tensor:
+    """Cut (B, C, H, W) into blocks of pixels, (B, C, height, width, H / height, W / width)."""
+    blocks = images.unflatten(2, (-1, height)).unflatten(4, (-1, width))
+    return blocks.permute(0, 1, 3, 5, 2, 4)
+
+
+def paste(blocks: Tensor) -> Tensor:
+    """Return the images (B, C, H, W) of blocks of pixels: the inverse of `cut`."""
+    return blocks.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+
+
+class Squeeze(Layout):
+    """(B, C, H, W) to (B, 4 C, H/2, W/2): blocks of 2x2 pixels become channels.
+
+    Channels come in nflows' order (channel, row, column), and last in memory.
+    """
+
+    def rearrange(self, inputs: Tensor) -> Tensor:
+        """Squeeze images."""
+        return cut(inputs, 2, 2).permute(0, 4, 5, 1, 2, 3).flatten(3).permute(0, 3, 1, 2)
+
+    def undo(self, outputs: Tensor) -> Tensor:
         """Restore images from their squeezed form."""
-        batch, channels, height, width = inputs.shape
-        blocks = inputs.reshape(batch, channels // 4, 2, 2, height, width)
-        rows = blocks.permute(0, 1, 4, 2, 5, 3)  # (B, C, H, 2, W, 2)
-        outputs = rows.reshape(batch, channels // 4, 2 * height, 2 * width)
-        return outputs, inputs.new_zeros(batch)
+        return paste(outputs.unflatten(1, (-1, 2, 2)))
 
 
-class Flatten(Transform):
-    """(B, C, H, W) to (B, C * H * W) and back; the log-determinant is 0.
+class Flatten(Layout):
+    """(B, C, H, W) to (B, C * H * W) and back.
 
     Args:
         shape: of one input, (C, H, W) or any other.
@@ -49,19 +73,25 @@ class Flatten(Transform):
         self.shape = tuple(shape)
         self.features = math.prod(self.shape)
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def rearrange(self, inputs: Tensor) -> Tensor:
         """Flatten."""
-        return inputs.reshape(-1, self.features), inputs.new_zeros(inputs.shape[0])
+        return inputs.flatten(1)
 
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def undo(self, outputs: Tensor) -> Tensor:
         """Restore the shape."""
-        return inputs.reshape(-1, *self.shape), inputs.new_zeros(inputs.shape[0])
+        return outputs.unflatten(1, self.shape)
 
 
 class Unflatten(Flatten):
     """(B, C * H * W) to (B, C, H, W) and back: the inverse of `Flatten`."""
 
-    forward, inverse = Flatten.inverse, Flatten.forward
+    def rearrange(self, inputs: Tensor) -> Tensor:
+        """Undo the change of layout."""
+        return super().undo(inputs)
+
+    def undo(self, outputs: Tensor) -> Tensor:
+        """Change the layout."""
+        return super().rearrange(outputs)
 
 
 class Patchwise(Transform):
@@ -90,19 +120,15 @@ class Patchwise(Transform):
 
     def split(self, images: Tensor) -> Tensor:
         """Cut (B, C, H, W) into patches (B * rows * columns, C, H / rows, W / columns)."""
-        batch, channels, height, width = images.shape
-        inner = (height // self.rows, width // self.columns)
-        cut = images.reshape(batch, channels, self.rows, inner[0], self.columns, inner[1])
-        cut = cut.permute(0, 2, 4, 1, 3, 5)
-        return cut.reshape(batch * self.rows * self.columns, channels, *inner)
+        height, width = images.shape[2:]
+        patches = cut(images, height // self.rows, width // self.columns)
+        return patches.permute(0, 4, 5, 1, 2, 3).flatten(0, 2)
 
     def join(self, patches: Tensor) -> Tensor:
         """Join patches to images (B, C, H, W), the inverse of `split`."""
-        number, channels, height, width = patches.shape
-        batch = number // (self.rows * self.columns)
-        grid = patches.reshape(batch, self.rows, self.columns, channels, height, width)
-        grid = grid.permute(0, 3, 1, 4, 2, 5)
-        return grid.reshape(batch, channels, self.rows * height, self.columns * width)
+        batch = len(patches) // (self.rows * self.columns)
+        grid = patches.unflatten(0, (batch, self.rows, self.columns))
+        return paste(grid.permute(0, 3, 4, 5, 1, 2))
 
     def repeat(self, context: Tensor | None) -> Tensor | None:
         """Repeat the context (B, F) of each image for its patches, (B * rows * columns, F)."""
@@ -126,11 +152,8 @@ class Patchwise(Transform):
         return self.join_outputs(outputs, len(inputs))
 
 
-Halves = Literal["checkerboard", "columns", "rows"]
-
-
-class Patchify(Transform):
-    """(B, C, H, W) to (B, C * patch^2, H * W / patch^2) and back; the log-determinant is 0.
+class Patchify(Layout):
+    """(B, C, H, W) to (B, C * patch^2, H * W / patch^2) and back.
 
     Every patch becomes a token; tokens come row by row, their features in the order (channel, row,
     column).
@@ -159,24 +182,18 @@ class Patchify(Transform):
         self.rows, self.columns = height // patch, width // patch
         self.features, self.tokens = channels * patch**2, self.rows * self.columns
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def rearrange(self, inputs: Tensor) -> Tensor:
         """Cut images into tokens."""
-        batch, side = len(inputs), self.patch
-        cut = inputs.reshape(batch, self.channels, self.rows, side, self.columns, side)
-        outputs = cut.permute(0, 1, 3, 5, 2, 4).reshape(batch, self.features, self.tokens)
-        return outputs, inputs.new_zeros(batch)
+        return cut(inputs, self.patch, self.patch).flatten(4).flatten(1, 3)
 
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def undo(self, outputs: Tensor) -> Tensor:
         """Restore images from tokens."""
-        batch, side = len(inputs), self.patch
-        cut = inputs.reshape(batch, self.channels, side, side, self.rows, self.columns)
-        rows = cut.permute(0, 1, 4, 2, 5, 3)
-        outputs = rows.reshape(batch, self.channels, self.rows * side, self.columns * side)
-        return outputs, inputs.new_zeros(batch)
+        tokens = outputs.unflatten(1, (self.channels, self.patch, self.patch))
+        return paste(tokens.unflatten(4, (self.rows, self.columns)))
 
 
-class PairTokens(Transform):
-    """(B, D, T) to (B, 2 D, T / 2) and back; the log-determinant is 0.
+class PairTokens(Layout):
+    """(B, D, T) to (B, 2 D, T / 2) and back.
 
     The features of each token of the first half are followed by those of one token of the second
     half, so that a coupling on dim 1 transforms the second half of the tokens given the first.
@@ -200,22 +217,28 @@ class PairTokens(Transform):
             )
         self.order, self.restore = nn.Buffer(order.clone()), nn.Buffer(order.argsort())
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def rearrange(self, inputs: Tensor) -> Tensor:
         """Append the features of the second half of the tokens to those of the first."""
-        halves = inputs.index_select(2, self.order).chunk(2, dim=2)
-        return torch.cat(halves, dim=1), inputs.new_zeros(len(inputs))
+        return torch.cat(inputs.index_select(2, self.order).chunk(2, dim=2), dim=1)
 
-    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def undo(self, outputs: Tensor) -> Tensor:
         """Restore the tokens from their pairs."""
-        halves = inputs.chunk(2, dim=1)
-        outputs = torch.cat(halves, dim=2).index_select(2, self.restore)
-        return outputs, inputs.new_zeros(len(inputs))
+        return torch.cat(outputs.chunk(2, dim=1), dim=2).index_select(2, self.restore)
 
 
 class UnpairTokens(PairTokens):
     """(B, 2 D, T / 2) to (B, D, T) and back: the inverse of `PairTokens`."""
 
-    forward, inverse = PairTokens.inverse, PairTokens.forward
+    def rearrange(self, inputs: Tensor) -> Tensor:
+        """Undo the change of layout."""
+        return super().undo(inputs)
+
+    def undo(self, outputs: Tensor) -> Tensor:
+        """Change the layout."""
+        return super().rearrange(outputs)
+
+
+Halves = Literal["checkerboard", "columns", "rows"]
 
 
 def halves_order(halves: Halves, rows: int, columns: int, flip: bool = False) -> Tensor:
@@ -231,11 +254,9 @@ def halves_order(halves: Halves, rows: int, columns: int, flip: bool = False) ->
     Raises:
         InnflowError: if there are no such halves.
     """
-    row, column = torch.arange(rows)[:, None], torch.arange(columns)[None, :]
-    if halves not in ("checkerboard", "columns", "rows"):
-        raise InnflowError(
-            f"tokens: halves={halves!r} is unknown: takes checkerboard, columns or rows"
-        )
-    number = {"checkerboard": row + column, "columns": column + 0 * row, "rows": row + 0 * column}
-    order = (number[halves] % 2).flatten().argsort(stable=True)
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    numbers = {"checkerboard": row + column, "columns": column, "rows": row}
+    if halves not in numbers:
+        raise InnflowError(f"tokens: halves={halves!r} is unknown: takes {', '.join(numbers)}")
+    order = (numbers[halves] % 2).flatten().argsort(stable=True)
     return order.roll(len(order) // 2) if flip else order

@@ -19,6 +19,16 @@ FLOOR = 1e-4
 LEAST = 0.1
 
 
+def _moments(*parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance of all features of the parts (B, F_i), over all ranks."""
+    ones = parts[0].new_ones(len(parts[0]), 1)
+    joined = torch.cat((*parts, ones), dim=1).double()
+    moments = all_reduced(joined.T @ joined)
+    moments = moments / moments[-1, -1]
+    mean = moments[-1, :-1]
+    return mean, moments[:-1, :-1] - torch.outer(mean, mean)
+
+
 class Regression(DataDependent):
     """z = W (x - A c - b) with lower-triangular W: the residuals of x on the context, whitened.
 
@@ -60,12 +70,7 @@ class Regression(DataDependent):
         """Solve the regression from the moments of all ranks' batches."""
         need_context(context, self.slope.shape[1], "regression")
         features = inputs.shape[1]
-        ones = inputs.new_ones(len(inputs), 1)
-        joined = torch.cat((inputs, cast(Tensor, context), ones), dim=1).double()
-        moments = all_reduced(joined.T @ joined)
-        count = moments[-1, -1]
-        mean = moments[-1, :-1] / count
-        covariance = moments[:-1, :-1] / count - torch.outer(mean, mean)
+        mean, covariance = _moments(inputs, cast(Tensor, context))
         unit = covariance.diagonal().clamp(min=1e-12)
         within = covariance[features:, features:] + (RIDGE * unit[features:]).diag()
         slope = torch.linalg.solve(within, covariance[features:, :features]).T
@@ -130,11 +135,7 @@ class Alignment(DataDependent):
         if targets is None:
             return
         features, known = inputs.shape[1], targets.shape[1]
-        ones = inputs.new_ones(len(inputs), 1)
-        joined = torch.cat((inputs, targets, ones), dim=1).double()
-        moments = all_reduced(joined.T @ joined)
-        mean = moments[-1, :-1] / moments[-1, -1]
-        covariance = moments[:-1, :-1] / moments[-1, -1] - torch.outer(mean, mean)
+        mean, covariance = _moments(inputs, targets)
         own = covariance[:features, :features]
         own = own + (FLOOR * own.diagonal().clamp(min=FLOOR)).diag()
         whiten = torch.linalg.inv(torch.linalg.cholesky(own))

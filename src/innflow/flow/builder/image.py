@@ -64,46 +64,45 @@ def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def check_halvings(name: str, shape: tuple[int, int, int], levels: int) -> None:
-    """Raise unless the sides of an image can be halved `levels` times."""
-    need_sizes(name, levels=levels)
-    if shape[1] % 2**levels or shape[2] % 2**levels:
-        raise InnflowError(
-            f"{name}: {shape[1]}x{shape[2]} cannot be halved levels={levels} times: "
-            f"takes sides divisible by {2**levels}"
-        )
-
-
-def _per_level(name: str, value: int | Sequence[int], levels: int) -> list[int]:
-    values = [value] * levels if isinstance(value, int) else list(value)
-    if len(values) != levels or min(values) < 1:
-        raise InnflowError(
-            f"image flow: {name}={values} does not fit levels={levels}: "
-            "takes one number >= 1, or one per level"
-        )
-    return values
+def _per_level(
+    levels: int, depth: int | Sequence[int], hidden: int | Sequence[int], subnet: Subnet | None
+) -> tuple[list[int], list[Subnet]]:
+    """Return the number of couplings of each level, and what makes their networks."""
+    found = []
+    for name, value in (("depth", depth), ("hidden", hidden)):
+        values = [value] * levels if isinstance(value, int) else list(value)
+        if len(values) != levels or any(value < 1 for value in values):
+            raise InnflowError(
+                f"image flow: {name}={values} does not fit levels={levels}: "
+                "takes one number >= 1, or one per level"
+            )
+        found.append(values)
+    return found[0], [partial(subnet or ConvNet, hidden=width) for width in found[1]]
 
 
 def _multiscale(
+    name: str,
     shape: Sequence[int],
     levels: int,
-    depth: int | Sequence[int],
-    hidden: int | Sequence[int],
-    subnet: Subnet | None,
-    level: Callable[[tuple[int, int, int], int, Subnet, bool], Sequence[Transform]],
+    steps: Callable[[int, tuple[int, int, int]], Sequence[Transform]],
 ) -> CouplingFlow:
-    """Build a flow of levels, each of which halves the sides and all but the last the channels."""
-    size = image_shape("image flow", shape)
-    check_halvings("image flow", size, levels)
-    depths, widths = _per_level("depth", depth, levels), _per_level("hidden", hidden, levels)
+    """Build a flow of levels, each of which halves the sides and all but the last the channels.
+
+    `steps(index, shape)` returns the transforms of a level on images (C, H, W).
+    """
+    size = image_shape(name, shape)
+    need_sizes(name, levels=levels)
+    if size[1] % 2**levels or size[2] % 2**levels:
+        raise InnflowError(
+            f"{name}: {size[1]}x{size[2]} cannot be halved levels={levels} times: "
+            f"takes sides divisible by {2**levels}"
+        )
     built: list[Transform] = []
     latents: list[tuple[int, int, int]] = []
     for index in range(levels):
-        make = partial(subnet or ConvNet, hidden=widths[index])
-        last = index == levels - 1
-        built.append(CompositeTransform(level(size, depths[index], make, last)))
+        built.append(CompositeTransform(steps(index, size)))
         channels, height, width = squeezed(size)
-        size = (channels if last else channels // 2, height, width)
+        size = (channels if index == levels - 1 else channels // 2, height, width)
         latents.append(size)
     return CouplingFlow(shape, built, latents)
 
@@ -140,14 +139,14 @@ def glow(
         >>> flow(torch.randn(5, 3, 8, 8))[0].shape
         torch.Size([5, 192])
     """
+    depths, makes = _per_level(levels, depth, hidden, subnet)
     function = univariate(coupling)
 
-    def level(
-        size: tuple[int, int, int], depth: int, make: Subnet, last: bool
-    ) -> Sequence[Transform]:
-        return [Squeeze(), *glow_steps(squeezed(size), depth, make, function, context)]
+    def steps(index: int, size: tuple[int, int, int]) -> list[Transform]:
+        inner = glow_steps(squeezed(size), depths[index], makes[index], function, context)
+        return [Squeeze(), *inner]
 
-    return _multiscale(shape, levels, depth, hidden, subnet, level)
+    return _multiscale("image flow", shape, levels, steps)
 
 
 def realnvp(
@@ -171,14 +170,14 @@ def realnvp(
         >>> flow(torch.randn(5, 3, 8, 8))[0].shape
         torch.Size([5, 192])
     """
+    depths, makes = _per_level(levels, depth, hidden, subnet)
     function = univariate(coupling)
 
-    def level(
-        size: tuple[int, int, int], depth: int, make: Subnet, last: bool
-    ) -> Sequence[Transform]:
-        return _realnvp_steps(size, depth, make, function, context, last)
+    def steps(index: int, size: tuple[int, int, int]) -> list[Transform]:
+        last = index == levels - 1
+        return _realnvp_steps(size, depths[index], makes[index], function, context, last)
 
-    return _multiscale(shape, levels, depth, hidden, subnet, level)
+    return _multiscale("image flow", shape, levels, steps)
 
 
 def dense(
@@ -204,20 +203,15 @@ def dense(
         >>> flow(torch.randn(5, 1, 4, 4))[0].shape
         torch.Size([5, 16])
     """
-    size = image_shape("dense flow", shape)
-    check_halvings("dense flow", size, levels)
     need_sizes("dense flow", depth=depth)
     function, make = univariate(coupling), partial(subnet or MLP, hidden=hidden)
-    built: list[Transform] = []
-    latents: list[tuple[int, int, int]] = []
-    for level in range(levels):
-        channels, height, width = squeezed(size)
-        flatten = Flatten((channels, height, width))
-        steps: list[Transform] = []
+
+    def steps(_: int, size: tuple[int, int, int]) -> list[Transform]:
+        flatten = Flatten(squeezed(size))
+        layers: list[Transform] = [Squeeze(), flatten]
         for _ in range(depth):
-            steps += [ActNorm(flatten.features), Orthogonal(flatten.features)]
-            steps.append(Coupling(flatten.features, make, function, context))
-        built.append(CompositeTransform([Squeeze(), flatten, *steps, Unflatten(flatten.shape)]))
-        size = (channels if level == levels - 1 else channels // 2, height, width)
-        latents.append(size)
-    return CouplingFlow(shape, built, latents)
+            layers += [ActNorm(flatten.features), Orthogonal(flatten.features)]
+            layers.append(Coupling(flatten.features, make, function, context))
+        return [*layers, Unflatten(flatten.shape)]
+
+    return _multiscale("dense flow", shape, levels, steps)
