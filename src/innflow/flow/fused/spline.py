@@ -81,7 +81,8 @@ def linear(
         y and log|dy/dx|, both (B, F), and the values that `linear_gradients` needs.
     """
     # The product is computed with the parameters in rows, so that none has to be transposed.
-    product = torch.addmm(bias[:, None], weight, hidden.t()).view(x.shape[1], -1, len(x))
+    product = torch.addmm(bias[:, None], weight, hidden.t())
+    product = product.view(x.shape[1], spline.parameters, len(x))
     rows = product.transpose(0, 1).reshape(spline.parameters, -1)
     y, log_slope, kept = evaluate(spline, x.t().reshape(-1), rows)
     shape = x.shape[::-1]
@@ -95,8 +96,8 @@ def linear_gradients(
     grads = (grad.t().reshape(-1) for grad in (grad_y, grad_log_slope))
     grad_x, grad_rows = gradients(spline, kept, *grads)
     batch, features = grad_y.shape
-    grad_product = grad_rows.view(-1, features, batch).transpose(0, 1).reshape(-1, batch)
-    return grad_x.view(features, batch).t(), grad_product.t()
+    grad_product = grad_rows.view(spline.parameters, features, batch).transpose(0, 1)
+    return grad_x.view(features, batch).t(), grad_product.flatten(0, 1).t()
 
 
 def evaluate(spline: Spline, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
