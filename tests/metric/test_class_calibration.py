@@ -118,7 +118,7 @@ def test_a_sure_mistake_costs_infinity():
         ([[0.5, 0.5]], [0.0], "whole numbers"),
         ([[0.5, 0.5]], [0, 1], "got (1, 2) and (2,)"),
         (np.empty((0, 2)), np.empty(0, int), "got (0, 2)"),
-        ([[1.0], [1.0]], [0, 0], "one class only"),
+        ([[1.0], [1.0]], [0, 0], "at least two classes"),
     ],
 )
 def test_what_is_no_classification(refused, probabilities, labels, says):

@@ -189,7 +189,7 @@ def test_bad_input_is_refused():
         compute_tarp(truth * [1, 0], draws, truth, rng)
     with pytest.raises(InnflowError, match="references are"):
         compute_tarp(truth, draws, truth[:3], rng)
-    with pytest.raises(InnflowError, match="levels: want"):
+    with pytest.raises(InnflowError, match="levels: expected"):
         compute_levels(np.zeros(3), np.zeros(3), rng)
     with pytest.raises(InnflowError, match="not finite"):
         draw_tarp_references(truth, np.where(y > 0, y, np.inf), rng)
