@@ -1,8 +1,8 @@
 """CouplingFlow: levels of transforms between which half of the features are factored out."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from nflows.transforms.base import Transform
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 from innflow.flow import fused
+from innflow.flow.compiled import Call, compile_levels
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.initialise import initialise
 
@@ -59,39 +60,35 @@ class CouplingFlow(Transform):
         self.levels = nn.ModuleList(levels)
         self.latent_shapes = [tuple(int(size) for size in shape) for shape in latent_shapes]
         self.reversible = False
-        self._compiled: dict[str, Callable[..., Any]] = {}
+        self._compiled: tuple[list[Call], list[Call]] | None = None
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Compile both directions in place, at their first call, into one graph each.
+        """Compile both directions in place, at their first call.
 
         Parameters and state dict do not change. Takes the arguments of `torch.compile`.
         """
-        options = {"fullgraph": True, **options}
-        self._compiled = {
-            "terms": torch.compile(self._terms, *args, **options),
-            "inverse": torch.compile(self._inverse, *args, **options),
-        }
+        self._compiled = compile_levels(self.levels, *args, **{"fullgraph": True, **options})
 
     def uncompile(self) -> None:
         """Undo `compile`."""
-        self._compiled = {}
+        self._compiled = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the compiled functions, which refer to this object."""
-        return {**super().__getstate__(), "_compiled": {}}
+        """Leave out the compiled functions, which refer to the layers of this object."""
+        return {**super().__getstate__(), "_compiled": None}
 
     def terms(self, inputs: Tensor, context: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """Return (latent (B, N_i), logabsdet (B,)) of each level, the deepest last.
 
         `forward` returns the concatenated latents and the sum of the log-determinants.
         """
-        return self._compiled.get("terms", self._terms)(inputs, context)
-
-    def _terms(self, inputs: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         _check(inputs, self.shape, "inputs")
         result, kept = [], inputs
         for index, level in enumerate(self.levels):
-            kept, logabsdet = fused.forward(cast(Transform, level), kept, context, self.reversible)
+            if self._compiled:
+                kept, logabsdet = self._compiled[0][index](kept, context)
+            else:
+                kept, logabsdet = fused.forward(level, kept, context, self.reversible)
             if index < len(self.levels) - 1:
                 kept, finished = kept.chunk(2, dim=1)
             else:
@@ -109,18 +106,18 @@ class CouplingFlow(Transform):
 
     def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map a latent (B, N) to data (B, *shape) and the logabsdet (B,) of this direction."""
-        return self._compiled.get("inverse", self._inverse)(inputs, context)
-
-    def _inverse(self, inputs: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         _check(inputs, (self.features,), "latents")
         shapes = self.latent_shapes
         pieces = inputs.split([math.prod(shape) for shape in shapes], dim=1)
         kept: Tensor | None = None
         total = inputs.new_zeros(inputs.shape[0])
-        for piece, shape, level in zip(pieces[::-1], shapes[::-1], self.levels[::-1], strict=True):
-            finished = piece.reshape(-1, *shape)
+        for index in reversed(range(len(shapes))):
+            finished = pieces[index].reshape(-1, *shapes[index])
             joined = finished if kept is None else torch.cat((kept, finished), dim=1)
-            kept, logabsdet = fused.inverse(cast(Transform, level), joined, context)
+            if self._compiled:
+                kept, logabsdet = self._compiled[1][index](joined, context)
+            else:
+                kept, logabsdet = fused.inverse(self.levels[index], joined, context)
             total = total + logabsdet
         assert kept is not None
         return kept, total
@@ -130,7 +127,7 @@ class CouplingFlow(Transform):
         self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
         """Initialise ActNorm, Regression and Alignment layers from data (B, *shape)."""
-        compiled, self._compiled = self._compiled, {}  # a compiled graph runs no hooks
+        compiled, self._compiled = self._compiled, None  # a compiled graph runs no hooks
         try:
             initialise(self, inputs, context, targets)
         finally:

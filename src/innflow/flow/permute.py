@@ -29,13 +29,13 @@ class Permute(Layout):
             )
         self.order, self.restore = nn.Buffer(order.clone()), nn.Buffer(order.argsort())
 
-    def rearrange(self, inputs: Tensor) -> Tensor:
+    def rearrange(self, values: Tensor) -> Tensor:
         """Return the reordered tensor (B, F, ...)."""
-        return inputs.index_select(1, self.order)
+        return values.index_select(1, self.order)
 
-    def undo(self, outputs: Tensor) -> Tensor:
+    def undo(self, values: Tensor) -> Tensor:
         """Restore the order of the inputs."""
-        return outputs.index_select(1, self.restore)
+        return values.index_select(1, self.restore)
 
 
 def mixing_order(features: int, step: int) -> Tensor:

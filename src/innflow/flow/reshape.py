@@ -15,11 +15,11 @@ class Layout(Transform):
     """A transform that only moves values to other places; its log-determinant is 0."""
 
     @abstractmethod
-    def rearrange(self, inputs: Tensor) -> Tensor:
-        """Return the values of inputs (B, ...) at their new places."""
+    def rearrange(self, values: Tensor) -> Tensor:
+        """Return the values (B, ...) at their new places."""
 
     @abstractmethod
-    def undo(self, outputs: Tensor) -> Tensor:
+    def undo(self, values: Tensor) -> Tensor:
         """Return the values at their old places: the inverse of `rearrange`."""
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -48,13 +48,13 @@ class Squeeze(Layout):
     Channels come in nflows' order (channel, row, column), and last in memory.
     """
 
-    def rearrange(self, inputs: Tensor) -> Tensor:
+    def rearrange(self, values: Tensor) -> Tensor:
         """Squeeze images."""
-        return cut(inputs, 2, 2).permute(0, 4, 5, 1, 2, 3).flatten(3).permute(0, 3, 1, 2)
+        return cut(values, 2, 2).permute(0, 4, 5, 1, 2, 3).flatten(3).permute(0, 3, 1, 2)
 
-    def undo(self, outputs: Tensor) -> Tensor:
+    def undo(self, values: Tensor) -> Tensor:
         """Restore images from their squeezed form."""
-        return paste(outputs.unflatten(1, (-1, 2, 2)))
+        return paste(values.unflatten(1, (-1, 2, 2)))
 
 
 class Flatten(Layout):
@@ -73,13 +73,13 @@ class Flatten(Layout):
         self.shape = tuple(shape)
         self.features = math.prod(self.shape)
 
-    def rearrange(self, inputs: Tensor) -> Tensor:
+    def rearrange(self, values: Tensor) -> Tensor:
         """Flatten."""
-        return inputs.flatten(1)
+        return values.flatten(1)
 
-    def undo(self, outputs: Tensor) -> Tensor:
+    def undo(self, values: Tensor) -> Tensor:
         """Restore the shape."""
-        return outputs.unflatten(1, self.shape)
+        return values.unflatten(1, self.shape)
 
 
 class Unflatten(Flatten):
@@ -182,13 +182,13 @@ class Patchify(Layout):
         self.rows, self.columns = height // patch, width // patch
         self.features, self.tokens = channels * patch**2, self.rows * self.columns
 
-    def rearrange(self, inputs: Tensor) -> Tensor:
+    def rearrange(self, values: Tensor) -> Tensor:
         """Cut images into tokens."""
-        return cut(inputs, self.patch, self.patch).flatten(4).flatten(1, 3)
+        return cut(values, self.patch, self.patch).flatten(4).flatten(1, 3)
 
-    def undo(self, outputs: Tensor) -> Tensor:
+    def undo(self, values: Tensor) -> Tensor:
         """Restore images from tokens."""
-        tokens = outputs.unflatten(1, (self.channels, self.patch, self.patch))
+        tokens = values.unflatten(1, (self.channels, self.patch, self.patch))
         return paste(tokens.unflatten(4, (self.rows, self.columns)))
 
 
@@ -217,13 +217,13 @@ class PairTokens(Layout):
             )
         self.order, self.restore = nn.Buffer(order.clone()), nn.Buffer(order.argsort())
 
-    def rearrange(self, inputs: Tensor) -> Tensor:
+    def rearrange(self, values: Tensor) -> Tensor:
         """Append the features of the second half of the tokens to those of the first."""
-        return torch.cat(inputs.index_select(2, self.order).chunk(2, dim=2), dim=1)
+        return torch.cat(values.index_select(2, self.order).chunk(2, dim=2), dim=1)
 
-    def undo(self, outputs: Tensor) -> Tensor:
+    def undo(self, values: Tensor) -> Tensor:
         """Restore the tokens from their pairs."""
-        return torch.cat(outputs.chunk(2, dim=1), dim=2).index_select(2, self.restore)
+        return torch.cat(values.chunk(2, dim=1), dim=2).index_select(2, self.restore)
 
 
 class UnpairTokens(PairTokens):

@@ -76,15 +76,7 @@ class Spline:
         value = _clamp(y, self.tail)
         left, bottom, slope_left, right, top, slope_right = self._bin(value, parameters, 1)
         mean_slope = (top - bottom) / (right - left)
-        bend = slope_left + slope_right - 2 * mean_slope
-        rise = value - bottom
-        a = rise * bend + (top - bottom) * (mean_slope - slope_left)
-        b = (top - bottom) * slope_left - rise * bend
-        c = -mean_slope * rise
-        # Rounding can make the discriminant slightly negative; at 0 itself the square root has an
-        # infinite gradient.
-        root = torch.sqrt((b * b - 4 * a * c).clamp(min=torch.finfo(y.dtype).tiny))
-        theta = _clamp(2 * c / (-b - root) - 0.5, 0.5) + 0.5
+        theta = solve(value - bottom, top - bottom, mean_slope, slope_left, slope_right)
         x = theta * (right - left) + left
         log_slope = _log_slope(theta, mean_slope, slope_left, slope_right)
         return self._inside(y, x, -log_slope)
@@ -132,6 +124,18 @@ def _with_ends(inner: Tensor, first: float, last: float) -> Tensor:
 def _clamp(x: Tensor, bound: float) -> Tensor:
     """Return x clamped to [-bound, bound], with gradient 1 on the bounds as well."""
     return torch.where(x.abs() <= bound, x, x.detach().clamp(-bound, bound))
+
+
+def solve(rise: Tensor, height: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return at which share of the width of a bin with these slopes the curve has risen so far."""
+    bend = left + right - 2 * mean_slope
+    a = rise * bend + height * (mean_slope - left)
+    b = height * left - rise * bend
+    c = -mean_slope * rise
+    # Rounding can make the discriminant slightly negative; at 0 itself the square root has an
+    # infinite gradient.
+    root = torch.sqrt((b * b - 4 * a * c).clamp(min=torch.finfo(rise.dtype).tiny))
+    return _clamp(2 * c / (-b - root) - 0.5, 0.5) + 0.5
 
 
 def _log_slope(theta: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> Tensor:

@@ -9,27 +9,27 @@ from torch import Tensor
 from innflow.flow.univariate import Affine
 
 
-def linear(
-    affine: Affine, x: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor
+def linear(affine: Affine, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the parameters of `apply` (B, 2 F), linear in hidden values (B, H)."""
+    return F.linear(hidden, weight, bias)
+
+
+def apply(
+    affine: Affine, x: Tensor, parameters: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Apply affine maps whose parameters are linear in the values of a hidden layer.
-
-    Args:
-        affine: the univariate.
-        x: (B, F).
-        hidden: (B, H).
-        weight: (2 F, H).
-        bias: (2 F,).
-
-    Returns:
-        y and log|dy/dx|, both (B, F), and the values that `linear_gradients` needs.
-    """
-    raw, shift = F.linear(hidden, weight, bias).chunk(2, dim=1)
+    """Return y and log|dy/dx| of x (B, F), and the values that `gradients` needs."""
+    raw, shift = parameters.chunk(2, dim=1)
     log_slope = (raw * (1 / affine.bound)).tanh_().mul_(affine.bound)
     return torch.addcmul(shift, x, log_slope.exp()), log_slope, (x, log_slope)
 
 
-def linear_gradients(
+def undo(affine: Affine, y: Tensor, parameters: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return x of y (B, F), the inverse of `apply`, and the values that `gradients` needs."""
+    x, minus_log_slope = affine.inverse(y, parameters)
+    return x, (x, -minus_log_slope)
+
+
+def gradients(
     affine: Affine, kept: Sequence[Tensor], grad_y: Tensor, grad_log_slope: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x (B, F) and of the parameters (B, 2 F)."""

@@ -1,22 +1,18 @@
 """Choice between layers and their fast implementations."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from nflows.transforms.base import CompositeTransform, Transform
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
-from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling, MaskedCoupling
 from innflow.flow.fused import spline
 from innflow.flow.fused.reversible import run_reversibly
-from innflow.flow.fused.step import UNIVARIATES, coupling_step
+from innflow.flow.fused.step import coupling_step, is_coupling_step, is_exactly
 from innflow.flow.given import GivenFirst
-from innflow.flow.network.mlp import MLP
-from innflow.flow.permute import Permute
 from innflow.flow.reshape import Patchwise
 from innflow.flow.spline import Spline
 
@@ -85,21 +81,6 @@ def _channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last)
 
 
-def is_exactly(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Return whether calling a module only runs the `forward` of one of these classes.
-
-    It does not if the class is a subclass (a parametrized layer, for one), or if the module has
-    hooks or a `forward` of its own.
-    """
-    return type(module) in kinds and not (
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in module.__dict__
-    )
-
-
 def _run(
     transform: Transform, inputs: Tensor, context: Tensor | None, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
@@ -130,10 +111,9 @@ def _run_composite(
     outputs, total = inputs, inputs.new_zeros(len(inputs))
     start = 0
     while start < len(steps):
-        group: list[Any] = steps[start : start + 3]
-        if not inverse and _is_coupling_step(group, outputs, context):
-            norm, permute, coupling = group
-            outputs, logabsdet = coupling_step(norm, permute, coupling, outputs, context)
+        group: Any = steps[start : start + 3]
+        if not inverse and is_coupling_step(group, outputs, context):
+            outputs, logabsdet = coupling_step(group, outputs, context)
             start += 3
         else:
             outputs, logabsdet = _run(steps[start], outputs, context, inverse)
@@ -144,37 +124,3 @@ def _run_composite(
 
 def _is_spline_coupling(transform: Any) -> bool:
     return is_exactly(transform, Coupling, MaskedCoupling) and type(transform.univariate) is Spline
-
-
-def _is_coupling_step(steps: Sequence[Any], inputs: Tensor, context: Tensor | None) -> bool:
-    """Return whether `coupling_step` computes these steps.
-
-    They are an `ActNorm`, a `Permute` and a `Coupling` whose network is an `MLP` of linear layers
-    and SiLU, on vectors, without autocast and in a single precision.
-    """
-    if not (
-        len(steps) == 3
-        and inputs.dim() == 2
-        and is_exactly(steps[0], ActNorm)
-        and is_exactly(steps[1], Permute)
-        and is_exactly(steps[2], Coupling)
-    ):
-        return False
-    net, univariate = steps[2].net, steps[2].univariate
-    if not (
-        type(univariate) in UNIVARIATES
-        and is_exactly(net, MLP)
-        and is_exactly(net.layers, nn.Sequential)
-    ):
-        return False
-    layers = list(net.layers._modules.values())
-    features = 0 if context is None else context.shape[-1]
-    return (
-        all(is_exactly(layer, nn.Linear) for layer in layers[::2])
-        and all(is_exactly(layer, nn.SiLU) for layer in layers[1::2])
-        and len(layers) % 2 == 1
-        and features == net.context
-        and inputs.dtype == steps[0].log_scale.dtype == layers[0].weight.dtype
-        and (context is None or context.dtype == inputs.dtype)
-        and not torch.is_autocast_enabled(inputs.device.type)
-    )

@@ -5,7 +5,7 @@ arXiv:1707.04585). The network of a coupling runs once more in the backward pass
 that the coupling does not change, so that its parameters serve the inverse and the gradient.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.fused import spline
 from innflow.flow.fused.derivative import as_function, needs_plain_gradients, plain_gradients
+from innflow.flow.fused.step import is_coupling_step, undo_step
 from innflow.flow.reshape import Patchwise
 from innflow.flow.spline import Spline
 
@@ -74,14 +75,13 @@ class _Reversible(torch.autograd.Function):
             "dtype": torch.get_autocast_dtype(kind),
             "enabled": torch.is_autocast_enabled(kind),
         }
-        ctx.transform, ctx.steps = transform, list(_steps(transform))
-        ctx.states = [None] * len(ctx.steps)
-        if not any(map(_draws, ctx.steps)):
+        ctx.transform, ctx.states = transform, []
+        if not any(map(_draws, _steps(transform))):
             outputs, total = run(transform, inputs, context)
         else:
             outputs, total = inputs, inputs.new_zeros(len(inputs))
-            for index, step in enumerate(ctx.steps):
-                ctx.states[index] = _random_state(inputs.device) if _draws(step) else None
+            for step in _steps(transform):
+                ctx.states.append(_random_state(inputs.device) if _draws(step) else None)
                 outputs, logabsdet = run(step, outputs, context)
                 total = total + logabsdet
         ctx.save_for_backward(inputs, outputs, context, *parameters)
@@ -97,32 +97,50 @@ class _Reversible(torch.autograd.Function):
         grad, grad_logabsdet = grads
         if ctx.needs_input_grad[3]:
             context = context.detach().requires_grad_()
-        sums: dict[Tensor, Tensor] = {}
-        for step, state in zip(reversed(ctx.steps), reversed(ctx.states), strict=True):
-            leaves = [leaf for leaf in step.parameters() if leaf.requires_grad]
-            leaves += [context] if ctx.needs_input_grad[3] else []
-            with torch.enable_grad(), torch.autocast(**ctx.autocast), _replayed(state, grad.device):
-                starts, *ends = _recompute(step, outputs, context)
-            pairs = [
-                pair
-                for pair in zip(ends, (grad, grad_logabsdet), strict=True)
-                if pair[0].requires_grad
-            ]
-            found = torch.autograd.grad(
-                [end for end, _ in pairs],
-                (*starts, *leaves),
-                [value for _, value in pairs],
-                allow_unused=True,
-            )
-            grad, *others = (value for value in found[: len(starts)] if value is not None)
-            for other in others:
-                grad = grad + other
-            for leaf, value in zip(leaves, found[len(starts) :], strict=True):
+        sums: dict[Tensor | None, Tensor] = {}
+        steps = list(_steps(ctx.transform))
+        while steps:
+            group, state = steps[-3:], ctx.states[len(steps) - 1] if ctx.states else None
+            with torch.autocast(**ctx.autocast), _replayed(state, grad.device):
+                if is_coupling_step(group, outputs, context):
+                    outputs, grad, found = undo_step(group, outputs, context, grad, grad_logabsdet)
+                else:
+                    group = group[-1:]
+                    outputs, grad, found = _undo(group[0], outputs, context, grad, grad_logabsdet)
+            del steps[-len(group) :]
+            for leaf, value in found:
                 if value is not None:
                     sums[leaf] = sums[leaf] + value if leaf in sums else value
-            outputs = starts[0].detach()
-        grad_context = sums.get(context) if context is not None else None
-        return None, None, grad, grad_context, *(sums.get(leaf) for leaf in parameters)
+        return None, None, grad, *(sums.get(leaf) for leaf in (context, *parameters))
+
+
+def _undo(
+    step: Transform,
+    outputs: Tensor,
+    context: Tensor | None,
+    grad_outputs: Tensor,
+    grad_logabsdet: Tensor,
+) -> tuple[Tensor, Tensor, Iterable[tuple[Tensor, Tensor | None]]]:
+    """Return what `undo_step` returns, for any transform."""
+    leaves = [leaf for leaf in (context, *step.parameters()) if leaf is not None]
+    leaves = [leaf for leaf in leaves if leaf.requires_grad]
+    with torch.enable_grad():
+        starts, *ends = _recompute(step, outputs, context)
+    pairs = [
+        pair
+        for pair in zip(ends, (grad_outputs, grad_logabsdet), strict=True)
+        if pair[0].requires_grad
+    ]
+    found = torch.autograd.grad(
+        [end for end, _ in pairs],
+        (*starts, *leaves),
+        [value for _, value in pairs],
+        allow_unused=True,
+    )
+    grad, *others = (value for value in found[: len(starts)] if value is not None)
+    for other in others:
+        grad = grad + other
+    return starts[0].detach(), grad, zip(leaves, found[len(starts) :], strict=True)
 
 
 def _recompute(

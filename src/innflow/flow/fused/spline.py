@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from innflow.flow.fused.derivative import needs_plain_gradients, plain_gradients
-from innflow.flow.spline import MIN_SLOPE, MIN_WIDTH, SLOPE_OFFSET, Spline
+from innflow.flow.spline import MIN_SLOPE, MIN_WIDTH, SLOPE_OFFSET, Spline, solve
 
 
 def forward(spline: Spline, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,8 +25,11 @@ def forward(spline: Spline, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tens
 
 def inverse(spline: Spline, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Return `spline.inverse(y, parameters)` for y (B, F, ...)."""
-    rows = _rows(parameters, spline.parameters)
-    x, log_slope = spline.inverse(_row(y)[None, None], rows[None])
+    row, rows = _row(y), _rows(parameters, spline.parameters)
+    if not torch.is_grad_enabled():
+        x, log_slope, _ = _evaluate(spline, row, rows, inverse=True)
+        return _unrow(x, y), _unrow(log_slope.neg_(), y)
+    x, log_slope = spline.inverse(row[None, None], rows[None])
     return _unrow(x[0, 0], y), _unrow(log_slope[0, 0], y)
 
 
@@ -50,7 +53,7 @@ class _RationalQuadratic(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spline: Spline, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return y and log|dy/dx|, both (B, F, ...)."""
-        y, log_slope, kept = evaluate(spline, _row(x), _rows(parameters, spline.parameters))
+        y, log_slope, kept = _evaluate(spline, _row(x), _rows(parameters, spline.parameters))
         ctx.save_for_backward(x, parameters, *kept)
         ctx.spline = spline
         return _unrow(y, x), _unrow(log_slope, x)
@@ -61,82 +64,79 @@ class _RationalQuadratic(torch.autograd.Function):
         x, parameters, *kept = ctx.saved_tensors
         if needs_plain_gradients(grads):
             return None, *plain_gradients(ctx.spline.forward, (x, parameters), grads)
-        grad_x, grad_rows = gradients(ctx.spline, kept, *map(_row, grads))
+        grad_x, grad_rows = _gradients(ctx.spline, kept, *map(_row, grads))
         return None, _unrow(grad_x, x), _unrow(grad_rows.t().reshape(-1), parameters)
 
 
-def linear(
-    spline: Spline, x: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Apply splines whose parameters are linear in the values of a hidden layer.
-
-    Args:
-        spline: the spline.
-        x: (B, F).
-        hidden: (B, H).
-        weight: (F * (3 K - 1), H).
-        bias: (F * (3 K - 1),).
-
-    Returns:
-        y and log|dy/dx|, both (B, F), and the values that `linear_gradients` needs.
-    """
-    # The product is computed with the parameters in rows, so that none has to be transposed.
+def linear(spline: Spline, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the parameters of `apply`, linear in hidden values (B, H), as rows (3 K - 1, F B)."""
+    # The parameters of a feature stand in rows at once, so that none has to be transposed.
     product = torch.addmm(bias[:, None], weight, hidden.t())
-    product = product.view(x.shape[1], spline.parameters, len(x))
-    rows = product.transpose(0, 1).reshape(spline.parameters, -1)
-    y, log_slope, kept = evaluate(spline, x.t().reshape(-1), rows)
-    shape = x.shape[::-1]
-    return y.view(shape).t(), log_slope.view(shape).t(), kept
+    shape = len(bias) // spline.parameters, spline.parameters, len(hidden)
+    return product.view(shape).transpose(0, 1).flatten(1)
 
 
-def linear_gradients(
+def apply(spline: Spline, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Return y and log|dy/dx| of x (B, F), and the values that `gradients` needs."""
+    y, log_slope, kept = _evaluate(spline, x.t().reshape(-1), rows)
+    return y.view(x.t().shape).t(), log_slope.view(x.t().shape).t(), kept
+
+
+def undo(spline: Spline, y: Tensor, rows: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return x of y (B, F), the inverse of `apply`, and the values that `gradients` needs."""
+    x, _, kept = _evaluate(spline, y.t().reshape(-1), rows, inverse=True)
+    return x.view(y.t().shape).t(), kept
+
+
+def gradients(
     spline: Spline, kept: Sequence[Tensor], grad_y: Tensor, grad_log_slope: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x (B, F) and of the parameters (B, F * (3 K - 1))."""
-    grads = (grad.t().reshape(-1) for grad in (grad_y, grad_log_slope))
-    grad_x, grad_rows = gradients(spline, kept, *grads)
-    batch, features = grad_y.shape
-    grad_product = grad_rows.view(spline.parameters, features, batch).transpose(0, 1)
-    return grad_x.view(features, batch).t(), grad_product.flatten(0, 1).t()
+    shape = grad_y.t().shape
+    grad_x, grad_rows = _gradients(
+        spline, kept, grad_y.t().reshape(-1), grad_log_slope.t().reshape(-1)
+    )
+    grad_product = grad_rows.view(spline.parameters, *shape).transpose(0, 1).flatten(0, 1)
+    return grad_x.view(shape).t(), grad_product.t()
 
 
-def evaluate(spline: Spline, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Return y, log|dy/dx| and the values that `gradients` needs.
-
-    Args:
-        spline: the spline.
-        x: (N,).
-        rows: (3 K - 1, N), parameters.
-    """
+def _evaluate(
+    spline: Spline, values: Tensor, rows: Tensor, inverse: bool = False
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Return y of x (N,) or x of y, log|dy/dx|, and the values that `_gradients` needs."""
     bins, tail = spline.bins, spline.tail
-    clamped = x.clamp(-tail, tail)
-    outside = clamped != x
+    clamped = values.clamp(-tail, tail)
+    outside = clamped != values
     position = clamped.add_(tail)
     shares = rows[: 2 * bins].view(2, bins, -1).softmax(dim=1)  # of widths and heights
     sizes = shares.mul(2 * tail * (1 - MIN_WIDTH * bins)).add_(2 * tail * MIN_WIDTH)
     # Row k is 1 if bin k - 1 is before that of the value, and row K + 1 + k if it is bin k.
-    table = x.new_ones(2 * bins + 1, len(x))
+    table = values.new_ones(2 * bins + 1, len(values))
     table[bins].zero_()
-    torch.ge(position, sizes[0, :-1].cumsum(dim=0), out=table[1:bins])
+    torch.ge(position, sizes[int(inverse), :-1].cumsum(dim=0), out=table[1:bins])
     torch.sub(table[:bins], table[1 : bins + 1], out=table[bins + 1 :])
     selection = table[1:].view(2, bins, -1)
     left, width, bottom, height = (sizes[:, None] * selection).sum(dim=2).flatten(0, 1).unbind()
     raw_slopes = (rows[2 * bins :] * _beside(selection[1])).sum(dim=1).add_(SLOPE_OFFSET)
     slope_right, slope_left = F.softplus(raw_slopes).add_(MIN_SLOPE).unbind()
     mean_slope = height / width
-    theta = (position - left).div_(width).clamp_(0, 1)
+    if inverse:
+        theta = solve(position - bottom, height, mean_slope, slope_left, slope_right)
+    else:
+        theta = (position - left).div_(width).clamp_(0, 1)
     lower = slope_left.lerp(mean_slope, theta)
     upper = mean_slope.lerp(slope_right, theta)
     numerator = lower.lerp(upper, theta)
     denominator = upper.lerp(lower, theta)
     share = (theta * lower).div_(denominator)  # of the height of the bin
-    y = torch.addcmul(bottom, height, share).sub_(tail)
+    start, size, part = (left, width, theta) if inverse else (bottom, height, share)
+    result = torch.addcmul(start, size, part).sub_(tail)
     log_slope = (mean_slope / denominator).square_().mul_(numerator).log_()
     kept = (
         outside, selection, shares, raw_slopes, width, height, slope_left, slope_right, mean_slope,
         theta, lower, upper, numerator, denominator, share,
     )  # fmt: skip
-    return torch.where(outside, x, y), log_slope.masked_fill_(outside, 0), kept
+    return torch.where(outside, values, result), log_slope.masked_fill_(outside, 0), kept
 
 
 def _beside(here: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _beside(here: Tensor) -> Tensor:
     return here.unfold(0, len(here) - 1, 1).transpose(1, 2)
 
 
-def gradients(
+def _gradients(
     spline: Spline, kept: Sequence[Tensor], grad_y: Tensor, grad_log_slope: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x (N,) and of the parameters (3 K - 1, N)."""
