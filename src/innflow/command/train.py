@@ -69,9 +69,10 @@ def train() -> None:
         return None
 
     sys.argv[1:] = resumed_arguments(fixed)
+    SweepEnd.check, SweepEnd.failures = _check_processes, []
     if "hydra/launcher=slurm" in fixed:
         _register_launcher()
-    SweepEnd.failures = []
+        SweepEnd.check = None  # the processes of its jobs do not run on this machine
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
     if refusals:
         raise refusals[0]
@@ -164,7 +165,7 @@ def _resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:
     return plain
 
 
-def _check_sweep(cfg: DictConfig) -> None:
+def _check_processes(cfg: DictConfig) -> None:
     """Refuse a sweep whose jobs start processes here: each would run the whole sweep again."""
     strategy = str(cfg.trainer.strategy)
     alone = cfg.trainer.devices == 1 and cfg.trainer.num_nodes == 1
@@ -176,6 +177,11 @@ def _check_sweep(cfg: DictConfig) -> None:
             "hydra/launcher=slurm\n"
         )
         sys.exit(2)  # an exception would end only this job; exit so that the sweep stops
+
+
+def _check_sweep(cfg: DictConfig) -> None:
+    """Check a job of a sweep."""
+    _check_processes(cfg)
     if cfg.run_dir is not None:
         raise InnflowError("run_dir: is for a single run; set hydra.sweep.dir for a sweep")
 

@@ -1,7 +1,7 @@
 """Failed jobs of a sweep: a line for the user, and a file for the report of the sweep."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,16 +43,23 @@ def print_failure(failure: dict[str, Any], fixed: Sequence[str] = ()) -> None:
 
 
 class SweepEnd(Callback):
-    """Hydra callback that collects the failures of a sweep, wherever its jobs have run.
+    """Hydra callback that checks a sweep before its jobs, and collects their failures at its end.
 
     Attributes:
-        failures: content of failed.json of each failed job.
+        check: called with the config without the swept keys.
+        failures: content of failed.json of each failed job, wherever it has run.
 
     >>> SweepEnd.failures
     []
     """
 
+    check: ClassVar[Callable[[DictConfig], None] | None] = None
     failures: ClassVar[list[dict[str, Any]]] = []
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the sweep once: jobs side by side would each print the same error."""
+        if SweepEnd.check is not None:
+            SweepEnd.check(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the failures of all jobs of the sweep."""

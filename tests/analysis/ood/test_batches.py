@@ -56,7 +56,7 @@ def test_sets_smaller_than_a_batch_are_left_out_and_named():
     study.sets["few"] = make_set("few", "outlier", few)
     findings = Batches(sizes=(2, 10), draws=20)(study)
     assert "batches/likelihood/few/power_10" not in findings.metrics
-    assert "left out there: few" in findings.text
+    assert "fewer items than the largest batches: few" in findings.text
     rows = {tuple(row[:2]): row[2:] for row in findings.tables[0].rows}
     assert rows[("likelihood", "few")][1] == "-"
 
