@@ -53,17 +53,18 @@ if ! "$python" -c "import innflow.conf, nflows, hydra" 2> /dev/null; then
 fi
 
 if [ "$QUICK" = 1 ]; then
-  minute=00:00:00:05 speed="quick=true only=affine,glow"
+  span="trainer.max_time=null trainer.max_steps=40 trainer.log_every_n_steps=10" speed="quick=true only=affine,glow"
   drawn="data.n_train=200 data.n_test=20 data.n_outliers=2"
 else
-  minute=00:00:01:00 speed="only=affine,spline,glow,memory rounds=7" drawn=""
+  span="trainer.max_time=00:00:01:00 trainer.max_epochs=10000" speed="only=affine,spline,glow,memory rounds=7" drawn=""
 fi
 part see 40 "$python" -m benchmarks.device see "$OUT" || failed=1
 part laws 90 "$python" -m benchmarks.device laws "$OUT" || failed=1
-(train moons 130 +experiment=moons trainer.max_time="'$minute'" trainer.max_epochs=10000) &
+# shellcheck disable=SC2086
+(train moons 130 +experiment=moons $span) &
 moons=$!
 # shellcheck disable=SC2086
-train cats_glow 130 +experiment=cats_glow data=simcats $drawn trainer.max_time="'$minute'" || failed=1
+train cats_glow 130 +experiment=cats_glow data=simcats $drawn $span || failed=1
 wait $moons || failed=1
 part compiles 120 "$python" -m benchmarks.device compiles "$OUT" || failed=1
 # shellcheck disable=SC2086

@@ -110,7 +110,7 @@ def test_a_folder_without_images_is_answered_by_one_line(root, says, refuse, pho
         image = (photographs / f"train/cat/{i}.png").read_bytes()
         Path(f"broken/train/cat/{i}.png").write_bytes(image[:40] if i < 2 else image)
         Path(f"few/train/cat/{i}.png").write_bytes(image)
-    Path("few/test/cat/0.png").write_bytes(image)
+    Path("few/test/cat/0.png").write_bytes((photographs / "val/cat/0.png").read_bytes())
     refuse("innflow-train", *TINY_IMAGES, f"data.root={root}", says=says)
 
 
@@ -139,7 +139,7 @@ RUNS = {
     "run=nowhere": ("nowhere", "no such folder"),
     "run=empty": ("empty", "was the run trained?"),
     "run=text.ckpt": ("text.ckpt", "damaged"),
-    "run=other.ckpt": ("other.ckpt", "of another kind"),
+    "run=other.ckpt": ("other.ckpt", "not a checkpoint of innflow"),
     "run=code.ckpt": ("code.ckpt", "refused", "more than tensors"),
     "run=3": ("run=3", "./3"),
     "ckpt=worst": ("ckpt=worst", "best or last"),

@@ -110,7 +110,8 @@ def test_a_job_that_is_told_to_leave_goes_on_as_if_nothing_had_been(sweep, tmp_p
     hold(running, 0, 1, 2)
     jobs = [running.job(number) for number in range(3)]
     running.ask("scancel", "--signal=USR1", jobs[0])
-    running.ask("scontrol", "requeue", jobs[2])
+    array = running.state(2, "ArrayJobId")  # also the id of a job, and alone it means all jobs
+    running.ask("scontrol", "requeue", f"{array}_2")
     for number in (0, 2):
         release(jobs[number])
     wait_until(lambda: running.state(0) == running.state(2) == "PENDING", "jobs 0 and 2 leave")

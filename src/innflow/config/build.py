@@ -68,8 +68,11 @@ def build(config: Any, path: str, redacted: bool = False) -> Any:
 
 
 def build_group(nodes: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Build every node of a group by its name; one set to null is left out."""
-    given = {name: node for name, node in nodes.items() if node is not None}
+    """Build every node of a group by its name; one set to null is left out.
+
+    So is one without a target: settings of an experiment for a node that the chosen group lacks.
+    """
+    given = {name: node for name, node in nodes.items() if node and "_target_" in node}
     return {name: build(node, f"{path}.{name}") for name, node in given.items()}
 
 

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 LEAVE = signal.SIGUSR1
 """Sent by Slurm ahead of a time limit or a preemption: `signal` in conf/hydra/launcher/slurm."""
+REQUEUED = "Job is pending execution"
+"""Error of scontrol for a job that has been requeued already, for example by its owner."""
 
 
 def job_id() -> str | None:
@@ -66,14 +68,14 @@ def end() -> NoReturn:
 
 
 def requeue() -> bool:
-    """Requeue this job; return whether Slurm has accepted that."""
+    """Requeue this job; return whether it is requeued."""
     command = ["scontrol", "requeue", str(job_id())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         reason = str(error)
     else:
-        if done.returncode == 0:
+        if done.returncode == 0 or REQUEUED in done.stderr:
             return True
         reason = " ".join(done.stderr.split())
     log.warning("%s failed (%s): the job continues to its end", " ".join(command), reason)
