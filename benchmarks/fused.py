@@ -27,6 +27,7 @@ from torch import Tensor
 from benchmarks.table import Table, describe, write
 from innflow.flow import CouplingFlow, glow, vector
 from innflow.flow.fused import dispatch, spline
+from innflow.flow.fused.step import is_coupling_step
 from innflow.flow.spline import Spline
 from innflow.system.allocator import keep_freed_memory
 
@@ -51,11 +52,10 @@ REMOVED = (
     "Channels last: squeezes give this layout anyway; it is kept for flows without a squeeze "
     "and for GPUs.",
     "Removed since a training step gained less than 10% (steps without it took, relative to steps "
-    "with it, in the implementation of that time): output of an MLP transposed for splines, 1.06 "
-    "on spline 2 and 1.01 on spline 16; halves of vectors not joined between couplings, 1.04 on "
-    "affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, 1.02 on Glow; "
-    "the gradient of an affine coupling alone as one node, 1.03 on affine 2 and 0.96 on Glow; "
-    "permutations whose gradient is a gather, 0.96 on affine 2.",
+    "with it, in the implementation of that time): halves of vectors not joined between couplings, "
+    "1.04 on affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, 1.02 "
+    "on Glow; the gradient of an affine coupling alone as one node, 1.03 on affine 2 and 0.96 on "
+    "Glow; permutations whose gradient is a gather, 0.96 on affine 2.",
     "Removed: splines that are unrolled bin by bin for a compiler. Compiled by the plain formula, "
     "forward and backward of spline 2 at batch 256 take 1.17 times as long (5.6 and 4.8 ms). No "
     "experiment compiles its flow.",
@@ -74,11 +74,22 @@ def never(*_: Any) -> bool:
     return False
 
 
+def affine_only(layers: Any, *others: Any) -> bool:
+    """Return whether the layers are an affine coupling step."""
+    return is_coupling_step(layers, *others) and type(layers[2].univariate) is not Spline
+
+
 WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
     "all": [],
-    "step": [(dispatch, "_is_coupling_step", never)],
-    "spline": [(dispatch, "_is_spline_coupling", never)],
-    "spline's gradient": [(spline, "forward", rows_only)],
+    "step": [(dispatch, "is_coupling_step", never)],
+    "spline": [
+        (dispatch, "is_coupling_step", affine_only),
+        (dispatch, "_is_spline_coupling", never),
+    ],
+    "spline's gradient": [
+        (dispatch, "is_coupling_step", affine_only),
+        (spline, "forward", rows_only),
+    ],
     "channels last": [(dispatch, "_channels_last", lambda inputs: inputs)],
 }
 """Variant -> functions to be replaced."""
