@@ -3,8 +3,7 @@
 The time to compile one graph of a whole flow grows with its depth.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from types import FunctionType
 from typing import Any
@@ -20,41 +19,50 @@ SIZES = (4, 5, 6)
 as a few operations of a small flow."""
 
 Layers = Sequence[Transform]
-Call = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
-def compile_levels(
-    levels: Iterable[Transform], *args: Any, **options: Any
-) -> tuple[list[Call], list[Call]]:
-    """Return the levels of a flow and their inverses, compiled at their first call.
+class CompiledLevels:
+    """The levels of a flow in both directions, compiled at their first call.
 
     Args:
         levels: of a `CouplingFlow`.
         args: of `torch.compile`.
         options: of `torch.compile`.
     """
-    found: dict[Any, Any] = {}
 
-    def compiled(function: Any, layers: Layers) -> Any:
-        key = (function, kind(layers))
-        if key not in found:
+    def __init__(self, levels: Iterable[Transform], *args: Any, **options: Any) -> None:
+        found: dict[Any, Any] = {}
+
+        def compiled(layers: Layers) -> tuple[Any, Any]:
             # Compiled graphs belong to the code of a function, and PyTorch treats sizes as
             # variables which differ between them: each kind of region needs a code of its own.
-            code = function.__code__.replace(co_name=f"{function.__name__}_{len(found)}")
-            found[key] = torch.compile(FunctionType(code, function.__globals__), *args, **options)
-        return found[key]
+            if kind(layers) not in found:
+                codes = [run.__code__.replace(co_name=f"{run.__name__}{len(found)}") for run in RUN]
+                copies = [FunctionType(code, globals()) for code in codes]
+                found[kind(layers)] = [torch.compile(run, *args, **options) for run in copies]
+            return found[kind(layers)]
 
-    forward: list[Call] = []
-    inverse: list[Call] = []
-    for level in levels:
-        lead, *regions, tail = divide(level)
-        chain = [partial(_region, compiled(_forward, region), region) for region in regions]
-        if len(regions) == 1:
-            chain = [partial(compiled(_forward, regions[0]), regions[0])]
-        forward.append(partial(_chain, [partial(_forward, lead), *chain, partial(_forward, tail)]))
-        back = [partial(compiled(_inverse, region), region) for region in reversed(regions)]
-        inverse.append(partial(_chain, [partial(_inverse, tail), *back, partial(_inverse, lead)]))
-    return forward, inverse
+        self.parts = []
+        for level in levels:
+            lead, *regions, tail = divide(level)
+            parts = [(lead, RUN), *((region, compiled(region)) for region in regions), (tail, RUN)]
+            self.parts.append([part for part in parts if part[0]])
+
+    def __call__(
+        self, level: int, inputs: Tensor, context: Tensor | None, inverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the outputs of a level or of its inverse, and logabsdet (B,)."""
+        parts, outputs = self.parts[level], inputs
+        terms: list[Tensor] = []
+        for layers, runs in reversed(parts) if inverse else parts:
+            if len(parts) > 1 and torch.is_grad_enabled() and not outputs.requires_grad:
+                # Without a gradient of its inputs the first region would need its own graph.
+                weights = (weight for layer in layers for weight in layer.parameters())
+                trained = any(weight.requires_grad for weight in weights)
+                outputs = outputs.detach().requires_grad_() if trained else outputs
+            outputs, logabsdet = runs[inverse](layers, outputs, context)
+            terms.append(logabsdet)
+        return outputs, sum(terms[1:], terms[0])
 
 
 def kind(layers: Layers) -> Any:
@@ -104,22 +112,4 @@ def _inverse(layers: Layers, outputs: Tensor, context: Tensor | None) -> tuple[T
     return outputs, total
 
 
-def _region(
-    run: Any, layers: Layers, inputs: Tensor, context: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Run a compiled region that is one of several.
-
-    Without a gradient of its inputs the first region would need a graph of its own.
-    """
-    trained = torch.is_grad_enabled() and not inputs.requires_grad
-    if trained and any(weight.requires_grad for one in layers for weight in one.parameters()):
-        inputs = inputs.detach().requires_grad_()
-    return run(layers, inputs, context)
-
-
-def _chain(calls: Sequence[Any], outputs: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    total = outputs.new_zeros(len(outputs))
-    for call in calls:
-        outputs, logabsdet = call(outputs, context)
-        total = total + logabsdet
-    return outputs, total
+RUN = (_forward, _inverse)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from innflow.errors import InnflowError
 from innflow.flow import fused
-from innflow.flow.compiled import Call, compile_levels
+from innflow.flow.compiled import CompiledLevels
 from innflow.flow.coupling import BaseCoupling
 from innflow.flow.initialise import initialise
 
@@ -60,14 +60,14 @@ class CouplingFlow(Transform):
         self.levels = nn.ModuleList(levels)
         self.latent_shapes = [tuple(int(size) for size in shape) for shape in latent_shapes]
         self.reversible = False
-        self._compiled: tuple[list[Call], list[Call]] | None = None
+        self._compiled: CompiledLevels | None = None
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile both directions in place, at their first call.
 
         Parameters and state dict do not change. Takes the arguments of `torch.compile`.
         """
-        self._compiled = compile_levels(self.levels, *args, **{"fullgraph": True, **options})
+        self._compiled = CompiledLevels(self.levels, *args, **{"fullgraph": True, **options})
 
     def uncompile(self) -> None:
         """Undo `compile`."""
@@ -86,7 +86,7 @@ class CouplingFlow(Transform):
         result, kept = [], inputs
         for index, level in enumerate(self.levels):
             if self._compiled:
-                kept, logabsdet = self._compiled[0][index](kept, context)
+                kept, logabsdet = self._compiled(index, kept, context)
             else:
                 kept, logabsdet = fused.forward(level, kept, context, self.reversible)
             if index < len(self.levels) - 1:
@@ -115,7 +115,7 @@ class CouplingFlow(Transform):
             finished = pieces[index].reshape(-1, *shapes[index])
             joined = finished if kept is None else torch.cat((kept, finished), dim=1)
             if self._compiled:
-                kept, logabsdet = self._compiled[1][index](joined, context)
+                kept, logabsdet = self._compiled(index, joined, context, inverse=True)
             else:
                 kept, logabsdet = fused.inverse(self.levels[index], joined, context)
             total = total + logabsdet

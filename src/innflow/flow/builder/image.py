@@ -18,9 +18,12 @@ from innflow.flow.network.mlp import MLP
 from innflow.flow.reshape import Flatten, Squeeze, Unflatten
 from innflow.flow.univariate import Univariate
 
+Shape = tuple[int, int, int]
+"""(C, H, W)."""
+
 
 def glow_steps(
-    shape: tuple[int, int, int], depth: int, subnet: Subnet, coupling: Univariate, context: int
+    shape: Shape, depth: int, subnet: Subnet, coupling: Univariate, context: int
 ) -> list[Transform]:
     """Return ActNorm, 1x1 convolution and channel coupling on images (C, H, W), `depth` times."""
     channels, *size = shape
@@ -31,31 +34,12 @@ def glow_steps(
     return steps
 
 
-def squeezed(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def squeezed(shape: Shape) -> Shape:
     """Return the shape of an image (C, H, W) after a `Squeeze`."""
     return 4 * shape[0], shape[1] // 2, shape[2] // 2
 
 
-def _realnvp_steps(
-    shape: tuple[int, int, int],
-    depth: int,
-    subnet: Subnet,
-    coupling: Univariate,
-    context: int,
-    last: bool,
-) -> list[Transform]:
-    channels, height, width = shape
-    spatial = depth if last else (depth + 1) // 2
-    before, after = for_size(subnet, (height, width)), for_size(subnet, squeezed(shape)[1:])
-    steps: list[Transform] = []
-    for index in range(spatial):
-        mask = checkerboard(height, width, flip=index % 2 == 1)
-        steps += [ActNorm(channels), MaskedCoupling(channels, mask, before, coupling, context)]
-    rest = depth - spatial
-    return [*steps, Squeeze(), *vector_steps(4 * channels, rest, after, coupling, context)]
-
-
-def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
+def image_shape(name: str, shape: Sequence[int]) -> Shape:
     """Return (C, H, W) as integers, each at least 1, or raise."""
     if len(shape) != 3:
         raise InnflowError(f"{name}: shape={tuple(shape)}: takes images (channels, height, width)")
@@ -84,7 +68,7 @@ def _multiscale(
     name: str,
     shape: Sequence[int],
     levels: int,
-    steps: Callable[[int, tuple[int, int, int]], Sequence[Transform]],
+    steps: Callable[[int, Shape], Sequence[Transform]],
 ) -> CouplingFlow:
     """Build a flow of levels, each of which halves the sides and all but the last the channels.
 
@@ -98,7 +82,7 @@ def _multiscale(
             f"takes sides divisible by {2**levels}"
         )
     built: list[Transform] = []
-    latents: list[tuple[int, int, int]] = []
+    latents: list[Shape] = []
     for index in range(levels):
         built.append(CompositeTransform(steps(index, size)))
         channels, height, width = squeezed(size)
@@ -134,15 +118,13 @@ def glow(
         InnflowError: if the sides cannot be halved so often, or a size is out of range.
 
     Example:
-        >>> import torch
-        >>> flow = glow((3, 8, 8), levels=2, depth=1)
-        >>> flow(torch.randn(5, 3, 8, 8))[0].shape
-        torch.Size([5, 192])
+        >>> glow((3, 8, 8), levels=2, depth=1)
+        CouplingFlow(3x8x8 <-> 6x4x4 + 24x2x2, 2 couplings, 41,136 parameters)
     """
     depths, makes = _per_level(levels, depth, hidden, subnet)
     function = univariate(coupling)
 
-    def steps(index: int, size: tuple[int, int, int]) -> list[Transform]:
+    def steps(index: int, size: Shape) -> list[Transform]:
         inner = glow_steps(squeezed(size), depths[index], makes[index], function, context)
         return [Squeeze(), *inner]
 
@@ -165,17 +147,23 @@ def realnvp(
     precedes each. Arguments, latent and errors are those of `glow`.
 
     Example:
-        >>> import torch
-        >>> flow = realnvp((3, 8, 8), levels=2, depth=2)
-        >>> flow(torch.randn(5, 3, 8, 8))[0].shape
-        torch.Size([5, 192])
+        >>> realnvp((3, 8, 8), levels=2, depth=2)
+        CouplingFlow(3x8x8 <-> 6x4x4 + 24x2x2, 4 couplings, 53,280 parameters)
     """
     depths, makes = _per_level(levels, depth, hidden, subnet)
     function = univariate(coupling)
 
-    def steps(index: int, size: tuple[int, int, int]) -> list[Transform]:
-        last = index == levels - 1
-        return _realnvp_steps(size, depths[index], makes[index], function, context, last)
+    def steps(index: int, size: Shape) -> list[Transform]:
+        channels, height, width = size
+        inner = squeezed(size)
+        spatial = depths[index] if index == levels - 1 else (depths[index] + 1) // 2
+        layers: list[Transform] = []
+        for number in range(spatial):
+            mask = checkerboard(height, width, flip=number % 2 == 1)
+            net = for_size(makes[index], (height, width))
+            layers += [ActNorm(channels), MaskedCoupling(channels, mask, net, function, context)]
+        rest, net = depths[index] - spatial, for_size(makes[index], inner[1:])
+        return [*layers, Squeeze(), *vector_steps(inner[0], rest, net, function, context)]
 
     return _multiscale("image flow", shape, levels, steps)
 
@@ -198,15 +186,13 @@ def dense(
     networks on vectors.
 
     Example:
-        >>> import torch
-        >>> flow = dense((1, 4, 4), levels=2, depth=1, hidden=(8,))
-        >>> flow(torch.randn(5, 1, 4, 4))[0].shape
-        torch.Size([5, 16])
+        >>> dense((1, 4, 4), levels=2, depth=1, hidden=(8,))
+        CouplingFlow(1x4x4 <-> 2x2x2 + 8x1x1, 2 couplings, 376 parameters)
     """
     need_sizes("dense flow", depth=depth)
     function, make = univariate(coupling), partial(subnet or MLP, hidden=hidden)
 
-    def steps(_: int, size: tuple[int, int, int]) -> list[Transform]:
+    def steps(_: int, size: Shape) -> list[Transform]:
         flatten = Flatten(squeezed(size))
         layers: list[Transform] = [Squeeze(), flatten]
         for _ in range(depth):

@@ -39,10 +39,8 @@ def masked(
         InnflowError: if the image cannot be divided by these masks.
 
     Example:
-        >>> import torch
-        >>> flow = masked((1, 4, 4), depth=4, hidden=8)
-        >>> flow(torch.randn(5, 1, 4, 4))[0].shape
-        torch.Size([5, 16])
+        >>> masked((1, 4, 4), depth=4, hidden=8)
+        CouplingFlow(1x4x4 <-> 1x4x4, 4 couplings, 1,200 parameters)
     """
     channels, height, width = image_shape("masked flow", shape)
     need_sizes("masked flow", depth=depth)
@@ -76,10 +74,8 @@ def patches(
         InnflowError: if the image cannot be cut into such patches.
 
     Example:
-        >>> import torch
-        >>> flow = patches((1, 8, 8), patch=4, depth=1)
-        >>> flow(torch.randn(5, 1, 8, 8))[0].shape
-        torch.Size([5, 64])
+        >>> patches((1, 8, 8), patch=4, depth=2)
+        CouplingFlow(1x8x8 <-> 4x4x4, 2 couplings, 15,456 parameters)
     """
     channels, height, width = image_shape("patch flow", shape)
     need_sizes("patch flow", depth=depth, patch=patch)
@@ -113,10 +109,8 @@ def maps(
         InnflowError: if a size is out of range.
 
     Example:
-        >>> import torch
-        >>> flow = maps((4, 3, 3), depth=1)
-        >>> flow(torch.randn(5, 4, 3, 3))[0].shape
-        torch.Size([5, 36])
+        >>> maps((4, 3, 3), depth=2)
+        CouplingFlow(4x3x3 <-> 4x3x3, 2 couplings, 15,456 parameters)
     """
     size = image_shape("flow on maps", shape)
     need_sizes("flow on maps", depth=depth)

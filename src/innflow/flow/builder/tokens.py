@@ -57,10 +57,8 @@ def tokens(
         InnflowError: if images, tokens or features cannot be divided as asked.
 
     Example:
-        >>> import torch
-        >>> flow = tokens((3, 8, 8), patch=4, depth=2, hidden=8)
-        >>> flow(torch.randn(5, 3, 8, 8))[0].shape
-        torch.Size([5, 192])
+        >>> tokens((3, 8, 8), patch=4, depth=2, hidden=8)
+        CouplingFlow(3x8x8 <-> 48x4, 2 couplings, 3,200 parameters)
     """
     patchify = Patchify(image_shape("tokens", shape), patch)
     need_sizes("tokens", depth=depth)

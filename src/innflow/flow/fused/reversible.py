@@ -6,7 +6,8 @@ that the coupling does not change, so that its parameters serve the inverse and 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,12 +102,15 @@ class _Reversible(torch.autograd.Function):
         steps = list(_steps(ctx.transform))
         while steps:
             group, state = steps[-3:], ctx.states[len(steps) - 1] if ctx.states else None
-            with torch.autocast(**ctx.autocast), _replayed(state, grad.device):
-                if is_coupling_step(group, outputs, context):
-                    outputs, grad, found = undo_step(group, outputs, context, grad, grad_logabsdet)
-                else:
-                    group = group[-1:]
-                    outputs, grad, found = _undo(group[0], outputs, context, grad, grad_logabsdet)
+            with torch.autocast(**ctx.autocast):
+                fast = is_coupling_step(group, outputs, context)
+            if fast:
+                outputs, grad, found = undo_step(group, outputs, context, grad, grad_logabsdet)
+            else:
+                group, replayed = group[-1:], _replayed(ctx.autocast, state, grad.device)
+                outputs, grad, found = _undo(
+                    group[0], outputs, context, grad, grad_logabsdet, replayed
+                )
             del steps[-len(group) :]
             for leaf, value in found:
                 if value is not None:
@@ -120,11 +124,12 @@ def _undo(
     context: Tensor | None,
     grad_outputs: Tensor,
     grad_logabsdet: Tensor,
+    replayed: AbstractContextManager[None],
 ) -> tuple[Tensor, Tensor, Iterable[tuple[Tensor, Tensor | None]]]:
-    """Return what `undo_step` returns, for any transform."""
+    """Return what `undo_step` returns, for any transform, run in a context."""
     leaves = [leaf for leaf in (context, *step.parameters()) if leaf is not None]
     leaves = [leaf for leaf in leaves if leaf.requires_grad]
-    with torch.enable_grad():
+    with torch.enable_grad(), replayed:
         starts, *ends = _recompute(step, outputs, context)
     pairs = [
         pair
@@ -161,7 +166,7 @@ def _recompute(
     univariate = step.univariate
     forward, inverse = univariate.forward, univariate.inverse
     if type(univariate) is Spline:
-        forward, inverse = _bound(spline.forward, univariate), _bound(spline.inverse, univariate)
+        forward, inverse = (partial(run, univariate) for run in (spline.forward, spline.inverse))
     conditioning = outputs.detach().requires_grad_()
     fixed, changed = step.split(conditioning)
     parameters = step.conditioner(fixed, context)
@@ -171,17 +176,13 @@ def _recompute(
     return (inputs, conditioning), step.join(inputs, changed), step.logabsdet(log_slope)
 
 
-def _bound(function: Any, univariate: Spline) -> Any:
-    return lambda values, parameters: function(univariate, values, parameters)
-
-
 def _plain(ctx: Any, device: torch.device) -> Any:
     """Return the transform as a function of inputs, context and parameters, in that order."""
     function = as_function(ctx.transform)
     state = next((state for state in ctx.states if state is not None), None)
 
     def run(*values: Tensor | None) -> Any:
-        with torch.autocast(**ctx.autocast), _replayed(state, device):
+        with _replayed(ctx.autocast, state, device):
             return function(*values)
 
     return run
@@ -208,17 +209,19 @@ def _random_state(device: torch.device) -> RandomState:
     return torch.get_rng_state(), own
 
 
-def _replayed(state: RandomState | None, device: torch.device) -> AbstractContextManager[None]:
-    """Draw the random numbers of a state again, if there is one, and restore the generators."""
-    return nullcontext() if state is None else _with_state(state, device)
-
-
 @contextmanager
-def _with_state(state: RandomState, device: torch.device) -> Iterator[None]:
-    devices = [] if device.type == "cpu" else [device]
-    kind = "cuda" if device.type == "cpu" else device.type
-    with torch.random.fork_rng(devices, device_type=kind):
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.get_device_module(device).set_rng_state(state[1], device)
-        yield
+def _replayed(
+    autocast: dict[str, Any], state: RandomState | None, device: torch.device
+) -> Iterator[None]:
+    """Run in the precision of the forward pass, and draw the same random numbers, if any."""
+    with torch.autocast(**autocast):
+        if state is None:
+            yield
+            return
+        devices = [] if device.type == "cpu" else [device]
+        kind = "cuda" if device.type == "cpu" else device.type
+        with torch.random.fork_rng(devices, device_type=kind):
+            torch.set_rng_state(state[0])
+            if state[1] is not None:
+                torch.get_device_module(device).set_rng_state(state[1], device)
+            yield
