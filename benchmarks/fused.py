@@ -52,7 +52,8 @@ REMOVED = (
     "Channels last: squeezes give this layout in any case; the implementation is kept for flows "
     "without a squeeze and for GPUs.",
     "Removed, because a training step became less than 10% faster (time of a step without it, "
-    "relative to a step with it, when it was removed): halves of vectors not joined between couplings, "
+    "relative to a step with it, when it was removed): halves of vectors not joined "
+    "between couplings, "
     "1.04 on affine 2 and 1.02 on affine 1280; ActNorm multiplied into the 1x1 convolution, "
     "1.02 on Glow; "
     "the gradient of an affine coupling alone as one node, 1.03 on affine 2 and 0.96 on Glow; "
@@ -187,7 +188,7 @@ def main(words: list[str]) -> None:
             memory.rows.append([name, statistics.median(one / two for one, two in pairs)])
     about = "Made by `python -m benchmarks.fused` on a machine shared with other programs."
     out = Path(settings.pop("out"))
-    write(out, about, describe(1, ()), settings, [layers, memory])
+    write(out, "Fast implementations", about, describe(1, ()), settings, [layers, memory])
     print(layers.markdown(), memory.markdown(), sep="\n")
 
 
