@@ -28,6 +28,11 @@ LEAST = 0.1
 """Seconds that one measurement takes at least; shorter steps are repeated."""
 
 
+def processor_time() -> float:
+    """Return the processor time of this process and of those that it has waited for, in seconds."""
+    return sum(os.times()[:4])
+
+
 def serve() -> None:
     """Answer the parent process line by line: build the steps of a work, or time one of them."""
     import torch
@@ -37,7 +42,9 @@ def serve() -> None:
     from innflow.system.allocator import keep_freed_memory
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    clock = {"wall": time.perf_counter, "processor": time.process_time}[os.environ["CLOCK"]]
+    wall = os.environ["CLOCK"] == "wall"
+    clock = time.perf_counter if wall else time.process_time
+    compilation_clock = time.perf_counter if wall else processor_time
     keep_freed_memory()
     works = [*WORKS, GLOW]
     calls: dict[str, Callable[[], None]] = {}
@@ -65,12 +72,12 @@ def serve() -> None:
             work = works[int(argument)]
             flow: Any = measure.build("innflow compiled", work, ours.networks(work))
             x = measure.batch(work)
-            start = clock()
+            start = compilation_clock()
             measure.step_of(flow, x)()
-            middle = clock()
+            middle = compilation_clock()
             with torch.no_grad():
                 flow.inverse(x.flatten(1))
-            print(middle - start, clock() - middle, flush=True)
+            print(middle - start, compilation_clock() - middle, flush=True)
         else:
             start = clock()
             for _ in range(repeats[argument]):
@@ -112,18 +119,18 @@ class Worker:
         self.process.wait()
 
 
-def compilation(tree: Path, threads: int, index: int) -> list[float]:
+def compilation(tree: Path, threads: int, clock: str, index: int) -> list[float]:
     """Return the seconds of the first training step and of the first inverse of a new process."""
     with tempfile.TemporaryDirectory() as cache:
-        worker = Worker(tree, threads, "wall", cache)
+        worker = Worker(tree, threads, clock, cache)
         seconds = worker.call(f"compile {index}").split()
         worker.end()
     return [float(value) for value in seconds]
 
 
-def compilations(trees: list[Path], threads: int, index: int, count: int) -> list[str]:
+def compilations(trees: list[Path], threads: int, clock: str, index: int, count: int) -> list[str]:
     """Compile a flow in new processes of each tree in turn, and return the cells of its rows."""
-    found = [[compilation(tree, threads, index) for tree in trees] for _ in range(count)]
+    found = [[compilation(tree, threads, clock, index) for tree in trees] for _ in range(count)]
     rows = []
     for number, direction in enumerate(("training step", "inverse")):
         columns = [[f"{pair[tree][number]:.1f}" for pair in found] for tree in (0, 1)]
@@ -181,7 +188,7 @@ def main(arguments: list[str]) -> None:
         if chosen and group not in chosen:
             continue
         if cold:
-            rows = compilations([old, NEW], threads, index, cold)
+            rows = compilations([old, NEW], threads, clock, index, cold)
         else:
             rows = steps(workers, index, names, rounds)
         lines += [f"| {work} | {row} |" for row in rows]

@@ -92,7 +92,7 @@ WITHOUT: dict[str, list[tuple[Any, str, Any]]] = {
         (dispatch, "is_coupling_step", affine_only),
         (spline, "forward", rows_only),
     ],
-    "channels last": [(dispatch, "_channels_last", lambda inputs: inputs)],
+    "channels last": [(dispatch, "channels_last", lambda inputs: inputs)],
 }
 """Variant -> functions to be replaced."""
 

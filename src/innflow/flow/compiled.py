@@ -13,6 +13,7 @@ from nflows.transforms.base import CompositeTransform, Transform
 from torch import Tensor
 
 from innflow.flow.coupling import BaseCoupling
+from innflow.flow.fused.dispatch import channels_last
 
 SIZES = (4, 5, 6)
 """Numbers of couplings in a region: fewer compile faster, but each call of a region takes as long
@@ -60,7 +61,7 @@ class CompiledLevels:
                 weights = (weight for layer in layers for weight in layer.parameters())
                 trained = any(weight.requires_grad for weight in weights)
                 outputs = outputs.detach().requires_grad_() if trained else outputs
-            outputs, logabsdet = runs[inverse](layers, outputs, context)
+            outputs, logabsdet = runs[inverse](layers, channels_last(outputs), context)
             terms.append(logabsdet)
         return outputs, sum(terms[1:], terms[0])
 

@@ -63,23 +63,19 @@ class Spline:
         """Map x (B, F, ...) to y and log|dy/dx|."""
         value = _clamp(x, self.tail)
         left, bottom, slope_left, right, top, slope_right = self._bin(value, parameters, 0)
-        theta = (value - left) / (right - left)
         mean_slope = (top - bottom) / (right - left)
-        denominator = mean_slope + (slope_left + slope_right - 2 * mean_slope) * theta * (1 - theta)
-        rise = mean_slope * theta.square() + slope_left * theta * (1 - theta)
-        y = bottom + (top - bottom) * rise / denominator
-        log_slope = _log_slope(theta, mean_slope, slope_left, slope_right)
-        return self._inside(x, y, log_slope)
+        theta = (value - left) / (right - left)
+        share, log_slope = _curve(theta, mean_slope, slope_left, slope_right)
+        return self._inside(x, bottom + (top - bottom) * share, log_slope)
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Map y (B, F, ...) to x and log|dx/dy| by solving a quadratic equation in each bin."""
+        """Map y (B, F, ...) to x and log|dx/dy|."""
         value = _clamp(y, self.tail)
         left, bottom, slope_left, right, top, slope_right = self._bin(value, parameters, 1)
         mean_slope = (top - bottom) / (right - left)
         theta = solve(value - bottom, top - bottom, mean_slope, slope_left, slope_right)
-        x = theta * (right - left) + left
-        log_slope = _log_slope(theta, mean_slope, slope_left, slope_right)
-        return self._inside(y, x, -log_slope)
+        _, log_slope = _curve(theta, mean_slope, slope_left, slope_right)
+        return self._inside(y, left + (right - left) * theta, -log_slope)
 
     def log_scale_shift(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return log|dy/dx| at x and y - x."""
@@ -111,7 +107,7 @@ class Spline:
         return torch.cat(ends, dim=2)
 
     def _inside(self, value: Tensor, result: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        inside = (value >= -self.tail) & (value <= self.tail)
+        inside = value.abs() <= self.tail
         return result.where(inside, value), log_slope.where(inside, torch.zeros_like(value))
 
 
@@ -126,8 +122,28 @@ def _clamp(x: Tensor, bound: float) -> Tensor:
     return torch.where(x.abs() <= bound, x, x.detach().clamp(-bound, bound))
 
 
+def _curve(theta: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the share of its height that a bin has risen at the share theta, and log dy/dx.
+
+    Args:
+        theta: share of the width of the bin.
+        mean_slope: of the bin.
+        left: slope at its lower knot.
+        right: slope at its upper knot.
+    """
+    rest = 1 - theta
+    product = theta * rest
+    denominator = mean_slope + (left + right - 2 * mean_slope) * product
+    numerator = right * theta.square() + 2 * mean_slope * product + left * rest.square()
+    share = (mean_slope * theta.square() + left * product) / denominator
+    return share, 2 * torch.log(mean_slope) + torch.log(numerator) - 2 * torch.log(denominator)
+
+
 def solve(rise: Tensor, height: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return at which share of the width of a bin with these slopes the curve has risen so far."""
+    """Return the share theta of the width at which a bin has risen so far, by a quadratic equation.
+
+    The slopes are those of `_curve`.
+    """
     bend = left + right - 2 * mean_slope
     a = rise * bend + height * (mean_slope - left)
     b = height * left - rise * bend
@@ -136,11 +152,3 @@ def solve(rise: Tensor, height: Tensor, mean_slope: Tensor, left: Tensor, right:
     # infinite gradient.
     root = torch.sqrt((b * b - 4 * a * c).clamp(min=torch.finfo(rise.dtype).tiny))
     return _clamp(2 * c / (-b - root) - 0.5, 0.5) + 0.5
-
-
-def _log_slope(theta: Tensor, mean_slope: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return log dy/dx at the share theta of a bin with these mean and end slopes."""
-    product = theta * (1 - theta)
-    numerator = right * theta.square() + 2 * mean_slope * product + left * (1 - theta).square()
-    denominator = mean_slope + (left + right - 2 * mean_slope) * product
-    return 2 * torch.log(mean_slope) + torch.log(numerator) - 2 * torch.log(denominator)

@@ -35,7 +35,7 @@ def forward(
     """
     if _must_be_plain():
         return transform(inputs, context)
-    inputs = _channels_last(inputs)
+    inputs = channels_last(inputs)
     if reversible and torch.is_grad_enabled():
         return run_reversibly(transform, _run, inputs, context)
     return _run(transform, inputs, context)
@@ -56,7 +56,7 @@ def inverse(
     """
     if _must_be_plain():
         return transform.inverse(inputs, context)
-    return _run(transform, _channels_last(inputs), context, inverse=True)
+    return _run(transform, channels_last(inputs), context, inverse=True)
 
 
 def _must_be_plain() -> bool:
@@ -74,7 +74,7 @@ def _must_be_plain() -> bool:
     )
 
 
-def _channels_last(inputs: Tensor) -> Tensor:
+def channels_last(inputs: Tensor) -> Tensor:
     """Return images with their channels last in memory, the fastest layout for convolutions."""
     if inputs.dim() != 4:
         return inputs
