@@ -30,7 +30,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 demo: $(VENV)/.user
 	@set -o pipefail; \
 	run=$$($(BIN)/innflow-train +experiment=cats_ood | tee >(cat >&2) | tail -n 1) && \
-	echo "The report: $$run/report.html"
+	echo "Report: file://$$run/report.html"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -170,7 +170,7 @@ class Unwatch(Watch):
 def test_no_training_step_waits_for_the_device(guard, least, data, fit):
     reads = Reads()
     app = Density(flow.vector(2, depth=2, hidden=(4,)), optimizer=partial(torch.optim.SGD, lr=1e-3))
-    bar = Progress(refresh_rate=100)
+    bar = Progress(seconds=100, line_seconds=100)
     fit(
         app,
         data,

@@ -220,8 +220,8 @@ class FlowModule(pl.LightningModule):
         loss, terms = self.objective(step, self.dims)
         size = len(step.log_prob)
         named = {f"train/{name}": value.detach() for name, value in terms.items()}
-        self.log_dict({"train/loss": loss.detach(), **named}, batch_size=size)
-        self.log_dict(self.step_metrics("train", step), prog_bar=True, batch_size=size)
+        values = {"train/loss": loss.detach(), **named, **self.step_metrics("train", step)}
+        self.log_dict(values, prog_bar=True, batch_size=size)
         return loss
 
     def validation_step(self, batch: Parts, batch_idx: int) -> None:

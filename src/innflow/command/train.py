@@ -108,16 +108,15 @@ def run_job(cfg: DictConfig) -> float | None:
     overrides = list(settings.overrides.task)
     plain = _resolve(cfg, overrides)
 
+    from innflow.run.headline import table
+    from innflow.run.sweep import monitored
     from innflow.run.train import run
 
     metrics = run(plain, run_dir, overrides, sweep)
     if not metrics:
         return None
-    _print_metrics(metrics, plain["score"].get("headline"))
-    announce(cfg.run_dir)
-
-    from innflow.run.sweep import monitored
-
+    for line in [*table(metrics, plain["score"].get("headline")), cfg.run_dir]:
+        announce(line)
     return monitored(run_dir, plain)
 
 
@@ -202,13 +201,3 @@ def _register_launcher() -> None:
         from hydra_plugins.innflow_launcher import SlurmLauncher
 
         Plugins.instance().register(SlurmLauncher)
-
-
-def _print_metrics(metrics: dict[str, float], headline: str | None) -> None:
-    """Print the headline metrics; metrics.json has all."""
-    shown = ("test/", "bpd/", f"ood/{headline}/", "roundtrip/", "posterior/", "time/")
-    hidden = ("_low", "_high", "/aupr", "/fpr95", "_centre")
-    names = [n for n in sorted(metrics) if n.startswith(shown) and not n.endswith(hidden)]
-    width = max(map(len, names))
-    for name in names:
-        announce(f"{name:<{width}}  {metrics[name]:.4f}")

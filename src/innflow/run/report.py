@@ -6,30 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from innflow.errors import InnflowError
+from innflow.run.headline import choose_headlines
 from innflow.run.page import embed_png, format_number, write_page
 from innflow.system.record import read_json, read_yaml
 from innflow.system.tree import walk
 
-# metric -> (label, unit), the most important first.
-HEADLINES = {
-    "test/bpd": ("test set", "bits/dim, upper bound"),
-    "train/bpd": ("training set", "bits/dim, upper bound"),
-    "test/kl": ("KL(p || q)", "nats"),
-    "test/nll": ("test NLL", "nats"),
-    "test/integral": ("integral of the density", ""),
-    "test/accuracy": ("accuracy", ""),
-    "test/ece": ("expected calibration error", ""),
-    "posterior/c2st": ("C2ST to the reference", "0.5 is equal"),
-    "posterior/err_post_median": ("median Err_post", "MMD²"),
-    "posterior/err_post_prior": ("median Err_post of prior draws", "MMD²"),
-    "posterior/err_resim_median": ("median Err_resim", "squared"),
-    "posterior/nltp": ("-log p of the true parameters", "nats"),
-    "posterior/sbc_p": ("SBC, smallest p-value", "corrected"),
-    "roundtrip/max_error": ("largest round-trip error", "data units"),
-    "time/train_seconds": ("training time", "seconds"),
-    "time/images_per_second": ("training speed", "items/s"),
-}
 MOST_HEADLINES = 8
+"""Number of cards at the top of the page."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -57,7 +40,7 @@ def write_report(run_dir: Path) -> Path:
         "report.html.j2",
         title=_find_experiment(overrides) or folder,
         origin=["innflow", folder, *origin],
-        cards=_choose_cards(metrics, headline)[:MOST_HEADLINES],
+        cards=choose_headlines(metrics, headline)[:MOST_HEADLINES],
         sections=sections,
         images={file: _embed(run_dir / file) for file in files},
         command=shlex.join(["innflow-train", *map(str, overrides)]),
@@ -66,19 +49,6 @@ def write_report(run_dir: Path) -> Path:
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
     )
     return page
-
-
-def _choose_cards(metrics: Mapping[str, float], headline: str) -> list[tuple[str, str, float, str]]:
-    """Return (metric, label, value, unit) of the metrics at the top of a report.
-
-    The AUROC of the headline score follows the likelihoods.
-    """
-    area = f"ood/{headline}/mean/auroc"
-    labels = {key: HEADLINES[key] for key in ("test/bpd", "train/bpd")}
-    labels |= {area: (f"mean AUROC, {headline.replace('_', ' ')}", "")} | HEADLINES
-    if "test/bpd" in metrics:
-        del labels["test/nll"]
-    return [(k, label, metrics[k], unit) for k, (label, unit) in labels.items() if k in metrics]
 
 
 def _embed(path: Path) -> str:

@@ -1,0 +1,108 @@
+"""The most important metrics of a run, with units and meaning, for the terminal and the report."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from innflow.run.page import format_number
+
+
+class Headline(NamedTuple):
+    """A metric at the top of a report.
+
+    Attributes:
+        key: in metrics.json; for display, `SCORE` stands for the name of the headline score.
+        label: what was measured.
+        unit: may be empty.
+        meaning: how to read the value.
+    """
+
+    key: str
+    label: str
+    unit: str
+    meaning: str
+
+
+SCORE = "{score}"
+HEADLINES = [
+    Headline("test/bpd", "test set", "bits/dim", "upper bound of the code length; less is better"),
+    Headline("train/bpd", "training set", "bits/dim", "far below the test set: overfitted"),
+    Headline(
+        f"ood/{SCORE}/mean/auroc",
+        f"mean AUROC, {SCORE}",
+        "",
+        "outliers scored above inliers: 0.5 is chance, 1 perfect",
+    ),
+    Headline("test/kl", "KL(p || q)", "nats", "0 is the exact density"),
+    Headline("test/nll", "test set, -log p", "nats", "less is better"),
+    Headline("test/integral", "integral of the density", "", "1 is exact"),
+    Headline("test/accuracy", "accuracy", "", "share of test items classified correctly"),
+    Headline("test/ece", "expected calibration error", "", "0: probabilities equal frequencies"),
+    Headline("posterior/c2st", "C2ST to the reference", "", "0.5: not distinguished, 1: disjoint"),
+    Headline(
+        "posterior/err_post_median",
+        "median Err_post",
+        "MMD²",
+        "to reference draws; compare it with that of prior draws",
+    ),
+    Headline("posterior/err_post_prior", "median Err_post of prior draws", "MMD²", "uninformed"),
+    Headline(
+        "posterior/err_resim_median",
+        "median Err_resim",
+        "squared",
+        "resimulated data to y; 0 is exact",
+    ),
+    Headline("posterior/nltp", "-log p of the true parameters", "nats", "less is better"),
+    Headline("posterior/coverage_p", "coverage, p-value", "", "below 0.01: not calibrated"),
+    Headline("posterior/tarp_p", "TARP, p-value", "", "below 0.01: not calibrated"),
+    Headline(
+        "posterior/sbc_p", "SBC, smallest p-value", "", "corrected; below 0.01: not calibrated"
+    ),
+    Headline("roundtrip/max_error", "largest round-trip error", "data units", "0 is exact"),
+    Headline("time/train_seconds", "training time", "s", "validation included"),
+    Headline("time/images_per_second", "training speed", "items/s", "without validation"),
+]
+"""The most important first."""
+
+
+def choose_headlines(
+    metrics: Mapping[str, float], score: str | None
+) -> list[tuple[Headline, float]]:
+    """Return the headlines that a run has measured, and their values.
+
+    Args:
+        metrics: of metrics.json.
+        score: name of the headline score, if the run has one.
+    """
+    name = score or ""
+    named = [
+        each._replace(
+            key=each.key.replace(SCORE, name),
+            label=each.label.replace(SCORE, name.replace("_", " ")),
+        )
+        for each in HEADLINES
+    ]
+    if "test/bpd" in metrics:
+        named = [each for each in named if each.key != "test/nll"]
+    return [(each, metrics[each.key]) for each in named if each.key in metrics]
+
+
+def table(metrics: Mapping[str, float], score: str | None) -> list[str]:
+    """Return the lines of a table of key, value, unit and meaning.
+
+    The AUROC of each outlier set follows the mean.
+
+    >>> table({"test/integral": 1.0, "test/nll": 0.3}, None)[0].split("  ")[0]
+    'test/nll'
+    """
+    rows = []
+    for each, value in choose_headlines(metrics, score):
+        rows.append((each.key, format_number(value), each.unit, each.meaning))
+        prefix, mean, _ = each.key.partition("/mean/auroc")
+        if mean:
+            keys = (k for k in sorted(metrics) if k.startswith(prefix) and k.endswith("/auroc"))
+            rows += [(k, format_number(metrics[k]), "", "") for k in keys if k != each.key]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    return [
+        f"{key:<{widths[0]}}  {value:>{widths[1]}}  {unit:<{widths[2]}}  {meaning}".rstrip()
+        for key, value, unit, meaning in rows
+    ]

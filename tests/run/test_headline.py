@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from innflow.run.headline import choose_headlines, table
+
+METRICS = {
+    "ood/ratio/dog/auroc": 0.9,
+    "ood/ratio/ball/auroc": 1.0,
+    "ood/ratio/mean/auroc": 0.95,
+    "ood/typicality/mean/auroc": 0.5,
+    "test/bpd": 3.75,
+    "test/nll": 8000.0,
+    "roundtrip/max_error": 1e-5,
+}
+
+
+def test_the_table_has_the_headline_score_and_each_of_its_outlier_sets():
+    rows = [line.split() for line in table(METRICS, "ratio")]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("test/bpd", "3.75"),
+        ("ood/ratio/mean/auroc", "0.95"),
+        ("ood/ratio/ball/auroc", "1"),
+        ("ood/ratio/dog/auroc", "0.9"),
+        ("roundtrip/max_error", "1.0e-05"),
+    ]
+    assert rows[0][2] == "bits/dim"
+    assert rows[1][2:4] == ["outliers", "scored"]
+
+
+def test_a_run_without_scores_has_no_score_in_its_table():
+    found = {each.key for each, _ in choose_headlines(METRICS, None)}
+    assert found == {"test/bpd", "roundtrip/max_error"}
+    assert table({}, None) == []
