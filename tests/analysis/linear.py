@@ -83,7 +83,9 @@ def make_set(name: str, role: str, x: Tensor, names: list[str] | None = None) ->
 
 
 class Bare(PartsDataModule):
-    """A data module without exact density, augmentation or pictures."""
+    """A data module without exact density, augmentation, pictures or general set."""
+
+    general_set = None
 
     def __init__(self):
         super().__init__((2,))

@@ -46,9 +46,9 @@ def test_images_bring_a_general_folder(tree, tmp_path, refused):
     batch = next(iter(data.train_dataloader()))
     assert batch[GENERAL].shape == batch["x"].shape
     assert batch[GENERAL].dtype == torch.uint8
-    assert data.has_general
+    assert data.general_set is not None
     assert GENERAL not in next(iter(data.val_dataloader()))
-    assert not Images(tree, **options).has_general
+    assert Images(tree, **options).general_set is None
     # one outlier of the test sets slips into the general folder
     for i in range(20):
         shutil.copy(tree / "test" / "dog" / "0.png", other / "thing" / f"slipped{i}.png")

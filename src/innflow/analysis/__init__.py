@@ -11,6 +11,7 @@ from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.latent.attributes import Attributes
 from innflow.analysis.latent.cloud import LatentCloud
 from innflow.analysis.latent.interpolation import Interpolation
+from innflow.analysis.latent.sample_quality import SampleQuality
 from innflow.analysis.latent.samples import Samples
 from innflow.analysis.latent.temperature import Temperature
 from innflow.analysis.ood.agreement import Agreement
@@ -50,6 +51,7 @@ __all__ = [
     "Ranking",
     "Recovery",
     "RoundTrip",
+    "SampleQuality",
     "Samples",
     "Scores",
     "Study",

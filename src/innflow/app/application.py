@@ -42,7 +42,7 @@ class Application(FlowModule):
     def check_objective(self, data: Any) -> None:
         """Raise if a loss term needs a general set or a companion that the run does not have."""
         for term in self.objective.used.values():
-            term.check(self.companions, data.has_general)
+            term.check(self.companions, data.general_set is not None)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

@@ -102,10 +102,10 @@ class PartsDataModule(LightningDataModule):
         return {"x": self.shape}
 
     @property
-    def has_general(self) -> bool:
-        """Whether training batches have the part "general"."""
+    def general_set(self) -> PartsSet | None:
+        """The general set, whose items are the part "general" of training batches, if any."""
         self.setup()
-        return self._general is not None
+        return self._general
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sets, once."""

@@ -24,10 +24,17 @@ from innflow.metric.posterior_calibration import (
     spread_ranks,
 )
 from innflow.metric.roc import Estimate, auroc, compute_ood
+from innflow.metric.sample_quality import (
+    LinearProbe,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from innflow.metric.sharpness import check_sharpness, compute_energy, compute_sharpness
 
 __all__ = [
     "Estimate",
+    "LinearProbe",
     "auroc",
     "bits_per_dim",
     "check_levels",
@@ -49,12 +56,15 @@ __all__ = [
     "count_differences",
     "difference_density",
     "draw_tarp_references",
+    "frechet_distance",
+    "kernel_distance",
     "kl_divergence",
     "mean_absolute_difference",
     "mean_log_density",
     "mmd",
     "neighbour_correlation",
     "pearson",
+    "precision_recall",
     "spearman",
     "spearman_matrix",
     "spread_ranks",

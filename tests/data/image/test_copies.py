@@ -161,7 +161,7 @@ def test_copies_in_general_pictures_are_refused(tmp_path, refused):
     for seed in range(400, 420):
         photo(seed).save(general / f"{seed}.png")
     options = {"size": 32, "cache_dir": tmp_path / "cache"}
-    assert Images(root, general=general, **options).has_general
+    assert Images(root, general=general, **options).general_set is not None
     for i in range(10):
         again(photo(305), 50 + i, 60).save(general / f"copy{i}.jpg")
     with refused("data.general", "of test/dog/305.png, distance 0.", "remove them"):
