@@ -71,7 +71,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     a, b = _check(x, y)
     first, second = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (a, b))
     # The roots of C1 C2 and of R C2 R' have the same trace for any factor R' R = C1.
-    factor = np.linalg.qr((a - a.mean(axis=0)) / np.sqrt(len(a) - 1), mode="r")
+    factor: np.ndarray = np.linalg.qr((a - a.mean(axis=0)) / np.sqrt(len(a) - 1)).R
     common = np.sqrt(eigvalsh(factor @ second @ factor.T).clip(min=0)).sum()
     shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
     return float(shift + first.trace() + second.trace() - 2 * common)
