@@ -7,6 +7,7 @@ An application is a bijection between named parts on two sides, with a density f
 right.
 """
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from innflow.system.lazy import lazy_exports
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from innflow.partition import Partition
     from innflow.run.load import load
 
+__version__ = version("innflow")
 __all__ = ["CouplingFlow", "InnflowError", "Latent", "Objective", "Partition", "flow", "load"]
 
 # On first use, so that `innflow-train --help` needs no torch.
