@@ -119,3 +119,32 @@ def test_a_constant_observable_keeps_its_unit():
     units = Standardized(2)
     units.fit(torch.stack([torch.randn(100), torch.full((100,), 7.0)], dim=1))
     assert units(torch.tensor([[0.0, 7.0], [0.0, 8.0]]))[:, 1].tolist() == [0.0, 1.0]
+
+
+def test_positive_data_over_decades_are_standardised_as_logarithms():
+    torch.manual_seed(0)
+    log = 2 * torch.randn(2000, 1)
+    near_one, count = 5 + torch.rand(2000, 1), torch.poisson(torch.full((2000, 1), 3.0))
+    y = torch.cat([log.exp(), near_one, count, -log.exp()], dim=1)
+    units = Standardized(4)
+    units.fit(y)
+    assert units.positive.tolist() == [True, False, False, False]
+    assert torch.allclose(units(y)[:, :1], (log - log.mean()) / log.std(), atol=1e-4)
+    below = units(torch.tensor([[-1.0, 5.0, 3.0, -1.0], [0.0, 5.0, 3.0, -1.0]]))
+    assert below.isfinite().all()
+    assert (below[:, 0] < units(y)[:, 0].min()).all()
+
+
+def test_the_slope_is_that_of_standardised_by_raw_data_at_the_median():
+    torch.manual_seed(0)
+    y = torch.cat(
+        [torch.randn(3000, 1).exp() ** 2, torch.randn(3000, 1), torch.randn(3000, 1) ** 9], dim=1
+    )
+    units = Standardized(3)
+    units.fit(y)
+    assert units.positive.tolist() == [True, False, False]
+    assert units.heavy.tolist()[1:] == [False, True]
+    median = y.median(dim=0).values
+    step = 1e-3 * units.slope().reciprocal()
+    slope = (units(median + step) - units(median - step)) / (2 * step)
+    assert torch.allclose(units.slope(), slope, rtol=0.02)

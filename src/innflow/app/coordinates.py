@@ -16,6 +16,10 @@ Bounded = Literal["probit", "logit"]
 EDGE = 1e-6
 # Data columns with deviations above this, in standard deviations, are compressed by asinh.
 HEAVY = 8.0
+# Positive data columns of which the 99% quantile is above this many times the 1% quantile are
+# replaced by their logarithm, if it is less skewed.
+RATIO = 10.0
+QUANTILE_ROWS = 100_000  # torch.quantile takes no more than 16 million values
 
 
 class Unconstrained(nn.Module):
@@ -120,10 +124,12 @@ class Unconstrained(nn.Module):
 
 
 class Standardized(nn.Module):
-    """Standardisation of data y (B, M) to mean 0 and variance 1, after asinh where heavy-tailed.
+    """Standardisation of data y (B, M) to mean 0 and variance 1, in the units of each column.
 
-    A column is heavy-tailed if a simulation deviates by more than 8 standard deviations; such
-    values would leave a network no resolution for the others.
+    A positive and skewed column that spans more than a decade is replaced by its logarithm. A
+    column is heavy-tailed if a simulation deviates by more than 8 standard deviations: it is
+    compressed by asinh, as such values would leave a network no resolution for the others. Neither
+    changes a posterior, of which y is the condition.
 
     Args:
         features: M.
@@ -140,17 +146,27 @@ class Standardized(nn.Module):
         self.centre = nn.Buffer(torch.zeros(features))
         self.unit = nn.Buffer(torch.ones(features))
         self.heavy = nn.Buffer(torch.zeros(features, dtype=torch.bool))
+        self.positive = nn.Buffer(torch.zeros(features, dtype=torch.bool))
+        self.least = nn.Buffer(torch.ones(features))
         self.mean = nn.Buffer(torch.zeros(features))
         self.scale = nn.Buffer(torch.ones(features))
 
     def fit(self, y: Tensor) -> None:
         """Fit to training data (N, M); the scale of a constant column is 1."""
         wide = y.double()
+        least = wide.amin(dim=0)
+        some = wide[:QUANTILE_ROWS]
+        first, last = torch.quantile(some, torch.tensor([0.01, 0.99], dtype=wide.dtype), dim=0)
+        less = _skewness(wide.clamp(min=1e-300).log()).abs() < _skewness(wide).abs()
+        self.positive.copy_((least > 0) & (last > RATIO * first) & less)
+        # A logarithm of an observation at or below 0 has to be finite.
+        self.least.copy_(torch.where(self.positive, least / 1e3, 1.0))
+        wide = self._log(wide)
         deviation = wide - wide.mean(dim=0)
         spread = deviation.std(dim=0)
         self.heavy.copy_(deviation.abs().amax(dim=0) > HEAVY * spread.clamp(min=1e-300))
         low, middle, high = torch.quantile(
-            wide[:100_000], torch.tensor([0.25, 0.5, 0.75], dtype=wide.dtype), dim=0
+            wide[:QUANTILE_ROWS], torch.tensor([0.25, 0.5, 0.75], dtype=wide.dtype), dim=0
         )
         self.centre.copy_(middle)
         unit = torch.where(high > low, high - low, spread)
@@ -167,7 +183,18 @@ class Standardized(nn.Module):
 
     def slope(self) -> Tensor:
         """Return the derivative (M,) of standardised data by data at the median."""
-        return torch.where(self.heavy, 1 / self.unit, 1.0) / self.scale
+        by_log = torch.where(self.positive, (-self.centre).exp(), 1.0)
+        return by_log * torch.where(self.heavy, 1 / self.unit, 1.0) / self.scale
+
+    def _log(self, y: Tensor) -> Tensor:
+        return torch.where(self.positive, torch.maximum(y, self.least).log(), y)
 
     def _raw(self, y: Tensor) -> Tensor:
+        y = self._log(y)
         return torch.where(self.heavy, ((y - self.centre) / self.unit).asinh(), y)
+
+
+def _skewness(values: Tensor) -> Tensor:
+    """Return the third standardised moment (M,) of values (N, M); NaN of a constant column."""
+    deviation = values - values.mean(dim=0)
+    return deviation.pow(3).mean(dim=0) / deviation.square().mean(dim=0).pow(1.5)
