@@ -25,7 +25,7 @@ class Headline(NamedTuple):
 SCORE = "{score}"
 HEADLINES = [
     Headline("test/bpd", "test set", "bits/dim", "upper bound of the code length; less is better"),
-    Headline("train/bpd", "training set", "bits/dim", "far below the test set: overfitted"),
+    Headline("train/bpd", "training set", "bits/dim", "overfitted if far below the test set"),
     Headline(
         f"ood/{SCORE}/mean/auroc",
         f"mean AUROC, {SCORE}",
