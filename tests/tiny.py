@@ -98,6 +98,7 @@ Command = Callable[..., Answer]
 def command(monkeypatch, capsys, tmp_path) -> Command:
     """Return `command("innflow-train", *arguments)`, called from an empty folder of its own."""
     commands = {
+        "innflow": cli.innflow,
         "innflow-train": cli.train,
         "innflow-eval": cli.evaluate,
         "innflow-sample": cli.sample,

@@ -11,6 +11,8 @@ import torch
 from small import held_elsewhere
 from tiny import TINY_IMAGES, TINY_MOONS
 
+import innflow
+
 MOONS = "+experiment=moons"
 
 
@@ -287,7 +289,8 @@ for name in names:
 
 
 HELPS = {
-    "train": ("innflow-train +experiment=cats_ood", "model: glow"),
+    "innflow": ("innflow-posterior", "cats_ood"),
+    "train": ("innflow-train +experiment=cats_ood", "realnvp_flat"),
     "evaluate": ("innflow-eval run=DIR", "run: ???"),
     "sample": ("innflow-sample run=DIR", "temperature: 1.0"),
     "score": ("innflow-score run=DIR", "input: ???"),
@@ -313,6 +316,20 @@ def test_help_of_the_others_shows_every_key(name, command):
     assert answer.err == ""
     for word in (name, "run=DIR", "run: ???", "device: auto"):
         assert word in answer.out
+
+
+def test_a_command_without_arguments_shows_its_help(command):
+    assert "Experiments" in command("innflow-train").out
+    answer = command("innflow")
+    assert answer.err == ""
+    for word in ("innflow-posterior", "draw parameters for observed data", "inverse_ballistics"):
+        assert word in answer.out
+    assert debris(Path.cwd()) == []
+
+
+@pytest.mark.parametrize("name", ["innflow", "innflow-train", "innflow-sample"])
+def test_every_command_shows_the_version(name, command):
+    assert command(name, "--version").out == f"innflow {innflow.__version__}\n"
 
 
 def test_a_config_is_shown_without_a_run(command):

@@ -19,6 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from innflow import __version__
+from innflow.command import overview
 from innflow.command import train as training
 from innflow.config.build import compose_config, to_plain
 from innflow.config.message import one_line
@@ -31,9 +33,22 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 """Plugin names in Hydra's error when an optional launcher or sweeper is missing."""
 
 
+def innflow() -> None:
+    """innflow: list commands and experiments."""
+    commands = (train, evaluate, sample, score, posterior, sweep_report)
+    _guard("innflow", lambda: overview.write(overview.describe(commands)))
+
+
 def train() -> None:
-    """innflow-train +experiment=cats_ood: train, test, draw and write a report."""
-    _guard("innflow-train", training.train)
+    """innflow-train +experiment=NAME: train a flow, evaluate it on test data and write a report."""
+
+    def command() -> None:
+        if len(sys.argv) == 1 or {"-h", "--help"} & set(sys.argv[1:]):
+            overview.write(overview.train_help())
+        else:
+            training.train()
+
+    _guard("innflow-train", command)
 
 
 def evaluate() -> None:
@@ -53,10 +68,11 @@ def sample() -> None:
 
 
 def score() -> None:
-    """innflow-score run=DIR input=FOLDER|s3://bucket/prefix|IMAGE|file.csv out=scores.csv.
+    """innflow-score run=DIR input=FOLDER out=scores.csv: compute anomaly scores of files.
 
-    The table has for each item: path, score (higher is more anomalous), p_value (the share of
-    inliers at least as anomalous), then every score by name. Without out= it is written to stdout.
+    input= is a folder, s3://bucket/prefix, an image or a table. The result has for each item: path,
+    score (higher is more anomalous), p_value (the share of inliers at least as anomalous), then
+    every score by name. Without out= it is written to stdout.
     """
     _call(score, "innflow-score", "score")
 
@@ -150,7 +166,10 @@ def _guard(name: str, command: Callable[[], None]) -> None:
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # its messages are also raised
     try:
         refuse_typed(sys.argv[1:])
-        command()
+        if sys.argv[1:] == ["--version"]:
+            overview.write(f"innflow {__version__}\n")
+        else:
+            command()
     except InnflowError as error:
         _fail(name, one_line(error))
     except Stopped as stop:
