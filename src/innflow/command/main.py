@@ -19,7 +19,6 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from innflow import __version__
 from innflow.command import overview
 from innflow.command import train as training
 from innflow.config.build import compose_config, to_plain
@@ -167,7 +166,7 @@ def _guard(name: str, command: Callable[[], None]) -> None:
     try:
         refuse_typed(sys.argv[1:])
         if sys.argv[1:] == ["--version"]:
-            overview.write(f"innflow {__version__}\n")
+            overview.write(f"innflow {overview.VERSION}\n")
         else:
             command()
     except InnflowError as error:

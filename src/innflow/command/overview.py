@@ -8,11 +8,12 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from importlib.resources import files
 
-from innflow import __version__
 from innflow.config.build import CONF
 
+VERSION = version("innflow")
 USAGE = """\
 innflow-train +experiment=NAME [KEY=VALUE ...]: train a flow, evaluate it and write a report.
 
@@ -52,7 +53,7 @@ def describe(commands: Iterable[Callable[[], None]]) -> str:
         usage, _, purpose = (inspect.getdoc(command) or "").split("\n\n")[0].partition(": ")
         purposes.append((usage.split()[0], " ".join(purpose.split())))
     return (
-        f"innflow {__version__}: normalizing flows with PyTorch Lightning and Hydra\n\n"
+        f"innflow {VERSION}: normalizing flows with PyTorch Lightning and Hydra\n\n"
         f"Commands (--help shows their arguments):\n{_table(purposes)}\n"
         f"Experiments (innflow-train +experiment=NAME):\n{_table(experiments())}\n"
         "Pages: README.md and docs/ of the repository\n"
