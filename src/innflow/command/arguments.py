@@ -14,6 +14,7 @@ from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.load import COORDINATES, load
 from innflow.system.npz import DAMAGE, read_arrays
+from innflow.system.path import add_current_folder
 
 BATCH = 256
 """Items in a batch of the flow."""
@@ -52,6 +53,8 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
 
 def load_run(arguments: Mapping[str, Any]) -> Application:
     """Load the run of the arguments `run`, `ckpt` and `trust` onto their `device`."""
+    if arguments["trust"]:
+        add_current_folder()
     app = load(arguments["run"], arguments["ckpt"], arguments["trust"])
     device = arguments["device"]
     if device == "auto":

@@ -24,6 +24,7 @@ from innflow.errors import InnflowError
 from innflow.run.resume import resume_config, resumed_arguments
 from innflow.system.atomic import write_text
 from innflow.system.failure import SweepEnd, note_failure, print_failure
+from innflow.system.path import add_current_folder
 from innflow.system.progress import announce
 from innflow.system.secret import Redacting, redact, redact_text
 from innflow.system.slurm import job_id, leaving_on_signal
@@ -68,6 +69,7 @@ def train() -> None:
             sys.exit(1)  # otherwise other tasks wait for this one
         return None
 
+    add_current_folder()
     sys.argv[1:] = resumed_arguments(fixed)
     SweepEnd.check, SweepEnd.failures = _check_processes, []
     if "hydra/launcher=slurm" in fixed:

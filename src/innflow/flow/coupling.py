@@ -12,7 +12,7 @@ from innflow.flow.univariate import Affine, Univariate
 
 Subnet = Callable[..., nn.Module]
 """Maker of coupling networks: `subnet(inputs, outputs, context=0)` returns a module that is called
-as `net(x, context)`."""
+as `net(x, context)`. Builders of flows also give it `hidden`, and `size`, if it takes them."""
 
 
 def sum_features(values: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from innflow.flow import (
     patches,
     realnvp,
 )
-from innflow.flow.network.base import for_size
+from innflow.flow.network.base import fix
 
 MAKERS = {
     "conv": ConvNet,
@@ -43,7 +43,7 @@ def jacobian_of(net, x):
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (1, 3)])
 def test_a_network_keeps_the_size_starts_at_zero_and_learns(make, size):
-    net, x = for_size(partial(make, hidden=4), size)(3, 5, context=2), torch.randn(6, 3, *size)
+    net, x = fix(make, hidden=4, size=size)(3, 5, context=2), torch.randn(6, 3, *size)
     out = net(x, torch.randn(6, 2))
     assert out.shape == (6, 5, *size)
     assert torch.equal(out, torch.zeros_like(out))
@@ -71,7 +71,7 @@ def test_an_autoencoder_takes_any_size(side):
     ],
 )
 def test_receptive_field_of_networks(make, radius):
-    net = perturb(for_size(partial(make, hidden=4), (17, 17))(1, 1)).double()
+    net = perturb(fix(make, hidden=4, size=(17, 17))(1, 1)).double()
     x = torch.randn(1, 1, 17, 17, dtype=torch.float64)
     seen = jacobian_of(net, x)[8 * 17 + 8].view(17, 17) != 0
     rows = seen.any(dim=1).nonzero().flatten()
@@ -117,9 +117,11 @@ def test_context_is_appended_to_the_bottleneck():
 
 
 def test_size_is_passed_only_to_makers_with_that_argument():
-    assert for_size(ConvNet, (2, 3)) is ConvNet
-    assert for_size(partial(MLP, hidden=(2,)), (2, 3)).keywords == {"hidden": (2,)}
-    made = for_size(partial(ImageMLP, hidden=2), (2, 3))(1, 1)
+    assert fix(ConvNet, size=(2, 3)).keywords == {}
+    assert fix(partial(MLP, hidden=(2,)), size=(2, 3)).keywords == {"hidden": (2,)}
+    assert fix(lambda inputs, outputs, context=0: None, hidden=2, size=(2, 3)).keywords == {}
+    assert fix(lambda *sizes, **other: None, hidden=2).keywords == {"hidden": 2}
+    made = fix(ImageMLP, hidden=2, size=(2, 3))(1, 1)
     assert made.shape == (1, 2, 3)
 
 

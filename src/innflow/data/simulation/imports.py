@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from innflow.errors import InnflowError
+from innflow.system.path import add_current_folder
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,7 @@ def resolve(path: str, key: str) -> Imported:
     names = path.split(".")
     if len(names) < 2 or not all(name.isidentifier() for name in names):
         raise InnflowError(f"{where}: takes an import path such as mymodule.name")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    importlib.invalidate_caches()  # the file may have been written a moment ago
+    add_current_folder()
     module = _module(names[0], where)
     value: Any = module
     for depth, name in enumerate(names[1:], start=2):

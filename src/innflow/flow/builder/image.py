@@ -1,7 +1,6 @@
 """Builders of multi-scale flows on images: Glow, RealNVP, dense Glow."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from nflows.transforms.base import CompositeTransform, Transform
 
@@ -12,7 +11,7 @@ from innflow.flow.coupling import Coupling, MaskedCoupling, Subnet
 from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.mask import checkerboard
 from innflow.flow.multiscale import CouplingFlow
-from innflow.flow.network.base import for_size, need_sizes
+from innflow.flow.network.base import fix, need_sizes
 from innflow.flow.network.conv import ConvNet
 from innflow.flow.network.mlp import MLP
 from innflow.flow.reshape import Flatten, Squeeze, Unflatten
@@ -30,7 +29,7 @@ def glow_steps(
     steps: list[Transform] = []
     for _ in range(depth):
         steps += [ActNorm(channels), LULinear(channels)]
-        steps.append(Coupling(channels, for_size(subnet, size), coupling, context))
+        steps.append(Coupling(channels, fix(subnet, size=tuple(size)), coupling, context))
     return steps
 
 
@@ -61,7 +60,7 @@ def _per_level(
                 "takes one number >= 1, or one per level"
             )
         found.append(values)
-    return found[0], [partial(subnet or ConvNet, hidden=width) for width in found[1]]
+    return found[0], [fix(subnet or ConvNet, hidden=width) for width in found[1]]
 
 
 def _multiscale(
@@ -160,9 +159,9 @@ def realnvp(
         layers: list[Transform] = []
         for number in range(spatial):
             mask = checkerboard(height, width, flip=number % 2 == 1)
-            net = for_size(makes[index], (height, width))
+            net = fix(makes[index], size=(height, width))
             layers += [ActNorm(channels), MaskedCoupling(channels, mask, net, function, context)]
-        rest, net = depths[index] - spatial, for_size(makes[index], inner[1:])
+        rest, net = depths[index] - spatial, fix(makes[index], size=inner[1:])
         return [*layers, Squeeze(), *vector_steps(inner[0], rest, net, function, context)]
 
     return _multiscale("image flow", shape, levels, steps)
@@ -190,7 +189,7 @@ def dense(
         CouplingFlow(1x4x4 <-> 2x2x2 + 8x1x1, 2 couplings, 376 parameters)
     """
     need_sizes("dense flow", depth=depth)
-    function, make = univariate(coupling), partial(subnet or MLP, hidden=hidden)
+    function, make = univariate(coupling), fix(subnet or MLP, hidden=hidden)
 
     def steps(_: int, size: Shape) -> list[Transform]:
         flatten = Flatten(squeezed(size))

@@ -1,7 +1,6 @@
 """Builders of image flows with one scale: masks, patches and feature maps."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from nflows.transforms.base import CompositeTransform, Transform
 
@@ -12,7 +11,7 @@ from innflow.flow.builder.vector import CouplingName, univariate
 from innflow.flow.coupling import MaskedCoupling, Subnet
 from innflow.flow.mask import MaskName, mask_pairs
 from innflow.flow.multiscale import CouplingFlow
-from innflow.flow.network.base import for_size, need_sizes
+from innflow.flow.network.base import fix, need_sizes
 from innflow.flow.network.conv import ConvNet
 from innflow.flow.reshape import Patchwise, Squeeze
 from innflow.flow.univariate import Univariate
@@ -45,7 +44,7 @@ def masked(
     channels, height, width = image_shape("masked flow", shape)
     need_sizes("masked flow", depth=depth)
     function = univariate(coupling)
-    make = for_size(partial(subnet or ConvNet, hidden=hidden), (height, width))
+    make = fix(fix(subnet or ConvNet, hidden=hidden), size=(height, width))
     pairs = mask_pairs(masks, height, width)
     steps: list[Transform] = []
     for index in range(depth):
@@ -85,7 +84,7 @@ def patches(
             "takes an even number that divides both sides"
         )
     inner = squeezed((channels, patch, patch))
-    make = partial(subnet or ConvNet, hidden=hidden)
+    make = fix(subnet or ConvNet, hidden=hidden)
     steps = [Squeeze(), *glow_steps(inner, depth, make, univariate(coupling), context)]
     whole = Patchwise(CompositeTransform(steps), height // patch, width // patch)
     return CouplingFlow(shape, [whole], [squeezed((channels, height, width))])
@@ -114,6 +113,6 @@ def maps(
     """
     size = image_shape("flow on maps", shape)
     need_sizes("flow on maps", depth=depth)
-    make = partial(subnet or ConvNet, hidden=hidden)
+    make = fix(subnet or ConvNet, hidden=hidden)
     steps = glow_steps(size, depth, make, univariate(coupling), context)
     return CouplingFlow(shape, [CompositeTransform(steps)], [size])

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from itertools import cycle, islice
 from typing import Literal
 
@@ -14,7 +13,7 @@ from innflow.flow.builder.image import image_shape
 from innflow.flow.builder.vector import CouplingName, univariate
 from innflow.flow.coupling import Coupling, Subnet
 from innflow.flow.multiscale import CouplingFlow
-from innflow.flow.network.base import for_size, need_sizes
+from innflow.flow.network.base import fix, need_sizes
 from innflow.flow.network.transformer import Transformer
 from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.reshape import Halves, PairTokens, Patchify, UnpairTokens, halves_order
@@ -65,8 +64,8 @@ def tokens(
     features, number = patchify.features, patchify.tokens
     _check(splits, features, number, patch)
     function = univariate(coupling)
-    make = partial(subnet or Transformer, hidden=hidden)
-    whole, half = for_size(make, (number,)), for_size(make, (number // 2,))
+    make = fix(subnet or Transformer, hidden=hidden)
+    whole, half = fix(make, size=(number,)), fix(make, size=(number // 2,))
     steps: list[Transform] = [patchify, ActNorm(features)]
     done: Counter[str] = Counter()
     for split in islice(cycle(splits), depth):

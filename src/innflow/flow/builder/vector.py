@@ -13,7 +13,7 @@ from innflow.flow.actnorm import ActNorm
 from innflow.flow.coupling import Coupling, Subnet
 from innflow.flow.given import GivenFirst
 from innflow.flow.multiscale import CouplingFlow
-from innflow.flow.network.base import need_sizes
+from innflow.flow.network.base import fix, need_sizes
 from innflow.flow.network.mlp import MLP
 from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.reshape import Flatten
@@ -78,7 +78,7 @@ def vector(
     """
     size = features if isinstance(features, int) else math.prod(features)
     need_sizes("vector flow", features=size, depth=depth)
-    make = partial(subnet or MLP, hidden=hidden)
+    make = fix(subnet or MLP, hidden=hidden)
     steps = vector_steps(size, depth, make, univariate(coupling), context)
     if context:
         steps.insert(0, Regression(size, context))
@@ -155,6 +155,6 @@ def flat(
     """
     need_sizes("flat flow", depth=depth)
     flatten = Flatten(tuple(shape))
-    make = partial(subnet or MLP, hidden=hidden)
+    make = fix(subnet or MLP, hidden=hidden)
     steps = vector_steps(flatten.features, depth, make, univariate(coupling), context)
     return CouplingFlow(shape, [CompositeTransform([flatten, *steps])], [(flatten.features,)])

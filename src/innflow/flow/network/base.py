@@ -1,12 +1,14 @@
 """Initialisation and argument checks shared by the coupling networks.
 
-A network factory is called as `subnet(inputs, outputs, context=0)`, and with `size=(H, W)` where
-its signature has `size`. No network uses BatchNorm, which would couple the items of a batch.
+A network factory is called as `subnet(inputs, outputs, context=0)`, and with `hidden` and
+`size=(H, W)` where its signature has them. No network uses BatchNorm, which would couple the items
+of a batch.
 """
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable
 from functools import partial
-from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +46,11 @@ def need_sizes(where: str, **sizes: int) -> None:
             raise InnflowError(f"{where}: {name}={value} must be at least 1")
 
 
-def for_size(subnet: Callable[..., nn.Module], size: Sequence[int]) -> Callable[..., nn.Module]:
-    """Fix the argument `size` of a network factory to (H, W), if the factory takes it."""
-    if "size" not in signature(subnet).parameters:
-        return subnet
-    return partial(subnet, size=tuple(size))
+def fix(subnet: Callable[..., nn.Module], **values: Any) -> Callable[..., nn.Module]:
+    """Fix those arguments of a network factory that it takes.
+
+    A network of a user may have neither `hidden` nor `size`.
+    """
+    parameters = inspect.signature(subnet).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return partial(subnet, **{k: v for k, v in values.items() if takes_all or k in parameters})

@@ -1,0 +1,46 @@
+"""The example folders run as their pages say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHORT = ("trainer.max_steps=20", "trainer.val_check_interval=10", "study.quick=true")
+
+
+@pytest.fixture
+def own(command, monkeypatch, tmp_path) -> Path:
+    """Return a copy of the example of own parts, which is the current folder."""
+    folder = tmp_path / "own_parts"
+    shutil.copytree(EXAMPLES / "own_parts", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_own_parts_are_trained_and_loaded_again(own, command):
+    arguments = ("--config-dir", str(own / "conf"), "+experiment=spiral", "run_dir=run")
+    answer = command("innflow-train", *arguments, *SHORT)
+    assert answer.code == 0, answer.err
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert {"latent/norm", "ood/radius/line/auroc", "test/nll"} <= metrics.keys()
+    assert "val/logabsdet" in Path("run/metrics.csv").read_text()
+    np.savetxt("points.csv", np.eye(2), delimiter=",", header="x0,x1", comments="")
+    refused = command("innflow-score", "run=run", "input=points.csv")
+    assert refused.code == 2
+    assert "own.waves" in refused.err or "own.W" in refused.err
+    answer = command("innflow-score", "run=run", "input=points.csv", "trust=true")
+    assert answer.code == 0, answer.err
+    header, *rows = answer.out.splitlines()
+    assert "radius" in header.split(",")
+    assert len(rows) == 2
+
+
+def test_an_own_network_fits_a_model_of_innflow(own, command):
+    arguments = ("--config-dir", str(own / "conf"), "+experiment=moons", "run_dir=run", *SHORT)
+    answer = command("innflow-train", *arguments, "subnet@model.subnet=wave", "analysis=none")
+    assert answer.code == 0, answer.err
