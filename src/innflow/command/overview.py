@@ -27,18 +27,8 @@ innflow-train +experiment=NAME [KEY=VALUE ...]: train a flow, evaluate it and wr
 
 The last line on stdout is the folder of the run.
 """
-GROUPS = (
-    "data",
-    "model",
-    "subnet",
-    "partition",
-    "latent",
-    "objective",
-    "score",
-    "analysis",
-    "optimizer",
-)
-GROUPS += ("schedule", "strategy", "callbacks", "logger", "extra", "debug")
+GROUPS = """data model subnet partition latent objective score analysis optimizer schedule strategy
+callbacks logger extra debug""".split()
 KEY = re.compile(r"^([a-z_]+): +([^\s#]+) +# (.+)$")
 
 
