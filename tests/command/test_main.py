@@ -76,7 +76,7 @@ def refuse(command, tmp_path):
         ("+partition.right.y=9", ("left x 2, right y 9", "no dimension remains for z")),
         # no run there
         ("ckpt=last", ("run_dir=DIR",)),
-        ("ckpt=last run_dir=nowhere", ("nowhere", "no such folder")),
+        ("ckpt=last run_dir=nowhere", ("nowhere", "does not exist")),
     ],
 )
 def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
@@ -138,7 +138,7 @@ def files(command, vector_run):
 
 
 RUNS = {
-    "run=nowhere": ("nowhere", "no such folder"),
+    "run=nowhere": ("nowhere", "does not exist"),
     "run=empty": ("empty", "was the run trained?"),
     "run=text.ckpt": ("text.ckpt", "damaged"),
     "run=other.ckpt": ("other.ckpt", "not a checkpoint of innflow"),

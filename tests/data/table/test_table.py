@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_settings_stop_in_the_constructor(tmp_path):
         Table(path, columns=["a", "a"])
     with pytest.raises(InnflowError, match=r"data\.test=1"):
         Table(path, test=1)
-    with pytest.raises(InnflowError, match=r"nowhere\.csv is not there"):
+    with pytest.raises(InnflowError, match=r"nowhere\.csv does not exist"):
         Table(tmp_path / "nowhere.csv")
     with pytest.raises(InnflowError, match=r"expected a file of the kind \.csv"):
         Table(tmp_path / "t.xlsx")
@@ -129,3 +130,9 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     (tmp_path / "t.parquet").write_bytes(b"")
     with pytest.raises(InnflowError, match="pip install pyarrow"):
         Table(tmp_path / "t.parquet")
+
+
+def test_a_pipe_is_no_table(tmp_path, refused):
+    os.mkfifo(tmp_path / "t.csv")
+    with refused("t.csv is a named pipe (FIFO)"):
+        Table(tmp_path / "t.csv")

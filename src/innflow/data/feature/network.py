@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from innflow.errors import InnflowError
+from innflow.system.regular import why_not_regular
 
 LITE0 = "efficientnet_lite0"
 TIMM = "timm:"
@@ -153,12 +154,10 @@ def _behead(
 
 def _read_state(path: Path) -> Mapping[str, Any]:
     """Read a state dict, tensors only."""
+    if reason := why_not_regular(path):
+        raise InnflowError(f"data.weights={path}: {reason}; null takes the network's own")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InnflowError(
-            f"data.weights={path}: no such file; null takes the network's own"
-        ) from None
     except pickle.UnpicklingError:
         raise InnflowError(
             f"data.weights={path}: refused, it holds more than tensors (or is damaged); save "

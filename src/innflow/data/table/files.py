@@ -15,6 +15,7 @@ from torch import Tensor
 from innflow.errors import InnflowError
 from innflow.system.npz import DAMAGE, check_archive, read_arrays
 from innflow.system.progress import announce
+from innflow.system.regular import why_not_regular
 
 SHOWN = 8
 """Number of column names in a message."""
@@ -127,8 +128,8 @@ def existing_table(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser()
     if place.suffix.lower() not in _SUFFIXES:
         raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
-    if not place.is_file():
-        raise InnflowError(f"{place} is not there: give the path of a table")
+    if reason := why_not_regular(place):
+        raise InnflowError(f"{place} {reason}: give the path of a table")
     return place
 
 
