@@ -21,7 +21,7 @@ from torch import Tensor
 
 from innflow.data.image.decode import RULE
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_text, writing
+from innflow.system.atomic import remove_leftovers, write_text, writing
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +136,13 @@ def name_first(skipped: Sequence[str], limit: int = 3) -> str:
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Make a folder that the block writes to; an error says that it cannot be written."""
+    """Make a folder that the block writes to; an error says that it cannot be written.
+
+    What killed processes have left there is removed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         yield
     except OSError as error:
         raise InnflowError(
