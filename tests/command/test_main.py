@@ -76,7 +76,7 @@ def refuse(command, tmp_path):
         ("+partition.right.y=9", ("left x 2, right y 9", "no dimension remains for z")),
         # no run there
         ("ckpt=last", ("run_dir=DIR",)),
-        ("ckpt=last run_dir=nowhere", ("nowhere", "does not exist")),
+        ("ckpt=last run_dir=nowhere", ("nowhere", "no such folder")),
     ],
 )
 def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
@@ -84,7 +84,7 @@ def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
 
 
 def test_a_table_that_is_not_there_is_answered_by_one_line(refuse):
-    refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "not there"))
+    refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "does not exist"))
 
 
 def test_an_unknown_experiment_is_answered_by_the_known_ones(refuse):
@@ -187,7 +187,7 @@ def test_a_score_without_an_input(refuse, files, vector_run, image_run, photogra
         refuse("innflow-score", f"run={run}", *arguments, says=says)
 
     check(vector_run, says=("input=... is needed",))
-    check(vector_run, "input=none.csv", says=("none.csv", "not there"))
+    check(vector_run, "input=none.csv", says=("none.csv", "does not exist"))
     check(vector_run, "input=wide.csv", says=("(1, 3)", "expected (batch, 2)"))
     check(vector_run, "input=words.csv", says=("words.csv, line 2", "'two'"))
     check(vector_run, f"input={photographs}", says=(str(photographs), ".csv"))

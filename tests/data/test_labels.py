@@ -315,9 +315,9 @@ def test_labels_of_other_kinds_of_files(tmp_path):
     ],
 )
 def test_what_is_wrong_with_labels_of_a_table(tmp_path, refused, labels, says):
-    data = Table(write_csv(tmp_path / "t.csv", labels), label="kind")
+    path = write_csv(tmp_path / "t.csv", labels)
     with refused("t.csv", *says):
-        data.setup()
+        Table(path, label="kind")
 
 
 def test_a_label_that_is_no_class(tmp_path, refused):

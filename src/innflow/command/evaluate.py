@@ -39,6 +39,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         config["seed"] = arguments["seed"]
     check({name: config[name] for name in GROUPS})
     data = build(config["data"], "data")
+    data.use_columns(app.columns)
     if tuple(data.shape) != tuple(app.shape):
         raise InnflowError(
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"

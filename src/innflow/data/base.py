@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -80,6 +80,9 @@ class PartsDataModule(LightningDataModule):
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore what `state` returned; data without a state ignore it."""
+
+    def use_columns(self, columns: Mapping[str, Sequence[str]]) -> None:
+        """Take x from the columns that a trained run names; data without columns ignore it."""
 
     @property
     def classes(self) -> list[str]:

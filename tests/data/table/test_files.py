@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused(text, says, table, refused):
 
 
 def test_many_names_are_cut_in_a_message(table, refused):
-    with refused("takes y0, y1, y2, y3, y4, y5, y6, y7, ... (40 columns)"):
+    with refused("takes y0, y1, y2, y3, y4, y5, y6, y7, ... (40 in all)"):
         read_rows(table("a\n1\n"), [f"y{i}" for i in range(40)], "y")
 
 
