@@ -148,6 +148,17 @@ def test_copies_of_tested_pictures_are_left_out_of_training(tmp_path, capsys):
     assert "kept" in capsys.readouterr().out
 
 
+def test_test_images_that_are_outliers_too_are_named(tmp_path, capsys):
+    root = write_tree(tmp_path / "cats")
+    again(photo(203), 50, 60).save(root / "test/dog/y.jpg")
+    sets = Images(root, size=32, cache_dir=tmp_path / "cache").sets()
+    out = capsys.readouterr().out
+    assert "1 of 10 images of the set test are near copies of images in dog" in out
+    assert "test/cat/203.png of test/dog/y.jpg, distance 0." in out
+    assert "remove them from one of the two" in out
+    assert [len(sets[name]) for name in ("train", "val", "test", "dog")] == [40, 10, 10, 11]
+
+
 def test_near_copies_within_training_stay_silent(tmp_path, capsys):
     root = write_tree(tmp_path / "cats")
     again(photo(1), 50, 60).save(root / "train/cat/x.jpg")

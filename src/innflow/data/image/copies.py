@@ -62,25 +62,28 @@ def leave_out_copies(
     """Return the sets without the near copies of later sets in "val", then in "train".
 
     The test set and the outliers stay as they are. A line for the user gives the number of copies,
-    and a file in `folder` all of them. With `keep` there is only this line.
+    and a file in `folder` all of them. With `keep`, and for test images that are near copies of
+    outliers, there is only this line.
     """
-    tested = {name: items for name, items in sets.items() if name not in ("train", "val")}
+    tested = {name: items for name, items in sets.items() if name not in ("train", "val", "test")}
     result = dict(sets)
-    for name in ("val", "train"):
-        items = sets[name]
-        found = find_copies(thumbnails(items), thumbnails(*tested.values()))
+    for name in ("test", "val", "train"):
+        items, kept = sets[name], keep or name == "test"
+        found = find_copies(thumbnails(items), thumbnails(*tested.values())) if tested else []
         copied = {copy.row for copy in found}
         others = torch.tensor([row for row in range(len(items)) if row not in copied]).long()
         if found:
-            action = "kept" if keep else "left out; data.near_copies=keep keeps them"
+            action = "kept" if kept else "left out; data.near_copies=keep keeps them"
+            if name == "test":
+                action = "inliers and outliers at once: remove them from one of the two"
             line = (
                 f"{source}: {len(copied):,} of {len(items):,} images of the set {name} are near "
                 f"copies of images in {', '.join(tested)} ({_list(found, folder, name)})"
             )
-            if not keep and not len(others):
+            if not kept and not len(others):
                 raise InnflowError(f"{line}, so none are left: remove them or give others")
-            announce(f"{line}: {action}")
-        if not keep:
+            announce(f"warning: {line}: {action}")
+        if not kept:
             result[name] = items.select(name, items.role, others)
         tested = {name: result[name], **tested}
     return result
