@@ -243,9 +243,10 @@ def test_data_unlike_any_simulation_have_a_small_p_value():
 @pytest.mark.parametrize(
     ("y", "fragments"),
     [
-        (torch.zeros(2, 3), ("takes 1 columns",)),
-        (torch.tensor([math.nan]), ("missing or not finite",)),
-        (torch.zeros(1, 1, 1), ("takes 1 columns",)),
+        (torch.zeros(2, 3), ("y has shape (2, 3), expected (batch, 1)",)),
+        (torch.tensor([math.nan]), ("y, row 0 (from 0), column y0: nan is not a finite number",)),
+        (torch.zeros(1, 1, 1), ("y has shape (1, 1, 1), expected (batch, 1)",)),
+        (torch.tensor([1e39], dtype=torch.float64), ("y, row 0", "1e+39")),
     ],
 )
 def test_bad_data_are_refused(y, fragments, refused):

@@ -188,7 +188,7 @@ def test_a_score_without_an_input(refuse, files, vector_run, image_run, photogra
 
     check(vector_run, says=("input=... is needed",))
     check(vector_run, "input=none.csv", says=("none.csv", "does not exist"))
-    check(vector_run, "input=wide.csv", says=("(1, 3)", "expected (batch, 2)"))
+    check(vector_run, "input=wide.csv", says=("wide.csv", "the run takes x0, x1"))
     check(vector_run, "input=words.csv", says=("words.csv, line 2", "'two'"))
     check(vector_run, f"input={photographs}", says=(str(photographs), ".csv"))
     check(vector_run, "input=points.csv", "out=none/x.csv", says=("out=none/x.csv",))

@@ -36,8 +36,8 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             f"run={arguments['run']}: has no posterior, it is a {type(app).__name__}; takes a run "
             "with app=inverse"
         )
-    parameters = _names(app, "x", app.shape[0])
-    observables = _names(app, "y", len(app.y_units.mean))
+    parameters = app.feature_names("x", app.shape[0])
+    observables = app.feature_names("y", len(app.y_units.mean))
     y = read_rows(arguments["y"], observables, "y")
     truth = None
     if arguments["truth"] is not None:
@@ -98,10 +98,6 @@ def draw(app: Inverse, y: Tensor, n: int, seed: int) -> dict[str, Tensor]:
             pieces = [app.log_prob(part, data.expand(len(part), -1)) for part in x.split(ROWS)]
             found.setdefault("log_prob", []).append(torch.cat(pieces).cpu())
     return {name: torch.stack(rows) for name, rows in found.items()}
-
-
-def _names(app: Inverse, part: str, count: int) -> list[str]:
-    return app.columns.get(part) or [f"{part}{i}" for i in range(count)]
 
 
 def _warn(familiarity: np.ndarray, least: float) -> None:

@@ -21,7 +21,7 @@ from innflow.config.message import one_line
 from innflow.config.trust import check_trusted
 from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
-from innflow.data.table.files import read_table
+from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
 from innflow.run.load import COORDINATES
 from innflow.run.scores_csv import to_csv, write_scores
@@ -74,7 +74,9 @@ def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor,
     if len(app.shape) == 3:
         channels, size, _ = app.shape
         return _read_images(source, size, channels)
-    return read_table(source, settings.get("columns"), settings.get("label"))
+    names, label = app.feature_names("x", app.dims), settings.get("label")
+    x = read_rows(source, names, "input", label, note=log.warning)  # stdout may hold the scores
+    return x, [f"{Path(source).name}/{row}" for row in range(len(x))]
 
 
 def _read_images(source: str, size: int, channels: int) -> tuple[Tensor, list[str]]:

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +82,25 @@ def spread_names(columns: Sequence[str], widths: Mapping[str, int]) -> list[str]
     return names
 
 
-def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
+def read_rows(
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    key: str,
+    label: str | None = None,
+    note: Callable[[str], None] = announce,
+) -> Tensor:
     """Return named columns of a table, float32 (B, len(names)), in the order of the names.
 
     Columns are matched by name, or by position where none of the names occurs and the table has as
-    many columns. An array a (N, D) of an .npz is D columns a0, a1 ... Messages name the table by
-    `key`, the argument that gives it.
+    many columns besides the label, which may be missing. An array a (N, D) of an .npz is D columns
+    a0, a1 ... Messages name the table by `key`, the argument that gives it, and `note` is called
+    with lines for the user.
 
     Raises:
         InnflowError: A column or a value is missing.
     """
-    widths = read_header(existing_table(path))
+    widths = read_header(existing_table(path), label)
+    widths.pop(label or "", None)
     spread = {column: value_names(column, width) for column, width in widths.items()}
     found = [name for group in spread.values() for name in group]
     if set(names) <= set(found):
@@ -101,7 +109,7 @@ def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
         given = [name for column in needed for name in spread[column]]
         others = [name for name in found if name not in names]
         if others:
-            announce(f"{key}={path}: {listed(others)} ignored, the run has no such columns")
+            note(f"{key}={path}: {listed(others)} ignored, the run has no such columns")
         return values[:, [given.index(name) for name in names]]
     # A known name in another position: the columns are not in the order of the run.
     moved = any(name in names and names.index(name) != i for i, name in enumerate(found))
@@ -109,8 +117,8 @@ def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
         raise InnflowError(
             f"{key}={path}: has the columns {listed(found)}, the run takes {listed(names)}"
         )
-    values, _ = read_table(path)
-    announce(f"{key}={path}: {listed(found)} taken by position as {listed(names)}")
+    values, _ = read_table(path, label=label)
+    note(f"{key}={path}: {listed(found)} taken by position as {listed(names)}")
     return values
 
 
