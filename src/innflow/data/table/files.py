@@ -44,7 +44,7 @@ def read_table(
     try:
         values = read(path, chosen)
     except DAMAGE as error:
-        raise InnflowError(f"{path} cannot be read: {error}") from error
+        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
     if not len(values):
         raise InnflowError(f"{path} has no rows below its column names")
     with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is an error below
@@ -138,7 +138,9 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
         else:
             values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
     except DAMAGE as error:
-        raise InnflowError(f"{path}, column {column} cannot be read: {error}") from error
+        raise InnflowError(
+            f"{path}, column {column} cannot be read: {_first_line(error)}"
+        ) from error
     names = []
     for row, value in enumerate(values):
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
@@ -199,7 +201,7 @@ def read_header(path: Path, label: str | None = None) -> dict[str, int]:
         else:
             widths = dict.fromkeys(_parquet(path).read_schema(path).names, 1)
     except DAMAGE as error:
-        raise InnflowError(f"{path} cannot be read: {error}") from error
+        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
     if not any(widths.values()):
         raise InnflowError(f"{path} has no columns")
     return widths
@@ -248,7 +250,9 @@ def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:
         try:
             values.append(table[column].to_numpy().astype(np.float64))
         except (ValueError, TypeError) as error:
-            raise InnflowError(f"{path}, column {column}: not numbers ({error})") from error
+            raise InnflowError(
+                f"{path}, column {column}: not numbers ({_first_line(error)})"
+            ) from error
     return np.column_stack(values)
 
 
@@ -257,6 +261,10 @@ def _parquet(path: Path) -> Any:
         return importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise InnflowError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
