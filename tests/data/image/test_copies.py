@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import io
+import os
 from functools import cache
 from pathlib import Path
 
@@ -146,6 +148,16 @@ def test_copies_of_tested_pictures_are_left_out_of_training(tmp_path, capsys):
     kept = Images(root, near_copies="keep", **options).sets()
     assert len(kept["train"]) == 40
     assert "kept" in capsys.readouterr().out
+
+
+def test_names_that_are_no_text_are_listed(tmp_path, capsys):
+    root = write_tree(tmp_path / "cats")
+    strange = root / "test/cat" / os.fsdecode(b"\xff,\n.jpg")
+    again(photo(1), 50, 60).save(strange)
+    assert len(Images(root, size=32, cache_dir=tmp_path / "cache").sets()["train"]) == 39
+    assert "01.png of test/cat/\\udcff,\\n.jpg, distance" in capsys.readouterr().out
+    with (tmp_path / "cache/near_copies_train.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1][1:] == ["train/cat/01.png", "test/cat/\\udcff,\n.jpg"]
 
 
 def test_test_images_that_are_outliers_too_are_named(tmp_path, capsys):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import date
 
 import numpy as np
 import pyarrow
@@ -222,6 +223,26 @@ def test_damaged_and_unfit_archives(tmp_path):
         Table(path)
     np.savez(path, pair=np.array([[0.0, 1.0], [2.0, np.inf]]))
     with pytest.raises(InnflowError, match=r"row 1 \(from 0\), column pair: inf"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ([1.0, None, 3.0], r"row 1 \(from 0\), column b: nan is not a finite number"),
+        ([date(2020, 1, day) for day in (1, 2, 3)], r"column b: expected numbers, not date32"),
+        (["1", "2", "3"], "column b: expected numbers, not string"),
+        ([[1.0], [2.0], [3.0]], "column b: expected numbers, not list"),
+        ([None, None, None], "column b: expected numbers, not null"),
+    ],
+)
+def test_parquet_columns_that_are_no_numbers(tmp_path, column, says):
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({"a": [1, 2, 3], "b": column}), path)
+    with pytest.raises(InnflowError, match=says):
+        read_table(path)
+    parquet.write_table(pyarrow.table({"a": [1, 2, 3], " ": [True, False, True]}), path)
+    with pytest.raises(InnflowError, match="a column has no name"):
         read_table(path)
 
 

@@ -129,9 +129,10 @@ def stop_if_too_many(skipped: Sequence[str], total: int, source: str) -> None:
 
 
 def name_first(skipped: Sequence[str], limit: int = 3) -> str:
-    """Return the first few as text, and the number of the others."""
+    """Return the first few as text on one line, and the number of the others."""
     more = f"; and {len(skipped) - limit:,} more" if len(skipped) > limit else ""
-    return "; ".join(skipped[:limit]) + more
+    text = "; ".join(skipped[:limit]) + more
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)  # names of files
 
 
 @contextmanager

@@ -8,6 +8,8 @@ digits or drawings are close to many others of both sets, copies to few. docs/an
 states the measured distances. Other crops, mirror images and changed colours are not found.
 """
 
+import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -104,9 +106,12 @@ def refuse_copies(general: PartsSet, sets: Mapping[str, PartsSet], folder: Path)
 def _list(found: Sequence[Copy], folder: Path, name: str) -> str:
     """Return the first pairs as text, after writing all of them to a file."""
     file = folder / f"near_copies_{name}.csv"
-    lines = [f"{copy.distance:.4f},{copy.trained},{copy.tested}\n" for copy in found]
+    text = io.StringIO()
+    rows = [(f"{copy.distance:.4f}", copy.trained, copy.tested) for copy in found]
+    csv.writer(text, lineterminator="\n").writerows([("distance", "trained", "tested"), *rows])
     with writable(folder):
-        write_text(file, "".join(["distance,trained,tested\n", *lines]))
+        # The name of a file may hold bytes that are no text.
+        write_text(file, text.getvalue().encode(errors="backslashreplace").decode())
     first = [f"{copy.trained} of {copy.tested}, distance {copy.distance:.2g}" for copy in found]
     return f"{name_first(first)}; all in {file}"
 

@@ -1,7 +1,8 @@
 """Image files of a local folder or of `s3://bucket/prefix`: listed, read and decoded."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.image.cache import stop_if_too_many
+from innflow.data.image.cache import name_first, stop_if_too_many
 from innflow.data.image.decode import SUFFIXES, decode
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 from innflow.system.regular import why_not_regular
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_UNSUPPORTED = frozenset({".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".svg"})
 
 # A wrong endpoint is reported within seconds; the defaults of botocore retry for minutes.
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -80,7 +84,9 @@ def _open_local(root: Path) -> Storage:
     root = root.expanduser().absolute()
     try:
         if root.is_dir():
-            paths = sorted(filter(_is_image, _walk(root)))
+            found = sorted(_walk(root))
+            paths = [path for path in found if _is_image(path)]
+            _warn_of_others(root, [path for path in found if not _is_image(path)])
         elif reason := why_not_regular(root):
             raise InnflowError(f"{root} {reason}: give the folder that holds the images")
         elif _is_image(root.name):
@@ -107,6 +113,16 @@ def _local_entry(root: Path, path: str) -> Entry:
         return Entry(path, 0, reason)
     stat = (root / path).stat()
     return Entry(path, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _warn_of_others(root: Path, paths: Sequence[str]) -> None:
+    """Log images in formats that are not supported, and folders that are links to nothing."""
+    other = [path for path in paths if PurePosixPath(path).suffix.lower() in _UNSUPPORTED]
+    if other:
+        log.warning("%s: %s not read, the format is not supported", root, name_first(other))
+    for path in paths:
+        if os.path.islink(root / path) and (reason := why_not_regular(root / path)):
+            log.warning("%s: %s %s", root, path, reason)
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -204,6 +204,8 @@ def read_header(path: Path, label: str | None = None) -> dict[str, int]:
         raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
     if not any(widths.values()):
         raise InnflowError(f"{path} has no columns")
+    if not all(name.strip() for name in widths):
+        raise InnflowError(f"{path}: a column has no name")
     return widths
 
 
@@ -245,15 +247,13 @@ def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
 
 def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:
     table = _parquet(path).read_table(path, columns=columns)
-    values = []
+    types = importlib.import_module("pyarrow.types")
+    numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     for column in columns:
-        try:
-            values.append(table[column].to_numpy().astype(np.float64))
-        except (ValueError, TypeError) as error:
-            raise InnflowError(
-                f"{path}, column {column}: not numbers ({_first_line(error)})"
-            ) from error
-    return np.column_stack(values)
+        kind = table[column].type
+        if not any(is_kind(kind) for is_kind in numeric):  # a date would become a number
+            raise InnflowError(f"{path}, column {column}: expected numbers, not {kind}")
+    return np.column_stack([table[column].to_numpy().astype(np.float64) for column in columns])
 
 
 def _parquet(path: Path) -> Any:
