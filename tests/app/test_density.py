@@ -137,7 +137,7 @@ def test_data_of_another_shape_are_refused(app, shape, refused):
 
 
 def test_latents_of_another_shape_are_refused(app, refused):
-    with refused("latents have shape (4,)", "takes (3,)"):
+    with refused("latents have shape (4,)", "expected (3,)"):
         app.decode(torch.zeros(2, 4))
 
 

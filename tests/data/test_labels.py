@@ -324,7 +324,7 @@ def test_a_label_that_is_no_class(tmp_path, refused):
     np.savez(tmp_path / "t.npz", x=X, half=np.full(60, 0.5), pair=X)
     with refused("row 0", "column half", "0.5 is no class"):
         _ = Table(tmp_path / "t.npz", label="half").classes
-    with refused("array pair", "(N,) names or whole numbers"):
+    with refused("array pair", "(N,) names or integers"):
         Table(tmp_path / "t.npz", label="pair")
     kinds = pyarrow.array([None, *NAMES[1:]])
     parquet.write_table(pyarrow.table({"a": X[:, 0], "kind": kinds}), tmp_path / "t.parquet")

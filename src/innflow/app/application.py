@@ -116,8 +116,8 @@ class Unconditional(Application):
         kind = data.sets()["train"].__getitems__([0])["x"].dtype
         if isinstance(self.preprocessing, Dequantization) and kind != torch.uint8:
             raise InnflowError(
-                f"{type(self).__name__}: takes images of integer grey levels, but the data "
-                f"are {kind} of shape {self.shape}; app=density takes any numbers"
+                f"{type(self).__name__}: the data must be images of integer grey levels, not "
+                f"{kind} of shape {self.shape}; app=density accepts any numbers"
             )
 
     def to_data(self, x: Any) -> Tensor:

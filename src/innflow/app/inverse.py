@@ -71,8 +71,8 @@ class Inverse(Application):
         right, context = self.partition.right, self.partition.context
         if "x" not in self.partition.left or ("y" in right) == ("y" in context):
             raise InnflowError(
-                "Inverse: takes x <-> z with y as context, x <-> y, z or x, eps <-> y, z, not "
-                f"{self.partition}"
+                "Inverse: the partition must be x <-> z with y as context, x <-> y, z or "
+                f"x, eps <-> y, z, not {self.partition}"
             )
         self.x_units = Unconstrained(self.shape[0], bounded)
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
@@ -82,7 +82,7 @@ class Inverse(Application):
         if trials < 1 or columns % trials:
             raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
         if trials > 1 and not self.conditional:
-            raise InnflowError(f"app.trials={trials}: takes partition=given_y: {self.partition}")
+            raise InnflowError(f"app.trials={trials}: use partition=given_y: {self.partition}")
 
     @property
     def conditional(self) -> bool:
@@ -189,7 +189,7 @@ class Inverse(Application):
 
     def _posterior(self, y: Any, n: int, seed: int | None) -> dict[str, Tensor]:
         if n < 1:
-            raise InnflowError(f"posterior: n={n}: takes at least 1")
+            raise InnflowError(f"posterior: n={n}: must be at least 1")
         observed = self._standardize(y)
         generator = seeded_generator(seed)
         rows = observed.repeat_interleave(n, dim=0)
@@ -258,7 +258,7 @@ class Inverse(Application):
             blank = self.y_units.mean.expand(len(x), -1)
             return self._step(x, blank, eps).latents["y"]
 
-    def familiarity(self, y: Any) -> Tensor:
+    def misspecification_p(self, y: Any) -> Tensor:
         """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
             return self.misspecification(self._standardize(y))

@@ -77,7 +77,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             continue
         if key.split(".", 1)[0] not in (*GROUPS, "study") or key == "study":
             raise InnflowError(
-                f"{key} is unknown here; takes keys under {', '.join(GROUPS)} and study, and "
+                f"{key} is unknown here; give keys under {', '.join(GROUPS)} and study, and "
                 "those that --help shows"
             )
         cfg = as_config(result)

@@ -37,11 +37,11 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     check_arguments(arguments, overrides)
     out = None if arguments["out"] is None else Path(arguments["out"])
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise InnflowError(f"out={out}: takes a file in a folder that exists")
+        raise InnflowError(f"out={out}: must be a file in a folder that exists")
     app = load_unconditional(arguments)
     if app.scorer is None:
         raise InnflowError(
-            f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
+            f"run={arguments['run']}: has no fitted scores; give the folder of a finished run"
         )
     items, names = _read_items(app, arguments)
     batches = [app.score(batch) for batch in track(items.split(BATCH), "score")]
@@ -67,7 +67,7 @@ def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor,
         if not restore_coordinates(data, arguments):
             raise InnflowError(
                 f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "
-                "takes the folder of a finished run"
+                "give the folder of a finished run"
             )
         images, names = _read_images(source, settings["size"], 3)
         return data.embed(images), names

@@ -208,9 +208,9 @@ def is_number(value: Any, low: float, high: float = math.inf) -> bool:
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number of at least `least`; an error names the key of the data."""
+    """Return an integer of at least `least`; an error names the key of the data."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InnflowError(f"data.{name}={value}: give a whole number of at least {least}")
+        raise InnflowError(f"data.{name}={value}: give an integer of at least {least}")
     return value
 
 

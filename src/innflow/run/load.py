@@ -74,7 +74,7 @@ def find_checkpoint(run: str | Path, which: str = "best") -> Path:
     if path.is_file():
         return path
     if which not in ("best", "last"):
-        raise InnflowError(f"run={run}: ckpt={which} is unknown: takes best or last")
+        raise InnflowError(f"run={run}: ckpt={which} is unknown: must be best or last")
     if not path.is_dir():
         reason = why_not_regular(path)
         raise InnflowError(f"run={run}: {reason}; give the folder that innflow-train printed")

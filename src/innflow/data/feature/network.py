@@ -115,7 +115,7 @@ def _open_lite0(size: int) -> Pretrained:
 def _open_torchvision(name: str) -> Pretrained:
     known = models.list_models(module=models)
     if name not in known:
-        raise _unknown(name, [LITE0, *known], "timm:NAME takes those of timm")
+        raise _unknown(name, [LITE0, *known], "timm:NAME gives those of timm")
     module = models.get_model(name, weights=None)
     weights: Any = models.get_model_weights(name).DEFAULT
     recipe = weights.transforms()
@@ -155,7 +155,7 @@ def _behead(
 def _read_state(path: Path) -> Mapping[str, Any]:
     """Read a state dict, tensors only."""
     if reason := why_not_regular(path):
-        raise InnflowError(f"data.weights={path}: {reason}; null takes the network's own")
+        raise InnflowError(f"data.weights={path}: {reason}; null gives the network's own")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -182,7 +182,7 @@ def _need(package: str, network: str) -> Any:
 
 def _unknown(name: str, known: Sequence[str], hint: str) -> InnflowError:
     close = difflib.get_close_matches(name, known, n=3)
-    choice = f"takes {LITE0}, or a torchvision classifier such as resnet18; {hint}"
+    choice = f"give {LITE0}, or a torchvision classifier such as resnet18; {hint}"
     choice = f"did you mean {' or '.join(close)}?" if close else choice
     return InnflowError(f"data.network={name} is unknown: {choice}")
 

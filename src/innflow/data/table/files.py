@@ -115,7 +115,7 @@ def read_rows(
     moved = any(name in names and names.index(name) != i for i, name in enumerate(found))
     if len(found) != len(names) or moved:
         raise InnflowError(
-            f"{key}={path}: has the columns {listed(found)}, the run takes {listed(names)}"
+            f"{key}={path}: has the columns {listed(found)}, the run has {listed(names)}"
         )
     values, _ = read_table(path, label=label)
     note(f"{key}={path}: {listed(found)} taken by position as {listed(names)}")
@@ -123,7 +123,7 @@ def read_rows(
 
 
 def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
-    """Return the name of the class of each row of a table; whole numbers become their digits.
+    """Return the name of the class of each row of a table; integers become their digits.
 
     Raises:
         InnflowError: A row has no class, or a number that is not an integer.
@@ -148,7 +148,7 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
         if not isinstance(name, str) or not name:
             raise InnflowError(
                 f"{path}, row {row} (from 0), column {column}: {value!r} is no class: give a name "
-                "or a whole number"
+                "or an integer"
             )
         names.append(name)
     return names
@@ -213,11 +213,11 @@ def _npz_header(path: Path, label: str | None) -> dict[str, int]:
     headers = check_archive(path)
     for name, (shape, dtype) in headers.items():
         if name == label:
-            dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
+            dims, kinds, expected = [1], "iufU", "(N,) names or integers"
         else:
-            dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
+            dims, kinds, expected = [1, 2], "fiub", "(N,) or (N, D) numbers"
         if len(shape) not in dims or dtype.kind not in kinds:
-            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
+            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {expected}")
     shapes = {name: shape for name, (shape, _) in headers.items()}
     if len({shape[0] for shape in shapes.values()}) > 1:
         raise InnflowError(f"{path}: its arrays differ in length: {shapes}")

@@ -33,7 +33,7 @@ class Table(PartsDataModule):
         columns: Columns to use, in this order; all but the label by default.
         test: Fraction of all rows that becomes the set "test".
         outliers: Another such file; its rows are the set "outliers".
-        label: Column of class names or whole numbers; the sorted classes are labels 0, 1 and so on.
+        label: Column of class names or integers; the sorted classes are labels 0, 1 and so on.
         batch_size, holdout, workers, seed: See `PartsDataModule`. Splits are stratified by label.
     """
 
