@@ -106,6 +106,13 @@ def test_discrete_columns_are_named(tmp_path, capsys):
     assert "t.csv: at most 10 distinct values in b: the likelihood" in capsys.readouterr().out
 
 
+def test_equal_columns_are_named(tmp_path, capsys):
+    values = VALUES.copy()
+    values[:, 2] = values[:, 0]
+    Table(write(tmp_path / "t.csv", values)).sets()
+    assert "t.csv: equal columns, of which there is no density: c = a;" in capsys.readouterr().out
+
+
 def test_outliers_that_are_rows_of_the_table_are_named(tmp_path, capsys):
     odd = write(tmp_path / "odd.csv", np.vstack([VALUES[3:5], VALUES[:6] + 9]))
     sets = Table(write(tmp_path / "t.csv"), outliers=odd).sets()

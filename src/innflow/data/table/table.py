@@ -130,13 +130,22 @@ class Table(PartsDataModule):
         return make_sets(items, self.test, self.holdout, self.seed, of, classes=self.classes)
 
     def _note_columns(self, train: Tensor) -> None:
-        """Announce the columns that are left out, and those with few distinct values."""
+        """Announce the columns that are left out, equal to others, or of few distinct values."""
         left = {name: low for name, low in self._constant.items() if name not in self._names}
         out = [f"{name} ({value:g})" for name, value in left.items()]
         if out:
             announce(
                 f"warning: {self.path}: constant over the training rows and left out: "
                 f"{files.listed(out)}"
+            )
+        first: dict[bytes, str] = {}
+        pairs = zip(_keys(train.T), self._names, strict=True)
+        firsts = [(name, first.setdefault(key, name)) for key, name in pairs]
+        equal = [f"{name} = {other}" for name, other in firsts if name != other]
+        if equal:
+            announce(
+                f"warning: {self.path}: equal columns, of which there is no density: "
+                f"{files.listed(equal)}; choose by data.columns"
             )
         counts = [len(column.unique()) for column in train.T]
         few = [name for name, n in zip(self._names, counts, strict=True) if n <= _FEW < len(train)]
