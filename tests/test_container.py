@@ -357,12 +357,12 @@ def test_sweep_on_batch_is_one_array_job(batch, capsys):
     ("arguments", "says"),
     [
         (["submit", "--queue", "none", "--name", "a", "seed=1"], "submit.py: "),
-        (["submit", "--queue", "queue", "--name", "a/b", "seed=1"], "--name a/b: takes"),
+        (["submit", "--queue", "queue", "--name", "a/b", "seed=1"], "--name a/b: must be"),
         (["submit", "--queue", "queue", "--name", "a", "seed=range(10001)"], "10,001 runs"),
         (["describe", "5d4c0f2e-0000-0000-0000-000000000000"], "no such job"),
         (
             ["register", "--image", IMAGE, "--filesystem", "fs-1", "--secret", "KEY=hush"],
-            "takes the ARN",
+            "give the ARN",
         ),
     ],
 )

@@ -174,7 +174,7 @@ def test_build_keeps_the_order_of_the_right_side():
     ("left", "right", "fragments"),
     [
         ({"y": "data"}, {"z": 2}, ("partition.left.y=data", "no part y", "it has x")),
-        ({"x": "rest"}, {"z": 2}, ("partition.left.x=rest", "takes a number, a shape, data")),
+        ({"x": "rest"}, {"z": 2}, ("partition.left.x=rest", "must be a number, a shape, data")),
         ({"x": "date"}, {"z": 2}, ("partition.left.x=date",)),
         ({"x": 4}, {"z": "all"}, ("partition.right.z=all", "data or rest")),
         ({"x": 4}, {"y": "rest", "z": "rest"}, ("only one part can be rest", "y", "z")),

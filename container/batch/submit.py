@@ -42,7 +42,7 @@ def fill(image: str, filesystem: str, secrets: Sequence[str] = ()) -> dict[str, 
     for name, _, arn in pairs:
         if not arn.startswith("arn:"):
             raise SystemExit(
-                f"submit.py: --secret {name}=...: takes the ARN of a secret, not its value"
+                f"submit.py: --secret {name}=...: give the ARN of a secret, not its value"
             )
     definition["containerProperties"]["secrets"] = [
         {"name": name, "valueFrom": arn} for name, _, arn in pairs
@@ -66,11 +66,11 @@ def submit(client: Any, queue: str, name: str, overrides: Sequence[str], definit
         definition: Name or ARN of the job definition.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,127}", name):
-        raise SystemExit(f"submit.py: --name {name}: takes letters, digits, - and _")
+        raise SystemExit(f"submit.py: --name {name}: must be letters, digits, - and _")
     runs = len(expand(overrides))
     if runs > LARGEST:
         raise SystemExit(
-            f"submit.py: {runs:,} runs, but an array job takes at most {LARGEST:,}: split the sweep"
+            f"submit.py: {runs:,} runs, but an array job has at most {LARGEST:,}: split the sweep"
         )
     array = {"arrayProperties": {"size": runs}} if runs > 1 else {}
     answer = client.submit_job(

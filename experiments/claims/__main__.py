@@ -49,7 +49,7 @@ def read(words: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def numbers(key: str, text: str) -> list[int]:
-    """Return whole numbers that are separated by commas."""
+    """Return integers that are separated by commas."""
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:

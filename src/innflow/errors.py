@@ -6,9 +6,9 @@ class InnflowError(Exception):
 
     The commands print it without a traceback and end with exit code 2.
 
-    >>> raise InnflowError("depth=0: takes a whole number of at least 1")
+    >>> raise InnflowError("depth=0: must be an integer of at least 1")
     Traceback (most recent call last):
-    innflow.errors.InnflowError: depth=0: takes a whole number of at least 1
+    innflow.errors.InnflowError: depth=0: must be an integer of at least 1
     """
 
 
@@ -28,5 +28,5 @@ class Stopped(SystemExit):
 def positive(key: str, value: float) -> float:
     """Return a number; raise InnflowError, naming the key, if it is not above 0."""
     if not value > 0:
-        raise InnflowError(f"{key}={value}: takes a number above 0")
+        raise InnflowError(f"{key}={value}: must be a number above 0")
     return float(value)

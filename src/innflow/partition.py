@@ -197,7 +197,7 @@ class Partition:
 
     def _side(self, side: Side) -> Shapes:
         if side not in ("left", "right"):
-            raise InnflowError(f"partition: side {side!r} is unknown: takes left or right")
+            raise InnflowError(f"partition: side {side!r} is unknown: must be left or right")
         return self.left if side == "left" else self.right
 
     @staticmethod
@@ -227,9 +227,9 @@ def _resolve(
             shape = shapes[name]
         elif isinstance(shape, str):
             rest = " or rest" if side == "right" else ""
-            raise InnflowError(f"{key}={size}: takes a number, a shape, data{rest}")
+            raise InnflowError(f"{key}={size}: must be a number, a shape, data{rest}")
         elif not isinstance(shape, Sequence) or not all(isinstance(n, int) for n in shape):
-            raise InnflowError(f"{key}={size}: takes a whole number or a list of them")
+            raise InnflowError(f"{key}={size}: must be an integer or a list of them")
         elif name in shapes and tuple(shape) != tuple(shapes[name]):
             found = tuple(shapes[name])
             raise InnflowError(

@@ -207,14 +207,14 @@ def test_mmd_trains_and_its_terms_are_logged(fit, tmp_path):
     assert {"train/fit", "train/latent_mmd", "train/input_mmd", "train/loss"} <= set(header)
 
 
-def test_units_and_familiarity_survive_a_checkpoint(fit):
+def test_units_and_the_misspecification_test_survive_a_checkpoint(fit):
     app = build("given_y")
     fit(app, Sum(2000), max_steps=2)
     other = build("given_y")
     other.load_state_dict(app.state_dict())
     y = torch.tensor([2.5])
     assert torch.equal(app.posterior(y, 9, seed=1), other.posterior(y, 9, seed=1))
-    assert torch.equal(app.familiarity(y), other.familiarity(y))
+    assert torch.equal(app.misspecification_p(y), other.misspecification_p(y))
     assert other.width == app.width
 
 
@@ -243,9 +243,10 @@ def test_data_unlike_any_simulation_have_a_small_p_value():
 @pytest.mark.parametrize(
     ("y", "fragments"),
     [
-        (torch.zeros(2, 3), ("takes 1 columns",)),
-        (torch.tensor([math.nan]), ("missing or not finite",)),
-        (torch.zeros(1, 1, 1), ("takes 1 columns",)),
+        (torch.zeros(2, 3), ("y has shape (2, 3), expected (batch, 1)",)),
+        (torch.tensor([math.nan]), ("y, row 0 (from 0), column y0: nan is not a finite number",)),
+        (torch.zeros(1, 1, 1), ("y has shape (1, 1, 1), expected (batch, 1)",)),
+        (torch.tensor([1e39], dtype=torch.float64), ("y, row 0", "1e+39")),
     ],
 )
 def test_bad_data_are_refused(y, fragments, refused):
@@ -262,5 +263,5 @@ def test_methods_that_a_partition_does_not_support_are_refused(refused):
         build("given_y").predict(torch.zeros(1, 2))
     with refused("n=0"):
         build("given_y").posterior(torch.zeros(1), 0)
-    with refused("Inverse: takes"):
+    with refused("Inverse: the partition must be"):
         Inverse(flow=vector(2, depth=1), partition=Partition({"x": (2,)}, {"z": (2,)}))

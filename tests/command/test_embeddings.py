@@ -75,5 +75,5 @@ def test_maps_are_no_grey_levels(command, photographs):
         *(f"data.root={photographs}", "data.size=64", "data.batch_size=8"),
     )
     assert answer.code == 2
-    assert "takes images of integer grey levels" in answer.err
+    assert "the data must be images of integer grey levels" in answer.err
     assert not Path("run").exists()

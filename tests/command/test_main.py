@@ -45,7 +45,7 @@ def refuse(command, tmp_path):
         # misspelt
         ("modl.depth=3", ("modl.depth is unknown", "did you mean model.depth?")),
         ("data.n_tets=9", ("data.n_tets is unknown", "did you mean data.n_test?")),
-        ("+data.foo=3", ("data.foo=3 is unknown", "takes name, n, n_test")),
+        ("+data.foo=3", ("data.foo=3 is unknown", "has name, n, n_test")),
         ("+epxeriment=moons", ("epxeriment is unknown", "did you mean experiment?")),
         ("data=moon", ("moon", "moons")),
         ("subnet=mlp", ("subnet is unknown", "did you mean subnet@model.subnet?")),
@@ -61,9 +61,9 @@ def refuse(command, tmp_path):
         ("optimizer.lr=-1", ("optimizer", "learning rate")),
         ("trainer.max_time=soon", ("trainer", "soon")),
         ("trainer.max_steps=many", ("trainer.max_steps='many'",)),
-        ("seed=-1", ("seed=-1", "takes a whole number")),
-        ("name=null", ("name=None", "takes a name")),
-        ("paths.outputs=null", ("paths.outputs=None", "takes a name")),
+        ("seed=-1", ("seed=-1", "must be an integer")),
+        ("name=null", ("name=None", "must be a name")),
+        ("paths.outputs=null", ("paths.outputs=None", "must be a name")),
         ("seed=lucky", ("seed='lucky'",)),
         ("study.train_limit=0", ("study.train_limit=0", "at least 2")),
         ("score.headline=beauty", ("beauty", "likelihood")),
@@ -72,7 +72,7 @@ def refuse(command, tmp_path):
         # a partition that does not add up
         ("partition.right.z=5", ("x <-> z alone", "left 5 = x 2 + pad 3")),
         ("partition.left.x=5", ("partition.left.x=5", "shape (2,)")),
-        ("partition.right.z=1.5", ("partition.right.z=1.5", "whole number")),
+        ("partition.right.z=1.5", ("partition.right.z=1.5", "integer")),
         ("+partition.right.y=9", ("left x 2, right y 9", "no dimension remains for z")),
         # no run there
         ("ckpt=last", ("run_dir=DIR",)),
@@ -84,7 +84,7 @@ def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
 
 
 def test_a_table_that_is_not_there_is_answered_by_one_line(refuse):
-    refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "not there"))
+    refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "does not exist"))
 
 
 def test_an_unknown_experiment_is_answered_by_the_known_ones(refuse):
@@ -138,7 +138,7 @@ def files(command, vector_run):
 
 
 RUNS = {
-    "run=nowhere": ("nowhere", "no such folder"),
+    "run=nowhere": ("nowhere", "does not exist"),
     "run=empty": ("empty", "was the run trained?"),
     "run=text.ckpt": ("text.ckpt", "damaged"),
     "run=other.ckpt": ("other.ckpt", "not a checkpoint of innflow"),
@@ -187,8 +187,8 @@ def test_a_score_without_an_input(refuse, files, vector_run, image_run, photogra
         refuse("innflow-score", f"run={run}", *arguments, says=says)
 
     check(vector_run, says=("input=... is needed",))
-    check(vector_run, "input=none.csv", says=("none.csv", "not there"))
-    check(vector_run, "input=wide.csv", says=("(1, 3)", "expected (batch, 2)"))
+    check(vector_run, "input=none.csv", says=("none.csv", "does not exist"))
+    check(vector_run, "input=wide.csv", says=("wide.csv", "the run has x0, x1"))
     check(vector_run, "input=words.csv", says=("words.csv, line 2", "'two'"))
     check(vector_run, f"input={photographs}", says=(str(photographs), ".csv"))
     check(vector_run, "input=points.csv", "out=none/x.csv", says=("out=none/x.csv",))

@@ -110,7 +110,7 @@ def test_the_posterior_of_one_observation(command, inverse_run, observed):
     np.testing.assert_allclose(numbers(rows_of(rows)).T, expected, rtol=1e-4, atol=1e-5)
 
     (checks,) = json.loads(Path("drawn/summary.json").read_text())["observations"]
-    assert checks["familiarity"] == pytest.approx(float(app.familiarity(y)))
+    assert checks["misspecification_p"] == pytest.approx(float(app.misspecification_p(y)))
     end = resimulated(x)
     assert checks["resimulation"]["draws"] == 300
     error = np.square(end - y.numpy()).sum(axis=1).mean()
@@ -141,7 +141,9 @@ def test_the_posterior_of_one_observation(command, inverse_run, observed):
     table = [line.split()[-7:] for line in lines[2:6]]
     shown = numbers([[row[i] for i in (2, 3, 4, 6, 8, 9, 10)] for row in rows])
     np.testing.assert_allclose(numbers(table), shown, rtol=1e-3)
-    assert lines[6].startswith(f"familiarity p = {checks['familiarity']:.2g}, mean |f(x) - y|^2 =")
+    assert lines[6].startswith(
+        f"misspecification p = {checks['misspecification_p']:.2g}, mean |f(x) - y|^2 ="
+    )
     assert lines[7:] == [str(Path("drawn").absolute())]
 
 
@@ -174,10 +176,10 @@ def test_several_observations_go_into_the_run_by_default(command, inverse_run, m
     figures = {f"{kind}_{i}.png" for kind in ("pairs", "resimulation") for i in range(2)}
     assert {path.name for path in (out / "figures").iterdir()} == figures
     warnings = [line for line in answer.out.splitlines() if line.startswith("warning")]
-    p = float(app.familiarity(torch.from_numpy(y[2])))
+    p = float(app.misspecification_p(torch.from_numpy(y[2])))
     assert warnings == [
-        f"warning: observation 2 is unlike all simulated data (p = {p:.2g}): its posterior is an "
-        "extrapolation"
+        "warning: observation 2 is unlike all simulated data (misspecification p = "
+        f"{p:.2g}): its posterior is an extrapolation"
     ]
     assert "y=obs.npz: data0, data1 taken by position as end x, end y" in answer.out
 
@@ -286,25 +288,25 @@ def test_nothing_else_in_a_data_node_is_built(command, inverse_run, observed):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("y=obs.csv n=0", "n=0: takes a whole number from 1"),
+        ("y=obs.csv n=0", "n=0: must be an integer from 1"),
         ("y=obs.csv n=many", "n=many"),
         ("y=obs.csv nn=3", "nn is unknown"),
-        ("y=obs.csv trust=maybe", "trust=maybe: takes true or false"),
+        ("y=obs.csv trust=maybe", "trust=maybe: must be true or false"),
         ("y=obs.csv seed=-1", "seed=-1"),
         ("y=obs.csv ckpt=worst", "ckpt=worst is unknown"),
         ("y=obs.csv device=abacus", "device=abacus"),
         ("n=3", "y=... is needed"),
-        ("y=none.csv", "none.csv is not there"),
+        ("y=none.csv", "none.csv does not exist"),
         ("y=obs.txt", "expected a file of the kind"),
-        ("y=wide.csv", "has the columns a, b, c, the run takes end x, end y"),
+        ("y=wide.csv", "has the columns a, b, c, the run has end x, end y"),
         ("y=holes.csv", "holes.csv, line 3, column end y: '' is not a finite number"),
         ("y=nan.csv", "nan.csv, line 2, column end x: 'nan' is not a finite number"),
-        ("y=obs.csv truth=none.csv", "none.csv is not there"),
-        ("y=obs.csv truth=wide.csv", "truth=wide.csv: has the columns a, b, c, the run takes rail"),
+        ("y=obs.csv truth=none.csv", "none.csv does not exist"),
+        ("y=obs.csv truth=wide.csv", "truth=wide.csv: has the columns a, b, c, the run has rail"),
         ("y=obs.csv truth=two.csv", "truth: 2 rows for 1 observations in y"),
         ("y=obs.csv out=full", "full: holds files already"),
         ("y=obs.csv out=obs.csv/there", "cannot be written"),
-        ("y=obs.csv run=nowhere", "run=nowhere: no such folder"),
+        ("y=obs.csv run=nowhere", "run=nowhere: does not exist"),
     ],
 )
 def test_a_mistake_is_answered_by_one_line(arguments, says, command, inverse_run, observed):
@@ -326,7 +328,7 @@ def test_a_mistake_is_answered_by_one_line(arguments, says, command, inverse_run
 def test_a_run_without_a_posterior_is_refused(command, vector_run, observed):
     answer = command("innflow-posterior", f"run={vector_run}", observed)
     assert answer.code == 2
-    assert answer.err.endswith("has no posterior, it is a Density; takes a run with app=inverse\n")
+    assert answer.err.endswith("has no posterior, it is a Density; give a run with app=inverse\n")
 
 
 @pytest.mark.parametrize("other", ["innflow-sample n=3", "innflow-score input=obs.csv"])

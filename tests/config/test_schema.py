@@ -35,11 +35,11 @@ def test_a_right_config_passes(config):
     ("key", "value", "fragments"),
     [
         # unknown keys
-        ("model.dept", 3, ("model.dept=3 is unknown", "innflow.flow.vector takes", "depth")),
-        ("model.coupling.bin", 3, ("model.coupling.bin=3 is unknown", "takes bins, tail")),
+        ("model.dept", 3, ("model.dept=3 is unknown", "innflow.flow.vector has", "depth")),
+        ("model.coupling.bin", 3, ("model.coupling.bin=3 is unknown", "has bins, tail")),
         ("optimizer.learning_rate", 1.0, ("optimizer.learning_rate=1.0 is unknown", "lr")),
-        ("schedule.warm", 0.1, ("schedule.warm=0.1", "takes warmup, final")),
-        ("objective.weight", {"nll": 1}, ("objective.weight", "takes terms, weights")),
+        ("schedule.warm", 0.1, ("schedule.warm=0.1", "has warmup, final")),
+        ("objective.weight", {"nll": 1}, ("objective.weight", "has terms, weights")),
         # wrong types
         ("model.depth", "deep", ("model.depth='deep'", "valid integer", "depth: int")),
         ("model.depth", 2.5, ("model.depth=2.5", "valid integer")),
@@ -205,7 +205,7 @@ def test_stamp_is_the_same_in_this_process_and_its_children(monkeypatch):
 def test_precision_is_named_as_lightning_does(refused):
     assert lightning_precision(32) == lightning_precision("32") == "32-true"
     assert lightning_precision("bf16") == "bf16-mixed"
-    with refused("precision=16", "takes 32, bf16 or native"):
+    with refused("precision=16", "must be 32, bf16 or native"):
         lightning_precision(16)
 
 

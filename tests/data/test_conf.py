@@ -19,7 +19,7 @@ FILES = sorted((Path(innflow.conf.__file__).parent / "data").glob("*.yaml"))
 def test_keys_are_the_parameters(path, tmp_path):
     table = tmp_path / "data" / "table.csv"
     table.parent.mkdir()
-    table.write_text("a,b\n1,2\n")
+    table.write_text("a,b\n" + "".join(f"{i},{2 * i}\n" for i in range(9)))
     paths = {"data": str(table.parent), "cache": str(tmp_path / "cache")}
     with hydra.initialize_config_dir(str(path.parents[1]), version_base="1.3"):
         node = hydra.compose(f"data/{path.stem}").data

@@ -315,16 +315,16 @@ def test_labels_of_other_kinds_of_files(tmp_path):
     ],
 )
 def test_what_is_wrong_with_labels_of_a_table(tmp_path, refused, labels, says):
-    data = Table(write_csv(tmp_path / "t.csv", labels), label="kind")
+    path = write_csv(tmp_path / "t.csv", labels)
     with refused("t.csv", *says):
-        data.setup()
+        Table(path, label="kind")
 
 
 def test_a_label_that_is_no_class(tmp_path, refused):
     np.savez(tmp_path / "t.npz", x=X, half=np.full(60, 0.5), pair=X)
     with refused("row 0", "column half", "0.5 is no class"):
         _ = Table(tmp_path / "t.npz", label="half").classes
-    with refused("array pair", "(N,) names or whole numbers"):
+    with refused("array pair", "(N,) names or integers"):
         Table(tmp_path / "t.npz", label="pair")
     kinds = pyarrow.array([None, *NAMES[1:]])
     parquet.write_table(pyarrow.table({"a": X[:, 0], "kind": kinds}), tmp_path / "t.parquet")

@@ -158,11 +158,11 @@ def test_context_of_an_unconditional_flow_is_refused(case, refused):
 def test_another_shape_is_refused(case, refused):
     flow, (_, context) = case.make(), draw(case)
     wrong = torch.zeros(3, case.shape[0] + 1, *case.shape[1:])
-    with refused(f"inputs have shape {tuple(wrong.shape[1:])}", f"takes {case.shape}"):
+    with refused(f"inputs have shape {tuple(wrong.shape[1:])}", f"expected {case.shape}"):
         flow(wrong, context)
     with refused(f"inputs have shape {tuple(wrong.shape[1:])}"):
         flow.terms(wrong, context)
-    with refused(f"latents have shape ({flow.features + 1},)", f"takes ({flow.features},)"):
+    with refused(f"latents have shape ({flow.features + 1},)", f"expected ({flow.features},)"):
         flow.inverse(torch.zeros(3, flow.features + 1), context)
 
 

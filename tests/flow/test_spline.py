@@ -117,7 +117,7 @@ def test_parameters_of_a_feature_stand_together():
 
 @pytest.mark.parametrize(("bins", "tail"), [(1, 3.0), (1000, 3.0), (8, 0.0), (8, -1.0)])
 def test_bad_arguments(bins, tail, refused):
-    with refused(f"bins={bins}, tail={tail}", "takes 2 <= bins < 1000, tail > 0"):
+    with refused(f"bins={bins}, tail={tail}", "must be 2 <= bins < 1000, tail > 0"):
         Spline(bins=bins, tail=tail)
 
 

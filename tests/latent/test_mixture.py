@@ -123,7 +123,7 @@ def test_one_hot_needs_a_feature_for_each_class(refused):
 
 @pytest.mark.parametrize("wrong", [{"classes": 0}, {"separation": 0.0}, {"sigma": -1.0}])
 def test_invalid_settings_are_refused(wrong, refused):
-    with refused("latent: classes=", "takes at least one class"):
+    with refused("latent: classes=", "there must be at least one class"):
         ClassMixture(**{"classes": 3, **wrong})
 
 

@@ -115,7 +115,7 @@ def test_a_sure_mistake_costs_infinity():
         ([[0.5, math.nan]], [0], "1 of 1 rows"),
         ([[0.5, 0.5]], [2], "from 0 to 1"),
         ([[0.5, 0.5]], [-1], "from 0 to 1"),
-        ([[0.5, 0.5]], [0.0], "whole numbers"),
+        ([[0.5, 0.5]], [0.0], "integers"),
         ([[0.5, 0.5]], [0, 1], "got (1, 2) and (2,)"),
         (np.empty((0, 2)), np.empty(0, int), "got (0, 2)"),
         ([[1.0], [1.0]], [0, 0], "at least two classes"),

@@ -131,5 +131,5 @@ def test_a_missing_companion_is_refused(refused):
 
 @pytest.mark.parametrize("make", [lambda: Outlier(0.0), lambda: Margin(-1.0)])
 def test_scales_must_be_positive(refused, make):
-    with refused("takes a number above 0"):
+    with refused("must be a number above 0"):
         make()

@@ -20,7 +20,7 @@ def rank_p_values(problem: ModuleType, simulations: int = 80, draws: int = 63) -
     found = np.stack([problem.posterior(one, draws, rng, None) for one in y])
     truth = x.numpy()[:, None]
     below, level = (found < truth).sum(axis=1), (found == truth).sum(axis=1)
-    # Ties of whole numbers, and the steps of the ranks, are broken at random.
+    # Ties of integers, and the steps of the ranks, are broken at random.
     share = (below + rng.random(below.shape) * (level + 1)) / (draws + 1)
     return np.array([kstest(column, "uniform").pvalue for column in share.T])
 

@@ -108,7 +108,7 @@ def test_which_checkpoint(trained, tmp_path, refused):
     assert find_checkpoint(trained / "checkpoints" / "best.ckpt").name == "best.ckpt"
     with refused("ckpt=lsat is unknown", "best or last"):
         find_checkpoint(trained, "lsat")
-    with refused(f"run={tmp_path / 'none'}", "no such folder"):
+    with refused(f"run={tmp_path / 'none'}", "does not exist"):
         innflow.load(tmp_path / "none")
     with refused(f"run={tmp_path}", "no checkpoints/best.ckpt there"):
         innflow.load(tmp_path)

@@ -23,5 +23,5 @@ def test_other_studies_are_left_as_they_are():
 
 
 def test_a_switch_that_is_no_switch_is_refused():
-    with pytest.raises(InnflowError, match=r"study\.quick=1: takes true or false"):
+    with pytest.raises(InnflowError, match=r"study\.quick=1: must be true or false"):
         build_study(None, None, config(1), None, {})

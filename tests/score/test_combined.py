@@ -105,7 +105,7 @@ def test_what_cannot_be_combined_is_refused():
     with pytest.raises(InnflowError, match="fit it on training inliers"):
         Combined(["a"])({"a": a})
     for names in ([], ["a", "a"]):
-        with pytest.raises(InnflowError, match="takes names of different scores"):
+        with pytest.raises(InnflowError, match="must be names of different scores"):
             Combined(names)
     with pytest.raises(InnflowError, match="b is the same for half of the training inliers"):
         fitted(a=a, b=np.r_[b[:20], np.zeros(80)])

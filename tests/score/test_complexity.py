@@ -89,13 +89,15 @@ def test_pixels_that_are_no_grey_levels_are_refused(wrong):
 def test_items_that_are_no_images_are_refused_in_one_line():
     score = Complexity()
     for call in (score.fit, score):
-        with pytest.raises(InnflowError, match=r"takes images, items have shape \(6,\)") as caught:
+        with pytest.raises(
+            InnflowError, match=r"scores images, not items of shape \(6,\)"
+        ) as caught:
             call(measured())
         assert "\n" not in str(caught.value)
     with pytest.raises(InnflowError, match="2 channels"):
         score(of(images(3, 2)))
     assert len(Complexity("zlib")(of(images(3, 2)))) == 3
-    with pytest.raises(InnflowError, match="codec=gif: takes one of png, webp"):
+    with pytest.raises(InnflowError, match="codec=gif: must be one of png, webp"):
         Complexity("gif")
     assert code_lengths(images(1)[:0], "png").shape == (0,)
 

@@ -107,15 +107,15 @@ def test_unfitted_and_of_other_dimensions_are_refused(make):
 
 
 def test_invalid_settings_are_refused(monkeypatch):
-    with pytest.raises(InnflowError, match="k=0: takes at least 1"):
+    with pytest.raises(InnflowError, match="k=0: must be at least 1"):
         NearestNeighbours(k=0)
     with pytest.raises(InnflowError, match="k=5, but 4 training items"):
         NearestNeighbours(k=5).fit(measured(4))
-    with pytest.raises(InnflowError, match="components=0: takes at least 1"):
+    with pytest.raises(InnflowError, match="components=0: must be at least 1"):
         Mahalanobis(components=0)
     with pytest.raises(InnflowError, match=r"components=7, .* have at most 6"):
         Mahalanobis(components=7).fit(measured())
-    with pytest.raises(InnflowError, match="of=pixels: takes data or latent"):
+    with pytest.raises(InnflowError, match="of=pixels: must be data or latent"):
         Mahalanobis(components=2, of="pixels").fit(measured())
     monkeypatch.setattr("innflow.score.distance.LARGEST", 50 * 6 * 4 - 1)
     for of_ in ("data", "latent"):

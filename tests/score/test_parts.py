@@ -64,12 +64,12 @@ def test_the_ratio_is_between_two_models_whole_or_of_one_scale():
 
 @pytest.mark.parametrize(("method", "argument"), [("check", ()), ("__call__", measured())])
 def test_a_missing_companion_is_named_with_its_key(method, argument):
-    with pytest.raises(InnflowError, match=r"takes companions\.general=DIR") as caught:
+    with pytest.raises(InnflowError, match=r"use companions\.general=DIR") as caught:
         getattr(Ratio(), method)(argument)
     assert "\n" not in str(caught.value)
     with pytest.raises(InnflowError, match=r"companions\.second=DIR"):
         getattr(Waic(["second"]), method)(argument)
-    with pytest.raises(InnflowError, match=r"no companions: takes companions\.NAME=DIR"):
+    with pytest.raises(InnflowError, match=r"no companions: use companions\.NAME=DIR"):
         getattr(Waic(), method)(argument)
 
 

@@ -15,7 +15,7 @@ from innflow.system.ranks import rand, randint, randn, shared_draws, shares
 
 
 def whole_numbers() -> Unconstrained:
-    """Return coordinates of four parameters that are whole numbers from 0 to 9."""
+    """Return coordinates of four parameters that are integers from 0 to 9."""
     units = Unconstrained(4)
     units.low.zero_()
     units.high.fill_(9.0)
@@ -37,7 +37,7 @@ DRAWS = {
     "dequantization": lambda x: Dequantization().preprocess(x.float(), torch.default_generator),
     "latent": lambda x: StandardNormal().sample(x.float()),
     "trials": lambda x: shuffle_trials(x.flatten(1)[:, :16], 4, torch.default_generator),
-    "whole numbers": lambda x: whole_numbers()(x[:, 0, 0, :4] % 10.0, torch.default_generator)[0],
+    "integers": lambda x: whole_numbers()(x[:, 0, 0, :4] % 10.0, torch.default_generator)[0],
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.app.inputs import to_images, to_vectors
 from innflow.app.module import FlowModule, Noise
 from innflow.app.preprocess import Dequantization, Preprocessing
 from innflow.app.sharding import gathered_parameters
@@ -22,6 +23,9 @@ from innflow.partition import PAD
 from innflow.score.base import Measured
 from innflow.score.scorer import Scorer
 from innflow.system.ranks import seeded_generator
+
+ELEMENTS = 1 << 20
+"""Numbers in a batch of data that goes through the flow at a time."""
 
 
 class Application(FlowModule):
@@ -66,15 +70,15 @@ class Application(FlowModule):
         drawn = self.latent.sample(like, temperature, generator, targets)
         return self.partition.join("right", drawn)
 
-    def _validated(self, name: str, values: Tensor) -> Tensor:
-        """Return one part of a batch on the device of the flow; raise if its shape is wrong."""
-        shape = tuple(self.shapes.get(name, self.shape if name == "x" else values.shape[1:]))
-        if tuple(values.shape[1:]) != shape:
-            raise InnflowError(
-                f"{type(self).__name__}: {name} has shape {tuple(values.shape)}, "
-                f"expected (batch, {', '.join(map(str, shape))})"
-            )
-        return values.to(self.device)
+    def feature_names(self, part: str, features: int) -> list[str]:
+        """Return the names of the features of a part that consists of vectors."""
+        return self.columns.get(part) or [f"{part}{i}" for i in range(features)]
+
+    def _vectors(self, part: str, values: Any, features: int) -> Tensor:
+        """Return vectors of a part, (B, D), on the device of the flow; see `to_vectors`."""
+        names, label = self.feature_names(part, features), self.config.get("data", {}).get("label")
+        vectors = to_vectors(values, names, part in self.columns, part, label)
+        return vectors.to(self.device, self.parameter_dtype)
 
 
 class Unconditional(Application):
@@ -112,31 +116,56 @@ class Unconditional(Application):
         kind = data.sets()["train"].__getitems__([0])["x"].dtype
         if isinstance(self.preprocessing, Dequantization) and kind != torch.uint8:
             raise InnflowError(
-                f"{type(self).__name__}: takes images of integer grey levels, but the data "
-                f"are {kind} of shape {self.shape}; app=density takes any numbers"
+                f"{type(self).__name__}: the data must be images of integer grey levels, not "
+                f"{kind} of shape {self.shape}; app=density accepts any numbers"
             )
 
-    def _left(self, x: Tensor, noise_seed: int | None = None) -> dict[str, Tensor]:
-        """Return the left parts, padding included, of data (B, *shape)."""
-        prepared = self.preprocess({"x": self._validated("x", x)}, noise_seed)
+    def to_data(self, x: Any) -> Tensor:
+        """Return items as data (B, *shape) on the device of the flow.
+
+        Images of integer grey levels: tensors or arrays, channels first or last, PIL images, paths,
+        folders, or a list of these; all but floats are resized and cropped as in training. Vectors:
+        tensors, arrays, data frames with the columns of the run, or the path of a table.
+
+        Raises:
+            InnflowError: if a shape, a column or a value does not fit, or an image is scaled.
+        """
+        if len(self.shape) == 1:
+            return self._vectors("x", x, self.dims)
+        if isinstance(self.preprocessing, Dequantization):
+            return to_images(x, self.shape, self.preprocessing.levels).to(self.device)
+        maps = torch.as_tensor(x)
+        if tuple(maps.shape[1:]) != self.shape:
+            expected = ", ".join(map(str, self.shape))
+            raise InnflowError(f"x has shape {tuple(maps.shape)}, expected (batch, {expected})")
+        return maps.to(self.device)
+
+    def _left(self, x: Any, noise_seed: int | None = None) -> dict[str, Tensor]:
+        """Return the left parts, padding included, of items as `to_data` takes them."""
+        prepared = self.preprocess({"x": self.to_data(x)}, noise_seed)
         return self.pad(prepared, noise_seed)
 
-    def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+    def _pieces(self, x: Any) -> Iterator[Tensor]:
+        """Yield the data of items, as many rows at a time as fit into memory."""
+        yield from self.to_data(x).split(max(1, ELEMENTS // self.dims))
+
+    def log_prob(self, x: Any, noise_seed: int | None = None) -> Tensor:
         """Return log p(x), (B,) in nats.
 
         For images, the mean over dequantization noise is a lower bound of the discrete log
         probability. Without noise, at the bin centres, the value only ranks items: it is no bound.
 
         Args:
-            x: data, (B, *shape).
+            x: data (B, *shape), or items in any form that `to_data` takes.
             noise_seed: seed of the noise. The noise of an item depends only on the seed and the
                 item; there is none if the seed is None.
         """
         with self._inference():
-            return self(self._left(x, noise_seed)).log_prob
+            pieces = [self(self._left(x, noise_seed)).log_prob for x in self._pieces(x)]
+            return torch.cat(pieces)
 
-    def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
-        """Return the latents (B, N) of data (B, *shape); `noise_seed` as for `log_prob`."""
+    def encode(self, x: Any, noise_seed: int | None = None) -> Tensor:
+        """Return the latents (B, N) of data (B, *shape); arguments as for `log_prob`."""
         with self._inference():
             return self.partition.join("right", self(self._left(x, noise_seed)).latents)
 
@@ -166,11 +195,13 @@ class Unconditional(Application):
             drawn = self._sample_right(n, seeded_generator(seed), targets, temperature)
         return self.preprocessing.quantize(self.decode(drawn))
 
-    def measure(self, x: Tensor) -> Measured[Tensor]:
+    def measure(self, x: Any) -> Measured[Tensor]:
         """Compute the inputs of anomaly scores for data (B, *shape), in one pass of each model.
 
-        Images are dequantized to the bin centres, so that scores are repeatable.
+        Images are dequantized to the bin centres, so that scores are repeatable. For the forms of x
+        see `to_data`.
         """
+        x = self.to_data(x)
         with self._inference():
             measured = self._measure(x)
         companions = {
@@ -191,7 +222,7 @@ class Unconditional(Application):
             terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
         return Measured(terms.sum(dim=1), terms, logdets.sum(dim=1), latent, x)
 
-    def trace(self, x: Tensor) -> list[CouplingTrace]:
+    def trace(self, x: Any) -> list[CouplingTrace]:
         """Return inputs and outputs of every coupling for data (B, *shape), in their layout."""
         with self._inference():
             return list(trace(self.flow, self.partition.join("left", self._left(x))))
@@ -220,15 +251,19 @@ class Unconditional(Application):
             start = stop
         return torch.stack(shares, dim=1)
 
-    def score(self, x: Tensor) -> dict[str, np.ndarray]:
+    def score(self, x: Any) -> dict[str, np.ndarray]:
         """Return the anomaly scores of data (B, *shape), each (B,), higher for more anomalous ones.
 
-        The entries are `score` and `p_value` of the headline score, and all scores by name. Raises
-        if there are no fitted scores, as in a bare checkpoint.
+        The entries are `score` and `p_value` of the headline score, and all scores by name. The
+        items of a folder are in the order of their sorted paths. For the forms of x see `to_data`.
+
+        Raises:
+            InnflowError: if there are no fitted scores, as in a bare checkpoint, and as `to_data`.
         """
         if self.scorer is None:
             raise InnflowError("score: no fitted scores: load the folder of a finished run")
-        return self.scorer(self.measure(x).numpy())
+        scored = [self.scorer(self.measure(piece).numpy()) for piece in self._pieces(x)]
+        return {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the bits per dim of images."""

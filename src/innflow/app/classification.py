@@ -84,7 +84,7 @@ class Classification(Unconditional):
         """Return log p of right parts, (B,) in nats, summed over the classes."""
         return self.latent.log_prob(latents)
 
-    def class_log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+    def class_log_prob(self, x: Any, noise_seed: int | None = None) -> Tensor:
         """Return log p(x | class), (B, C) in nats; arguments as for `log_prob`."""
         with self._inference():
             step = self(self._left(x, noise_seed))
@@ -96,7 +96,7 @@ class Classification(Unconditional):
         class_log_prob = measured.log_prob[:, None] + self.mixture.class_log_ratio(y)
         return replace(measured, class_log_prob=class_log_prob)
 
-    def classify(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
+    def classify(self, x: Any, noise_seed: int | None = None) -> Tensor:
         """Return p(class | x), (B, C), by Bayes' rule; arguments as for `log_prob`."""
         with torch.no_grad():
             joint = self.class_log_prob(x, noise_seed) + self.mixture.log_prior
@@ -123,11 +123,12 @@ class Classification(Unconditional):
         parts = {**self.partition.split("right", zeros), "y": means}
         return self.decode(self.partition.join("right", parts))
 
-    def counterfactual(self, x: Tensor, label: int | Tensor, target: int | Tensor) -> Tensor:
+    def counterfactual(self, x: Any, label: int | Tensor, target: int | Tensor) -> Tensor:
         """Return x (B, *shape) moved from class `label` to class `target`, each an int or (B,).
 
         z and the standardised y within the class stay the same.
         """
+        x = self.to_data(x)
         with self._inference():
             parts = dict(self(self._left(x)).latents)
             labels = self._validated_labels(label, len(x))

@@ -42,7 +42,7 @@ class Unconstrained(nn.Module):
     def __init__(self, features: int, bounded: Bounded = "probit") -> None:
         super().__init__()
         if bounded not in ("probit", "logit"):
-            raise InnflowError(f"app: bounded={bounded!r}: takes probit or logit")
+            raise InnflowError(f"app: bounded={bounded!r}: must be probit or logit")
         self.bounded = bounded
         self.low = nn.Buffer(torch.full((features,), -torch.inf))
         self.high = nn.Buffer(torch.full((features,), torch.inf))

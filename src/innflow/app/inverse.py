@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, cast
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from innflow.app.application import Application
@@ -71,8 +71,8 @@ class Inverse(Application):
         right, context = self.partition.right, self.partition.context
         if "x" not in self.partition.left or ("y" in right) == ("y" in context):
             raise InnflowError(
-                "Inverse: takes x <-> z with y as context, x <-> y, z or x, eps <-> y, z, not "
-                f"{self.partition}"
+                "Inverse: the partition must be x <-> z with y as context, x <-> y, z or "
+                f"x, eps <-> y, z, not {self.partition}"
             )
         self.x_units = Unconstrained(self.shape[0], bounded)
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
@@ -82,7 +82,7 @@ class Inverse(Application):
         if trials < 1 or columns % trials:
             raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
         if trials > 1 and not self.conditional:
-            raise InnflowError(f"app.trials={trials}: takes partition=given_y: {self.partition}")
+            raise InnflowError(f"app.trials={trials}: use partition=given_y: {self.partition}")
 
     @property
     def conditional(self) -> bool:
@@ -161,11 +161,11 @@ class Inverse(Application):
                 break
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
-    def posterior(self, y: ArrayLike, n: int = 1000, seed: int | None = None) -> Tensor:
+    def posterior(self, y: Any, n: int = 1000, seed: int | None = None) -> Tensor:
         """Sample p(x | y) in data units, (n, P) for y (M,) or (B, n, P) for y (B, M).
 
         Args:
-            y: observed data in data units; a tensor, an array or a list.
+            y: observed data in data units: a tensor, array, list, data frame or path of a table.
             n: number of samples for each observation.
             seed: of the samples; torch's global generator where None.
 
@@ -173,9 +173,9 @@ class Inverse(Application):
             InnflowError: if n < 1, y has another number of columns, or a value of y or a sample
                 is not finite.
         """
-        return self._posterior(torch.as_tensor(y), n, seed)["x"]
+        return self._posterior(y, n, seed)["x"]
 
-    def posterior_noise(self, y: ArrayLike, n: int = 1000, seed: int | None = None) -> Tensor:
+    def posterior_noise(self, y: Any, n: int = 1000, seed: int | None = None) -> Tensor:
         """Return the data noise eps of the samples of `posterior`, (n, M) or (B, n, M).
 
         Raises:
@@ -185,11 +185,11 @@ class Inverse(Application):
             raise InnflowError(
                 f"posterior_noise: there is no eps in {self.partition}: partition=x_eps_yz has it"
             )
-        return self._posterior(torch.as_tensor(y), n, seed)["eps"]
+        return self._posterior(y, n, seed)["eps"]
 
-    def _posterior(self, y: Tensor, n: int, seed: int | None) -> dict[str, Tensor]:
+    def _posterior(self, y: Any, n: int, seed: int | None) -> dict[str, Tensor]:
         if n < 1:
-            raise InnflowError(f"posterior: n={n}: takes at least 1")
+            raise InnflowError(f"posterior: n={n}: must be at least 1")
         observed = self._standardize(y)
         generator = seeded_generator(seed)
         rows = observed.repeat_interleave(n, dim=0)
@@ -204,10 +204,8 @@ class Inverse(Application):
                 f"posterior: {bad} of {len(rows)} samples are not finite: the data are too far "
                 "from every simulation"
             )
-        return {
-            name: values.reshape(*y.shape[:-1], n, values.shape[1])
-            for name, values in drawn.items()
-        }
+        batch = [] if np.ndim(y) == 1 else [len(observed)]
+        return {name: draws.reshape(*batch, n, draws.shape[1]) for name, draws in drawn.items()}
 
     def _draw(self, y: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the left parts for each row of standardised data (B, M)."""
@@ -217,7 +215,7 @@ class Inverse(Application):
         left = self.partition.split("left", joined)
         return {**left, "x": self.x_units.inverse(left["x"])}
 
-    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+    def log_prob(self, x: Any, y: Any) -> Tensor:
         """Return log p(x | y) of x (B, P) and y (B, M), (B,) in nats, in data units.
 
         Of an integer parameter it is the log probability. With padding on the left, p(x | y) is
@@ -232,7 +230,7 @@ class Inverse(Application):
                 "use partition=given_y"
             )
         with self._inference():
-            values = self._validated("x", x).to(self.parameter_dtype)
+            values = self._vectors("x", x, self.shape[0])
             coordinates, volume = self.x_units(values, None)
             trials = self._standardize(y).unflatten(1, (self.trials, -1))
             generator = seeded_generator(PAD_SEED)
@@ -260,28 +258,22 @@ class Inverse(Application):
             blank = self.y_units.mean.expand(len(x), -1)
             return self._step(x, blank, eps).latents["y"]
 
-    def familiarity(self, y: Tensor) -> Tensor:
+    def misspecification_p(self, y: Any) -> Tensor:
         """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
             return self.misspecification(self._standardize(y))
 
     def _step(self, x: Tensor, y: Tensor, eps: Tensor | None) -> Step:
-        batch = {"x": self._validated("x", x)}
+        batch = {"x": self._vectors("x", x, self.shape[0])}
         if "eps" in self.partition.left:
             if eps is None:
                 raise InnflowError(f"{self.partition} has the data noise eps: give eps")
-            batch["eps"] = self._validated("eps", eps)
+            batch["eps"] = self._vectors("eps", eps, len(self.y_units.mean))
         return self(self.pad(self.preprocess(batch, None), None), {"y": self._standardize(y)})
 
-    def _standardize(self, y: Tensor) -> Tensor:
+    def _standardize(self, y: Any) -> Tensor:
         """Return data (M,) or (B, M) standardised, (B, M); raise if they are not valid."""
-        columns = len(self.y_units.mean)
-        if y.dim() not in (1, 2) or y.shape[-1] != columns:
-            raise InnflowError(f"y has shape {tuple(y.shape)}, takes {columns} columns")
-        if not bool(y.isfinite().all()):
-            raise InnflowError("y has values that are missing or not finite: give finite numbers")
-        rows = y.reshape(-1, columns).to(self.device, self.parameter_dtype)
-        return self.y_units(rows)
+        return self.y_units(self._vectors("y", y, len(self.y_units.mean)))
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the mean squared error of the predicted data, where y is a right part."""

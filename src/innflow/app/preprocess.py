@@ -51,7 +51,7 @@ class Dequantization(Preprocessing):
 
     def __init__(self, levels: int = LEVELS) -> None:
         if not 2 <= levels <= LEVELS:
-            raise InnflowError(f"app: levels={levels}: takes a whole number from 2 to {LEVELS}")
+            raise InnflowError(f"app: levels={levels}: must be an integer from 2 to {LEVELS}")
         self.levels = levels
 
     def preprocess(self, x: Tensor, noise: Noise) -> Tensor:
@@ -59,7 +59,7 @@ class Dequantization(Preprocessing):
         return (x + draw_within_bins(x, noise)) / self.levels - 0.5
 
     def postprocess(self, x: Tensor) -> Tensor:
-        """Return grey levels, neither rounded nor clipped; bin centres become whole numbers."""
+        """Return grey levels, neither rounded nor clipped; bin centres become integers."""
         return (x + 0.5) * self.levels - 0.5
 
     def quantize(self, x: Tensor) -> Tensor:

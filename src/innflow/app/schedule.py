@@ -42,7 +42,7 @@ def cosine(warmup: float = 0.02, final: float = 0.0) -> Schedule:
     """
     if not 0 <= warmup < 1 or not 0 <= final <= 1:
         raise InnflowError(
-            f"schedule: warmup={warmup}, final={final}: takes warmup in [0, 1), final in [0, 1]"
+            f"schedule: warmup={warmup}, final={final}: warmup must be in [0, 1), final in [0, 1]"
         )
     return partial(_factor, warmup=warmup, final=final)
 

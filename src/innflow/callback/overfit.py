@@ -48,7 +48,7 @@ class DropoutOnOverfit(Callback):
         super().__init__()
         self.rates = list(rates)
         if sorted(self.rates) != self.rates or not all(0 < rate < 1 for rate in self.rates):
-            raise InnflowError(f"callbacks: rates={self.rates}: takes rising rates in (0, 1)")
+            raise InnflowError(f"callbacks: rates={self.rates}: must be rising rates in (0, 1)")
         if patience < 1:
             raise InnflowError(f"callbacks: patience={patience} must be at least 1")
         if not margin >= 0:

@@ -47,7 +47,7 @@ class Pictures(Callback):
     def __init__(self, every: int = 1, n: int = 16) -> None:
         for key, value in {"every": every, "n": n}.items():
             if value < 1:
-                raise InnflowError(f"callbacks.pictures.{key}={value}: takes at least 1")
+                raise InnflowError(f"callbacks.pictures.{key}={value}: must be at least 1")
         self.every, self.n = every, n
         self.seen = 0
         self._batch: Mapping[str, Tensor] | None = None
@@ -56,7 +56,7 @@ class Pictures(Callback):
         """Refuse loggers of which none can show figures."""
         if trainer.is_global_zero and not shows_pictures(trainer.loggers):
             raise InnflowError(
-                "callbacks.pictures: there is no dashboard to send pictures to; takes "
+                "callbacks.pictures: there is no dashboard to send pictures to; give "
                 "logger=wandb, tensorboard, mlflow or many"
             )
 

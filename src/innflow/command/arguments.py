@@ -28,27 +28,27 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         rest: arguments that the command does not have.
 
     Raises:
-        InnflowError: naming the argument and what it takes.
+        InnflowError: naming the argument and what it must be.
     """
     if rest:
         raise InnflowError(f"{rest[0].split('=')[0]} is unknown; --help shows the keys")
     for name, value in arguments.items():
         if name in ("run", "input", "ckpt", "device", "y"):
-            valid, takes = isinstance(value, str) and value != "", "text; write folder 3 as ./3"
+            valid, expected = isinstance(value, str) and value != "", "text; write folder 3 as ./3"
         elif name in ("out", "truth"):
-            valid, takes = isinstance(value, str | None) and value != "", "a path, or null"
+            valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
         elif name == "trust":
-            valid, takes = isinstance(value, bool), "true or false"
+            valid, expected = isinstance(value, bool), "true or false"
         elif name == "temperature":
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            valid, takes = number and 0 <= value < math.inf, "a number of at least 0"
+            valid, expected = number and 0 <= value < math.inf, "a number of at least 0"
         else:
             least = 1 if name == "n" else 0
             whole = isinstance(value, int) and not isinstance(value, bool)
             valid = (name == "seed" and value is None) or (whole and least <= value < 2**32)
-            takes = f"a whole number from {least} to 4294967295"
+            expected = f"an integer from {least} to 4294967295"
         if not valid:
-            raise InnflowError(f"{name}={value}: takes {takes}")
+            raise InnflowError(f"{name}={value}: must be {expected}")
 
 
 def load_run(arguments: Mapping[str, Any]) -> Application:

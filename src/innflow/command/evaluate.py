@@ -39,6 +39,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         config["seed"] = arguments["seed"]
     check({name: config[name] for name in GROUPS})
     data = build(config["data"], "data")
+    data.use_columns(app.columns)
     if tuple(data.shape) != tuple(app.shape):
         raise InnflowError(
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
@@ -76,7 +77,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             continue
         if key.split(".", 1)[0] not in (*GROUPS, "study") or key == "study":
             raise InnflowError(
-                f"{key} is unknown here; takes keys under {', '.join(GROUPS)} and study, and "
+                f"{key} is unknown here; give keys under {', '.join(GROUPS)} and study, and "
                 "those that --help shows"
             )
         cfg = as_config(result)

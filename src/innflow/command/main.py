@@ -148,7 +148,7 @@ def read_arguments(
     known = set(defaults.keys())  # `key in defaults` is false for a required key
     for argument in arguments:
         if "=" not in argument:
-            raise InnflowError(f"{argument}: takes key=value; --help shows the keys")
+            raise InnflowError(f"{argument}: must be key=value; --help shows the keys")
     own = [argument for argument in arguments if argument.partition("=")[0] in known]
     rest = [argument for argument in arguments if argument not in own]
     cfg = compose_config(f"command/{name}", [f"command.{argument}" for argument in own])["command"]

@@ -19,7 +19,7 @@ from innflow.metric.summary import compute_summary
 from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce, track
 
-UNFAMILIAR = 0.01
+MISSPECIFIED = 0.01
 """p-value below which a warning is printed: the observation is unlike the simulations."""
 WARNED, SHOWN = 5, 16
 """Largest numbers of observations with a warning each and of printed parameters."""
@@ -33,11 +33,11 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     app = load_run(arguments)
     if not isinstance(app, Inverse):
         raise InnflowError(
-            f"run={arguments['run']}: has no posterior, it is a {type(app).__name__}; takes a run "
+            f"run={arguments['run']}: has no posterior, it is a {type(app).__name__}; give a run "
             "with app=inverse"
         )
-    parameters = _names(app, "x", app.shape[0])
-    observables = _names(app, "y", len(app.y_units.mean))
+    parameters = app.feature_names("x", app.shape[0])
+    observables = app.feature_names("y", len(app.y_units.mean))
     y = read_rows(arguments["y"], observables, "y")
     truth = None
     if arguments["truth"] is not None:
@@ -46,8 +46,8 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             raise InnflowError(f"truth: {len(truth)} rows for {len(y)} observations in y")
     out, seed = output_folder(arguments, "posterior"), arguments["seed"] or 0
     with claim(out, key="out"):
-        familiarity = app.familiarity(y).cpu().numpy()
-        _warn(familiarity, app.misspecification.smallest_p_value)
+        misspecification_p = app.misspecification_p(y).cpu().numpy()
+        _warn(misspecification_p, app.misspecification.smallest_p_value)
         drawn = draw(app, y, arguments["n"], seed)
         data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
         arrays = {name: values.numpy() for name, values in drawn.items()}
@@ -58,7 +58,16 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         summaries = [compute_summary(draws, density) for draws, density in pairs]
         made = [] if data is None else resimulate_or_announce(data, drawn["x"], observed, seed)
         result = Posteriors(
-            parameters, observables, observed, x, eps, log_prob, familiarity, summaries, truth, made
+            parameters,
+            observables,
+            observed,
+            x,
+            eps,
+            log_prob,
+            misspecification_p,
+            summaries,
+            truth,
+            made,
         )
         limits = torch.stack((app.x_units.low, app.x_units.high), dim=1).cpu().numpy()
         noise = None if data is None or data.noise is None else data.noise.norm(dim=1).numpy()
@@ -100,17 +109,13 @@ def draw(app: Inverse, y: Tensor, n: int, seed: int) -> dict[str, Tensor]:
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 
-def _names(app: Inverse, part: str, count: int) -> list[str]:
-    return app.columns.get(part) or [f"{part}{i}" for i in range(count)]
-
-
-def _warn(familiarity: np.ndarray, least: float) -> None:
+def _warn(misspecification_p: np.ndarray, least: float) -> None:
     # With few simulations the smallest possible p-value, `least`, may be above the limit.
-    unlikely = np.flatnonzero((familiarity < UNFAMILIAR) | (familiarity <= least))
+    unlikely = np.flatnonzero((misspecification_p < MISSPECIFIED) | (misspecification_p <= least))
     for row in unlikely[:WARNED]:
         announce(
-            f"warning: observation {row} is unlike all simulated data (p = {familiarity[row]:.2g}):"
-            " its posterior is an extrapolation"
+            f"warning: observation {row} is unlike all simulated data (misspecification p = "
+            f"{misspecification_p[row]:.2g}): its posterior is an extrapolation"
         )
     if len(unlikely) > WARNED:
         announce(f"warning: {len(unlikely) - WARNED:,} more are unlike them; see summary.json")
@@ -135,4 +140,4 @@ def _show(result: Posteriors) -> None:
     error = ""
     if result.resimulations:
         error = f", mean |f(x) - y|^2 = {result.resimulations[0].error:.3g}"
-    announce(f"familiarity p = {result.familiarity[0]:.2g}{error}")
+    announce(f"misspecification p = {result.misspecification_p[0]:.2g}{error}")

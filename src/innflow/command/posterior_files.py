@@ -29,7 +29,7 @@ class Posteriors:
     x: np.ndarray  # (B, n, P) draws
     eps: np.ndarray | None  # (B, n, M) noise of the same draws, where the run has it
     log_prob: np.ndarray | None  # (B, n) log p(x | y) in nats, where the run has it
-    familiarity: np.ndarray  # (B,) p-values, small where y is unlike the simulations
+    misspecification_p: np.ndarray  # (B,) p-values, small where y is unlike the simulations
     summaries: Sequence[Summary]  # one for each observation
     truth: np.ndarray | None  # (B, P) true parameters, if known
     resimulations: Sequence[Resimulation]  # one for each observation, or none
@@ -63,8 +63,8 @@ def write_summary(result: Posteriors, folder: Path) -> None:
             for name, *values in zip(result.parameters, *columns, strict=True):
                 writer.writerow([number, name, *(f"{value:.7g}" for value in values)])
     entries: list[dict[str, Any]] = [
-        {"observation": number, "familiarity": p}
-        for number, p in enumerate(result.familiarity.tolist())
+        {"observation": number, "misspecification_p": p}
+        for number, p in enumerate(result.misspecification_p.tolist())
     ]
     for entry, again in zip(entries, result.resimulations, strict=False):
         entry["resimulation"] = {

@@ -21,7 +21,7 @@ from innflow.config.message import one_line
 from innflow.config.trust import check_trusted
 from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
-from innflow.data.table.files import read_table
+from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
 from innflow.run.load import COORDINATES
 from innflow.run.scores_csv import to_csv, write_scores
@@ -37,11 +37,11 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     check_arguments(arguments, overrides)
     out = None if arguments["out"] is None else Path(arguments["out"])
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise InnflowError(f"out={out}: takes a file in a folder that exists")
+        raise InnflowError(f"out={out}: must be a file in a folder that exists")
     app = load_unconditional(arguments)
     if app.scorer is None:
         raise InnflowError(
-            f"run={arguments['run']}: has no fitted scores; takes the folder of a finished run"
+            f"run={arguments['run']}: has no fitted scores; give the folder of a finished run"
         )
     items, names = _read_items(app, arguments)
     batches = [app.score(batch) for batch in track(items.split(BATCH), "score")]
@@ -67,14 +67,16 @@ def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor,
         if not restore_coordinates(data, arguments):
             raise InnflowError(
                 f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "
-                "takes the folder of a finished run"
+                "give the folder of a finished run"
             )
         images, names = _read_images(source, settings["size"], 3)
         return data.embed(images), names
     if len(app.shape) == 3:
         channels, size, _ = app.shape
         return _read_images(source, size, channels)
-    return read_table(source, settings.get("columns"), settings.get("label"))
+    names, label = app.feature_names("x", app.dims), settings.get("label")
+    x = read_rows(source, names, "input", label, note=log.warning)  # stdout may hold the scores
+    return x, [f"{Path(source).name}/{row}" for row in range(len(x))]
 
 
 def _read_images(source: str, size: int, channels: int) -> tuple[Tensor, list[str]]:

@@ -136,14 +136,14 @@ def check_top_level(config: DictConfig) -> None:
             raise InnflowError(f"{key} is unknown{hint}")
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise InnflowError(f"seed={seed!r}: takes a whole number from 0 to 4294967295")
+        raise InnflowError(f"seed={seed!r}: must be an integer from 0 to 4294967295")
     for key in ("name", "paths.outputs"):
         value = OmegaConf.select(config, key)
         if not isinstance(value, str) or not value:
-            raise InnflowError(f"{key}={value!r}: takes a name, for the folder of the run")
+            raise InnflowError(f"{key}={value!r}: must be a name, for the folder of the run")
     for key in ("run_dir", "ckpt"):
         if not isinstance(config[key], str | None):
-            raise InnflowError(f"{key}={config[key]!r}: takes a path")
+            raise InnflowError(f"{key}={config[key]!r}: must be a path")
     if config["ckpt"] is not None and config["run_dir"] is None:
         raise InnflowError("ckpt: give the folder of the run to resume by run_dir=DIR")
 
@@ -174,7 +174,7 @@ def _check_processes(cfg: DictConfig) -> None:
     if starts and not alone and job_id() is None:
         sys.stderr.write(
             f"innflow-train: error: strategy={strategy} in a sweep on this machine: each of its "
-            "processes would run the whole sweep; takes strategy=ddp_spawn, or "
+            "processes would run the whole sweep; use strategy=ddp_spawn, or "
             "hydra/launcher=slurm\n"
         )
         sys.exit(2)  # an exception would end only this job; exit so that the sweep stops

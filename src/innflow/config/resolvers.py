@@ -36,7 +36,7 @@ def lightning_precision(precision: int | str) -> str:
     'bf16-mixed'
     """
     if str(precision) not in ("32", "bf16", "native"):
-        raise InnflowError(f"precision={precision} is unknown: takes 32, bf16 or native")
+        raise InnflowError(f"precision={precision} is unknown: must be 32, bf16 or native")
     if str(precision) == "native":
         precision = "bf16" if _multiplies_bfloat16() else 32
     return "bf16-mixed" if precision == "bf16" else "32-true"

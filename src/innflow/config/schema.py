@@ -47,9 +47,9 @@ def check(config: Mapping[str, Any]) -> None:
             if str(key).startswith("_") and str(key).endswith("_"):
                 continue
             if key not in parameters and not open_ended:
-                takes = ", ".join(name for name in parameters if name != "self")
+                known = ", ".join(name for name in parameters if name != "self")
                 raise InnflowError(
-                    f"{path}.{key}={value} is unknown: {node['_target_']} takes {takes}"
+                    f"{path}.{key}={value} is unknown: {node['_target_']} has {known}"
                 )
             if key in parameters and key in hints and not any(nodes(value)):
                 _check_value(f"{path}.{key}", value, hints[key], node["_target_"])
@@ -76,9 +76,9 @@ def _check_value(path: str, value: Any, hint: Any, target: str) -> None:
         reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
         hint = hint.__origin__ if get_origin(hint) is Annotated else hint
         shown = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
-        takes = f" ({target} takes {path.rsplit('.', 1)[-1]}: {shown})"
+        expected = f" ({target} expects {path.rsplit('.', 1)[-1]}: {shown})"
         raise InnflowError(
-            f"{path}={value!r}: {' or '.join(reasons).lower()}{takes * (len(takes) < 100)}"
+            f"{path}={value!r}: {' or '.join(reasons).lower()}{expected * (len(expected) < 100)}"
         ) from None
     except TypeError:
         return  # isinstance() against a protocol that cannot be checked at run time

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -80,6 +80,9 @@ class PartsDataModule(LightningDataModule):
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore what `state` returned; data without a state ignore it."""
+
+    def use_columns(self, columns: Mapping[str, Sequence[str]]) -> None:
+        """Take x from the columns that a trained run names; data without columns ignore it."""
 
     @property
     def classes(self) -> list[str]:
@@ -205,9 +208,9 @@ def is_number(value: Any, low: float, high: float = math.inf) -> bool:
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number of at least `least`; an error names the key of the data."""
+    """Return an integer of at least `least`; an error names the key of the data."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InnflowError(f"data.{name}={value}: give a whole number of at least {least}")
+        raise InnflowError(f"data.{name}={value}: give an integer of at least {least}")
     return value
 
 

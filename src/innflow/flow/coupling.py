@@ -113,7 +113,7 @@ class Coupling(BaseCoupling):
         self.univariate = univariate or Affine()
         changed = max(features // 2, 1) if changed is None else changed
         if not 0 < changed < features + (features == 1):
-            raise InnflowError(f"coupling: changed={changed} of {features} features: takes fewer")
+            raise InnflowError(f"coupling: changed={changed} of {features} features: must be fewer")
         self.sizes = (features - changed, changed)
         self.net = subnet(self.sizes[0], changed * self.univariate.parameters, context=context)
 
@@ -176,7 +176,7 @@ class MaskedCoupling(BaseCoupling):
         if (mask & changes).any():
             raise InnflowError(
                 "masked coupling: a pixel both conditions and changes, which cannot be inverted: "
-                "takes masks that do not overlap"
+                "give masks that do not overlap"
             )
         self.univariate = univariate or Affine()
         self.register_buffer("mask", mask)

@@ -32,7 +32,7 @@ class GivenFirst(DataDependent):
     def __init__(self, first: int, transform: Transform) -> None:
         super().__init__()
         if first < 1:
-            raise InnflowError(f"given first: first={first}: takes at least 1 feature")
+            raise InnflowError(f"given first: first={first}: must be at least 1")
         self.first, self.transform = first, transform
 
     @torch.no_grad()

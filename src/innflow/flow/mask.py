@@ -48,8 +48,8 @@ def mask_pairs(masks: MaskName, height: int, width: int) -> list[tuple[Tensor, T
     elif masks in halves:
         parts = [halves[masks](height, width, flip) for flip in (False, True)]
     else:
-        takes = ", ".join((*halves, "cycle"))
-        raise InnflowError(f"masked flow: masks={masks!r} is unknown: takes {takes}")
+        known = ", ".join((*halves, "cycle"))
+        raise InnflowError(f"masked flow: masks={masks!r} is unknown: must be one of {known}")
     if not all(part.any() for part in parts):
         raise InnflowError(f"masked flow: {height}x{width} cannot be divided by masks={masks}")
     return list(zip(parts, parts[1:] + parts[:1], strict=True))

@@ -17,9 +17,7 @@ from innflow.flow.initialise import initialise
 
 def _check(inputs: Tensor, shape: tuple[int, ...], name: str) -> None:
     if tuple(inputs.shape[1:]) != shape:
-        raise InnflowError(
-            f"flow: {name} have shape {tuple(inputs.shape[1:])}, this flow takes {shape}"
-        )
+        raise InnflowError(f"flow: {name} have shape {tuple(inputs.shape[1:])}, expected {shape}")
 
 
 class CouplingFlow(Transform):

@@ -114,7 +114,7 @@ class Patchwise(Transform):
     def __init__(self, transform: Transform, rows: int, columns: int) -> None:
         super().__init__()
         if rows < 1 or columns < 1:
-            raise InnflowError(f"patchwise: {rows}x{columns} patches: takes at least 1x1")
+            raise InnflowError(f"patchwise: {rows}x{columns} patches: must be at least 1x1")
         self.transform = transform
         self.rows, self.columns = rows, columns
 
@@ -176,7 +176,7 @@ class Patchify(Layout):
         if patch < 1 or height % patch or width % patch:
             raise InnflowError(
                 f"tokens: {height}x{width} cannot be cut into patches of patch={patch}: "
-                "takes a number that divides both sides"
+                "give a number that divides both sides"
             )
         self.channels, self.patch = channels, patch
         self.rows, self.columns = height // patch, width // patch
@@ -257,6 +257,6 @@ def halves_order(halves: Halves, rows: int, columns: int, flip: bool = False) ->
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     numbers = {"checkerboard": row + column, "columns": column, "rows": row}
     if halves not in numbers:
-        raise InnflowError(f"tokens: halves={halves!r} is unknown: takes {', '.join(numbers)}")
+        raise InnflowError(f"tokens: halves={halves!r} is unknown: must be {', '.join(numbers)}")
     order = (numbers[halves] % 2).flatten().argsort(stable=True)
     return order.roll(len(order) // 2) if flip else order

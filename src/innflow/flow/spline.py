@@ -51,7 +51,7 @@ class Spline:
         if not 2 <= self.bins < MAX_BINS or self.tail <= 0:
             raise InnflowError(
                 f"spline coupling: bins={self.bins}, tail={self.tail}: "
-                f"takes 2 <= bins < {MAX_BINS}, tail > 0"
+                f"must be 2 <= bins < {MAX_BINS}, tail > 0"
             )
 
     @property

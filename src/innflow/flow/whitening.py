@@ -54,7 +54,7 @@ class Regression(DataDependent):
     def __init__(self, features: int, context: int) -> None:
         super().__init__()
         if features < 1 or context < 1:
-            raise InnflowError(f"regression: features={features}, context={context}: takes >= 1")
+            raise InnflowError(f"regression: features={features}, context={context}: must be >= 1")
         self.slope = nn.Parameter(torch.zeros(features, context))
         self.shift = nn.Parameter(torch.zeros(features))
         self.log_diagonal = nn.Parameter(torch.zeros(features))

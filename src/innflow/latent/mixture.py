@@ -37,8 +37,8 @@ class ClassMixture(Density):
         super().__init__()
         if classes < 1 or not separation > 0 or not sigma > 0:
             raise InnflowError(
-                f"latent: classes={classes}, separation={separation}, sigma={sigma}: takes at "
-                "least one class, a separation and a sigma above 0"
+                f"latent: classes={classes}, separation={separation}, sigma={sigma}: there "
+                "must be at least one class, a separation and a sigma above 0"
             )
         self.classes = classes
         self.separation = separation

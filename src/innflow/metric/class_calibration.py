@@ -175,7 +175,7 @@ def _check_labels(rows: np.ndarray, labels: ArrayLike) -> np.ndarray:
     y = np.asarray(labels)
     if rows.ndim != 2 or not rows.size or y.shape != rows.shape[:1]:
         raise InnflowError(
-            f"classification metrics: takes rows (N, C) and labels (N,), got {rows.shape} and "
+            f"classification metrics: expected rows (N, C) and labels (N,), got {rows.shape} and "
             f"{y.shape}"
         )
     bad = int((~np.isfinite(rows)).any(1).sum())
@@ -185,6 +185,6 @@ def _check_labels(rows: np.ndarray, labels: ArrayLike) -> np.ndarray:
         )
     if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= rows.shape[1]:
         raise InnflowError(
-            f"classification metrics: labels are whole numbers from 0 to {rows.shape[1] - 1}"
+            f"classification metrics: labels must be integers from 0 to {rows.shape[1] - 1}"
         )
     return y.astype(np.int64)

@@ -63,8 +63,8 @@ def count_differences(images: np.ndarray, levels: int = 256) -> np.ndarray:
         pixels = images[start : start + BLOCK].astype(np.int64)
         if pixels.min() < 0 or pixels.max() >= levels:
             raise InnflowError(
-                f"neighbour differences: grey levels {pixels.min()} to {pixels.max()}: takes whole "
-                f"levels from 0 to {levels - 1}"
+                f"neighbour differences: grey levels {pixels.min()} to {pixels.max()}: must be "
+                f"from 0 to {levels - 1}"
             )
         across = (pixels[..., 1:] - pixels[..., :-1]).reshape(len(pixels), -1)
         down = (pixels[..., 1:, :] - pixels[..., :-1, :]).reshape(len(pixels), -1)

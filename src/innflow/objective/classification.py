@@ -28,7 +28,7 @@ class CrossEntropy(Term):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:
-            raise InnflowError(f"objective: label_smoothing={label_smoothing}: takes [0, 1)")
+            raise InnflowError(f"objective: label_smoothing={label_smoothing}: must be in [0, 1)")
         self.label_smoothing = label_smoothing
 
     def __call__(self, step: Step) -> Tensor:
@@ -52,6 +52,6 @@ def information_bottleneck(beta: float = 1.0, label_smoothing: float = 0.0) -> O
         Objective(1 nll + 1 cross_entropy)
     """
     if not beta >= 0:
-        raise InnflowError(f"objective: beta={beta}: takes a number of at least 0")
+        raise InnflowError(f"objective: beta={beta}: must be a number of at least 0")
     weights = {"nll": 2 / (1 + beta), "cross_entropy": 2 * beta / (1 + beta)}
     return Objective({"nll": nll, "cross_entropy": CrossEntropy(label_smoothing)}, weights)

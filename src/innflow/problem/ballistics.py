@@ -12,7 +12,7 @@ Noise: none. Reference posterior: exact.
 
 Source: Kruse et al., "Benchmarking invertible architectures on inverse problems"
 (arXiv:2101.10763). Their speed is Poisson(15), here a normal distribution of the same mean and
-variance: without noise, whole-numbered speeds divide the posterior into slices, which no continuous
+variance: without noise, integer speeds divide the posterior into slices, which no continuous
 map can represent.
 """
 

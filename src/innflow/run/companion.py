@@ -19,14 +19,16 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
         InnflowError: naming the key, if one is missing or is a model of other data.
     """
     if not isinstance(sources, Mapping):
-        raise InnflowError(f"companions={sources}: takes names and folders of runs, {{name: DIR}}")
+        raise InnflowError(
+            f"companions={sources}: must be names and folders of runs, {{name: DIR}}"
+        )
     opened = {}
     for name, source in sources.items():
         if source is None:
             continue
         key = f"companions.{name}={source}"
         if not isinstance(source, str) or not str(name).isidentifier():
-            raise InnflowError(f"{key}: takes a name of letters and the folder of a run")
+            raise InnflowError(f"{key}: must be a name of letters and the folder of a run")
         with _named(f"companions.{name}"):
             companion = load(source)
         if not isinstance(companion, Unconditional) or not isinstance(app, Unconditional):
@@ -61,7 +63,7 @@ def start_from(source: Any, app: Application) -> None:
         InnflowError: if there is no such run, or it is of another model.
     """
     if not isinstance(source, str):
-        raise InnflowError(f"init={source}: takes the folder of a run, or null")
+        raise InnflowError(f"init={source}: must be the folder of a run, or null")
     with _named("init"):
         checkpoint = read_checkpoint(find_checkpoint(source))
     fault = (

@@ -39,10 +39,10 @@ def build_study(
     """
     limit = config["study"]["train_limit"]
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
-        raise InnflowError(f"study.train_limit={limit}: takes a whole number of at least 2")
+        raise InnflowError(f"study.train_limit={limit}: must be an integer of at least 2")
     quick = config["study"]["quick"]
     if not isinstance(quick, bool):
-        raise InnflowError(f"study.quick={quick}: takes true or false")
+        raise InnflowError(f"study.quick={quick}: must be true or false")
     scorer = app.scorer
     if config["score"] and (scorer is None or app.config["score"] != config["score"]):
         scorer = build(config["score"], "score")

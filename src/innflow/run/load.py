@@ -16,6 +16,7 @@ from innflow.config.trust import check_resolved, check_trusted
 from innflow.errors import InnflowError
 from innflow.latent.density import Latent
 from innflow.partition import Partition
+from innflow.system.regular import why_not_regular
 
 CHECKPOINTS = "checkpoints"
 SCORES = "scores.npz"
@@ -73,9 +74,10 @@ def find_checkpoint(run: str | Path, which: str = "best") -> Path:
     if path.is_file():
         return path
     if which not in ("best", "last"):
-        raise InnflowError(f"run={run}: ckpt={which} is unknown: takes best or last")
+        raise InnflowError(f"run={run}: ckpt={which} is unknown: must be best or last")
     if not path.is_dir():
-        raise InnflowError(f"run={run}: no such folder; takes the one that innflow-train printed")
+        reason = why_not_regular(path)
+        raise InnflowError(f"run={run}: {reason}; give the folder that innflow-train printed")
     for name in (which, "last"):
         if (path / CHECKPOINTS / f"{name}.ckpt").is_file():
             return path / CHECKPOINTS / f"{name}.ckpt"

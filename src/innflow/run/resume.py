@@ -119,7 +119,7 @@ def _check_stored(text: str, run_dir: Path) -> None:
 def _read(path: Path, kind: type) -> Any:
     if not path.parent.is_dir():
         raise InnflowError(
-            f"run_dir={path.parent}: no such folder; takes the one that innflow-train printed"
+            f"run_dir={path.parent}: no such folder; give the one that innflow-train printed"
         )
     content = read_yaml(path, None)
     if not isinstance(content, kind):
@@ -173,7 +173,7 @@ def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) 
         if "_args_" in node:
             raise InnflowError(
                 f"run_dir={run_dir}: its config.yaml has {path}._args_, which innflow never "
-                "writes; takes a run of innflow-train"
+                "writes; give a run of innflow-train"
             )
         found.append((f"{path}._target_", str(node["_target_"])))
         found += [(f"{path}.{key}", foreign_code({key: node.get(key)}) or "") for key in IMPORTED]

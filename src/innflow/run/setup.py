@@ -36,7 +36,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     check(config)
     for name in ("compile", "reversible"):
         if not isinstance(config[name], bool):
-            raise InnflowError(f"{name}={config[name]}: takes true or false")
+            raise InnflowError(f"{name}={config[name]}: must be true or false")
     if config["compile"] and config["reversible"]:
         raise InnflowError(
             "compile=true with reversible=true: the compiled code stores activations; "

@@ -67,7 +67,7 @@ def check_strategy(config: Mapping[str, Any]) -> None:
     if name == "ddp_spawn" and config["trainer"]["num_nodes"] != 1:
         raise InnflowError(
             "strategy=ddp_spawn: starts processes on one machine, trainer.num_nodes="
-            f"{config['trainer']['num_nodes']}; takes strategy=ddp, or hydra/launcher=slurm"
+            f"{config['trainer']['num_nodes']}; use strategy=ddp, or hydra/launcher=slurm"
         )
     if name != "fsdp":
         return
@@ -81,7 +81,7 @@ def check_strategy(config: Mapping[str, Any]) -> None:
         if node is not None and str(node.get("_target_")).rpartition(".")[2] in WHOLE:
             raise InnflowError(
                 f"callbacks.{key} with strategy=fsdp: it needs the whole model on every device; "
-                f"takes strategy=ddp, or callbacks.{key}=null"
+                f"use strategy=ddp, or callbacks.{key}=null"
             )
 
 
@@ -89,7 +89,7 @@ def check_devices(trainer: pl.Trainer, name: Any) -> None:
     """Refuse strategy=fsdp on a single device."""
     if name == "fsdp" and trainer.num_devices * trainer.num_nodes == 1:
         raise InnflowError(
-            "strategy=fsdp with one device: the parameters cannot be divided; takes "
+            "strategy=fsdp with one device: the parameters cannot be divided; give "
             "trainer.devices=2 or more, or strategy=auto"
         )
 

@@ -74,7 +74,7 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(f"{overrides[0]}: is unknown here; --help shows the keys")
     root = Path(str(arguments["dir"]))
     if not root.is_dir():
-        raise InnflowError(f"dir={root}: no such folder; takes the folder of a sweep")
+        raise InnflowError(f"dir={root}: no such folder; give the folder of a sweep")
     jobs = gather(root)
     metric, mode = choose_metric(jobs, arguments["metric"], arguments["mode"])
     ranked = rank(jobs, metric, mode)
@@ -100,7 +100,7 @@ def gather(root: Path) -> list[Job]:
     marks = [*root.rglob("overrides.yaml"), *root.rglob(FAILED)]
     folders = {path.parent for path in marks if path.parent != root}
     if not folders:
-        raise InnflowError(f"dir={root}: holds no jobs; takes the folder of a sweep, multirun/...")
+        raise InnflowError(f"dir={root}: holds no jobs; give the folder of a sweep, multirun/...")
     return [read_job(root, folder) for folder in sorted(folders, key=_natural)]
 
 
@@ -130,7 +130,7 @@ def choose_metric(jobs: Sequence[Job], metric: str | None, mode: str | None) -> 
         InnflowError: if no job has the metric.
     """
     if mode not in (None, "min", "max"):
-        raise InnflowError(f"mode={mode}: takes min or max")
+        raise InnflowError(f"mode={mode}: must be min or max")
     monitors = (job.monitor for job in jobs if job.monitor[0])
     default, direction = next(monitors, ("val/nll", "min"))
     known = sorted({name for job in jobs for name in job.metrics})

@@ -55,7 +55,9 @@ def run(
         pl.seed_everything(config["seed"], workers=True, verbose=False)
         data: PartsDataModule = build(config["data"], "data")
         if data.drawn:
-            announce("data.root is null: training on simulated cats; data.root=DIR takes photos")
+            announce(
+                "data.root is null: training on simulated cats; data.root=DIR uses photographs"
+            )
         app = setup.build_application(config, data, start)
         analyses = build_group(config["analysis"], "analysis")
 

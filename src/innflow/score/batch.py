@@ -191,7 +191,7 @@ def _tail(n: int, m: int) -> tuple[float, ...]:
     """
     if m < 1 or n * m * m > EXACT:
         raise InnflowError(
-            f"batch of {m} items against {n} calibration items: takes at least 1 and at most "
+            f"batch of {m} items against {n} calibration items: must be at least 1 and at most "
             f"{math.isqrt(EXACT // n)}"
         )
     top = n * m

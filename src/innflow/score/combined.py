@@ -39,7 +39,7 @@ class Combined(CompositeScore):
     def __post_init__(self) -> None:
         if not self.scores or len(set(self.scores)) < len(self.scores):
             raise InnflowError(
-                f"score Combined: scores={list(self.scores)}: takes names of different scores"
+                f"score Combined: scores={list(self.scores)}: must be names of different scores"
             )
         self.parts = self.scores = list(self.scores)
 

@@ -78,7 +78,7 @@ class Complexity(Score):
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise InnflowError(
-                f"score Complexity: codec={self.codec}: takes one of {', '.join(CODECS)}"
+                f"score Complexity: codec={self.codec}: must be one of {', '.join(CODECS)}"
             )
 
     def fit(self, inliers: Measured) -> None:
@@ -104,7 +104,7 @@ def code_lengths(images: np.ndarray, codec: str) -> np.ndarray:
     """
     if images.ndim != 4:
         raise InnflowError(
-            f"score Complexity: takes images, items have shape {images.shape[1:]}: remove the score"
+            f"score Complexity: scores images, not items of shape {images.shape[1:]}: remove it"
         )
     encode = CODECS[codec]
 

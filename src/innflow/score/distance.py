@@ -18,7 +18,7 @@ Of = Literal["data", "latent"]
 def vectors(items: Measured, of: str) -> np.ndarray:
     """Return the flattened "data" or "latent", (N, D) float32."""
     if of not in ("data", "latent"):
-        raise InnflowError(f"of={of}: takes data or latent")
+        raise InnflowError(f"of={of}: must be data or latent")
     chosen = items.latent if of == "latent" else items.data
     size = math.prod(chosen.shape[1:])  # reshape(-1) fails for no items
     return np.asarray(chosen.reshape(len(chosen), size), dtype=np.float32)
@@ -49,7 +49,9 @@ class Mahalanobis(Score):
 
     def __post_init__(self) -> None:
         if self.components is not None and self.components < 1:
-            raise InnflowError(f"score Mahalanobis: components={self.components}: takes at least 1")
+            raise InnflowError(
+                f"score Mahalanobis: components={self.components}: must be at least 1"
+            )
 
     def fit(self, inliers: Measured) -> None:
         """Compute the mean (D,) and the whitening matrix (components, D)."""
@@ -109,7 +111,7 @@ class NearestNeighbours(Score):
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise InnflowError(f"score NearestNeighbours: k={self.k}: takes at least 1")
+            raise InnflowError(f"score NearestNeighbours: k={self.k}: must be at least 1")
 
     def fit(self, inliers: Measured) -> None:
         """Store the training vectors, at least k, and build the index."""

@@ -62,5 +62,5 @@ def need_companion(companions: Container[str], name: str, score: str) -> None:
     if name not in companions:
         raise InnflowError(
             f"score {score}: the application has no companion {name}: "
-            f"takes companions.{name}=DIR, the folder of a finished run"
+            f"use companions.{name}=DIR, the folder of a finished run"
         )

@@ -37,7 +37,7 @@ def contribution(terms: np.ndarray, index: int, score: str) -> np.ndarray:
     scales = terms.shape[1]
     if not -scales <= index < scales:
         raise InnflowError(
-            f"score {score}: the flow has {scales} scales; takes {-scales} to {scales - 1}"
+            f"score {score}: the flow has {scales} scales; give {-scales} to {scales - 1}"
         )
     return np.asarray(terms[:, index], dtype=np.float64)
 

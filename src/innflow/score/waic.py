@@ -44,7 +44,7 @@ class Waic(Score):
         names = list(companions if self.members is None else self.members)
         if not names:
             raise InnflowError(
-                "score Waic: the application has no companions: takes companions.NAME=DIR, the "
+                "score Waic: the application has no companions: use companions.NAME=DIR, the "
                 "folder of a finished run, for each member of the ensemble"
             )
         return names

@@ -1,10 +1,11 @@
 """Atomic writing of files and folders: to a temporary name, flushed to disk, renamed."""
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 from uuid import uuid4
@@ -17,7 +18,7 @@ def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that replaces `path` when the block ends, and is removed if the block raises.
 
     Content and name are flushed to disk, so that a loss of power leaves the old file or the new
-    one. A killed process leaves `.NAME.*.partial`.
+    one. A killed process leaves `.NAME.*.partial`, see `remove_leftovers`.
 
     Args:
         path: the file to write; its folder exists.
@@ -29,7 +30,7 @@ def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     partial = _aside(path)
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        with partial.open(mode, **text) as file:
+        with _open_locked(partial, mode, text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +38,25 @@ def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _open_locked(path: Path, mode: str, text: Mapping[str, Any]) -> IO[Any]:
+    """Open a new file with a lock that ends with this process, however it ends."""
+    while True:
+        file = path.open(mode, **text)
+        with suppress(OSError):  # a file system without locks: leftovers stay there
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():  # otherwise `remove_leftovers` of another process came first
+            return file
+        file.close()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the partial files that killed processes have left in a folder."""
+    for partial in folder.glob(".*.partial"):
+        with suppress(OSError), partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
+            partial.unlink()
 
 
 @contextmanager

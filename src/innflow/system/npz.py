@@ -2,13 +2,19 @@
 
 import math
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-DAMAGE = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
+DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, RuntimeError),  # RuntimeError: encrypted
+    *(SyntaxError, tokenize.TokenError),  # the header of an array
+)
 """Errors that reading a damaged or hostile archive raises."""
 LEAST, RATIO = 1 << 30, 100
 """Unpacked size in bytes allowed for any archive, and the largest ratio above that size."""

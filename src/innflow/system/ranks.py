@@ -26,7 +26,7 @@ def seeded_generator(seed: Noise) -> torch.Generator:
 
 
 def draw_within_bins(x: Tensor, noise: Noise) -> Tensor | float:
-    """Draw uniform numbers from [0, 1) for whole numbers x (B, ...); without noise return 1/2."""
+    """Draw uniform numbers from [0, 1) for integers x (B, ...); without noise return 1/2."""
     if noise is None:
         return 0.5
     if isinstance(noise, int):
@@ -88,7 +88,7 @@ def randn(shape: Sequence[int], *, batch_axis: int, **options: Any) -> Tensor:
 
 
 def randint(high: int, shape: Sequence[int], *, batch_axis: int, **options: Any) -> Tensor:
-    """Draw whole numbers from 0 to `high` - 1 for the items of a batch; arguments as for `rand`."""
+    """Draw integers from 0 to `high` - 1 for the items of a batch; arguments as for `rand`."""
     return _draw(partial(torch.randint, high, **options), shape, batch_axis)
 
 

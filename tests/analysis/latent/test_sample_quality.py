@@ -47,5 +47,5 @@ def test_bad_samples_are_far_and_exploded_ones_counted(findings):
 
 
 def test_grey_images_are_refused_before_training():
-    with pytest.raises(InnflowError, match="takes 3 channels, the images have 1"):
+    with pytest.raises(InnflowError, match="has 3 channels, the images have 1"):
         SampleQuality().check(image_study(channels=1))

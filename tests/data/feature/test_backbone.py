@@ -154,7 +154,7 @@ def test_layers_that_cannot_serve_are_refused(options, fragments, refused):
 
 def test_images_of_another_size_or_type_are_refused(refused):
     backbone = Backbone(LITE0, 32)
-    with refused("(2, 3, 16, 16)", "takes uint8 (N, 3, 32, 32)"):
+    with refused("(2, 3, 16, 16)", "expected uint8 (N, 3, 32, 32)"):
         backbone(pictures(2, 16))
     with refused("torch.float32"):
         backbone(pictures(2).float())

@@ -73,7 +73,7 @@ def test_a_state_dict_for_other_classes_fits_and_another_network_does_not(tmp_pa
 
 def test_bad_files_of_weights_are_refused(tmp_path, refused):
     network = open_network("squeezenet1_0", 32)
-    with refused("no such file", "missing.pt"):
+    with refused("does not exist", "missing.pt"):
         network.load(tmp_path / "missing.pt")
     whole = tmp_path / "whole.pt"
     torch.save(models.squeezenet1_0(), whole)

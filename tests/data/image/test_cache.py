@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from innflow.data.image.cache import cache_key, read_cache, write_cache
 from innflow.errors import InnflowError
+from innflow.system.atomic import writing
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 4), dtype=np.uint8)
 
@@ -125,3 +128,20 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 def test_key_tells_facts_apart():
     assert cache_key("a", 32, [["x", 1]]) == cache_key("a", 32, [["x", 1]])
     assert len({cache_key("a", 32), cache_key("a", 33), cache_key("b", 32)}) == 3
+
+
+def test_the_next_build_removes_what_a_killed_one_has_left(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from innflow.system.atomic import writing\n"
+        "with writing(Path(sys.argv[1]) / 'old.raw') as file:\n"
+        "    file.write(b'x' * 100_000)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".old.raw.")
+    with writing(tmp_path / "other.raw"):
+        write_cache(tmp_path, "a", items(), 50, "here")
+        names = sorted(path.name.partition(".raw")[0] for path in tmp_path.iterdir())
+        assert names == [".other", "a", "a.json"]  # that of a living writer stays

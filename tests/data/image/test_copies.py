@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import io
+import os
 from functools import cache
 from pathlib import Path
 
@@ -146,6 +148,27 @@ def test_copies_of_tested_pictures_are_left_out_of_training(tmp_path, capsys):
     kept = Images(root, near_copies="keep", **options).sets()
     assert len(kept["train"]) == 40
     assert "kept" in capsys.readouterr().out
+
+
+def test_names_that_are_no_text_are_listed(tmp_path, capsys):
+    root = write_tree(tmp_path / "cats")
+    strange = root / "test/cat" / os.fsdecode(b"\xff,\n.jpg")
+    again(photo(1), 50, 60).save(strange)
+    assert len(Images(root, size=32, cache_dir=tmp_path / "cache").sets()["train"]) == 39
+    assert "01.png of test/cat/\\udcff,\\n.jpg, distance" in capsys.readouterr().out
+    with (tmp_path / "cache/near_copies_train.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1][1:] == ["train/cat/01.png", "test/cat/\\udcff,\n.jpg"]
+
+
+def test_test_images_that_are_outliers_too_are_named(tmp_path, capsys):
+    root = write_tree(tmp_path / "cats")
+    again(photo(203), 50, 60).save(root / "test/dog/y.jpg")
+    sets = Images(root, size=32, cache_dir=tmp_path / "cache").sets()
+    out = capsys.readouterr().out
+    assert "1 of 10 images of the set test are near copies of images in dog" in out
+    assert "test/cat/203.png of test/dog/y.jpg, distance 0." in out
+    assert "remove them from one of the two" in out
+    assert [len(sets[name]) for name in ("train", "val", "test", "dog")] == [40, 10, 10, 11]
 
 
 def test_near_copies_within_training_stay_silent(tmp_path, capsys):

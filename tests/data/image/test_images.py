@@ -271,3 +271,27 @@ def test_read_images(tree):
         read_images(tree / "test/cat/bad.jpg", 10, 3)
     with pytest.raises(InnflowError, match="does not exist"):
         read_images(tree / "nowhere", 10, 3)
+
+
+def test_what_is_no_regular_file_is_skipped_and_named(tree, tmp_path, caplog):
+    os.mkfifo(tree / "train/cat/pipe.png")
+    (tree / "test/cat/gone.png").symlink_to("nowhere.png")
+    data = opened(tree, tmp_path / "cache")
+    assert len(data.sets()["test"]) == 10
+    assert "skipped 2 of 63 images" in caplog.text
+    assert "train/cat/pipe.png: is a named pipe (FIFO)" in caplog.text
+    assert "test/cat/gone.png: is a link to a missing file" in caplog.text
+    write_noise(tree / "test/cat/nowhere.png", 500)
+    assert len(opened(tree, tmp_path / "cache").sets()["test"]) == 12  # the cache is made again
+
+
+def test_a_link_to_a_folder_above_would_repeat_the_images(tree, tmp_path, refused):
+    (tree / "train/cat/loop").symlink_to(tree)
+    with refused("train/cat/loop links to a folder that contains it"):
+        opened(tree, tmp_path / "cache")
+
+
+def test_a_pipe_is_no_source_of_images(tmp_path, refused):
+    os.mkfifo(tmp_path / "pipe.png")
+    with refused("pipe.png is a named pipe (FIFO)"):
+        read_images(tmp_path / "pipe.png", 8, 3)

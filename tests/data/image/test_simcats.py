@@ -104,5 +104,5 @@ def test_a_root_means_photographs(tree, tmp_path):
 
 @pytest.mark.parametrize("name", ["n_train", "n_test", "n_outliers", "draw_size"])
 def test_counts_are_checked(name):
-    with pytest.raises(InnflowError, match=f"{name}=0: give a whole number"):
+    with pytest.raises(InnflowError, match=f"{name}=0: give an integer"):
         SimCats(**{name: 0})

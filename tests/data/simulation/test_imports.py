@@ -57,9 +57,9 @@ def test_modules_within_packages(own):
         ("mymodul.simulate", "there is no module mymodul in .* did you mean mymodule?"),
         ("mymodule.simulat", "module mymodule has no attribute simulat; did you mean simulate?"),
         ("mymodule.setup.dept", "mymodule.setup has no attribute dept; did you mean depth?"),
-        ("mymodule", "takes an import path such as mymodule.name"),
-        ("my-module.simulate", "takes an import path"),
-        ("mymodule.", "takes an import path"),
+        ("mymodule", "must be an import path such as mymodule.name"),
+        ("my-module.simulate", "must be an import path"),
+        ("mymodule.", "must be an import path"),
         ("xml.dom", "is a module; give an attribute of it"),
     ],
 )

@@ -245,7 +245,7 @@ def test_names_and_support_can_be_given(make):
         ({"noise": "mymodule.NOIS"}, "data.noise=mymodule.NOIS: module mymodule has no attribute"),
         ({"forward": "simulat"}, "data.forward=mymodule.simulat: module mymodule has no attribute"),
         ({"prior": "PARAMETERS"}, "a tuple has no method sample"),
-        ({"n": 1}, "data.n=1: give a whole number of at least 2"),
+        ({"n": 1}, "data.n=1: give an integer of at least 2"),
         ({"n_test": 0}, "data.n_test=0"),
         ({"processes": -1}, "data.processes=-1"),
         ({"array": "jax"}, "data.array=jax is not known: choose from auto, torch, numpy"),

@@ -44,7 +44,7 @@ def test_other_names_are_taken_by_position(table, capsys):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a\n1\n", ("has the columns a", "the run takes end x, end y")),
+        ("a\n1\n", ("has the columns a", "the run has end x, end y")),
         ("a,b,c\n1,2,3\n", ("has the columns a, b, c",)),
         ("end y,x\n1,2\n", ("has the columns end y, x",)),  # a position that a name contradicts
         ("end x,end y\n1,\n", ("line 2, column end y", "not a finite number")),
@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused(text, says, table, refused):
 
 
 def test_many_names_are_cut_in_a_message(table, refused):
-    with refused("takes y0, y1, y2, y3, y4, y5, y6, y7, ... (40 columns)"):
+    with refused("has y0, y1, y2, y3, y4, y5, y6, y7, ... (40 in all)"):
         read_rows(table("a\n1\n"), [f"y{i}" for i in range(40)], "y")
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import sys
+from datetime import date
 
 import numpy as np
 import pyarrow
@@ -47,10 +49,88 @@ def test_columns_are_chosen_in_order_and_outliers_follow(tmp_path):
     assert np.allclose(outliers.parts["x"], VALUES[:7, [2, 0]])
 
 
-def test_shape_needs_the_header_only(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("a,b\n1,2\nnot,read\n")
-    assert Table(path).shape == (2,)
+def test_a_constant_column_is_left_out_and_named(tmp_path, capsys):
+    values = VALUES.copy()
+    values[:, 1] = 0.1
+    data = Table(write(tmp_path / "t.csv", values))
+    assert data.shape == data.shapes["x"] == (2,)
+    assert data.columns == {"x": ["a", "c"]}
+    parts = {name: part.parts["x"] for name, part in data.sets().items()}
+    assert {x.shape[1] for x in parts.values()} == {2}
+    line = "t.csv: constant over the training rows and left out: b (0.1)"
+    assert capsys.readouterr().out.endswith(f"{line}\n")
+
+
+def test_only_the_training_rows_decide_on_constant_columns(tmp_path, capsys):
+    path = write(tmp_path / "t.csv")
+    tested = [int(name.split("/")[1]) for name in Table(path).sets()["test"].names]
+    values = VALUES.copy()
+    values[:, 2] = 7
+    values[tested, 2] = VALUES[tested, 2]
+    odd = write(tmp_path / "odd.csv", VALUES[:5] + 1)
+    data = Table(write(path, values), outliers=odd)
+    assert data.shape == (2,)
+    assert data.sets()["outliers"].parts["x"].shape == (5, 2)
+    assert "left out: c (7)" in capsys.readouterr().out
+
+
+def test_one_constant_value_of_an_array_is_left_out(tmp_path):
+    values = VALUES.copy()
+    values[:, 0] = 0
+    np.savez(tmp_path / "t.npz", X=values)
+    assert Table(tmp_path / "t.npz").columns == {"x": ["X1", "X2"]}
+
+
+def test_a_run_keeps_its_columns_on_another_file(tmp_path, refused, capsys):
+    values = VALUES.copy()
+    values[:, 0] = 1
+    other = Table(write(tmp_path / "t.csv", values))
+    other.use_columns({"x": ["c", "a"]})
+    assert other.shape == (2,)
+    assert torch.allclose(other.sets()["train"].parts["x"][:, 1], torch.ones(1))
+    line = f"warning: {tmp_path}/t.csv: at most 10 distinct values in a: the likelihood"
+    assert capsys.readouterr().out.startswith(line)  # and nothing is left out
+    with refused("t.csv has no column d, which the run has"):
+        other.use_columns({"x": ["a", "d"]})
+
+
+def test_a_table_of_constants_is_refused(tmp_path, refused):
+    with refused("t.csv: every column is constant over the training rows"):
+        Table(write(tmp_path / "t.csv", np.ones((20, 3))))
+
+
+def test_discrete_columns_are_named(tmp_path, capsys):
+    values = VALUES.copy()
+    values[:, 1] = np.arange(60) % 2
+    Table(write(tmp_path / "t.csv", values)).sets()
+    assert "t.csv: at most 10 distinct values in b: the likelihood" in capsys.readouterr().out
+
+
+def test_equal_columns_are_named(tmp_path, capsys):
+    values = VALUES.copy()
+    values[:, 2] = values[:, 0]
+    Table(write(tmp_path / "t.csv", values)).sets()
+    assert "t.csv: equal columns, of which there is no density: c = a;" in capsys.readouterr().out
+
+
+def test_outliers_that_are_rows_of_the_table_are_named(tmp_path, capsys):
+    odd = write(tmp_path / "odd.csv", np.vstack([VALUES[3:5], VALUES[:6] + 9]))
+    sets = Table(write(tmp_path / "t.csv"), outliers=odd).sets()
+    assert len(sets["outliers"]) == 8
+    line = capsys.readouterr().out
+    assert "odd.csv: 2 of 8 outliers are equal to rows of" in line
+    assert "(odd.csv/0 is t.csv/3, odd.csv/1 is t.csv/4)" in line
+    Table(tmp_path / "t.csv", outliers=tmp_path / "t.csv").sets()
+    assert "60 of 60 outliers are equal to rows" in capsys.readouterr().out
+
+
+def test_values_that_single_precision_cannot_tell_apart(tmp_path, refused):
+    values = VALUES.copy()
+    values[:, 1] = 1.7e12 + np.arange(60)
+    path = write(tmp_path / "t.csv", values)
+    with refused("t.csv, column b: its values differ by less than single precision resolves"):
+        Table(path)
+    assert read_table(path)[0].shape == (60, 3)  # one row to score has no range
 
 
 def test_npz_and_parquet(tmp_path):
@@ -76,7 +156,18 @@ def test_npz_and_parquet(tmp_path):
         ("a,b\n", "no rows"),
         ("", "no columns"),
         ("1,2\n3,4\n", "expected the column names"),
-        ("a,a\n3,4\n", "names a column twice"),
+        ("a,a\n3,4\n", "names a column twice: a"),
+        ("a;b\n1,5;2\n", "its columns are separated by semicolons: separate them by commas"),
+        ("a\tb\n1\t2\n", "separated by tabs"),
+        ("<!DOCTYPE html>\n<p>1,2</p>\n", "is HTML or XML, not CSV"),
+        ('{"a": [1, 2]}\n', "is JSON, not CSV"),
+        ("a\0,b\0\n", "is binary, not CSV"),
+        ("a,b\n1,1_000\n", r"line 2, column b: '1_000' is not a finite number"),
+        ('a,b\n1,"1,000"\n', r"line 2, column b: '1,000'"),
+        (",a,b\n0,1,2\n", r"column 1 of its first line has no name: .*index=False"),
+        ("a,b,\n1,2,\n", "column 3 of its first line has no name"),
+        ("nan,1.5\n1,2\n", "its first line holds numbers"),
+        ('a,b\n1,2\n3,"4\n5,6\n', r"line 4: no CSV: unexpected end of data"),
         ("a,b\n1,1e39\n", r"row 0 \(from 0\), column b: 1e\+39"),
     ],
 )
@@ -89,9 +180,27 @@ def test_what_is_wrong_with_a_csv(tmp_path, text, says):
 
 def test_bytes_that_are_no_text(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_bytes(b"a,b\n1,2\n\xff\xfe,3\n")
-    with pytest.raises(InnflowError, match="cannot be read"):
+    path.write_bytes(b"a,b\n1,2\n\xff\xfe,3\n")  # as of a table in Latin-1
+    with pytest.raises(InnflowError, match="line 3: is not UTF-8"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffa,b\n1,2\n3,4\n",
+        '"a","b"\n"1","2"\n"3","4"\n',
+        'a, "b"\n1, "2"\n 3 , "4"\n',
+        "\n\na,b\n1,2\n\n  \n3,4\n\n",
+        "a,b\r\n1,2\r\n3,4",
+        "a,b\r1,2\r3,4\r",
+        "a,b\n1.,+2\n3e0,.4e1\n",
+    ],
+)
+def test_what_is_read_rightly(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    assert read_table(path, ["a", "b"])[0].tolist() == [[1, 2], [3, 4]]
 
 
 def test_settings_stop_in_the_constructor(tmp_path):
@@ -102,7 +211,7 @@ def test_settings_stop_in_the_constructor(tmp_path):
         Table(path, columns=["a", "a"])
     with pytest.raises(InnflowError, match=r"data\.test=1"):
         Table(path, test=1)
-    with pytest.raises(InnflowError, match=r"nowhere\.csv is not there"):
+    with pytest.raises(InnflowError, match=r"nowhere\.csv does not exist"):
         Table(tmp_path / "nowhere.csv")
     with pytest.raises(InnflowError, match=r"expected a file of the kind \.csv"):
         Table(tmp_path / "t.xlsx")
@@ -124,8 +233,34 @@ def test_damaged_and_unfit_archives(tmp_path):
         read_table(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ([1.0, None, 3.0], r"row 1 \(from 0\), column b: nan is not a finite number"),
+        ([date(2020, 1, day) for day in (1, 2, 3)], r"column b: expected numbers, not date32"),
+        (["1", "2", "3"], "column b: expected numbers, not string"),
+        ([[1.0], [2.0], [3.0]], "column b: expected numbers, not list"),
+        ([None, None, None], "column b: expected numbers, not null"),
+    ],
+)
+def test_parquet_columns_that_are_no_numbers(tmp_path, column, says):
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({"a": [1, 2, 3], "b": column}), path)
+    with pytest.raises(InnflowError, match=says):
+        read_table(path)
+    parquet.write_table(pyarrow.table({"a": [1, 2, 3], " ": [True, False, True]}), path)
+    with pytest.raises(InnflowError, match="a column has no name"):
+        read_table(path)
+
+
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     (tmp_path / "t.parquet").write_bytes(b"")
     with pytest.raises(InnflowError, match="pip install pyarrow"):
         Table(tmp_path / "t.parquet")
+
+
+def test_a_pipe_is_no_table(tmp_path, refused):
+    os.mkfifo(tmp_path / "t.csv")
+    with refused("t.csv is a named pipe (FIFO)"):
+        Table(tmp_path / "t.csv")

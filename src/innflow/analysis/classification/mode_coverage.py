@@ -43,7 +43,7 @@ class Modes(Analysis):
             )
         if not 2 <= self.compared <= self.draws:
             raise InnflowError(
-                f"analysis.modes.compared={self.compared}: takes 2 to analysis.modes.draws="
+                f"analysis.modes.compared={self.compared}: must be from 2 to analysis.modes.draws="
                 f"{self.draws}"
             )
 

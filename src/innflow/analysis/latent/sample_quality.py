@@ -51,7 +51,7 @@ class SampleQuality(ImageAnalysis):
         super().check(study)
         if study.app.shape[0] != 3:
             raise InnflowError(
-                f"analysis sample_quality: the network takes 3 channels, the images have "
+                f"analysis sample_quality: the network has 3 channels, the images have "
                 f"{study.app.shape[0]}: leave it out with analysis.sample_quality=null"
             )
         self._backbone()

@@ -78,7 +78,7 @@ class Backbone:
         wanted = (3, self.size, self.size)
         if tuple(images.shape[1:]) != wanted or images.dtype != torch.uint8:
             raise InnflowError(
-                f"features: images are {images.dtype} {tuple(images.shape)}, takes uint8 "
+                f"features: images are {images.dtype} {tuple(images.shape)}, expected uint8 "
                 f"(N, {', '.join(map(str, wanted))})"
             )
         _ = self.hash
@@ -140,7 +140,7 @@ class Backbone:
         if self.layer is not None and self.layer not in shapes:
             close = ", ".join(difflib.get_close_matches(self.layer, shapes, n=3)) or some
             raise InnflowError(
-                f"data.layer={self.layer} does not exist in {name}: takes a name such as {close}"
+                f"data.layer={self.layer} does not exist in {name}: give a name such as {close}"
             )
         shape = shapes[self.layer or ""]
         if self.layer is None:
@@ -156,14 +156,14 @@ class Backbone:
             return shape
         if calls[self.layer] > 1:
             raise InnflowError(
-                f"data.layer={self.layer} is called {calls[self.layer]} times in {name}: takes one "
+                f"data.layer={self.layer} is called {calls[self.layer]} times in {name}: give one "
                 f"such as {some}"
             )
         if len(shape) not in (1, 3) or (self.spatial and len(shape) == 1):
-            takes = "(C, H, W)" if self.spatial else "(C,) or (C, H, W)"
+            needed = "(C, H, W)" if self.spatial else "(C,) or (C, H, W)"
             raise InnflowError(
                 f"data.layer={self.layer} gives {shape} in {name}, data.spatial="
-                f"{str(self.spatial).lower()} takes a layer that gives {takes}"
+                f"{str(self.spatial).lower()} needs a layer that gives {needed}"
             )
         return shape if self.spatial else shape[:1]
 

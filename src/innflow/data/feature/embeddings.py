@@ -65,7 +65,7 @@ class Embeddings(PartsDataModule):
         common = (batch_size, holdout, inliers, None, cache_dir, workers, seed, labels)
         self.images = cats(root, size, 3, *common, near_copies=near_copies)
         if isinstance(noise, bool) or not 0 <= noise < float("inf"):
-            raise InnflowError(f"data.noise={noise}: takes a standard deviation of at least 0")
+            raise InnflowError(f"data.noise={noise}: must be a standard deviation of at least 0")
         self.backbone = Backbone(network, size, weights, layer, spatial)
         self.coordinates = Coordinates(normalise, components)
         shape = self.coordinates.shape(self.backbone.shape)

@@ -83,7 +83,7 @@ class Coordinates:
             return shape
         if count > shape[0]:
             raise InnflowError(
-                f"data.components={count}: there are {shape[0]} features; takes fewer, or null"
+                f"data.components={count}: there are {shape[0]} features; give fewer, or null"
             )
         return (count, *shape[1:])
 
@@ -105,7 +105,7 @@ class Coordinates:
             rows = self._normalised(rows)
             if len(rows) <= self.components:
                 raise InnflowError(
-                    f"data.components={self.components}: takes fewer than there are training "
+                    f"data.components={self.components}: must be fewer than there are training "
                     f"items, {len(rows)}"
                 )
             centre = rows.mean(dim=0)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from innflow.errors import InnflowError
+from innflow.system.regular import why_not_regular
 
 LITE0 = "efficientnet_lite0"
 TIMM = "timm:"
@@ -114,7 +115,7 @@ def _open_lite0(size: int) -> Pretrained:
 def _open_torchvision(name: str) -> Pretrained:
     known = models.list_models(module=models)
     if name not in known:
-        raise _unknown(name, [LITE0, *known], "timm:NAME takes those of timm")
+        raise _unknown(name, [LITE0, *known], "timm:NAME gives those of timm")
     module = models.get_model(name, weights=None)
     weights: Any = models.get_model_weights(name).DEFAULT
     recipe = weights.transforms()
@@ -153,12 +154,10 @@ def _behead(
 
 def _read_state(path: Path) -> Mapping[str, Any]:
     """Read a state dict, tensors only."""
+    if reason := why_not_regular(path):
+        raise InnflowError(f"data.weights={path}: {reason}; null gives the network's own")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InnflowError(
-            f"data.weights={path}: no such file; null takes the network's own"
-        ) from None
     except pickle.UnpicklingError:
         raise InnflowError(
             f"data.weights={path}: refused, it holds more than tensors (or is damaged); save "
@@ -183,7 +182,7 @@ def _need(package: str, network: str) -> Any:
 
 def _unknown(name: str, known: Sequence[str], hint: str) -> InnflowError:
     close = difflib.get_close_matches(name, known, n=3)
-    choice = f"takes {LITE0}, or a torchvision classifier such as resnet18; {hint}"
+    choice = f"give {LITE0}, or a torchvision classifier such as resnet18; {hint}"
     choice = f"did you mean {' or '.join(close)}?" if close else choice
     return InnflowError(f"data.network={name} is unknown: {choice}")
 

@@ -63,7 +63,7 @@ def warp(
 ) -> Tensor:
     """Shear, scale and rotate images (B, C, H, W), 0 to 255, about their centres.
 
-    It is one bilinear interpolation, rounded to whole numbers of the type of x.
+    It is one bilinear interpolation, rounded to integers of the type of x.
 
     Args:
         x: Images, of any type.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from innflow.data.image.decode import RULE
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_text, writing
+from innflow.system.atomic import remove_leftovers, write_text, writing
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +129,21 @@ def stop_if_too_many(skipped: Sequence[str], total: int, source: str) -> None:
 
 
 def name_first(skipped: Sequence[str], limit: int = 3) -> str:
-    """Return the first few as text, and the number of the others."""
+    """Return the first few as text on one line, and the number of the others."""
     more = f"; and {len(skipped) - limit:,} more" if len(skipped) > limit else ""
-    return "; ".join(skipped[:limit]) + more
+    text = "; ".join(skipped[:limit]) + more
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)  # names of files
 
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Make a folder that the block writes to; an error says that it cannot be written."""
+    """Make a folder that the block writes to; an error says that it cannot be written.
+
+    What killed processes have left there is removed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         yield
     except OSError as error:
         raise InnflowError(

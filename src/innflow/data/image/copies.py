@@ -8,6 +8,8 @@ digits or drawings are close to many others of both sets, copies to few. docs/an
 states the measured distances. Other crops, mirror images and changed colours are not found.
 """
 
+import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -62,25 +64,28 @@ def leave_out_copies(
     """Return the sets without the near copies of later sets in "val", then in "train".
 
     The test set and the outliers stay as they are. A line for the user gives the number of copies,
-    and a file in `folder` all of them. With `keep` there is only this line.
+    and a file in `folder` all of them. With `keep`, and for test images that are near copies of
+    outliers, there is only this line.
     """
-    tested = {name: items for name, items in sets.items() if name not in ("train", "val")}
+    tested = {name: items for name, items in sets.items() if name not in ("train", "val", "test")}
     result = dict(sets)
-    for name in ("val", "train"):
-        items = sets[name]
-        found = find_copies(thumbnails(items), thumbnails(*tested.values()))
+    for name in ("test", "val", "train"):
+        items, kept = sets[name], keep or name == "test"
+        found = find_copies(thumbnails(items), thumbnails(*tested.values())) if tested else []
         copied = {copy.row for copy in found}
         others = torch.tensor([row for row in range(len(items)) if row not in copied]).long()
         if found:
-            action = "kept" if keep else "left out; data.near_copies=keep keeps them"
+            action = "kept" if kept else "left out; data.near_copies=keep keeps them"
+            if name == "test":
+                action = "inliers and outliers at once: remove them from one of the two"
             line = (
                 f"{source}: {len(copied):,} of {len(items):,} images of the set {name} are near "
                 f"copies of images in {', '.join(tested)} ({_list(found, folder, name)})"
             )
-            if not keep and not len(others):
+            if not kept and not len(others):
                 raise InnflowError(f"{line}, so none are left: remove them or give others")
-            announce(f"{line}: {action}")
-        if not keep:
+            announce(f"warning: {line}: {action}")
+        if not kept:
             result[name] = items.select(name, items.role, others)
         tested = {name: result[name], **tested}
     return result
@@ -101,9 +106,12 @@ def refuse_copies(general: PartsSet, sets: Mapping[str, PartsSet], folder: Path)
 def _list(found: Sequence[Copy], folder: Path, name: str) -> str:
     """Return the first pairs as text, after writing all of them to a file."""
     file = folder / f"near_copies_{name}.csv"
-    lines = [f"{copy.distance:.4f},{copy.trained},{copy.tested}\n" for copy in found]
+    text = io.StringIO()
+    rows = [(f"{copy.distance:.4f}", copy.trained, copy.tested) for copy in found]
+    csv.writer(text, lineterminator="\n").writerows([("distance", "trained", "tested"), *rows])
     with writable(folder):
-        write_text(file, "".join(["distance,trained,tested\n", *lines]))
+        # The name of a file may hold bytes that are no text.
+        write_text(file, text.getvalue().encode(errors="backslashreplace").decode())
     first = [f"{copy.trained} of {copy.tested}, distance {copy.distance:.2g}" for copy in found]
     return f"{name_first(first)}; all in {file}"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from innflow.data.image.storage import Entry, connect, explain, stamp_of, wait_for
 from innflow.errors import InnflowError
+from innflow.system.regular import why_not_regular
 
 SIZES = "sizes.json"
 """File in the folder of the shards that maps the name of each to its number of items."""
@@ -72,7 +73,8 @@ def _find(pattern: str, key: str) -> list[Shard]:
             continue
         found += [Shard(f"{folder}/{one}", *there[one]) for one in names]
     if missing:
-        verb = "does not exist" if "*" not in missing[0] else "matches no file"
+        local = None if "://" in missing[0] else why_not_regular(missing[0])
+        verb = "matches no file" if "*" in missing[0] else local or "does not exist"
         others = f" (and {len(missing) - 1:,} of {len(urls):,} more)" if len(missing) > 1 else ""
         raise InnflowError(f"data.{key}: {missing[0]} {verb}{others}")
     return found
@@ -132,6 +134,8 @@ def read_sizes(url: str) -> Any:
 def open_file(url: str) -> Any:
     """Open a file by its path or URL, to be read once from start to end."""
     if "://" not in url:
+        if Path(url).exists() and (reason := why_not_regular(url)):
+            raise InnflowError(f"{url} {reason}: remove it")
         return Path(url).open("rb")
     try:
         files, path = connect(url)

@@ -1,7 +1,8 @@
 """Image files of a local folder or of `s3://bucket/prefix`: listed, read and decoded."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -14,12 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.image.cache import stop_if_too_many
+from innflow.data.image.cache import name_first, stop_if_too_many
 from innflow.data.image.decode import SUFFIXES, decode
 from innflow.errors import InnflowError
 from innflow.system.progress import track
+from innflow.system.regular import why_not_regular
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_UNSUPPORTED = frozenset({".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".svg"})
 
 # A wrong endpoint is reported within seconds; the defaults of botocore retry for minutes.
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -44,8 +49,8 @@ class Storage:
         root: As a full path or URL.
         remote: Whether reading waits for a network.
         entries: Every image file that is not hidden, at any depth.
-        read: Path below the root -> bytes; raises FileNotFoundError and PermissionError for a
-            single file, InnflowError for the whole root.
+        read: Path below the root -> bytes; raises an OSError for a single file, InnflowError for
+            the whole root.
     """
 
     root: str
@@ -78,30 +83,60 @@ def _is_image(path: str) -> bool:
 def _open_local(root: Path) -> Storage:
     root = root.expanduser().absolute()
     try:
-        if root.is_file():
-            if not _is_image(root.name):
-                raise InnflowError(f"{root} is a file, and by its name no image: give a folder")
+        if root.is_dir():
+            found = sorted(_walk(root))
+            paths = [path for path in found if _is_image(path)]
+            _warn_of_others(root, [path for path in found if not _is_image(path)])
+        elif reason := why_not_regular(root):
+            raise InnflowError(f"{root} {reason}: give the folder that holds the images")
+        elif _is_image(root.name):
             paths, root = [root.name], root.parent
-        elif root.is_dir():
-            paths = sorted(filter(_is_image, _walk(root)))
         else:
-            raise InnflowError(f"{root} does not exist: give the folder that holds the images")
-        stats = [(path, (root / path).stat()) for path in paths]
+            raise InnflowError(f"{root} is a file, and by its name no image: give a folder")
+        entries = [_local_entry(root, path) for path in paths]
     except OSError as error:
         raise InnflowError(
             f"cannot read {error.filename or root}: {error.strerror}; check its permissions"
         ) from error
-    entries = [Entry(path, stat.st_size, str(stat.st_mtime_ns)) for path, stat in stats]
-    return Storage(str(root), False, entries, lambda path: (root / path).read_bytes())
+
+    def read(path: str) -> bytes:
+        if reason := why_not_regular(root / path):
+            raise OSError(reason)
+        return (root / path).read_bytes()
+
+    return Storage(str(root), False, entries, read)
+
+
+def _local_entry(root: Path, path: str) -> Entry:
+    """Return the entry of a path; what is no regular file fails later, like a damaged image."""
+    if reason := why_not_regular(root / path):
+        return Entry(path, 0, reason)
+    stat = (root / path).stat()
+    return Entry(path, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _warn_of_others(root: Path, paths: Sequence[str]) -> None:
+    """Log images in formats that are not supported, and folders that are links to nothing."""
+    other = [path for path in paths if PurePosixPath(path).suffix.lower() in _UNSUPPORTED]
+    if other:
+        log.warning("%s: %s not read, the format is not supported", root, name_first(other))
+    for path in paths:
+        if os.path.islink(root / path) and (reason := why_not_regular(root / path)):
+            log.warning("%s: %s %s", root, path, reason)
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yield every file below a folder, with forward slashes; links are followed."""
+    """Yield everything below a folder but folders, with forward slashes; links are followed."""
 
     def stop(error: OSError) -> None:
         raise error
 
-    for folder, _, files in os.walk(root, followlinks=True, onerror=stop):
+    for folder, inner, files in os.walk(root, followlinks=True, onerror=stop):
+        here = Path(folder).resolve()
+        for name in inner:
+            link = Path(folder, name)
+            if link.is_symlink() and link.resolve() in (here, *here.parents):
+                raise InnflowError(f"{link} links to a folder that contains it: remove the link")
         below = Path(folder).relative_to(root)
         yield from ((below / file).as_posix() for file in files)
 

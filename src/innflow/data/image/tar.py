@@ -159,7 +159,12 @@ def write_shards(
         some = paths[start : start + per_shard]
         with fsspec.open(f"{out}/{shard}", "wb") as file, tarfile.open(fileobj=file, mode="w") as t:
             for path in some:
-                _write_item(t, path, storage.read(path), classes, keys)
+                try:
+                    data = storage.read(path)
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                    raise InnflowError(f"{storage.root}/{path}: {reason}: remove it") from error
+                _write_item(t, path, data, classes, keys)
         sizes[shard] = len(some)
     with fsspec.open(f"{out}/{SIZES}", "w") as file:
         json.dump(sizes, file, indent=0)

@@ -58,7 +58,7 @@ def resolve(path: str, key: str) -> Imported:
     where = f"{key}={path}"
     names = path.split(".")
     if len(names) < 2 or not all(name.isidentifier() for name in names):
-        raise InnflowError(f"{where}: takes an import path such as mymodule.name")
+        raise InnflowError(f"{where}: must be an import path such as mymodule.name")
     add_current_folder()
     module = _module(names[0], where)
     value: Any = module

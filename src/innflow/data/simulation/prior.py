@@ -65,10 +65,10 @@ class Prior(Lazy):
 
     def _made(self, maker: Any) -> Any:
         where = f"data.prior={self.path}"
-        takes = "give a torch distribution, or an object with sample((n,))"
+        advice = "give a torch distribution, or an object with sample((n,))"
         if not callable(maker):
             found = type(maker).__name__
-            raise InnflowError(f"{where}: a {found} has no method sample: {takes}")
+            raise InnflowError(f"{where}: a {found} has no method sample: {advice}")
         kind = "class" if inspect.isclass(maker) else "function"
         try:
             with seeded([0], self.imported.modules):  # the same one in every process
@@ -76,9 +76,9 @@ class Prior(Lazy):
         except Exception as error:
             raise InnflowError(
                 f"{where}: a {kind} that raises {describe(error)} where it is called without "
-                f"arguments: {takes}"
+                f"arguments: {advice}"
             ) from error
         if not hasattr(value, "sample"):
             found = type(value).__name__
-            raise InnflowError(f"{where}: makes a {found}, which has no method sample: {takes}")
+            raise InnflowError(f"{where}: makes a {found}, which has no method sample: {advice}")
         return value

@@ -19,7 +19,7 @@ def seeded(seed: Sequence[int], modules: Sequence[ModuleType] = ()) -> Iterator[
     """Seed all generators that a prior or forward model may use, and restore them afterwards.
 
     Args:
-        seed: Whole numbers, not negative.
+        seed: Integers, not negative.
         modules: Modules with generators of their own (`rng = np.random.default_rng(0)`), which are
             seeded too; otherwise all worker processes would draw the same noise.
     """

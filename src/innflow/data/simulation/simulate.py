@@ -52,7 +52,7 @@ def simulate(
     Args:
         model: The forward model; its own noise is seeded for each chunk of rows.
         x: Parameters, float32.
-        seed: Whole numbers, extended by the number of each chunk.
+        seed: Integers, extended by the number of each chunk.
         processes: Largest number of workers; 0 or 1 for this process alone, None for all cores.
             Short simulations run without workers.
         allowed: Largest fraction of rows that may be NaN or infinite.

@@ -1,4 +1,4 @@
-"""Supports of priors: an interval of real or of whole numbers for each parameter."""
+"""Supports of priors: an interval of real or of integers for each parameter."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Support:
     Attributes:
         low: (P,) float32, -inf where open.
         high: (P,) float32, inf where open.
-        discrete: (P,) bool, true where only whole numbers occur.
+        discrete: (P,) bool, true where only integers occur.
     """
 
     low: Tensor
@@ -59,7 +59,7 @@ class Support:
         outside = (~self.contains(x)).nonzero()
         if len(outside):
             row, column = outside[0].tolist()
-            what = "whole numbers" if self.discrete[column] else "numbers"
+            what = "integers" if self.discrete[column] else "numbers"
             raise InnflowError(
                 f"parameter {names[column]} has the value {x[row, column]:g}, outside its support, "
                 f"{what} from {self.low[column]:g} to {self.high[column]:g}: "

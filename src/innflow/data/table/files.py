@@ -1,10 +1,8 @@
 """Tables in CSV, NPZ or Parquet files: column names, numbers and class labels."""
 
-import csv
 import importlib
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +10,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.data.table.csv_file import parse_number, read_csv_cells, read_csv_header
 from innflow.errors import InnflowError
 from innflow.system.npz import DAMAGE, check_archive, read_arrays
 from innflow.system.progress import announce
+from innflow.system.regular import why_not_regular
 
 SHOWN = 8
 """Number of column names in a message."""
+_RESOLUTION = 1e-3
+"""Largest rounding error of a column, in units of its range."""
 _SUFFIXES = (".csv", ".npz", ".parquet")
-_UNREADABLE = (*DAMAGE, csv.Error)
 
 
 def read_table(
-    path: str | os.PathLike[str], columns: Sequence[str] | None = None, label: str | None = None
+    path: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    label: str | None = None,
+    apart: bool = False,
 ) -> tuple[Tensor, list[str]]:
     """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
 
     The columns are used in the given order; by default all but the label, which may be missing.
 
     Raises:
-        InnflowError: The file or a column is missing, or a cell is not a finite number.
+        InnflowError: The file or a column is missing, a cell is not a finite number, or, with
+            `apart`, single precision cannot resolve the values of a column.
     """
     path = existing_table(path)
     widths = read_header(path, label)
@@ -38,19 +43,28 @@ def read_table(
     read = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[path.suffix.lower()]
     try:
         values = read(path, chosen)
-    except _UNREADABLE as error:
-        raise InnflowError(f"{path} cannot be read: {error}") from error
+    except DAMAGE as error:
+        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
     if not len(values):
         raise InnflowError(f"{path} has no rows below its column names")
     with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is an error below
         x = values.astype(np.float32)
     bad = np.argwhere(~np.isfinite(x))
+    names = [name for name in chosen for _ in range(widths[name])]
     if len(bad):
         row, at = bad[0].tolist()
-        column = [name for name in chosen for _ in range(widths[name])][at]
+        column = names[at]
         raise InnflowError(
             f"{path}, row {row} (from 0), column {column}: {values[row, at]} is not a finite "
             "number in single precision: correct or remove it"
+        )
+    spread = np.ptp(values, axis=0)
+    coarse = (np.abs(values - x).max(axis=0) > _RESOLUTION * spread) & (spread > 0)
+    if apart and coarse.any():
+        column = names[int(coarse.argmax())]
+        raise InnflowError(
+            f"{path}, column {column}: its values differ by less than single precision resolves: "
+            "subtract a constant from it, or leave it out"
         )
     return torch.from_numpy(x), [f"{path.name}/{row}" for row in range(len(x))]
 
@@ -60,17 +74,33 @@ def value_names(column: str, width: int) -> list[str]:
     return [column] if width == 1 else [f"{column}{i}" for i in range(width)]
 
 
-def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
+def spread_names(columns: Sequence[str], widths: Mapping[str, int]) -> list[str]:
+    """Return a name for each value of a row; an error names one that occurs twice."""
+    names = [name for column in columns for name in value_names(column, widths[column])]
+    if len(set(names)) < len(names):
+        raise InnflowError(f"the columns {listed(names)} have a name twice: rename an array")
+    return names
+
+
+def read_rows(
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    key: str,
+    label: str | None = None,
+    note: Callable[[str], None] = announce,
+) -> Tensor:
     """Return named columns of a table, float32 (B, len(names)), in the order of the names.
 
     Columns are matched by name, or by position where none of the names occurs and the table has as
-    many columns. An array a (N, D) of an .npz is D columns a0, a1 ... Messages name the table by
-    `key`, the argument that gives it.
+    many columns besides the label, which may be missing. An array a (N, D) of an .npz is D columns
+    a0, a1 ... Messages name the table by `key`, the argument that gives it, and `note` is called
+    with lines for the user.
 
     Raises:
         InnflowError: A column or a value is missing.
     """
-    widths = read_header(existing_table(path))
+    widths = read_header(existing_table(path), label)
+    widths.pop(label or "", None)
     spread = {column: value_names(column, width) for column, width in widths.items()}
     found = [name for group in spread.values() for name in group]
     if set(names) <= set(found):
@@ -79,21 +109,21 @@ def read_rows(path: str, names: Sequence[str], key: str) -> Tensor:
         given = [name for column in needed for name in spread[column]]
         others = [name for name in found if name not in names]
         if others:
-            announce(f"{key}={path}: {_listed(others)} ignored, the run has no such columns")
+            note(f"{key}={path}: {listed(others)} ignored, the run has no such columns")
         return values[:, [given.index(name) for name in names]]
     # A known name in another position: the columns are not in the order of the run.
     moved = any(name in names and names.index(name) != i for i, name in enumerate(found))
     if len(found) != len(names) or moved:
         raise InnflowError(
-            f"{key}={path}: has the columns {_listed(found)}, the run takes {_listed(names)}"
+            f"{key}={path}: has the columns {listed(found)}, the run has {listed(names)}"
         )
-    values, _ = read_table(path)
-    announce(f"{key}={path}: {_listed(found)} taken by position as {_listed(names)}")
+    values, _ = read_table(path, label=label)
+    note(f"{key}={path}: {listed(found)} taken by position as {listed(names)}")
     return values
 
 
 def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
-    """Return the name of the class of each row of a table; whole numbers become their digits.
+    """Return the name of the class of each row of a table; integers become their digits.
 
     Raises:
         InnflowError: A row has no class, or a number that is not an integer.
@@ -102,13 +132,15 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
     values: list[Any]
     try:
         if path.suffix.lower() == ".csv":
-            values = [cells[0] for _, cells in _csv_rows(path, [column])]
+            values = [cells[0] for _, cells in read_csv_cells(path, [column])]
         elif path.suffix.lower() == ".npz":
             values = read_arrays(path, [column])[column].tolist()
         else:
             values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
-    except _UNREADABLE as error:
-        raise InnflowError(f"{path}, column {column} cannot be read: {error}") from error
+    except DAMAGE as error:
+        raise InnflowError(
+            f"{path}, column {column} cannot be read: {_first_line(error)}"
+        ) from error
     names = []
     for row, value in enumerate(values):
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
@@ -116,7 +148,7 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
         if not isinstance(name, str) or not name:
             raise InnflowError(
                 f"{path}, row {row} (from 0), column {column}: {value!r} is no class: give a name "
-                "or a whole number"
+                "or an integer"
             )
         names.append(name)
     return names
@@ -127,8 +159,8 @@ def existing_table(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser()
     if place.suffix.lower() not in _SUFFIXES:
         raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
-    if not place.is_file():
-        raise InnflowError(f"{place} is not there: give the path of a table")
+    if reason := why_not_regular(place):
+        raise InnflowError(f"{place} {reason}: give the path of a table")
     return place
 
 
@@ -163,37 +195,29 @@ def read_header(path: Path, label: str | None = None) -> dict[str, int]:
     """Return the number of values of each column in a row, from the header alone."""
     try:
         if path.suffix.lower() == ".csv":
-            widths = dict.fromkeys(_csv_header(path), 1)
+            widths = dict.fromkeys(read_csv_header(path), 1)
         elif path.suffix.lower() == ".npz":
             widths = _npz_header(path, label)
         else:
             widths = dict.fromkeys(_parquet(path).read_schema(path).names, 1)
-    except _UNREADABLE as error:
-        raise InnflowError(f"{path} cannot be read: {error}") from error
-    if not widths:
+    except DAMAGE as error:
+        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
+    if not any(widths.values()):
         raise InnflowError(f"{path} has no columns")
+    if not all(name.strip() for name in widths):
+        raise InnflowError(f"{path}: a column has no name")
     return widths
-
-
-def _csv_header(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = [cell.strip() for cell in next(csv.reader(file), [])]
-    if header and all(_is_number(cell) for cell in header):
-        raise InnflowError(f"{path}: its first line holds numbers, expected the column names")
-    if len(set(header)) < len(header):
-        raise InnflowError(f"{path}: its first line names a column twice")
-    return header
 
 
 def _npz_header(path: Path, label: str | None) -> dict[str, int]:
     headers = check_archive(path)
     for name, (shape, dtype) in headers.items():
         if name == label:
-            dims, kinds, takes = [1], "iufU", "(N,) names or whole numbers"
+            dims, kinds, expected = [1], "iufU", "(N,) names or integers"
         else:
-            dims, kinds, takes = [1, 2], "fiub", "(N,) or (N, D) numbers"
+            dims, kinds, expected = [1, 2], "fiub", "(N,) or (N, D) numbers"
         if len(shape) not in dims or dtype.kind not in kinds:
-            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {takes}")
+            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {expected}")
     shapes = {name: shape for name, (shape, _) in headers.items()}
     if len({shape[0] for shape in shapes.values()}) > 1:
         raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
@@ -202,29 +226,18 @@ def _npz_header(path: Path, label: str | None) -> dict[str, int]:
 
 def _read_csv(path: Path, columns: list[str]) -> np.ndarray:
     rows: list[list[float]] = []
-    for where, cells in _csv_rows(path, columns):
+    for where, cells in read_csv_cells(path, columns):
+        row: list[float] = []
         for column, cell in zip(columns, cells, strict=True):
-            if not _is_number(cell):
+            number = parse_number(cell)
+            if number is None:
                 raise InnflowError(
                     f"{where}, column {column}: {cell!r} is not a finite number: "
                     "correct or remove it"
                 )
-        rows.append([float(cell) for cell in cells])
+            row.append(number)
+        rows.append(row)
     return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
-
-
-def _csv_rows(path: Path, columns: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the place of each row, for messages, and its cells in these columns."""
-    header = _csv_header(path)
-    at = [header.index(column) for column in columns]
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        next(reader)
-        for cells in filter(None, reader):
-            where = f"{path}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise InnflowError(f"{where}: {len(cells)} cells for {len(header)} columns")
-            yield where, [cells[i].strip() for i in at]
 
 
 def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
@@ -234,13 +247,13 @@ def _read_npz(path: Path, columns: list[str]) -> np.ndarray:
 
 def _read_parquet(path: Path, columns: list[str]) -> np.ndarray:
     table = _parquet(path).read_table(path, columns=columns)
-    values = []
+    types = importlib.import_module("pyarrow.types")
+    numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     for column in columns:
-        try:
-            values.append(table[column].to_numpy().astype(np.float64))
-        except (ValueError, TypeError) as error:
-            raise InnflowError(f"{path}, column {column}: not numbers ({error})") from error
-    return np.column_stack(values)
+        kind = table[column].type
+        if not any(is_kind(kind) for is_kind in numeric):  # a date would become a number
+            raise InnflowError(f"{path}, column {column}: expected numbers, not {kind}")
+    return np.column_stack([table[column].to_numpy().astype(np.float64) for column in columns])
 
 
 def _parquet(path: Path) -> Any:
@@ -250,13 +263,11 @@ def _parquet(path: Path) -> Any:
         raise InnflowError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown}, ... ({len(names)} columns)"
+def listed(names: Sequence[str], most: int = SHOWN) -> str:
+    """Return the first names as text, and the number of all where there are more."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

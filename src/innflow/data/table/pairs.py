@@ -1,7 +1,6 @@
 """Pairs of parameters x and data y from the columns of a CSV, NPZ or Parquet file."""
 
 import os
-from collections.abc import Sequence
 
 from innflow.data.base import check_fraction
 from innflow.data.sets import PartsSet, make_sets
@@ -53,7 +52,9 @@ class Pairs(InverseData):
         both = [column for column in self.chosen["x"] if column in self.chosen["y"]]
         if both:
             raise InnflowError(f"data.x and data.y both have the column {both[0]}: it is either")
-        self._columns = {part: _spread(names, widths) for part, names in self.chosen.items()}
+        self._columns = {
+            part: files.spread_names(names, widths) for part, names in self.chosen.items()
+        }
         super().__init__((len(self._columns["x"]),), batch_size, holdout, workers, seed)
         if support is None:
             self.support = Support.real(*self.shape)
@@ -67,16 +68,11 @@ class Pairs(InverseData):
             InnflowError: A value is missing; a parameter lies outside the support, or is the same
                 in all rows.
         """
-        parts = {part: files.read_table(self.path, names)[0] for part, names in self.chosen.items()}
+        parts = {
+            part: files.read_table(self.path, names, apart=True)[0]
+            for part, names in self.chosen.items()
+        }
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
         self.support.check(parts["x"], self._columns["x"])
         items, of = PartsSet.numbered(self.path.name, "train", parts), f"{self.path}, rows"
         return make_sets(items, self.test, self.holdout, self.seed, of)
-
-
-def _spread(columns: Sequence[str], widths: dict[str, int]) -> list[str]:
-    """Return a name for every value of a row."""
-    names = [name for column in columns for name in files.value_names(column, widths[column])]
-    if len(set(names)) < len(names):
-        raise InnflowError(f"the columns {', '.join(names)} have a name twice: rename an array")
-    return names

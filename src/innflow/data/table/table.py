@@ -1,18 +1,26 @@
 """Vectors from the columns of a CSV, NPZ or Parquet file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from innflow.data.base import PartsDataModule, check_fraction
 from innflow.data.sets import PartsSet, make_sets
 from innflow.data.table import files
 from innflow.errors import InnflowError
+from innflow.system.progress import announce
+
+_FEW = 10
+"""Number of distinct values up to which a column counts as discrete."""
 
 
 class Table(PartsDataModule):
     """Rows of a table as vectors.
+
+    Columns that are constant over the training rows have no density: they are left out, with a line
+    for the user, so that the file is read when the module is built.
 
     >>> import numpy as np
     >>> np.savetxt("points.csv", np.random.rand(100, 2), delimiter=",", header="a,b", comments="")
@@ -25,7 +33,7 @@ class Table(PartsDataModule):
         columns: Columns to use, in this order; all but the label by default.
         test: Fraction of all rows that becomes the set "test".
         outliers: Another such file; its rows are the set "outliers".
-        label: Column of class names or whole numbers; the sorted classes are labels 0, 1 and so on.
+        label: Column of class names or integers; the sorted classes are labels 0, 1 and so on.
         batch_size, holdout, workers, seed: See `PartsDataModule`. Splits are stratified by label.
     """
 
@@ -47,8 +55,41 @@ class Table(PartsDataModule):
         self.label = label
         widths = files.read_header(self.path, label)
         self.chosen = files.choose_columns(self.path, widths, columns, label)
-        dims = sum(widths[column] for column in self.chosen)
-        super().__init__((dims,), batch_size, holdout, workers, seed)
+        self._values = files.spread_names(self.chosen, widths)
+        super().__init__((len(self._values),), batch_size, holdout, workers, seed)
+        self._x, self._rows = files.read_table(self.path, self.chosen, label, apart=True)
+        train = self._split(self._x)["train"].parts["x"]
+        low, high = train.aminmax(dim=0)
+        self._constant = {
+            self._values[i]: low[i].item() for i in (low == high).nonzero()[:, 0].tolist()
+        }
+        kept = [name for name in self._values if name not in self._constant]
+        if not kept:
+            raise InnflowError(f"{self.path}: every column is constant over the training rows")
+        self._use(kept)
+
+    def _use(self, names: Sequence[str]) -> None:
+        """Let x consist of the columns of these names."""
+        self._names = list(names)
+        self.shape = (len(self._names),)
+        self._sets = {}
+
+    def use_columns(self, columns: Mapping[str, Sequence[str]]) -> None:
+        """Take x from the columns of a trained run, which may have left out others.
+
+        Raises:
+            InnflowError: The file lacks one of them.
+        """
+        names = columns.get("x", self._names)
+        missing = [name for name in names if name not in self._values]
+        if missing:
+            raise InnflowError(f"{self.path} has no column {missing[0]}, which the run has")
+        self._use(names)
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """Names of the values of x, and of the classes under "label"."""
+        return {"x": self._names} | super().columns
 
     @property
     def classes(self) -> list[str]:
@@ -64,22 +105,71 @@ class Table(PartsDataModule):
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the rows of the file in three disjoint sets, and the outliers."""
-        x, names = files.read_table(self.path, self.chosen, self.label)
+        at = [self._values.index(name) for name in self._names]
+        sets = self._split(self._x[:, at])
+        self._note_columns(sets["train"].parts["x"])
+        if self.outliers is not None:
+            other, other_names = files.read_table(self.outliers, self.chosen, self.label)
+            if other.shape[1:] != self._x.shape[1:]:
+                raise InnflowError(
+                    f"{self.outliers} has {other.shape[1]} values a row, {self.path} "
+                    f"{self._x.shape[1]}"
+                )
+            self._note_equal(other, other_names)
+            sets["outliers"] = PartsSet("outliers", "outlier", {"x": other[:, at]}, other_names)
+        return sets
+
+    def _split(self, x: Tensor) -> dict[str, PartsSet]:
+        """Return the sets of rows x of the file, with labels if there are any."""
         parts = {"x": x}
         if self.label is not None:
             labels = {name: label for label, name in enumerate(self.classes)}
             found = files.read_labels(self.path, self.label)
             parts["label"] = torch.tensor([labels[name] for name in found])
-        items, of = PartsSet("rows", "train", parts, names), f"{self.path}, rows"
-        sets = make_sets(items, self.test, self.holdout, self.seed, of, classes=self.classes)
-        if self.outliers is not None:
-            other, other_names = files.read_table(self.outliers, self.chosen, self.label)
-            if other.shape[1:] != x.shape[1:]:
-                raise InnflowError(
-                    f"{self.outliers} has {other.shape[1]} values a row, {self.path} {x.shape[1]}"
-                )
-            sets["outliers"] = PartsSet("outliers", "outlier", {"x": other}, other_names)
-        return sets
+        items, of = PartsSet("rows", "train", parts, self._rows), f"{self.path}, rows"
+        return make_sets(items, self.test, self.holdout, self.seed, of, classes=self.classes)
+
+    def _note_columns(self, train: Tensor) -> None:
+        """Announce the columns that are left out, equal to others, or of few distinct values."""
+        left = {name: low for name, low in self._constant.items() if name not in self._names}
+        out = [f"{name} ({value:g})" for name, value in left.items()]
+        if out:
+            announce(
+                f"warning: {self.path}: constant over the training rows and left out: "
+                f"{files.listed(out)}"
+            )
+        first: dict[bytes, str] = {}
+        pairs = zip(_keys(train.T), self._names, strict=True)
+        firsts = [(name, first.setdefault(key, name)) for key, name in pairs]
+        equal = [f"{name} = {other}" for name, other in firsts if name != other]
+        if equal:
+            announce(
+                f"warning: {self.path}: equal columns, of which there is no density: "
+                f"{files.listed(equal)}; choose by data.columns"
+            )
+        counts = [len(column.unique()) for column in train.T]
+        few = [name for name, n in zip(self._names, counts, strict=True) if n <= _FEW < len(train)]
+        if few:
+            announce(
+                f"warning: {self.path}: at most {_FEW} distinct values in {files.listed(few)}: the "
+                "likelihood of a density is unbounded on discrete values"
+            )
+
+    def _note_equal(self, other: Tensor, other_names: Sequence[str]) -> None:
+        """Announce the outliers that are equal to rows of the file."""
+        row_of = dict(zip(_keys(self._x), self._rows, strict=True))
+        keys = zip(_keys(other), other_names, strict=True)
+        equal = [f"{name} is {row_of[key]}" for key, name in keys if key in row_of]
+        if equal:
+            announce(
+                f"warning: {self.outliers}: {len(equal):,} of {len(other):,} outliers are equal to "
+                f"rows of {self.path} ({files.listed(equal, 3)}): remove them from one of the files"
+            )
+
+
+def _keys(x: Tensor) -> list[bytes]:
+    """Return the bytes of each row, equal for equal rows."""
+    return [row.tobytes() for row in (x + 0.0).numpy()]  # -0.0 becomes 0.0
 
 
 def _sorted(names: Sequence[str]) -> list[str]:

@@ -41,7 +41,9 @@ def squeezed(shape: Shape) -> Shape:
 def image_shape(name: str, shape: Sequence[int]) -> Shape:
     """Return (C, H, W) as integers, each at least 1, or raise."""
     if len(shape) != 3:
-        raise InnflowError(f"{name}: shape={tuple(shape)}: takes images (channels, height, width)")
+        raise InnflowError(
+            f"{name}: shape={tuple(shape)}: must be that of images (channels, height, width)"
+        )
     channels, height, width = (int(size) for size in shape)
     need_sizes(name, channels=channels, height=height, width=width)
     return channels, height, width
@@ -57,7 +59,7 @@ def _per_level(
         if len(values) != levels or any(value < 1 for value in values):
             raise InnflowError(
                 f"image flow: {name}={values} does not fit levels={levels}: "
-                "takes one number >= 1, or one per level"
+                "give one number >= 1, or one per level"
             )
         found.append(values)
     return found[0], [fix(subnet or ConvNet, hidden=width) for width in found[1]]
@@ -78,7 +80,7 @@ def _multiscale(
     if size[1] % 2**levels or size[2] % 2**levels:
         raise InnflowError(
             f"{name}: {size[1]}x{size[2]} cannot be halved levels={levels} times: "
-            f"takes sides divisible by {2**levels}"
+            f"the sides must be divisible by {2**levels}"
         )
     built: list[Transform] = []
     latents: list[Shape] = []

@@ -81,7 +81,7 @@ def patches(
     if patch % 2 or height % patch or width % patch:
         raise InnflowError(
             f"patch flow: {height}x{width} cannot be cut into patches of patch={patch}: "
-            "takes an even number that divides both sides"
+            "give an even number that divides both sides"
         )
     inner = squeezed((channels, patch, patch))
     make = fix(subnet or ConvNet, hidden=hidden)

@@ -86,15 +86,15 @@ def _check(splits: Sequence[str], features: int, number: int, patch: int) -> Non
     known = ("channels", "spatial", *ROUND)
     if not splits or any(split not in known for split in splits):
         raise InnflowError(
-            f"tokens: splits={list(splits)}: takes one or more of {', '.join(known)}"
+            f"tokens: splits={list(splits)}: must be one or more of {', '.join(known)}"
         )
     if "channels" in splits and features < 2:
         raise InnflowError(
             f"tokens: patch={patch} gives tokens of 1 feature, which splits=[channels] cannot "
-            "divide: takes larger patches, or splits=[spatial]"
+            "divide: use larger patches, or splits=[spatial]"
         )
     if number % 2 and set(splits) != {"channels"}:
         raise InnflowError(
             f"tokens: patch={patch} gives {number} tokens, which spatial splits cannot divide in "
-            "half: takes another patch or size of the images, or splits=[channels]"
+            "half: use another patch or size of the images, or splits=[channels]"
         )

@@ -31,7 +31,7 @@ def univariate(coupling: CouplingName | Univariate) -> Univariate:
     if not isinstance(coupling, str):
         return coupling
     if coupling not in ("affine", "spline"):
-        raise InnflowError(f"coupling={coupling!r} is unknown: takes affine or spline")
+        raise InnflowError(f"coupling={coupling!r} is unknown: must be affine or spline")
     return Affine() if coupling == "affine" else Spline()
 
 
@@ -128,7 +128,7 @@ def surrogate(
     size = features if isinstance(features, int) else math.prod(features)
     need_sizes("surrogate flow", features=size, observed=observed, depth=depth)
     if observed >= size:
-        raise InnflowError(f"surrogate flow: observed={observed} of {size} features: takes fewer")
+        raise InnflowError(f"surrogate flow: observed={observed} of {size} features: must be fewer")
     kept, net = size - observed, subnet or MLP
     simulate = Coupling(size, partial(net, hidden=forward), Affine(BOUND), changed=observed)
     steps = vector_steps(kept, depth, partial(net, hidden=hidden), univariate(coupling), observed)

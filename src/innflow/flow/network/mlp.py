@@ -43,7 +43,7 @@ class MLP(nn.Module):
         if not hidden or min(hidden) < 1:
             raise InnflowError(f"mlp: hidden={list(hidden)} needs at least one width, each >= 1")
         if dropout is not None and not 0 <= dropout < 1:
-            raise InnflowError(f"mlp: dropout={dropout}: takes a share in [0, 1)")
+            raise InnflowError(f"mlp: dropout={dropout}: must be a share in [0, 1)")
         self.context = context
         sizes = (inputs + context, *hidden)
         layers: list[nn.Module] = []
