@@ -27,8 +27,23 @@ innflow-train +experiment=NAME [KEY=VALUE ...]: train a flow, evaluate it and wr
 
 The last line on stdout is the folder of the run.
 """
-GROUPS = """data model subnet partition latent objective score analysis optimizer schedule strategy
-callbacks logger extra debug""".split()
+GROUPS = [
+    "data",
+    "model",
+    "subnet",
+    "partition",
+    "latent",
+    "objective",
+    "score",
+    "analysis",
+    "optimizer",
+    "schedule",
+    "strategy",
+    "callbacks",
+    "logger",
+    "extra",
+    "debug",
+]
 KEY = re.compile(r"^([a-z_]+): +([^\s#]+) +# (.+)$")
 
 
