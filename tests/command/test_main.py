@@ -74,6 +74,13 @@ def refuse(command, tmp_path):
         ("partition.left.x=5", ("partition.left.x=5", "shape (2,)")),
         ("partition.right.z=1.5", ("partition.right.z=1.5", "integer")),
         ("+partition.right.y=9", ("left x 2, right y 9", "no dimension remains for z")),
+        # what every run needs, and what does not fit together
+        ("~model", ("model: every run needs it; leave ~model away",)),
+        ("~model model.depth=2", ("model.depth: was removed by ~model",)),
+        ("~optimizer", ("optimizer: every run needs one",)),
+        ("objective=mmd", ("objective: Fit needs y (Density)", "which has z StandardNormal")),
+        ("objective=bottleneck", ("objective: CrossEntropy needs y (ClassMixture)",)),
+        (f"run_dir={'a' * 300}", ("File name too long", "choose another folder")),
         # no run there
         ("ckpt=last", ("run_dir=DIR",)),
         ("ckpt=last run_dir=nowhere", ("nowhere", "no such folder")),

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing import ProcessExitedException
 
-from innflow.system.fault import explain, is_lost_rank
+from innflow.system.fault import explain, is_lost_rank, note
 
 CLOSED = "[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:21877"
 
@@ -47,7 +47,7 @@ def test_what_the_system_refuses_is_one_line(act, says):
     ],
 )
 def test_what_libraries_raise_is_one_line(error, says):
-    error.add_note("continues from step 3")
+    note(error, "continues from step 3")
     line = explain(error)
     assert says in line
     assert line.endswith("; continues from step 3")

@@ -164,8 +164,9 @@ class LastCheckpoint(Checkpoint):
         self._signal = signum
 
     def _request(self, trainer: Trainer) -> int:
-        """Return, on all ranks, the signal that any received, 1 if a checkpoint is due, or 0."""
-        mine = self._signal or int(time.monotonic() - self._saved >= 60 * self.minutes)
+        """Return, on all ranks, 1 + the signal that any received, 1 if a save is due, or 0."""
+        due = int(time.monotonic() - self._saved >= 60 * self.minutes)
+        mine = 1 + self._signal if self._signal else due
         if trainer.world_size == 1:
             return mine
         request = torch.tensor(mine, device=trainer.strategy.root_device)
@@ -177,7 +178,7 @@ class LastCheckpoint(Checkpoint):
         self.last_model_path = str(self.path)
         if request > 1:
             self._signal = 0
-            self.leave(trainer, request)
+            self.leave(trainer, request - 1)
 
 
 def _ends_epoch(trainer: Trainer) -> bool:

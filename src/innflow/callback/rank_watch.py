@@ -95,7 +95,7 @@ class RankWatch(Callback):
 def _first_rank_lives() -> bool:
     """Return whether the process of rank 0 answers: it holds the store of the group."""
     try:
-        dist.distributed_c10d._get_default_store().set("lost", "")
+        dist.distributed_c10d._get_default_store().add("lost", 1)
     except (RuntimeError, ValueError):
         return False
     return True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from innflow.app import Application
+from innflow.callback import MetricsCSV
 from innflow.config.schema import check
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
@@ -20,6 +21,7 @@ from innflow.run.load import (
     read_checkpoint,
 )
 from innflow.run.strategy import check_strategy
+from innflow.system.fault import note
 from innflow.system.progress import announce
 from innflow.system.secret import redact
 
@@ -75,9 +77,10 @@ def find_start(run_dir: Path, ckpt: str | None) -> Path | None:
 
 
 def forget(run_dir: Path) -> None:
-    """Remove what a run has left that is started again from step 0."""
-    for path in (*(run_dir / CHECKPOINTS).glob("*.ckpt"), run_dir / "metrics.csv"):
-        path.unlink(missing_ok=True)
+    """Remove what an earlier attempt has left of a run that starts from step 0."""
+    for path in (run_dir / CHECKPOINTS).glob("*.ckpt"):
+        path.unlink()
+    MetricsCSV(run_dir).cut(0)
 
 
 def continuation(run_dir: Path) -> str:
@@ -96,7 +99,7 @@ def noting_continuation(run_dir: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if (run_dir / CHECKPOINTS).is_dir():
-            error.add_note(continuation(run_dir))
+            note(error, continuation(run_dir))
         raise
 
 

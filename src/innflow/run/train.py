@@ -76,10 +76,10 @@ def run(
         data.trainer = trainer
         data.train_dataloader()  # refuses a batch that the ranks cannot share
         dashboards += open_dashboards(config, run_dir, overrides, sweep)
+        if leader and start is None:
+            setup.forget(run_dir)
         trainer.loggers = [MetricsCSV(run_dir) if leader else DummyLogger(), *dashboards]
         if leader:
-            if resumed and start is None:
-                setup.forget(run_dir)
             write_origin(run_dir, config, overrides, str(trainer.strategy.root_device))
             keep_companions(config["companions"], run_dir)
         announce(repr(app))

@@ -33,6 +33,11 @@ def explain(error: BaseException) -> str | None:
     return None if line is None else "; ".join([line(error), *getattr(error, "__notes__", ())])
 
 
+def note(error: BaseException, text: str) -> None:
+    """Add a note to an error, as `BaseException.add_note` of Python 3.11 does."""
+    vars(error)["__notes__"] = [*getattr(error, "__notes__", ()), text]
+
+
 def is_lost_rank(error: BaseException) -> bool:
     """Return whether a collective operation failed, as it does when another rank has ended."""
     return _find(error) is _rank
