@@ -27,11 +27,11 @@ def open_s3(scheme: str) -> Any:
     from s3fs.core import add_retryable_error
 
     _once(add_retryable_error)
-    # The defaults of botocore retry for minutes. A body that stalls leaves time for other tries.
-    limits = {"connect_timeout": 5, "read_timeout": _PATIENCE / 3, "retries": {"max_attempts": 2}}
+    # botocore would retry for minutes. An answer that stalls leaves time for two other tries.
+    limits = {"connect_timeout": 5, "read_timeout": _PATIENCE / 3, "retries": {"max_attempts": 0}}
     options = {"config_kwargs": limits, "use_listings_cache": False}
     files = fsspec.filesystem(scheme, skip_instance_cache=True, **options)
-    files.retries = 2
+    files.retries = 3
     return files
 
 
@@ -62,6 +62,7 @@ def read_object(files: Any, path: str, size: int, stamp: str, start: int = 0) ->
     if size:
         asked["Range"] = f"bytes={start}-{start + size - 1}"
     deadline = time.monotonic() + _PATIENCE
+    files.retries = 1  # they are counted here
 
     async def read() -> bytes:
         response = await files._call_s3("get_object", **asked)
