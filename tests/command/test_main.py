@@ -78,7 +78,7 @@ def refuse(command, tmp_path):
         ("~model", ("model: every run needs it; leave ~model away",)),
         ("~model model.depth=2", ("model.depth: was removed by ~model",)),
         ("~optimizer", ("optimizer: every run needs one",)),
-        ("objective=mmd", ("objective: Fit needs y (Density)", "which has z StandardNormal")),
+        ("objective=mmd", ("objective: Fit needs y (Density)", "which has z (StandardNormal)")),
         ("objective=bottleneck", ("objective: CrossEntropy needs y (ClassMixture)",)),
         (f"run_dir={'a' * 300}", ("File name too long", "choose another folder")),
         # no run there

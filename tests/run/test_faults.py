@@ -166,7 +166,9 @@ def test_a_removed_run_folder_ends_the_run_and_stays_away(command):
     answer = command("innflow-train", *MOONS, "run_dir=run", *fault("removed"))
     assert answer.code == 2
     (line,) = answer.err.splitlines()
-    assert line.endswith("cannot be written (No such file or directory); the run folder was removed")
+    assert line.endswith(
+        "cannot be written (No such file or directory); the run folder was removed"
+    )
     assert list(Path().iterdir()) == []
 
 

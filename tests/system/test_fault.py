@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ CLOSED = "[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1
 
 
 def raised(act) -> Exception:
-    with pytest.raises(Exception) as caught:  # noqa: PT011, B017 - any
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - any
         act()
     return caught.value
 
@@ -26,9 +26,9 @@ def raised(act) -> Exception:
     [
         (lambda: torch.empty(10**14), "out of memory (tried to allocate 400000000000000 bytes): "),
         (lambda: np.ones(10**14), "out of memory (Unable to allocate 728. TiB): lower data.batch_"),
-        (lambda: open("a" * 300), f"{'a' * 300}: File name too long; choose a shorter name"),
-        (lambda: open("no/such"), "no/such: No such file or directory; it was removed, or "),
-        (lambda: os.rename("no", "such"), "no -> such: No such file or directory"),
+        (Path("a" * 300).read_bytes, f"{'a' * 300}: File name too long; choose a shorter name"),
+        (Path("no/such").read_bytes, "no/such: No such file or directory; it was removed, or "),
+        (lambda: Path("no").rename("such"), "no -> such: No such file or directory"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(act, says):
@@ -54,7 +54,7 @@ def test_what_libraries_raise_is_one_line(error, says):
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("bug", [KeyError("y"), RuntimeError("shape mismatch"), TypeError("memory")])
+@pytest.mark.parametrize("bug", [KeyError("y"), RuntimeError("shapes"), TypeError("memory")])
 def test_a_bug_keeps_its_traceback(bug):
     assert explain(bug) is None
     assert not is_lost_rank(bug)

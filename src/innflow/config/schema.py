@@ -33,8 +33,8 @@ def check(config: Mapping[str, Any]) -> None:
     """Check every node of a plain config against the signature of its target.
 
     Raises:
-        InnflowError: naming a key that its target does not take, whose value its annotation excludes,
-            or is NaN.
+        InnflowError: naming a key that its target does not take, or whose value is NaN or excluded
+            by its annotation.
     """
     for path, value in walk(config):
         if isinstance(value, float) and math.isnan(value):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +66,7 @@ class Term:
         per_dim: the objective divides the term by the number of dimensions, as it is in nats.
         needs_general: the term needs the general items, which only training batches have.
         against: name of the companion that the term needs; it is then computed in training only.
-        densities: name -> class of the density of each part on the right that the term needs.
+        densities: name and class of the density of each part on the right that the term needs.
 
     Example:
         >>> class LatentNorm(Term):
@@ -80,7 +79,7 @@ class Term:
     per_dim: bool = True
     needs_general: bool = False
     against: str | None = None
-    densities: ClassVar[Mapping[str, type]] = {}
+    densities: tuple[tuple[str, type[Density]], ...] = ()
     function: Callable[[Step], Tensor] | None = None
 
     def __init__(self, function: Callable[[Step], Tensor] | None = None) -> None:
@@ -88,9 +87,9 @@ class Term:
 
     def check_right(self, right: Mapping[str, Density]) -> None:
         """Raise if the right side of the partition lacks a density that the term needs."""
-        for name, kind in self.densities.items():
+        for name, kind in self.densities:
             if not isinstance(right.get(name), kind):
-                found = ", ".join(f"{key} {type(density).__name__}" for key, density in right.items())
+                found = ", ".join(f"{key} ({type(it).__name__})" for key, it in right.items())
                 raise InnflowError(
                     f"objective: {type(self).__name__} needs {name} ({kind.__name__}) on the right "
                     f"of the partition, which has {found}; change partition and latent, or take "

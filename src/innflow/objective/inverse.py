@@ -28,7 +28,7 @@ class Fit(Term):
     """
 
     per_dim = False
-    densities = {"y": Density}
+    densities = (("y", Density),)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the batch."""
@@ -54,7 +54,7 @@ class LatentMMD(Term):
     """
 
     per_dim = False
-    densities = {"y": Density, "z": Density}
+    densities = (("y", Density), ("z", Density))
 
     def __init__(self, kernels: Kernels = FORWARD_KERNELS) -> None:
         self.kernels = kernels

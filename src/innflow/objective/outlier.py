@@ -82,7 +82,7 @@ class OtherClasses(CompanionRatioLoss):
         Objective(1 nll + 1 other_classes)
     """
 
-    densities = {"y": ClassMixture}
+    densities = (("y", ClassMixture),)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over items and classes, the right classes counted as 0."""

@@ -69,11 +69,13 @@ class Isolated:
 
     Attributes:
         lost: Parameters (P,) of each simulation that ended or hung its process, and how.
+        spent: Seconds of the last task.
     """
 
     def __init__(self, function: Callable[..., Result], dims: int, seconds: float) -> None:
         self.function, self.dims = function, dims
         self.lost: list[tuple[np.ndarray, str]] = []
+        self.spent = 0.0
         self._slowest = seconds
         self._idle: list[_Worker] = []
 
@@ -117,7 +119,8 @@ class Isolated:
         """Return the result of a worker, or the results of its rows one by one if it has none."""
         rows, seed, start = task
         if not end:
-            self._slowest = max(self._slowest, worker.seconds / len(rows))
+            self.spent = worker.spent
+            self._slowest = max(self._slowest, worker.spent / len(rows))
             self._idle.append(worker)
             return worker.result
         worker.kill()
@@ -156,7 +159,7 @@ class _Worker:
     def end(self) -> str:
         """Receive the result; return how the process ended instead, "" if it has not."""
         try:
-            self.result = self.pipe.recv()
+            self.result, self.spent = self.pipe.recv()
         except (EOFError, ConnectionError):
             self.process.join()
             code = self.process.exitcode or 0
@@ -180,10 +183,12 @@ def _serve(function: Callable[..., Any], pipe: Any) -> None:
             while not pipe.poll(5.0):
                 if os.getppid() != parent:
                     os._exit(0)
+            arguments = pipe.recv()
+            start = time.monotonic()
             try:
-                result = function(*pipe.recv())
+                result = function(*arguments)
             except InnflowError as error:
                 result = str(error)
-            pipe.send(result)
+            pipe.send((result, time.monotonic() - start))
     except SystemExit as error:
         os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))

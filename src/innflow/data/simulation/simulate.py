@@ -82,7 +82,7 @@ def simulate(
                     f"narrow the prior; the first is x = {shown(rows[bad[0]])}{_lost(pool)}"
                 )
     if pool.lost:
-        announce(f"data.forward={model.path}: NaN stands for simulations that failed{_lost(pool)}")
+        announce(f"data.forward={model.path}: simulations that failed are NaN{_lost(pool)}")
     return torch.from_numpy(np.concatenate(parts))
 
 
@@ -91,7 +91,7 @@ def _lost(pool: Isolated) -> str:
     if not pool.lost:
         return ""
     x, end = pool.lost[0]
-    return f"; {len(pool.lost):,} ended or hung their process: it {end} at x = {shown(x)}"
+    return f"; of {len(pool.lost):,} the process ended or hung: it {end} at x = {shown(x)}"
 
 
 def _results(
@@ -100,8 +100,9 @@ def _results(
     """Yield the result of `run_chunk` for each task, in order."""
     isolated = processes != 0 and can_isolate()
     start = time.monotonic()
-    yield next(pool.results(tasks[:1], 1)) if isolated else run_chunk(model, *tasks[0])
-    left = (time.monotonic() - start) * (len(tasks) - 1)
+    first = next(pool.results(tasks[:1], 1)) if isolated else run_chunk(model, *tasks[0])
+    left = (pool.spent if isolated else time.monotonic() - start) * (len(tasks) - 1)
+    yield first
     workers = max(joblib.cpu_count() if processes is None else processes, 1)
     if left >= _WORTH_WORKERS:  # in a log file there is no progress bar
         announce(
