@@ -90,6 +90,13 @@ def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
     refuse("innflow-train", MOONS, *arguments.split(" "), says=says)
 
 
+def test_the_traceback_of_an_error_is_shown_on_request(command):
+    answer = command("innflow-train", MOONS, "~optimizer", "hydra.verbose=innflow")
+    assert answer.code == 2
+    assert "Traceback (most recent call last):" in answer.err
+    assert answer.err.splitlines()[-1].startswith("innflow-train: error: optimizer: every run")
+
+
 def test_a_table_that_is_not_there_is_answered_by_one_line(refuse):
     refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "does not exist"))
 

@@ -120,6 +120,16 @@ def test_the_average_of_the_weights(both, alone):
     assert_as_alone(both[0] / "moons", alone)
 
 
+@pytest.mark.slow
+def test_two_ranks_differ_from_one_process_by_rounding_alone(tmp_path):
+    """In double precision, in which training does not amplify the order of sums to be seen."""
+    given = (*MOONS, *NOTE, "trainer.max_steps=81", "trainer.precision=64-true")
+    on_two_ranks(tmp_path, [(tmp_path / "two", (*given, *TWO, "strategy=ddp"))])
+    train(tmp_path / "one", *given)
+    weights = [noted(tmp_path / name, 0)["weights"] for name in ("two", "one")]
+    assert 0 < difference(*weights) < 1e-13
+
+
 def test_a_resumed_run_is_as_one_that_was_never_cut(both):
     for rank in (0, 1):
         cut, straight = noted(both[0] / "cut", rank), noted(both[0] / "moons", rank)

@@ -47,14 +47,16 @@ class RankWatch(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Add the rank that ended to the error; only one of the others reports it."""
-        if not is_lost_rank(exception):
-            self._over.set()
-            return
+        """Name the rank that ended in the error, which only one of the others reports."""
+        self._over.set()
+        if not isinstance(exception, Exception):
+            return  # a signal, which stops all ranks at one step
         if trainer.is_global_zero:
-            self._name(exception)
-            self._over.set()
+            if is_lost_rank(exception):
+                self._name(exception)
             self._kill()
+        elif not is_lost_rank(exception):
+            return
         elif _first_rank_lives():
             raise SystemExit(0)
         else:

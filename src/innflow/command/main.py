@@ -166,7 +166,7 @@ def read_arguments(
 def _guard(name: str, command: Callable[[], None]) -> None:
     """Run a command; an error that is no bug ends it with one line on stderr and exit code 2.
 
-    `hydra.verbose=true` shows the traceback of such an error too.
+    `hydra.verbose=innflow` shows the traceback of such an error too.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra prints several lines
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # its messages are also raised
