@@ -46,10 +46,11 @@ def find_end(function: Callable[[], Any]) -> str:
     if not can_isolate():
         return ""
     worker = _Worker(lambda: _attempt(function))
-    worker.send(())
-    end = worker.end() if worker.pipe.poll(10 * _PATIENCE) else HUNG
-    worker.kill()
-    return end
+    try:
+        worker.send(())
+        return worker.end() if worker.pipe.poll(10 * _PATIENCE) else HUNG
+    finally:
+        worker.kill()
 
 
 def _attempt(function: Callable[[], Any]) -> None:
@@ -139,7 +140,7 @@ class _Worker:
     def __init__(self, function: Callable[..., Any]) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(function, theirs), daemon=True)
+        self.process = context.Process(target=_serve, args=(function, theirs))
         with warnings.catch_warnings():  # of threads, which the copy does not need
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
