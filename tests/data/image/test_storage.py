@@ -151,9 +151,10 @@ class Tries(logging.Handler):
         self.then, self.count = then, 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += "Retryable error" in record.getMessage()
-        if self.count == 2:
-            self.then()
+        if "Retryable error" in record.getMessage():
+            self.count += 1
+            if self.count == 2:
+                self.then()
 
     def __enter__(self) -> Tries:
         self.logger = logging.getLogger("s3fs")
