@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _UNSUPPORTED = frozenset({".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".svg"})
 
 S3 = ("s3", "s3a")
+
+
 @dataclass(frozen=True)
 class Entry:
     """A file: its path, of images below the root, its size in bytes, and a stamp of its version."""
@@ -195,7 +197,8 @@ def explain(root: str, error: Exception) -> InnflowError:
     elif isinstance(error, ImportError):
         line = f"{error}"
     elif "Connect" in kind or "Timeout" in kind or "HTTPClient" in kind:
-        line = f"cannot reach the server ({str(error) or kind}): check the network and AWS_ENDPOINT_URL"
+        reason = str(error) or kind
+        line = f"cannot reach the server ({reason}): check the network and AWS_ENDPOINT_URL"
     else:
         line = f"cannot be read ({kind}: {error}): check the address and AWS_ENDPOINT_URL"
     return InnflowError(" ".join(f"{root}: {line}".split()))
