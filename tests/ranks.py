@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,3 +162,16 @@ def be_rank(rank: int, jobs: Sequence[tuple[Path, Sequence[str], str]], folder: 
             said.append(error.code)
         leave_group()
     (folder / f"said{rank}.json").write_text(json.dumps(said))
+
+
+def run_command(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Call innflow-train as a user does, from an empty folder."""
+    run_dir.parent.mkdir(exist_ok=True)
+    return subprocess.run(
+        [Path(sys.executable).with_name("innflow-train"), *overrides, f"run_dir={run_dir}"],
+        cwd=run_dir.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -16,7 +16,7 @@ import innflow
 
 SOURCE = Path(innflow.__file__).parent
 PAGE = SOURCE.parents[1] / "docs" / "lightning.md"
-PUBLIC = {"_asdict", "_replace", "_fields"}  # documented methods of named tuples
+PUBLIC = {"_asdict", "_replace", "_fields", "_exit"}  # documented: of named tuples, and os._exit
 
 
 def is_private(name: str) -> bool:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 
+import pytest
+
 from innflow import flow
 from innflow.app import Density
 from innflow.callback import MetricsCSV
@@ -67,3 +69,11 @@ def test_a_full_disk_is_reported_in_one_line(tmp_path, refused):
     logger.log_metrics({"new": 1.0}, 2)
     with refused("metrics.csv: cannot be written (No space left on device)"):
         logger.save()
+
+
+@pytest.mark.parametrize("content", [b"name,age\nx,3\n", b"\x89PNG\r\n\xff", b"\x00\x01\n"])
+def test_a_table_of_another_kind_is_refused_and_kept(content, tmp_path, refused):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with refused(f"{tmp_path}/metrics.csv: is not the table of a run", "move it away"):
+        MetricsCSV(tmp_path)
+    assert (tmp_path / "metrics.csv").read_bytes() == content

@@ -74,6 +74,13 @@ def refuse(command, tmp_path):
         ("partition.left.x=5", ("partition.left.x=5", "shape (2,)")),
         ("partition.right.z=1.5", ("partition.right.z=1.5", "integer")),
         ("+partition.right.y=9", ("left x 2, right y 9", "no dimension remains for z")),
+        # what every run needs, and what does not fit together
+        ("~model", ("model: every run needs it; leave ~model away",)),
+        ("~model model.depth=2", ("model.depth: was removed by ~model",)),
+        ("~optimizer", ("optimizer: every run needs one",)),
+        ("objective=mmd", ("objective: Fit needs y (Density)", "which has z (StandardNormal)")),
+        ("objective=bottleneck", ("objective: CrossEntropy needs y (ClassMixture)",)),
+        (f"run_dir={'a' * 300}", ("File name too long", "choose another folder")),
         # no run there
         ("ckpt=last", ("run_dir=DIR",)),
         ("ckpt=last run_dir=nowhere", ("nowhere", "no such folder")),
@@ -81,6 +88,13 @@ def refuse(command, tmp_path):
 )
 def test_a_mistake_is_answered_by_one_line(arguments, says, refuse):
     refuse("innflow-train", MOONS, *arguments.split(" "), says=says)
+
+
+def test_the_traceback_of_an_error_is_shown_on_request(command):
+    answer = command("innflow-train", MOONS, "~optimizer", "hydra.verbose=innflow")
+    assert answer.code == 2
+    assert "Traceback (most recent call last):" in answer.err
+    assert answer.err.splitlines()[-1].startswith("innflow-train: error: optimizer: every run")
 
 
 def test_a_table_that_is_not_there_is_answered_by_one_line(refuse):

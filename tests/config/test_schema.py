@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -7,7 +8,7 @@ from omegaconf import OmegaConf
 
 from innflow.config.build import as_config, build, compose_config, refusals, to_plain
 from innflow.config.message import one_line
-from innflow.config.resolvers import STAMP, lightning_precision, register_resolvers
+from innflow.config.resolvers import STAMP, lightning_precision, register_resolvers, stamp
 from innflow.config.schema import check, nodes
 from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
@@ -16,6 +17,9 @@ from innflow.flow import Spline
 
 def node(target: str, **arguments):
     return {"_target_": target, **arguments}
+
+
+TRAINER = "pytorch_lightning.Trainer"
 
 
 def test_nodes_are_found_at_every_depth():
@@ -54,6 +58,10 @@ def test_a_right_config_passes(config):
         ("batches", node("innflow.analysis.Batches", sizes=[]), ("batches.sizes=[]", "at least 1")),
         ("batches", node("innflow.analysis.Batches", sizes=[0]), ("batches.sizes=[0]", "than 0")),
         ("batches", node("innflow.analysis.Batches", alpha=1.0), ("batches.alpha=1.0", "than 1")),
+        ("trainer", node(TRAINER, gradient_clip_val=-1), ("gradient_clip_val=-1", "or equal to 0")),
+        ("trainer", node(TRAINER, gradient_clip_val=math.inf), ("gradient_clip_val=inf", "finite")),
+        ("trainer", node(TRAINER, accumulate_grad_batches=0), ("accumulate_grad_batches=0",)),
+        ("model.coupling.tail", math.nan, ("model.coupling.tail=nan: is not a number",)),
         # targets
         ("model._target_", "innflow.flow.vektor", ("model._target_=innflow.flow.vektor",)),
         ("model._target_", "no_such_package.flow", ("model._target_=no_such_package.flow",)),
@@ -200,6 +208,14 @@ def test_stamp_is_the_same_in_this_process_and_its_children(monkeypatch):
     )
     assert cfg.a == cfg.b == os.environ[STAMP]
     assert cfg.p in ("32-true", "bf16-mixed")
+
+
+def test_two_commands_of_one_second_have_two_stamps(monkeypatch):
+    stamps = set()
+    for _ in range(2):
+        monkeypatch.delenv(STAMP, raising=False)
+        stamps.add(stamp())
+    assert len(stamps) == 2
 
 
 def test_precision_is_named_as_lightning_does(refused):

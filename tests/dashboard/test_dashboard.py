@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,11 +49,15 @@ class Offline(NamedTuple):
 
 def read_wandb(folder: Path) -> Offline:
     """Read the .wandb file of a finished run, which another process may still be writing."""
+    import wandb
+
     (path,) = folder.glob("*.wandb")
-    deadline = time.monotonic() + 60
-    while (found := parse_log(path.read_bytes())) is None or found.exit_code is None:
-        assert time.monotonic() < deadline, f"{path} has no exit record"
-        time.sleep(0.1)
+    found = parse_log(path.read_bytes())
+    if found is None or found.exit_code is None:
+        wandb.teardown()  # returns when the process that writes the file has ended
+        found = parse_log(path.read_bytes())
+    assert found is not None, f"{path} has no record of its run"
+    assert found.exit_code is not None, f"{path} has no exit record"
     return found
 
 

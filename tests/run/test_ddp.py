@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ranks import NOTE, TWO, difference, noted, on_two_ranks
+from ranks import NOTE, TWO, difference, noted, on_two_ranks, run_command
 from tiny import TINY_IMAGES, train
 
 from innflow.data.toy.clouds import Toy
@@ -40,19 +37,6 @@ ARM = (
 )
 """The learning rate is so high that the validation loss soon rises."""
 CLOSE = 1e-5
-
-
-def command(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Call innflow-train as a user does, from an empty folder."""
-    run_dir.parent.mkdir(exist_ok=True)
-    return subprocess.run(
-        [Path(sys.executable).with_name("innflow-train"), *overrides, f"run_dir={run_dir}"],
-        cwd=run_dir.parent,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -109,7 +93,7 @@ def assert_as_alone(run_dir: Path, alone: Path, close: float = CLOSE) -> None:
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_the_command_trains_as_one_process_does(strategy, alone, tmp_path):
     run_dir = tmp_path / "here/run"
-    done = command(run_dir, *MOONS, *TWO, "+extra=ema", f"strategy={strategy}", *NOTE)
+    done = run_command(run_dir, *MOONS, *TWO, "+extra=ema", f"strategy={strategy}", *NOTE)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout.count("CouplingFlow") == 1  # only the first rank speaks
@@ -125,7 +109,7 @@ def test_the_command_trains_as_one_process_does(strategy, alone, tmp_path):
 @pytest.mark.extended
 def test_a_loss_that_is_not_finite_on_one_rank_stops_the_command_with_one_line(tmp_path):
     poisoned = (*MOONS, *TWO, *NOTE, "+callbacks.note.poison=1", "strategy=ddp")
-    done = command(tmp_path / "here/run", *poisoned)
+    done = run_command(tmp_path / "here/run", *poisoned)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "error" in line or "Traceback" in line]
     assert len(lines) == 1, done.stderr
@@ -134,6 +118,16 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_the_command_with_one_line(t
 
 def test_the_average_of_the_weights(both, alone):
     assert_as_alone(both[0] / "moons", alone)
+
+
+@pytest.mark.slow
+def test_two_ranks_differ_from_one_process_by_rounding_alone(tmp_path):
+    """In double precision, in which training does not amplify the order of sums to be seen."""
+    given = (*MOONS, *NOTE, "trainer.max_steps=81", "trainer.precision=64-true")
+    on_two_ranks(tmp_path, [(tmp_path / "two", (*given, *TWO, "strategy=ddp"))])
+    train(tmp_path / "one", *given)
+    weights = [noted(tmp_path / name, 0)["weights"] for name in ("two", "one")]
+    assert 0 < difference(*weights) < 1e-13
 
 
 def test_a_resumed_run_is_as_one_that_was_never_cut(both):

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import select
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from ranks import TWO, run_command
 from small import plain_config, train_quietly
 from tiny import train
 
@@ -116,6 +119,81 @@ def test_a_full_disk_ends_a_run_that_can_go_on(tmp_path, refused, monkeypatch):
         for folder in (run_dir, whole)
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+class Fault(pl.Callback):
+    """What happens at the beginning of the sixth step."""
+
+    def __init__(self, kind: str, folder: str = "") -> None:
+        self.kind, self.folder = kind, folder
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step != 5:
+            return
+        if self.kind == "memory":
+            torch.empty(10**14)
+        elif self.kind == "setting":
+            raise MisconfigurationException("these two\nexclude each other")
+        elif self.kind == "removed":
+            shutil.rmtree(self.folder)
+        elif self.kind == "bug":
+            raise KeyError("token=abcdef0123456789")
+        elif trainer.global_rank == int(self.kind):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fault(kind: str) -> list[str]:
+    node = {"_target_": "run.test_faults.Fault", "kind": f"'{kind}'", "folder": "${run_dir}"}
+    return [f"+callbacks.fault.{key}={value}" for key, value in node.items()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("memory", "out of memory in innflow."),
+        ("setting", "trainer: these two exclude each other"),
+    ],
+)
+def test_a_fault_in_training_is_one_line_with_the_step_to_continue_from(kind, says, command):
+    answer = command("innflow-train", *MOONS, "run_dir=run", *fault(kind))
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert line.startswith(f"innflow-train: error: {says}")
+    assert line.endswith(f"run_dir={Path('run').absolute()} ckpt=last continues from step 5")
+
+
+def test_a_removed_run_folder_ends_the_run_and_stays_away(command):
+    answer = command("innflow-train", *MOONS, "run_dir=run", *fault("removed"))
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert line.endswith(
+        "cannot be written (No such file or directory); the run folder was removed"
+    )
+    assert list(Path().iterdir()) == []
+
+
+def test_a_bug_keeps_its_traceback_without_secrets(command):
+    answer = command("innflow-train", *MOONS, "run_dir=run", *fault("bug"))
+    assert answer.code == 1
+    assert answer.err.splitlines()[0] == "Traceback (most recent call last):"
+    assert "abcdef0123456789" not in answer.err
+    assert "ckpt=last continues from step 5" in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_named_in_one_line(rank, strategy, tmp_path):
+    run_dir = tmp_path / "here/run"
+    done = run_command(run_dir, *MOONS, *TWO, f"strategy={strategy}", *fault(str(rank)))
+    lines = [line for line in done.stderr.splitlines() if "error" in line or "Traceback" in line]
+    assert len(lines) == 1, done.stderr
+    named = "" if (rank, strategy) == (0, "ddp") else " by SIGKILL"
+    assert lines[0] == (
+        f"innflow-train: error: rank {rank} ended{named}, and training with it; "
+        f"run_dir={run_dir} ckpt=last continues from step 5"
+    )
+    assert done.returncode != 0
 
 
 @contextmanager

@@ -234,6 +234,56 @@ def test_a_killed_run_goes_on_from_what_was_saved(minutes, overrides_of, whole_r
     check_same_end(run_dir, whole_runs(scenario))
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    overrides_of, whole_runs, tmp_path, capfd
+):
+    scenario, run_dir = "validation across epochs", tmp_path / "run"
+    child = os.fork()
+    if child == 0:
+        train(run_dir, *overrides_of(scenario), *kill(3, signal.SIGKILL))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (run_dir / "checkpoints").mkdir(exist_ok=True)
+    (run_dir / "checkpoints/best.ckpt").touch()  # killed between the best and the last one
+    (run_dir / "metrics.csv").write_text("step\n0\n")
+    capfd.readouterr()
+    train(run_dir, *overrides_of(scenario), "ckpt=last")
+    line = f"run_dir={run_dir}: ended before it saved last.ckpt, starts again from step 0"
+    assert capfd.readouterr().out.splitlines()[0] == line
+    check_same_end(run_dir, whole_runs(scenario))
+    assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_closed_terminal_stops_a_run_unless_it_is_under_nohup(tmp_path, monkeypatch):
+    scenario = [*MOONS, "trainer.max_steps=3", "trainer.val_check_interval=2"]
+    assert stop(tmp_path / "run", 0, signal.SIGHUP, *scenario) == 1
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(tmp_path / "nohup", *scenario, *kill(0, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert saved(tmp_path / "nohup")["global_step"] == 3
+
+
+class Poison(pl.Callback):
+    """Makes the batch of a step NaN."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, _: Any, batch: Any, *rest: Any) -> None:
+        if trainer.global_step == self.step:
+            batch["x"].fill_(float("nan"))
+
+
+def test_a_loss_that_is_not_finite_after_a_resume_names_the_last_checkpoint(tmp_path, refused):
+    scenario = [*MOONS, "trainer.max_steps=4", "trainer.val_check_interval=2"]
+    train(tmp_path, *scenario)
+    poison = ["+callbacks.poison._target_=run.test_resume.Poison", "+callbacks.poison.step=5"]
+    with refused("stopped at step 5", f"last good checkpoint: {tmp_path}/checkpoints/last.ckpt"):
+        train(tmp_path, *scenario, *poison, "ckpt=last", "trainer.max_steps=8")
+
+
 def test_a_run_that_stopped_early_stays_where_it_is(tmp_path):
     run_dir = tmp_path / "run"
     early = [*MOONS, "callbacks=posterior", "callbacks.dropout=null", "callbacks.progress=null"]

@@ -44,8 +44,10 @@ class Application(FlowModule):
         """Raise if the application cannot be trained on a data module; accepts all by default."""
 
     def check_objective(self, data: Any) -> None:
-        """Raise if a loss term needs a general set or a companion that the run does not have."""
+        """Raise if a loss term needs a latent, general set or companion that the run lacks."""
+        right = {name: self.latent[name] for name in self.partition.right}
         for term in self.objective.used.values():
+            term.check_right(right)
             term.check(self.companions, data.general_set is not None)
 
     @contextmanager

@@ -10,6 +10,7 @@ from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.overfit import DropoutOnOverfit
 from innflow.callback.pictures import Pictures
 from innflow.callback.progress_bar import Progress
+from innflow.callback.rank_watch import RankWatch
 from innflow.callback.requeue import Requeue
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "MovingAverage",
     "Pictures",
     "Progress",
+    "RankWatch",
     "Requeue",
 ]

@@ -31,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         path = Path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # not the run folder, which may have been removed
             with writing(path, "wb") as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
@@ -39,6 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if reason is None:
                 raise
             kept = "the previous one is kept" if path.exists() else "there is no previous one"
+            kept = kept if path.parent.parent.is_dir() else "the run folder was removed"
             raise InnflowError(f"{path}: cannot be written ({reason}); {kept}") from None
 
 

@@ -26,6 +26,7 @@ class LastCheckpoint(Checkpoint):
 
     It is saved after each validation, every `minutes`, at the end of training and on a signal, but
     only between batches and after a validation that is due. A second ctrl-C stops without saving.
+    The signals are ctrl-C, SIGTERM, and SIGHUP when a terminal closes, unless nohup ignores it.
 
     Args:
         dirpath: folder of the checkpoints.
@@ -38,7 +39,7 @@ class LastCheckpoint(Checkpoint):
     'run/checkpoints/last.ckpt'
     """
 
-    signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+    signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self, dirpath: str, minutes: float = 5.0) -> None:
         if not minutes >= 0:
@@ -67,6 +68,7 @@ class LastCheckpoint(Checkpoint):
         """Keep the state for later, and update the paths in a run folder that was moved."""
         if checkpoint["global_step"] == 0:
             return  # a search before training restores its initial checkpoint
+        self.last_model_path = str(self.path) if self.path.is_file() else ""
         self._loaded = checkpoint.get(KEY)
         for name, state in checkpoint.get("callbacks", {}).items():
             if isinstance(state, dict) and state.get("dirpath"):
@@ -92,6 +94,8 @@ class LastCheckpoint(Checkpoint):
         # Lightning restores the handlers from before the training when it ends.
         if threading.current_thread() is threading.main_thread():
             for each in self.signals:
+                if each == signal.SIGHUP and signal.getsignal(each) == signal.SIG_IGN:
+                    continue
                 signal.signal(each, self._handle)
         if self._loaded is None:
             return
@@ -160,8 +164,9 @@ class LastCheckpoint(Checkpoint):
         self._signal = signum
 
     def _request(self, trainer: Trainer) -> int:
-        """Return, on all ranks, the signal that any received, 1 if a checkpoint is due, or 0."""
-        mine = self._signal or int(time.monotonic() - self._saved >= 60 * self.minutes)
+        """Return, on all ranks, 1 + the signal that any received, 1 if a save is due, or 0."""
+        due = int(time.monotonic() - self._saved >= 60 * self.minutes)
+        mine = 1 + self._signal if self._signal else due
         if trainer.world_size == 1:
             return mine
         request = torch.tensor(mine, device=trainer.strategy.root_device)
@@ -173,7 +178,7 @@ class LastCheckpoint(Checkpoint):
         self.last_model_path = str(self.path)
         if request > 1:
             self._signal = 0
-            self.leave(trainer, request)
+            self.leave(trainer, request - 1)
 
 
 def _ends_epoch(trainer: Trainer) -> bool:

@@ -81,7 +81,10 @@ class MetricsCSV(Logger):
                     writer.writeheader()
                 writer.writerows(self._new)
         except OSError as error:
-            raise InnflowError(f"{self.path}: cannot be written ({error.strerror})") from None
+            removed = "" if self.path.parent.is_dir() else "; the run folder was removed"
+            raise InnflowError(
+                f"{self.path}: cannot be written ({error.strerror}){removed}"
+            ) from None
         self._written, self._new = self.rows, []
 
     def cut(self, rows: int | None) -> None:
@@ -91,10 +94,23 @@ class MetricsCSV(Logger):
             self._rewrite(rows)
 
     def _rewrite(self, rows: int | None) -> None:
-        """Replace the file by its header and its first complete rows."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            complete = [r for r in reader if None not in r and None not in r.values()]
+        """Replace the file by its header and its first complete rows.
+
+        Raises:
+            InnflowError: if it is another kind of file.
+        """
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                complete = [r for r in reader if None not in r and None not in r.values()]
+            foreign = bool(reader.fieldnames) and "step" not in (reader.fieldnames or ())
+        except (UnicodeDecodeError, csv.Error):
+            foreign = True
+        if foreign:
+            raise InnflowError(
+                f"{self.path}: is not the table of a run, it has no column step; move it away, and "
+                "the run continues with a new one"
+            )
         self._columns = self._columns or list(reader.fieldnames or ())
         kept = complete[:rows]
         with writing(self.path, "w") as file:

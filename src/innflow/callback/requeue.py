@@ -22,7 +22,7 @@ class Requeue(LastCheckpoint):
     'SIGUSR1'
     """
 
-    signals = (LEAVE, signal.SIGTERM, signal.SIGINT)
+    signals = (LEAVE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the step at which a requeued job continues."""
@@ -32,7 +32,7 @@ class Requeue(LastCheckpoint):
 
     def leave(self, trainer: Trainer, signum: int) -> None:
         """Requeue the job and end it; continue training if Slurm refuses to requeue it."""
-        if signum == signal.SIGINT:
+        if signum in (signal.SIGINT, signal.SIGHUP):
             super().leave(trainer, signum)
         for logger in trainer.loggers:
             logger.save()

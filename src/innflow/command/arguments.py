@@ -1,7 +1,6 @@
 """Arguments of the commands on a trained run: checks, the run itself, the output folder."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from innflow.app import Application, Unconditional
 from innflow.config.message import one_line
+from innflow.config.resolvers import time_of_day
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.load import COORDINATES, load
@@ -106,4 +106,4 @@ def output_folder(arguments: Mapping[str, Any], kind: str) -> Path:
     """Return the folder `out`, or RUN/KIND/TIME where it is null."""
     if arguments["out"] is not None:
         return Path(arguments["out"]).absolute()
-    return run_folder(arguments).absolute() / kind / time.strftime("%Y-%m-%d_%H-%M-%S")
+    return run_folder(arguments).absolute() / kind / time_of_day()

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,8 +26,11 @@ from innflow.config.build import compose_config, to_plain
 from innflow.config.message import one_line
 from innflow.errors import InnflowError, Stopped
 from innflow.system.allocator import keep_freed_memory
+from innflow.system.fault import explain
 from innflow.system.secret import redact_text, refuse_typed
 from innflow.system.tree import walk
+
+log = logging.getLogger(__name__)
 
 PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 """Plugin names in Hydra's error when an optional launcher or sweeper is missing."""
@@ -160,7 +164,10 @@ def read_arguments(
 
 
 def _guard(name: str, command: Callable[[], None]) -> None:
-    """Run a command; an error of the user ends it with one line on stderr and exit code 2."""
+    """Run a command; an error that is no bug ends it with one line on stderr and exit code 2.
+
+    `hydra.verbose=innflow` shows the traceback of such an error too.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra prints several lines
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # its messages are also raised
     try:
@@ -169,19 +176,17 @@ def _guard(name: str, command: Callable[[], None]) -> None:
             overview.write(f"innflow {overview.VERSION}\n")
         else:
             command()
-    except InnflowError as error:
-        _fail(name, one_line(error))
     except Stopped as stop:
         _fail(name, stop.message, code=int(stop.code or 1))
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(name, _explain(error, sys.argv[1:]))
-    except (ValueError, RuntimeError) as error:
-        # Hydra's errors for `data=null`, and for a launcher that is not installed
-        if not str(error).startswith(("Config group override", "Unknown plugin class")):
-            raise
-        _fail(name, _explain(error, sys.argv[1:]))
     except KeyboardInterrupt:
         _fail(name, "interrupted", code=130)
+    except Exception as error:
+        line = _explain(error, sys.argv[1:])
+        if line is None:
+            sys.stderr.write(redact_text(traceback.format_exc()))
+            sys.exit(1)
+        log.debug("the error was raised here", exc_info=True)
+        _fail(name, line)
 
 
 def _fail(name: str, message: str, code: int = 2) -> NoReturn:
@@ -189,7 +194,18 @@ def _fail(name: str, message: str, code: int = 2) -> NoReturn:
     sys.exit(code)
 
 
-def _explain(error: BaseException, overrides: Sequence[str]) -> str:
+def _explain(error: Exception, overrides: Sequence[str]) -> str | None:
+    """Return an error as one line; None for a bug."""
+    if isinstance(error, InnflowError):
+        return one_line(error)
+    # Hydra's errors for `data=null`, and for a launcher that is not installed, have no own type.
+    plain = str(error).startswith(("Config group override", "Unknown plugin class"))
+    if plain or isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_config(error, overrides)
+    return explain(error)
+
+
+def _explain_config(error: Exception, overrides: Sequence[str]) -> str:
     """Return an error of Hydra or OmegaConf as a line that names the key and the closest one."""
     message = one_line(error)
     chosen = [each for each in overrides if each.startswith(("hydra/launcher=", "hydra/sweeper="))]
@@ -199,6 +215,8 @@ def _explain(error: BaseException, overrides: Sequence[str]) -> str:
     if unknown is None or "No match in the defaults list" in message:
         return message
     key = unknown.group(1).lstrip("+~")
+    if (group := key.split(".")[0]) != key and f"~{group}" in overrides:
+        return f"{key}: was removed by ~{group}; take one of the two away"
     elsewhere = re.search(r"Did you mean to override (?:one of )?(\S+[^?]*)\?", message)
     if elsewhere:  # a group within another, as in subnet@model.subnet=mlp
         return f"{key} is unknown; did you mean {elsewhere.group(1)}?"

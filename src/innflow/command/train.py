@@ -24,6 +24,7 @@ from innflow.errors import InnflowError
 from innflow.run.resume import resume_config, resumed_arguments
 from innflow.system.atomic import write_text
 from innflow.system.failure import SweepEnd, note_failure, print_failure
+from innflow.system.fault import explain
 from innflow.system.path import add_current_folder
 from innflow.system.progress import announce
 from innflow.system.secret import Redacting, redact, redact_text
@@ -40,24 +41,18 @@ def train() -> None:
         InnflowError: if the run or a job of the sweep has failed.
     """
     fixed = sys.argv[1:]
-    refusals: list[Exception] = []
+    failures: list[Exception] = []
 
     def job(cfg: DictConfig) -> float | None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         with leaving_on_signal():
             try:
                 return run_job(cfg)
-            except (InnflowError, OmegaConfBaseException) as error:
-                if not sweep:
-                    refusals.append(error)  # if raised here, Hydra would add a heading
-                    return None
-                reason = one_line(error)
             except Exception as error:
-                # Hydra would add a heading to the traceback of a bug.
-                sys.stderr.write(redact_text(traceback.format_exc()))
                 if not sweep:
-                    sys.exit(1)
-                reason = f"{type(error).__name__}: {one_line(error)}"
+                    failures.append(error)  # if raised here, Hydra would add a heading
+                    return None
+                reason = reason_of(error)
         # The other jobs continue. Hydra raises no more than the first error, and not all are raised
         # in this process: failures are written to files, which are read at the end of the sweep.
         settings = HydraConfig.get()
@@ -76,13 +71,23 @@ def train() -> None:
         _register_launcher()
         SweepEnd.check = None  # the processes of its jobs do not run on this machine
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
-    if refusals:
-        raise refusals[0]
+    if failures:
+        raise failures[0]
     count = len(SweepEnd.failures)
     if count == 1:
         raise InnflowError(SweepEnd.failures[0]["reason"])
     if count:
         raise InnflowError(f"{count} jobs of the sweep failed, each with its line above")
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason for which a job of a sweep failed; print the traceback of a bug."""
+    if isinstance(error, InnflowError | OmegaConfBaseException):
+        return one_line(error)
+    line = explain(error)
+    if line is None:
+        sys.stderr.write(redact_text(traceback.format_exc()))
+    return line or f"{type(error).__name__}: {one_line(error)}"
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -134,6 +139,9 @@ def check_top_level(config: DictConfig) -> None:
             close = difflib.get_close_matches(key, [*known, "experiment", "debug"], n=1)
             hint = f"; did you mean {close[0]}?" if close else "; --cfg job shows all keys"
             raise InnflowError(f"{key} is unknown{hint}")
+    for key in known:
+        if key not in config:
+            raise InnflowError(f"{key}: every run needs it; leave ~{key} away")
     seed = config["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise InnflowError(f"seed={seed!r}: must be an integer from 0 to 4294967295")

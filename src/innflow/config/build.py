@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
+from innflow.system.fault import explain
 from innflow.system.secret import check_complete
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def refusals(path: str) -> Iterator[None]:
         if isinstance(cause, InnflowError):
             raise cause from None
         log.debug("%s was refused", path, exc_info=True)
-        raise InnflowError(f"{path}: {one_line(cause)}") from error
+        reason = (explain(cause) or one_line(cause)).removeprefix(f"{path}: ")
+        raise InnflowError(f"{path}: {reason}") from error
 
 
 def build(config: Any, path: str, redacted: bool = False) -> Any:

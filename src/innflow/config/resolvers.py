@@ -1,7 +1,7 @@
 """OmegaConf resolvers: `${stamp:}`, `${lightning_precision:...}` and others."""
 
 import os
-import time
+from datetime import datetime
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -20,7 +20,16 @@ def register_resolvers() -> None:
 
 def stamp() -> str:
     """Return the time at which this command started, also in the processes that it starts."""
-    return os.environ.setdefault(STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
+    return os.environ.setdefault(STAMP, time_of_day())
+
+
+def time_of_day() -> str:
+    """Return the time to the microsecond, as the name of a folder that no other process chooses.
+
+    >>> len(time_of_day())
+    26
+    """
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
 
 
 def lightning_precision(precision: int | str) -> str:

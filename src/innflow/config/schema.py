@@ -1,12 +1,14 @@
 """Checks of a config's keys and values against the signatures of its targets."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from innflow.config.bounds import LIBRARIES
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
 from innflow.system.tree import walk
@@ -31,9 +33,12 @@ def check(config: Mapping[str, Any]) -> None:
     """Check every node of a plain config against the signature of its target.
 
     Raises:
-        InnflowError: naming a key that its target does not take, or whose annotation excludes the
-            value.
+        InnflowError: naming a key that its target does not take, or whose value is NaN or excluded
+            by its annotation.
     """
+    for path, value in walk(config):
+        if isinstance(value, float) and math.isnan(value):
+            raise InnflowError(f"{path}={value}: is not a number")
     for path, node in nodes(config):
         target = target_of(path, node)
         try:
@@ -41,7 +46,7 @@ def check(config: Mapping[str, Any]) -> None:
         except (TypeError, ValueError):
             where = f"{path}._target_={node['_target_']}"
             raise InnflowError(f"{where}: is no class or function that can be built") from None
-        hints = _hints(target)
+        hints = _hints(target) | LIBRARIES.get(node["_target_"], {})
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for key, value in node.items():
             if str(key).startswith("_") and str(key).endswith("_"):

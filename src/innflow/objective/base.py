@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from innflow.errors import InnflowError
-from innflow.latent.density import Latent
+from innflow.latent.density import Density, Latent
 
 Parts = Mapping[str, Tensor]
 
@@ -66,6 +66,7 @@ class Term:
         per_dim: the objective divides the term by the number of dimensions, as it is in nats.
         needs_general: the term needs the general items, which only training batches have.
         against: name of the companion that the term needs; it is then computed in training only.
+        densities: name and class of the density of each part on the right that the term needs.
 
     Example:
         >>> class LatentNorm(Term):
@@ -78,10 +79,22 @@ class Term:
     per_dim: bool = True
     needs_general: bool = False
     against: str | None = None
+    densities: tuple[tuple[str, type[Density]], ...] = ()
     function: Callable[[Step], Tensor] | None = None
 
     def __init__(self, function: Callable[[Step], Tensor] | None = None) -> None:
         self.function = function
+
+    def check_right(self, right: Mapping[str, Density]) -> None:
+        """Raise if the right side of the partition lacks a density that the term needs."""
+        for name, kind in self.densities:
+            if not isinstance(right.get(name), kind):
+                found = ", ".join(f"{key} ({type(it).__name__})" for key, it in right.items())
+                raise InnflowError(
+                    f"objective: {type(self).__name__} needs {name} ({kind.__name__}) on the right "
+                    f"of the partition, which has {found}; change partition and latent, or take "
+                    "objective=nll"
+                )
 
     def check(self, companions: Container[str], general: bool) -> None:
         """Raise if the term needs a companion, or a general set, that the run does not have."""

@@ -25,6 +25,7 @@ class CrossEntropy(Term):
     """
 
     per_dim = False
+    densities = (("y", ClassMixture),)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from innflow.errors import InnflowError
+from innflow.latent.density import Density
 from innflow.objective.base import Objective, Step, Term
 
 Kernels = Sequence[Sequence[float]]
@@ -27,6 +28,7 @@ class Fit(Term):
     """
 
     per_dim = False
+    densities = (("y", Density),)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over the batch."""
@@ -52,6 +54,7 @@ class LatentMMD(Term):
     """
 
     per_dim = False
+    densities = (("y", Density), ("z", Density))
 
     def __init__(self, kernels: Kernels = FORWARD_KERNELS) -> None:
         self.kernels = kernels

@@ -82,6 +82,8 @@ class OtherClasses(CompanionRatioLoss):
         Objective(1 nll + 1 other_classes)
     """
 
+    densities = (("y", ClassMixture),)
+
     def __call__(self, step: Step) -> Tensor:
         """Return the mean over items and classes, the right classes counted as 0."""
         mixture = step.latent["y"] if step.latent is not None and "y" in step.latents else None

@@ -43,15 +43,17 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
         InnflowError: if another process holds it, or it holds files and `resume` is false.
     """
     where = f"{key}={run_dir}"
-    if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
-        resumable = ", or resume that run by ckpt=last" if key == "run_dir" else ""
-        raise InnflowError(f"{where}: holds files already; choose another folder{resumable}")
-    missing = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
+        if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
+            resumable = ", or resume that run by ckpt=last" if key == "run_dir" else ""
+            raise InnflowError(f"{where}: holds files already; choose another folder{resumable}")
+        missing = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = (run_dir / LOCK).open("a+")
     except OSError as error:
-        raise InnflowError(f"{where}: cannot be written ({error.strerror})") from None
+        raise InnflowError(
+            f"{where}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
     _held.add(lock)
     with lock:
         try:
@@ -69,7 +71,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
             yield run_dir
         finally:
             # A run that was refused before it wrote anything leaves no folder behind.
-            if [path.name for path in run_dir.iterdir()] == [LOCK]:
+            if [path.name for path in run_dir.glob("*")] == [LOCK]:
                 (run_dir / LOCK).unlink()
                 for path in missing:
                     if not any(path.iterdir()):

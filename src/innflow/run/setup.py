@@ -1,11 +1,13 @@
 """Set-up of a run: checks of its config, its start and its application."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from innflow.app import Application
+from innflow.callback import MetricsCSV
 from innflow.config.schema import check
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
@@ -19,6 +21,8 @@ from innflow.run.load import (
     read_checkpoint,
 )
 from innflow.run.strategy import check_strategy
+from innflow.system.fault import note
+from innflow.system.progress import announce
 from innflow.system.secret import redact
 
 QUICK_SIZES = {"n": 1000, "n_test": 64, "n_train": 80, "n_outliers": 12}
@@ -34,6 +38,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     check(config)
+    for name in ("data", "app", "model", "objective", "optimizer", "schedule", "trainer"):
+        if "_target_" not in (config.get(name) or {}):
+            raise InnflowError(f"{name}: every run needs one; take {name}=OPTION, without ~{name}")
     for name in ("compile", "reversible"):
         if not isinstance(config[name], bool):
             raise InnflowError(f"{name}={config[name]}: must be true or false")
@@ -57,12 +64,43 @@ def cut_short(config: dict[str, Any]) -> dict[str, Any]:
 def find_start(run_dir: Path, ckpt: str | None) -> Path | None:
     """Return the checkpoint from which a run is resumed; None for a new run.
 
-    A requeued Slurm job resumes automatically from its last checkpoint.
+    A requeued Slurm job resumes automatically from its last checkpoint. A run that ended before its
+    first one starts again.
     """
-    if ckpt is not None:
-        return find_checkpoint(run_dir, ckpt)
-    saved = is_requeued_run(run_dir) and any((run_dir / CHECKPOINTS).glob("*.ckpt"))
-    return find_checkpoint(run_dir, "last") if saved else None
+    if ckpt is None and not is_requeued_run(run_dir):
+        return None
+    unsaved = run_dir.is_dir() and not (run_dir / CHECKPOINTS / "last.ckpt").is_file()
+    if unsaved and ckpt in (None, "last"):
+        announce(f"run_dir={run_dir}: ended before it saved last.ckpt, starts again from step 0")
+        return None
+    return find_checkpoint(run_dir, ckpt or "last")
+
+
+def forget(run_dir: Path) -> None:
+    """Remove what an earlier attempt has left of a run that starts from step 0."""
+    for path in (run_dir / CHECKPOINTS).glob("*.ckpt"):
+        path.unlink()
+    MetricsCSV(run_dir).cut(0)
+
+
+def continuation(run_dir: Path) -> str:
+    """Return where a run that ended early can be resumed, as the end of a message."""
+    try:
+        step = read_checkpoint(run_dir / CHECKPOINTS / "last.ckpt")["global_step"]
+    except InnflowError:
+        return f"run_dir={run_dir} ckpt=last begins it again: nothing was saved"
+    return f"run_dir={run_dir} ckpt=last continues from step {step}"
+
+
+@contextmanager
+def noting_continuation(run_dir: Path) -> Iterator[None]:
+    """Add to an error within this block where the run can be resumed."""
+    try:
+        yield
+    except Exception as error:
+        if (run_dir / CHECKPOINTS).is_dir():
+            note(error, continuation(run_dir))
+        raise
 
 
 def build_application(

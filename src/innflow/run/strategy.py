@@ -17,6 +17,7 @@ from torch.multiprocessing import ProcessRaisedException, start_processes
 from innflow.app.sharding import shard
 from innflow.config.build import build, refusals
 from innflow.errors import InnflowError
+from innflow.system.fault import explain
 from innflow.system.record import read_json
 
 GRACE = 30.0
@@ -138,7 +139,13 @@ def _run_rank(
     os.environ |= {**where, "LOCAL_RANK": str(index)}
     leader: Any = rank_zero_only
     leader.rank = index  # Lightning has read it at import
-    run(*arguments)
+    try:
+        run(*arguments)
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        raise InnflowError(line) from error  # only its text reaches the launching process
 
 
 def leave_group() -> None:

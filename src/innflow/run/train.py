@@ -47,9 +47,10 @@ def run(
     setup.check_config(config)
     config = setup.cut_short(config)
     if spawns(config):
-        return spawn(run, config, run_dir, overrides, sweep)
+        with setup.noting_continuation(run_dir):
+            return spawn(run, config, run_dir, overrides, sweep)
     start = setup.find_start(run_dir, config["ckpt"])
-    resumed = start is not None or is_requeued_run(run_dir)
+    resumed = config["ckpt"] is not None or is_requeued_run(run_dir)
     leader = is_leader()
     with claim(run_dir, resumed) if leader else nullcontext(), dashboards_closed() as dashboards:
         pl.seed_everything(config["seed"], workers=True, verbose=False)
@@ -75,6 +76,8 @@ def run(
         data.trainer = trainer
         data.train_dataloader()  # refuses a batch that the ranks cannot share
         dashboards += open_dashboards(config, run_dir, overrides, sweep)
+        if leader and start is None:
+            setup.forget(run_dir)
         trainer.loggers = [MetricsCSV(run_dir) if leader else DummyLogger(), *dashboards]
         if leader:
             write_origin(run_dir, config, overrides, str(trainer.strategy.root_device))
@@ -83,7 +86,8 @@ def run(
 
         # Seed again: random numbers of training must not depend on earlier draws on any rank.
         pl.seed_everything(config["seed"], workers=True, verbose=False)
-        fit(trainer, app, data, start)
+        with setup.noting_continuation(run_dir):
+            fit(trainer, app, data, start)
         leave_group()
         if not leader:
             return {}

@@ -2,14 +2,16 @@
 
 import warnings
 from collections.abc import Mapping, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, Requeue
+from innflow.callback import AtomicCheckpointIO, Clock, LastCheckpoint, RankWatch, Requeue
 from innflow.config.build import build, build_group, refusals
 from innflow.errors import InnflowError
+from innflow.run.setup import continuation
 from innflow.run.strategy import environment, make_strategy
 from innflow.system.slurm import job_id
 
@@ -35,7 +37,7 @@ def build_trainer(config: Mapping[str, Any], run_dir: Path, clock: Clock) -> pl.
         warnings.filterwarnings("ignore", message=UNUSED_SRUN)
         return make(
             logger=False,
-            callbacks=[*callbacks, clock],
+            callbacks=[*callbacks, clock, RankWatch(partial(continuation, run_dir))],
             strategy=make_strategy(config["trainer"]["strategy"]),
             use_distributed_sampler=False,  # the data module gives each rank its items
             plugins=[AtomicCheckpointIO(), *environment(config["trainer"]["strategy"])],

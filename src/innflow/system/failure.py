@@ -49,8 +49,12 @@ class SweepEnd(Callback):
         check: called with the config without the swept keys.
         failures: content of failed.json of each failed job, wherever it has run.
 
-    >>> SweepEnd.failures
-    []
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> _ = note_failure(folder / "0", 0, ["seed=1"], "FAILED", "out of memory")
+    >>> SweepEnd().on_multirun_end(DictConfig({"hydra": {"sweep": {"dir": str(folder)}}}))
+    >>> SweepEnd.failures[0]["reason"]
+    'out of memory'
     """
 
     check: ClassVar[Callable[[DictConfig], None] | None] = None

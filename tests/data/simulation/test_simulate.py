@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 
 import numpy as np
 import pytest
 import torch
 
+import innflow.data.simulation.isolate
 import innflow.data.simulation.simulate
 from data.own import write_module
 from innflow.data.simulation.forward import ForwardModel
@@ -20,8 +20,10 @@ from innflow.data.simulation.simulate import (
 )
 from innflow.errors import InnflowError
 
-SOURCE = f"""
+SOURCE = """
 import os
+import signal
+import sys
 import numpy as np
 import torch
 rng = np.random.default_rng(0)
@@ -33,9 +35,16 @@ def steep(x):
     if (x[:, 0] > 0.99).any(): raise ZeroDivisionError("steep")
     return x
 def changing(x): return x if (x[:, 0] < 0.99).all() else x[:, :1]
-def dies(x):
-    if os.getpid() != {os.getpid()}: os._exit(1)
+def ends(x, how):
+    if (x[:, 0] > 0.998).any(): how()
     return x
+def leaves(x): return ends(x, lambda: sys.exit("enough"))
+def exits(x): return ends(x, lambda: os._exit(3))
+def kills(x): return ends(x, lambda: os.kill(os.getpid(), signal.SIGKILL))
+def hangs(x):
+    if (x[:, 0] > 0.99915).any(): signal.pause()
+    return x
+def dies(x): os._exit(1)
 """
 X = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
 
@@ -69,10 +78,48 @@ def test_results_and_failures_are_the_same_in_worker_processes(model, monkeypatc
     assert f"{row[0]:.7g}, {row[1]:.7g}" in str(caught.value)
 
 
-def test_a_worker_that_dies_is_reported(model, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("leaves", "exited (1)"),
+        ("exits", "exited (3)"),
+        ("kills", "was killed by SIGKILL"),
+        ("hangs", "did not return"),
+    ],
+)
+def test_a_simulation_that_ends_its_process_is_one_failed_simulation(
+    name, end, model, monkeypatch, capsys
+):
+    monkeypatch.setattr(innflow.data.simulation.isolate, "_PATIENCE", 1.0)
+    monkeypatch.setattr(innflow.data.simulation.isolate, "_SLOWER", 0.0)
+    bad = X[:, 0] > (0.99915 if name == "hangs" else 0.998)
+    y = simulate(model(name), X, [7], processes=2)
+    assert torch.equal(y.isnan().all(dim=1), bad)
+    assert torch.equal(y[~bad], X[~bad])
+    first, count = X[bad][0], int(bad.sum())
+    assert capsys.readouterr().out == (
+        f"data.forward=simulated.{name}: simulations that failed are NaN; of {count} the process "
+        f"ended or hung: it {end} at x = [{first[0]:.7g}, {first[1]:.7g}]\n"
+    )
+    if name == "exits":
+        with pytest.raises(InnflowError, match=r"not finite.*of 1 the process.*exited \(3\)"):
+            simulate(model(name), X, [7], allowed=0.0005)
+
+
+def test_a_model_that_always_ends_its_process_is_refused(model):
+    with pytest.raises(InnflowError, match=r"given 3 draws.*it exited \(1\)$"):
+        model("dies")
+
+
+@pytest.mark.slow
+def test_without_a_copy_of_this_process_a_worker_that_dies_is_reported(model, monkeypatch):
     monkeypatch.setattr(innflow.data.simulation.simulate, "_WORTH_WORKERS", 0.0)
-    with pytest.raises(InnflowError, match=r"dies: killed its worker process.*data\.processes"):
-        simulate(model("dies"), X, [7], processes=2)
+    monkeypatch.setattr(innflow.data.simulation.simulate, "can_isolate", lambda: False)
+    assert torch.equal(simulate(model("steep"), X * 0.9, [7], processes=2), X * 0.9)
+    x = X * 0.9
+    x[-1] = 1.0
+    with pytest.raises(InnflowError, match=r"exits: killed its worker process.*data\.processes"):
+        simulate(model("exits"), x, [7], processes=2)
 
 
 def test_noise_differs_between_seeds_and_leaves_the_generators_alone(model):

@@ -182,11 +182,11 @@ def test_simulations_that_are_not_finite_are_left_out_and_announced(make, capsys
 
 def test_a_cache_is_used_again_until_something_changes(make, tmp_path, capsys):
     cache = tmp_path / "cache"
-    first = make(noise=0.1, cache_dir=cache, n_test=20).sets()
+    first = make(noise=0.1, cache_dir=cache, n_test=20, processes=0).sets()
     assert len(list(cache.glob("*.npz"))) == 2
     before = sum(calls())
     assert before > 600
-    again = make(noise=0.1, cache_dir=cache, n_test=20).sets()
+    again = make(noise=0.1, cache_dir=cache, n_test=20, processes=0).sets()
     assert sum(calls()) - before < 50
     assert "600 simulations from " in capsys.readouterr().out
     for name in first:

@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from innflow.data.image.storage import Entry, connect, explain, stamp_of, wait_for
+from innflow.data.image.s3 import stream_object
+from innflow.data.image.storage import S3, Entry, connect, explain, stamp_of
 from innflow.errors import InnflowError
 from innflow.system.regular import why_not_regular
 
@@ -139,12 +140,23 @@ def open_file(url: str) -> Any:
         return Path(url).open("rb")
     try:
         files, path = connect(url)
-        wait_for(files)
         return files.open(path, "rb", block_size=1 << 23, cache_type="readahead")
     except FileNotFoundError:
         raise
     except Exception as error:
         raise explain(url, error) from error
+
+
+def open_shard(shard: Shard) -> Any:
+    """Open a shard, to be read once from start to end.
+
+    Raises:
+        InnflowError: It is in a bucket and has changed since it was listed.
+    """
+    if shard.path.partition("://")[0] not in S3:
+        return open_file(shard.path)
+    files, path = connect(shard.path)
+    return stream_object(files, path, shard.size, shard.stamp)
 
 
 def library(name: str) -> Any:

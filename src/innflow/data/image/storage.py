@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from innflow.data.image.cache import name_first, stop_if_too_many
 from innflow.data.image.decode import SUFFIXES, decode
+from innflow.data.image.s3 import open_s3, read_object
 from innflow.errors import InnflowError
 from innflow.system.progress import track
 from innflow.system.regular import why_not_regular
@@ -26,10 +26,7 @@ log = logging.getLogger(__name__)
 
 _UNSUPPORTED = frozenset({".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".svg"})
 
-# A wrong endpoint is reported within seconds; the defaults of botocore retry for minutes.
-_S3_CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
-_RETRIES = 8
-"""Tries of s3fs, half a minute in total, once a server has answered."""
+S3 = ("s3", "s3a")
 
 
 @dataclass(frozen=True)
@@ -144,27 +141,9 @@ def _walk(root: Path) -> Iterator[str]:
 def connect(url: str) -> tuple[Any, str]:
     """Return a new, uncached file system for a URL, and the path on it; `explain` its errors."""
     scheme, _, path = url.partition("://")
-    options: dict[str, Any] = {"config_kwargs": _S3_CONFIG} if scheme in ("s3", "s3a") else {}
-    files = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **options)
-    if options:
-        _retry_refused()
-        files.retries = 2
-    return files, path
-
-
-def wait_for(files: Any) -> None:
-    """Retry longer after a lost connection, for a file system that has answered before."""
-    if hasattr(files, "retries"):
-        files.retries = _RETRIES
-
-
-@cache
-def _retry_refused() -> None:
-    """Make s3fs retry refused connections too, not only lost ones."""
-    from botocore.exceptions import EndpointConnectionError
-    from s3fs.core import add_retryable_error
-
-    add_retryable_error(EndpointConnectionError)
+    if scheme in S3:
+        return open_s3(scheme), path
+    return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False), path
 
 
 def _open_remote(root: str) -> Storage:
@@ -173,7 +152,6 @@ def _open_remote(root: str) -> Storage:
     try:
         files, base = connect(root)
         found = files.find(base, detail=True)
-        wait_for(files)
     except Exception as error:
         raise explain(root, error) from error
 
@@ -185,10 +163,15 @@ def _open_remote(root: str) -> Storage:
     single = len(found) == 1 and base in found
     folder = str(PurePosixPath(base).parent) if single else base
 
+    listed = {entry.path: entry for entry in entries}
+
     def read(path: str) -> bytes:
+        entry, full = listed[path], f"{folder}/{path}"
         try:
-            return files.cat_file(f"{folder}/{path}")
-        except (FileNotFoundError, PermissionError):
+            if scheme in S3:
+                return read_object(files, full, entry.size, entry.stamp)
+            return bytes(files.cat_file(full))
+        except (FileNotFoundError, PermissionError, InnflowError):
             raise
         except Exception as error:
             raise explain(root, error) from error
@@ -214,7 +197,8 @@ def explain(root: str, error: Exception) -> InnflowError:
     elif isinstance(error, ImportError):
         line = f"{error}"
     elif "Connect" in kind or "Timeout" in kind or "HTTPClient" in kind:
-        line = f"cannot reach the server ({error}): check the network and AWS_ENDPOINT_URL"
+        reason = str(error) or kind
+        line = f"cannot reach the server ({reason}): check the network and AWS_ENDPOINT_URL"
     else:
         line = f"cannot be read ({kind}: {error}): check the address and AWS_ENDPOINT_URL"
     return InnflowError(" ".join(f"{root}: {line}".split()))

@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 
 from innflow.data.image.decode import SUFFIXES
-from innflow.data.image.patterns import SIZES, Shard, library, open_file, read_sizes
+from innflow.data.image.patterns import SIZES, Shard, library, open_shard, read_sizes
 from innflow.data.image.storage import explain, open_storage
 from innflow.errors import InnflowError
 from innflow.system.progress import track
@@ -88,7 +88,7 @@ def _samples(shard: Shard) -> Iterator[dict[str, Any]]:
 def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each regular file of a tar, read once from end to end."""
     try:
-        with open_file(shard.path) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        with open_shard(shard) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
                 if member.size > _MOST_BYTES:
                     raise InnflowError(

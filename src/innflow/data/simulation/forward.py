@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from innflow.data.simulation.imports import Lazy, describe, module_name
+from innflow.data.simulation.isolate import find_end
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
@@ -40,6 +41,7 @@ class ForwardModel(Lazy):
     Attributes:
         kind: Type of its argument, "torch" or "numpy".
         dims: Number M of its observables.
+        seconds: Time of one row in the check.
 
     Raises:
         InnflowError: It cannot be imported or called, or does not return an array (B, M).
@@ -49,7 +51,7 @@ class ForwardModel(Lazy):
 
     def __init__(self, path: str, rows: Tensor, array: str = "auto") -> None:
         self.path = path
-        self.dims, self.kind = 0, "torch"
+        self.dims, self.kind, self.seconds = 0, "torch", 0.0
         if not callable(self.imported.value):
             found = type(self.imported.value).__name__
             raise InnflowError(f"data.forward={path}: has the type {found}, expected a function")
@@ -90,8 +92,12 @@ class ForwardModel(Lazy):
 
     def _tried(self, rows: Tensor) -> int:
         self.dims, count = 0, len(rows) - 1
+        if end := find_end(lambda: self.rows(rows[:count].numpy())):
+            raise Unfit(end)
+        start = time.monotonic()
         with seeded([0], self.imported.modules):
             dims = self.rows(rows[:count].numpy()).shape[1]
+        self.seconds = (time.monotonic() - start) / count
         if dims == count:  # as many observables as rows: possibly (M, B)
             with seeded([0], self.imported.modules):
                 self.rows(rows.numpy())

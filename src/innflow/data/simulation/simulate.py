@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from innflow.data.image.cache import writable
 from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
+from innflow.data.simulation.isolate import Isolated, Result, Task, can_isolate
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_arrays
 from innflow.system.npz import DAMAGE, read_arrays
@@ -37,8 +39,6 @@ _CHUNK = 4096
 _WORTH_WORKERS = 10.0
 """Seconds of remaining work from which starting worker processes pays."""
 
-Task = tuple[np.ndarray, tuple[int, ...], int]
-
 
 def simulate(
     model: ForwardModel,
@@ -53,13 +53,13 @@ def simulate(
         model: The forward model; its own noise is seeded for each chunk of rows.
         x: Parameters, float32.
         seed: Integers, extended by the number of each chunk.
-        processes: Largest number of workers; 0 or 1 for this process alone, None for all cores.
-            Short simulations run without workers.
+        processes: Largest number of workers, None for as many as there are cores; 0 for this
+            process, which a model can then end. Short simulations have one worker.
         allowed: Largest fraction of rows that may be NaN or infinite.
 
     Raises:
-        InnflowError: The model raises, changes the shape of its results, kills its process, or
-            returns too many rows that are not finite.
+        InnflowError: The model raises, changes the shape of its results, or has too many rows that
+            are not finite. A row that ends or hangs its process is NaN.
     """
     size = min(max(-(-len(x) // _CHUNKS), 1), _CHUNK)
     starts = range(0, len(x), size)
@@ -67,9 +67,8 @@ def simulate(
     tasks = [(rows[i : i + size], (*seed, number), i) for number, i in enumerate(starts)]
     parts: list[np.ndarray] = []
     bad: list[int] = []
-    with warnings.catch_warnings(), closing(_results(model, tasks, processes)) as results:
-        # joblib warns of unused results after an early stop.
-        warnings.filterwarnings("ignore", module="joblib.parallel")
+    pool = Isolated(partial(run_chunk, model), model.dims, model.seconds)
+    with closing(pool), closing(_results(model, pool, tasks, processes)) as results:
         bar = track(results, f"simulating, {size:,} at a time", total=len(tasks))
         for y, start in zip(bar, starts, strict=True):
             if isinstance(y, str):
@@ -80,18 +79,29 @@ def simulate(
                 raise InnflowError(
                     f"data.forward={model.path}: {len(bad):,} of the first {start + len(y):,} "
                     f"simulations are not finite, {allowed:.0%} of {len(x):,} may be: fix it or "
-                    f"narrow the prior; the first is x = {shown(rows[bad[0]])}"
+                    f"narrow the prior; the first is x = {shown(rows[bad[0]])}{_lost(pool)}"
                 )
+    if pool.lost:
+        announce(f"data.forward={model.path}: simulations that failed are NaN{_lost(pool)}")
     return torch.from_numpy(np.concatenate(parts))
 
 
+def _lost(pool: Isolated) -> str:
+    """Return how many simulations ended or hung their process, as the end of a message."""
+    if not pool.lost:
+        return ""
+    x, end = pool.lost[0]
+    return f"; of {len(pool.lost):,} the process ended or hung: it {end} at x = {shown(x)}"
+
+
 def _results(
-    model: ForwardModel, tasks: Sequence[Task], processes: int | None
-) -> Generator[np.ndarray | str, None, None]:
+    model: ForwardModel, pool: Isolated, tasks: Sequence[Task], processes: int | None
+) -> Generator[Result, None, None]:
     """Yield the result of `run_chunk` for each task, in order."""
+    isolated = processes != 0 and can_isolate()
     start = time.monotonic()
-    first = run_chunk(model, *tasks[0])
-    left = (time.monotonic() - start) * (len(tasks) - 1)
+    first = next(pool.results(tasks[:1], 1)) if isolated else run_chunk(model, *tasks[0])
+    left = (pool.spent if isolated else time.monotonic() - start) * (len(tasks) - 1)
     yield first
     workers = max(joblib.cpu_count() if processes is None else processes, 1)
     if left >= _WORTH_WORKERS:  # in a log file there is no progress bar
@@ -99,13 +109,19 @@ def _results(
             f"simulating {model.path}: about {left / workers:,.0f} s on {workers} "
             f"{'processes' if workers > 1 else 'process'}"
         )
+    if isolated:
+        yield from pool.results(tasks[1:], workers if left >= _WORTH_WORKERS else 1)
+        return
     if workers == 1 or left < _WORTH_WORKERS:
         yield from (run_chunk(model, *task) for task in tasks[1:])
         return
     # max_nbytes=None: rows are copied, not mapped from a read-only file.
     parallel = joblib.Parallel(workers, return_as="generator", max_nbytes=None)
     try:
-        yield from parallel(joblib.delayed(run_chunk)(model, *task) for task in tasks[1:])
+        with warnings.catch_warnings():
+            # joblib warns of unused results after an early stop.
+            warnings.filterwarnings("ignore", module="joblib.parallel")
+            yield from parallel(joblib.delayed(run_chunk)(model, *task) for task in tasks[1:])
     except TerminatedWorkerError:
         raise InnflowError(
             f"data.forward={model.path}: killed its worker process, perhaps out of memory: "

@@ -58,8 +58,8 @@ class Simulator(InverseData):
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
             declares, and any real number where it declares none.
-        processes: Worker processes that simulate, at most; 0 or 1 for this process alone, all
-            cores by default. None are started where they would not pay.
+        processes: Worker processes that simulate, at most; all cores by default, 0 for this process
+            alone. Short simulations have one.
         array: Type of the forward model's argument: "torch", "numpy" or "auto", see `ForwardModel`.
         cache_dir: Where simulations are kept; null for nowhere.
         batch_size, holdout, workers, seed: See `PartsDataModule`; seed: of the simulations too.
