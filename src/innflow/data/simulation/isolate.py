@@ -176,6 +176,8 @@ class _Worker:
 
 def _serve(function: Callable[..., Any], pipe: Any) -> None:
     """Call a function whenever arguments arrive, until the first process has ended."""
+    # The threads of OpenMP are not copied, and a parallel region would wait for them forever.
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = os.getppid()
