@@ -62,9 +62,9 @@ def stolen(vector_run, tmp_path) -> Path:
     return Path(shutil.copytree(vector_run, tmp_path / "stolen"))
 
 
-def tamper(run: Path, change) -> None:
-    """Change the dict of a run's best checkpoint."""
-    path = run / "checkpoints/best.ckpt"
+def tamper(run: Path, change, which: str = "best") -> None:
+    """Change the dict of a run's checkpoint."""
+    path = run / f"checkpoints/{which}.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     change(checkpoint)
     torch.save(checkpoint, path)

@@ -1,6 +1,7 @@
 """last.ckpt, from which a resumed run continues exactly."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -41,7 +42,7 @@ class LastCheckpoint(Checkpoint):
 
     signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, dirpath: str, minutes: float = 5.0) -> None:
+    def __init__(self, dirpath: str | os.PathLike[str], minutes: float = 5.0) -> None:
         if not minutes >= 0:
             raise InnflowError(f"callbacks: minutes={minutes} must be at least 0")
         self.path = Path(dirpath) / "last.ckpt"

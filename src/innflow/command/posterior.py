@@ -49,7 +49,7 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         misspecification_p = app.misspecification_p(y).cpu().numpy()
         _warn(misspecification_p, app.misspecification.smallest_p_value)
         drawn = draw(app, y, arguments["n"], seed)
-        data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
+        data = build_forward_model(app, arguments["trust"], arguments["run"])
         arrays = {name: values.numpy() for name, values in drawn.items()}
         observed = y.numpy()
         x, eps, log_prob = arrays["x"], arrays.get("eps"), arrays.get("log_prob")

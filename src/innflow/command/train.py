@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -47,7 +48,7 @@ def train() -> None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         with leaving_on_signal():
             try:
-                return run_job(cfg)
+                return run_job(cfg, fixed)
             except Exception as error:
                 if not sweep:
                     failures.append(error)  # if raised here, Hydra would add a heading
@@ -90,8 +91,12 @@ def reason_of(error: Exception) -> str:
     return line or f"{type(error).__name__}: {one_line(error)}"
 
 
-def run_job(cfg: DictConfig) -> float | None:
+def run_job(cfg: DictConfig, typed: Sequence[str] = ()) -> float | None:
     """Do one run and print its metrics and folder.
+
+    Args:
+        cfg: the composed config.
+        typed: arguments of the command line, without those that a run folder stores.
 
     Returns:
         The value that an adaptive sweep minimises: the best one of the metric that selects
@@ -113,7 +118,7 @@ def run_job(cfg: DictConfig) -> float | None:
         run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp).absolute()
     cfg.run_dir = str(run_dir)  # callbacks and loggers refer to it
     overrides = list(settings.overrides.task)
-    plain = _resolve(cfg, overrides)
+    plain = _resolve(cfg, overrides, [text for text in overrides if text in typed])
 
     from innflow.run.headline import table
     from innflow.run.sweep import monitored
@@ -162,11 +167,11 @@ def _known_keys() -> list[str]:
     return [str(key) for key in hydra.compose("train")]
 
 
-def _resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:
+def _resolve(cfg: DictConfig, overrides: list[str], typed: list[str]) -> dict[str, Any]:
     """Return the plain config of a run, which for a resumed one is based on its config.yaml."""
     if cfg.ckpt is not None:
         compose = partial(hydra.compose, "train")
-        return resume_config(Path(cfg.run_dir), overrides, compose) | {"ckpt": cfg.ckpt}
+        return resume_config(Path(cfg.run_dir), overrides, typed, compose) | {"ckpt": cfg.ckpt}
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")

@@ -16,7 +16,9 @@ from omegaconf import OmegaConf
 
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_json, write_text
+from innflow.system.record import read_json
 from innflow.system.secret import redact, redact_override
+from innflow.system.signature import is_signed, sign
 from innflow.system.slurm import job_id, requeued
 
 LOCK = ".lock"
@@ -24,6 +26,7 @@ _held: WeakSet[IO[str]] = WeakSet()
 # Forked workers close their copy of the lock, so that it is free when this process ends.
 os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
+SETTINGS, ENVIRONMENT = ("config.yaml", "overrides.yaml"), "environment.json"
 PARTIAL = ".*.partial"
 """Pattern of incomplete files that a killed process has left."""
 
@@ -43,6 +46,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
         InnflowError: if another process holds it, or it holds files and `resume` is false.
     """
     where = f"{key}={run_dir}"
+    check_links(run_dir)
     try:
         if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
             resumable = ", or resume that run by ckpt=last" if key == "run_dir" else ""
@@ -84,15 +88,44 @@ def is_requeued_run(run_dir: Path) -> bool:
     return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()
 
 
+def is_own(run_dir: Path) -> bool:
+    """Return whether this account has written config.yaml and overrides.yaml of a run folder."""
+    texts = [(run_dir / name).read_text(encoding="utf-8") for name in SETTINGS]
+    environment = read_json(run_dir / ENVIRONMENT, {})
+    signature = environment.get("signature") if isinstance(environment, dict) else None
+    return is_signed(signature, *texts)
+
+
+def check_links(run_dir: Path) -> None:
+    """Refuse a folder with a link that leads out of it, where a run would write or read.
+
+    The folder of Weights & Biases links to a log file in its own cache.
+
+    Raises:
+        InnflowError: naming the link.
+    """
+    inside = Path(os.path.realpath(run_dir))
+    for place, folders, names in os.walk(run_dir):
+        for path in (Path(place, name) for name in (*folders, *names)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                raise InnflowError(
+                    f"{path}: is a link that leads out of the folder {run_dir}; replace it by what "
+                    "it links to"
+                )
+        folders[:] = [name for name in folders if name != "wandb"]
+
+
 def write_origin(
     run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
 ) -> None:
     """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
     shown = redact(config)
     typed = [redact_override(text) for text in overrides]
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(shown)))
-    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(typed)))
+    texts = [OmegaConf.to_yaml(OmegaConf.create(each)) for each in (shown, typed)]
+    for name, text in zip(SETTINGS, texts, strict=True):
+        write_text(run_dir / name, text)
     environment = {
+        "signature": sign(*texts),
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -102,7 +135,7 @@ def write_origin(
         "seed": config["seed"],
         "commit": _commit(),
     }
-    write_json(run_dir / "environment.json", environment)
+    write_json(run_dir / ENVIRONMENT, environment)
 
 
 def _commit() -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 from innflow.errors import InnflowError
 from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
+from innflow.run.folder import check_links
 from innflow.run.page import embed_png, write_page
 from innflow.system.atomic import writing
 from innflow.system.failure import FAILED, read_failure
@@ -75,6 +76,7 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     root = Path(str(arguments["dir"]))
     if not root.is_dir():
         raise InnflowError(f"dir={root}: no such folder; give the folder of a sweep")
+    check_links(root)
     jobs = gather(root)
     metric, mode = choose_metric(jobs, arguments["metric"], arguments["mode"])
     ranked = rank(jobs, metric, mode)

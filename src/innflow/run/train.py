@@ -9,16 +9,18 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from innflow.analysis.data import build_data
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
-from innflow.config.build import build, build_group
+from innflow.config.build import build_group
 from innflow.dashboard import dashboards_closed, open_dashboards
 from innflow.data.base import PartsDataModule
 from innflow.run import setup
+from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, is_requeued_run, write_origin
-from innflow.run.load import COORDINATES, find_checkpoint, read_checkpoint
+from innflow.run.load import COORDINATES
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
 from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation
 from innflow.system.allocator import keep_freed_memory
@@ -54,7 +56,7 @@ def run(
     leader = is_leader()
     with claim(run_dir, resumed) if leader else nullcontext(), dashboards_closed() as dashboards:
         pl.seed_everything(config["seed"], workers=True, verbose=False)
-        data: PartsDataModule = build(config["data"], "data")
+        data = build_data(config["data"])
         if data.drawn:
             announce(
                 "data.root is null: training on simulated cats; data.root=DIR uses photographs"
@@ -114,4 +116,4 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
         warnings.filterwarnings("ignore", message=UNUSED_SRUN)
-        trainer.fit(app, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(app, datamodule=data, ckpt_path=checkpoint, weights_only=True)
