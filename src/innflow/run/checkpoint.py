@@ -109,8 +109,8 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
             objects, or an entry is of a wrong kind.
     """
     try:
+        damaged = _find_damage(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        damaged = _find_damage(path, checkpoint)
     except pickle.UnpicklingError:
         raise InnflowError(
             f"{path}: refused, it holds more than tensors and plain dicts (or is damaged); "
@@ -120,16 +120,19 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
     if damaged is not None:
-        raise InnflowError(f"{path}: damaged, {damaged} differs from its checksum; use a copy")
+        name = _names_of_storages(checkpoint).get(damaged, damaged)
+        raise InnflowError(f"{path}: damaged, {name} differs from its checksum; use a copy of it")
     own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
     if not isinstance(own, dict) or "state_dict" not in checkpoint:
         raise InnflowError(f"{path}: is not a checkpoint of innflow")
-    if own.get("format") != FORMAT:
+    number = own.get("format")
+    if type(number) is not int or number != FORMAT:
         raise InnflowError(
-            f"{path}: written by another version of innflow, in format {own.get('format')!r}; "
-            f"this one reads format {FORMAT}: train the run again"
+            f"{path}: written by another version of innflow, in format "
+            f"{shorten(repr(number), 40)}; this one reads format {FORMAT}: train the run again"
         )
     try:
+        check_plain(own)
         check_plain(checkpoint, torch.Tensor)
         for kind in (_Contents, _Training) if resume else (_Contents,):
             kind.model_validate(checkpoint)
@@ -194,26 +197,37 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except InnflowError as error:
         named = str(path) in str(error)
-        raise InnflowError(str(error) if named else f"{path}: {error}") from None
+        raise InnflowError(one_line(error) if named else f"{path}: {one_line(error)}") from None
     except Exception as error:
         raise InnflowError(f"{path}: cannot be used ({one_line(error)})") from error
 
 
-def _find_damage(path: Path, checkpoint: Any) -> str | None:
-    """Return the name of a tensor whose bytes differ from their checksum, or of another entry.
+def _find_damage(path: Path) -> str | None:
+    """Return the number of a storage in the archive that differs from its checksum, if one does.
 
-    torch.save stores a CRC of each entry of the archive, which torch.load does not compare.
+    torch.save writes the CRC of each entry, which torch.load does not compare.
+
+    Raises:
+        ValueError: it is not as torch.save writes it, or another entry is damaged.
     """
     if not zipfile.is_zipfile(path):
-        return "its archive"
+        raise pickle.UnpicklingError
     with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("torch.save does not compress")
         damaged = archive.testzip()
     if damaged is None:
         return None
-    # torch.save numbers the storages in the order in which it meets them.
+    folder, _, number = damaged.rpartition("/")
+    if not folder.endswith("/data"):
+        raise ValueError(f"{damaged} in it differs from its checksum")
+    return number
+
+
+def _names_of_storages(checkpoint: Any) -> dict[str, str]:
+    """Return the first tensor of each storage, by the number that torch.save gives to it."""
     names: dict[int, str] = {}
     for key, value in walk(checkpoint):
         if isinstance(value, torch.Tensor):
             names.setdefault(value.untyped_storage()._cdata, key)
-    numbered = {str(number): name for number, name in enumerate(names.values())}
-    return numbered.get(damaged.rpartition("/data/")[2], damaged)
+    return {str(number): name for number, name in enumerate(names.values())}

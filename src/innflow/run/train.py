@@ -1,20 +1,23 @@
 """A run: train an application, select its best checkpoint, analyse it and write the run folder."""
 
 import warnings
-from collections.abc import Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from innflow.analysis.data import build_data
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
 from innflow.config.build import build_group
+from innflow.config.message import one_line
 from innflow.dashboard import dashboards_closed, open_dashboards
 from innflow.data.base import PartsDataModule
+from innflow.errors import InnflowError
 from innflow.run import setup
 from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
@@ -108,8 +111,16 @@ def run(
 def fit(
     trainer: pl.Trainer, app: Application, data: PartsDataModule, checkpoint: Path | None
 ) -> None:
-    """Train from the beginning, or from a checkpoint; callbacks write best.ckpt and last.ckpt."""
-    with warnings.catch_warnings():
+    """Train from the beginning, or from a checkpoint; callbacks write best.ckpt and last.ckpt.
+
+    Raises:
+        InnflowError: if no step can be done from the state in the checkpoint.
+    """
+    steps: list[int] = []
+    counter = pl.callbacks.LambdaCallback(on_train_batch_end=lambda *_: steps.append(1))
+    trainer.callbacks.append(counter)  # type: ignore[attr-defined]
+    restored = nullcontext() if checkpoint is None else restoring(checkpoint, steps)
+    with warnings.catch_warnings(), restored:
         # A batch is one gather from memory: worker processes would only slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Deprecated torch calls inside Lightning are not the user's.
@@ -117,3 +128,22 @@ def fit(
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
         warnings.filterwarnings("ignore", message=UNUSED_SRUN)
         trainer.fit(app, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+@contextmanager
+def restoring(checkpoint: Path, steps: Sequence[int]) -> Iterator[None]:
+    """Turn any error before the first step of a resumed training into an `InnflowError`.
+
+    Its state has many kinds of entries, most of which only Lightning and the callbacks know.
+    """
+    try:
+        yield
+    except (InnflowError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if steps:
+            raise
+        raise InnflowError(
+            f"{checkpoint}: training cannot go on from its state ({type(error).__name__}: "
+            f"{one_line(error)}); init={checkpoint} starts a new training from its weights"
+        ) from error
