@@ -19,6 +19,7 @@ from innflow.config.build import as_config, build_group, compose_config, to_plai
 from innflow.config.message import one_line
 from innflow.config.places import confine
 from innflow.config.schema import check
+from innflow.config.sizes import check_sizes
 from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
 from innflow.run.evaluate import build_study, run_analyses, write_results
@@ -48,7 +49,9 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         config |= confine(kept, where, run_folder(arguments), overrides)
     if arguments["seed"] is not None:
         config["seed"] = arguments["seed"]
-    check({name: config[name] for name in GROUPS})
+    nodes = {name: config[name] for name in GROUPS}
+    check(nodes)
+    check_sizes(nodes)
     data = build_data(config["data"])
     data.use_columns(app.columns)
     if tuple(data.shape) != tuple(app.shape):

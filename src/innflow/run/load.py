@@ -9,12 +9,14 @@ import torch
 from innflow.app import Application
 from innflow.config.build import build, refusals
 from innflow.config.schema import check
+from innflow.config.sizes import check_sizes, largest_size
 from innflow.config.trust import check_resolved, check_trusted
 from innflow.errors import InnflowError
 from innflow.latent.density import Latent
 from innflow.partition import Partition
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
 from innflow.run.folder import check_links
+from innflow.system.memory import Allocations
 
 SCORES = "scores.npz"
 """File of a run folder with its fitted scores."""
@@ -46,7 +48,7 @@ def assemble(
     optimizer = build(config["optimizer"], "optimizer")
     with refusals("optimizer"):
         optimizer([torch.nn.Parameter(torch.zeros(1))])  # refuses bad values before training
-    with refusals("model"):
+    with refusals("model"), Allocations(largest_size(config, "model")):
         flow = make_flow(partition.shape, context=partition.context_features)
     flow.reversible = bool(config.get("reversible"))
     with refusals("app"):
@@ -99,6 +101,7 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
         check_trusted(model, str(path))
     with reading(path):
         check(model)
+        check_sizes(model)
         app = assemble(config, own["shapes"], own["columns"])
         app.signature = own["signature"]
     load_weights(app, checkpoint, f"{path}: its weights do not fit its own config")

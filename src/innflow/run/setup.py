@@ -9,6 +9,7 @@ from typing import Any
 from innflow.app import Application
 from innflow.callback import MetricsCSV
 from innflow.config.schema import check
+from innflow.config.sizes import check_sizes
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import (
@@ -43,6 +44,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name in ("data", "app", "model", "objective", "optimizer", "schedule", "trainer"):
         if "_target_" not in (config.get(name) or {}):
             raise InnflowError(f"{name}: every run needs one; take {name}=OPTION, without ~{name}")
+    check_sizes(config)
     for name in ("compile", "reversible"):
         if not isinstance(config[name], bool):
             raise InnflowError(f"{name}={config[name]}: must be true or false")
