@@ -25,6 +25,7 @@ from innflow.errors import InnflowError
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce
+from innflow.system.secret import refuse_revealed
 from innflow.system.signature import is_signed
 
 GROUPS = ("data", "analysis", "score")
@@ -49,6 +50,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         config |= confine(kept, where, run_folder(arguments), overrides)
     if arguments["seed"] is not None:
         config["seed"] = arguments["seed"]
+    refuse_revealed(config)
     nodes = {name: config[name] for name in GROUPS}
     check(nodes)
     check_sizes(nodes)

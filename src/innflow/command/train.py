@@ -28,7 +28,7 @@ from innflow.system.failure import SweepEnd, note_failure, print_failure
 from innflow.system.fault import explain
 from innflow.system.path import add_current_folder
 from innflow.system.progress import announce
-from innflow.system.secret import Redacting, redact, redact_text
+from innflow.system.secret import Redacting, redact, redact_text, refuse_revealed
 from innflow.system.slurm import job_id, leaving_on_signal
 
 # Processes of a launcher import this module and resolve a config before they call `train`.
@@ -67,10 +67,10 @@ def train() -> None:
 
     add_current_folder()
     sys.argv[1:] = resumed_arguments(fixed)
-    SweepEnd.check, SweepEnd.failures = _check_processes, []
+    SweepEnd.check, SweepEnd.failures = _check_start, []
     if "hydra/launcher=slurm" in fixed:
         _register_launcher()
-        SweepEnd.check = None  # the processes of its jobs do not run on this machine
+        SweepEnd.check = _check_name  # the processes of its jobs do not run on this machine
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
     if failures:
         raise failures[0]
@@ -119,6 +119,7 @@ def run_job(cfg: DictConfig, typed: Sequence[str] = ()) -> float | None:
     cfg.run_dir = str(run_dir)  # callbacks and loggers refer to it
     overrides = list(settings.overrides.task)
     plain = _resolve(cfg, overrides, [text for text in overrides if text in typed])
+    refuse_revealed(plain)
 
     from innflow.run.headline import table
     from innflow.run.sweep import monitored
@@ -177,6 +178,21 @@ def _resolve(cfg: DictConfig, overrides: list[str], typed: list[str]) -> dict[st
         raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")
     plain: dict[str, Any] = to_plain(cfg)
     return plain
+
+
+def _check_start(cfg: DictConfig) -> None:
+    """Check a sweep on this machine before its jobs."""
+    _check_name(cfg)
+    _check_processes(cfg)
+
+
+def _check_name(cfg: DictConfig) -> None:
+    """Refuse a secret in the name of a sweep, after which Hydra names its folder."""
+    try:
+        refuse_revealed({"name": cfg.name})
+    except InnflowError as error:
+        sys.stderr.write(f"innflow-train: error: {error}\n")
+        sys.exit(2)  # as in `_check_processes`
 
 
 def _check_processes(cfg: DictConfig) -> None:
