@@ -14,6 +14,7 @@ from test_safety import one_line, tamper
 from tiny import TINY_VECTORS, train
 
 import innflow
+from innflow.errors import InnflowError
 from innflow.run.checkpoint import read_checkpoint
 from innflow.run.folder import check_links, is_own
 from innflow.system.signature import KEY, cache_folder, is_signed, sign
@@ -194,6 +195,31 @@ def test_a_key_that_others_can_read_signs_nothing(tmp_path, monkeypatch):
     assert not is_signed(signature, {"a": 1})
 
 
+IDENTITIES = [
+    {"a": {"_target_": "os.mkdir", "path": "made"}},
+    {"a": {"dir": "/tmp"}},
+    {"a": {"run_id": "../../outside"}},
+    {"a": {"id": 3}},
+    {"a": "text"},
+    ["a"],
+    3,
+]
+
+
+@pytest.mark.parametrize("content", IDENTITIES, ids=str)
+def test_an_identity_on_a_dashboard_is_no_argument_of_another_kind(content, tmp_path, refused):
+    from innflow.dashboard import open_dashboards
+
+    node = {
+        "_target_": "pytorch_lightning.loggers.MLFlowLogger",
+        "experiment_name": "a",
+    }
+    (tmp_path / "dashboard.json").write_text(json.dumps(content))
+    with refused(str(tmp_path / "dashboard.json"), "no identity"):
+        open_dashboards({"name": "moons", "logger": {"a": node}}, tmp_path)
+    assert not Path("made").exists()
+
+
 LINKS = (".lock", "metrics.csv", "checkpoints", "figures", "samples", "mlruns/0/metrics")
 
 
@@ -267,6 +293,37 @@ def test_a_report_of_a_sweep_follows_no_link(tmp_path, outside, refused):
     (tmp_path / "sweep/0/overrides.yaml").symlink_to(outside / "diary.txt")
     with refused("link"):
         report({"dir": str(tmp_path / "sweep"), "metric": None, "mode": None}, [])
+
+
+SWEEP_FILES = {
+    "metrics.json": ["[1]", '{"val/nll": "x"}', '{"val/nll": [1]}', "{", "[" * 100_000],
+    "failed.json": ["[1]", "3", "{}", '{"state": 1, "reason": [], "overrides": 3}'],
+    "overrides.yaml": ["3", "{a: b}", "- {a: b}", "- 3", "!!python/name:os.system"],
+    "config.yaml": ["3", "[a]", "callbacks: 3", "callbacks: {checkpoint: [1]}"],
+    "metrics.csv": ["val/nll\nx\n", "\x00", "val/nll\n1,2,3\n"],
+}
+
+
+def test_a_report_of_a_sweep_takes_any_content(foreign, tmp_path):
+    from innflow.run.sweep import report
+
+    arguments = {"dir": str(tmp_path), "metric": None, "mode": None}
+    for name, contents in SWEEP_FILES.items():
+        before = (foreign / name).read_text() if (foreign / name).is_file() else None
+        for content in contents:
+            (foreign / name).write_text(content)
+            line = ""
+            try:
+                report(arguments, [])
+            except InnflowError as error:
+                line = str(error)
+            except Exception as error:
+                raise AssertionError(f"{name}: {content[:40]}") from error
+            assert "\n" not in line
+        if before is None:
+            (foreign / name).unlink()
+        else:
+            (foreign / name).write_text(before)
 
 
 def test_a_file_that_holds_itself_is_refused(foreign, command):

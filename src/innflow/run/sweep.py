@@ -15,6 +15,7 @@ import numpy as np
 from innflow.errors import InnflowError
 from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
+from innflow.run.checkpoint import reading
 from innflow.run.folder import check_links
 from innflow.run.page import embed_png, write_page
 from innflow.system.atomic import writing
@@ -108,9 +109,15 @@ def gather(root: Path) -> list[Job]:
 
 def read_job(root: Path, folder: Path) -> Job:
     """Read the folder of one job."""
+    with reading(folder):
+        return _read_job(root, folder)
+
+
+def _read_job(root: Path, folder: Path) -> Job:
     failure = read_failure(folder)
     if failure is not None:
-        state, reason, typed = failure["state"], failure["reason"], failure["overrides"]
+        state, reason = str(failure["state"]), str(failure["reason"])
+        typed = list(failure["overrides"])
     else:
         state = FINISHED if (folder / "metrics.json").is_file() else "unfinished"
         reason, typed = "", read_yaml(folder / "overrides.yaml", [])
@@ -121,7 +128,8 @@ def read_job(root: Path, folder: Path) -> Job:
     if state == FINISHED:
         best = monitored(folder, config)
         job.metrics = {} if best is None else {job.monitor[0]: best}
-        job.metrics |= read_json(folder / "metrics.json", {})
+        stored = read_json(folder / "metrics.json", {})
+        job.metrics |= {str(name): float(value) for name, value in stored.items()}
     return job
 
 
