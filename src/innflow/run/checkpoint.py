@@ -229,5 +229,5 @@ def _names_of_storages(checkpoint: Any) -> dict[str, str]:
     names: dict[int, str] = {}
     for key, value in walk(checkpoint):
         if isinstance(value, torch.Tensor):
-            names.setdefault(value.untyped_storage()._cdata, key)
+            names.setdefault(value.untyped_storage().data_ptr() or id(value), key)
     return {str(number): name for number, name in enumerate(names.values())}

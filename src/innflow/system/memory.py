@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from innflow.errors import InnflowError
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Files with the limit of a container, by version of Linux's control groups."""
+_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
+"""Functions by which layers make their tensors, with the shape as first argument."""
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -40,7 +42,7 @@ def require_memory(setting: str, size: float) -> None:
         )
 
 
-class Allocations(TorchDispatchMode):
+class Allocations(TorchFunctionMode):
     """Context in which a tensor that does not fit into memory is refused instead of allocated.
 
     Args:
@@ -57,7 +59,7 @@ class Allocations(TorchDispatchMode):
         super().__init__()
         self.setting = setting
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self,
         func: Callable[..., Any],
         types: Any,
@@ -66,8 +68,8 @@ class Allocations(TorchDispatchMode):
     ) -> Any:
         """Compare the size of a new tensor with what is left, and call the function."""
         options = kwargs or {}
-        shape = args[0] if args and isinstance(args[0], list | tuple) else ()
-        if shape and all(isinstance(side, int) for side in shape):
+        if func in _FACTORIES:
+            shape = args[0] if args and isinstance(args[0], list | tuple) else args
             item = (options.get("dtype") or torch.get_default_dtype()).itemsize
             require_memory(self.setting, _resident() + math.prod(shape) * item)
         return func(*args, **options)
