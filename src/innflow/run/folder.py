@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_json, write_text
-from innflow.system.record import read_json
 from innflow.system.secret import redact, redact_override
 from innflow.system.signature import is_signed, sign
 from innflow.system.slurm import job_id, requeued
@@ -26,7 +25,9 @@ _held: WeakSet[IO[str]] = WeakSet()
 # Forked workers close their copy of the lock, so that it is free when this process ends.
 os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
-SETTINGS, ENVIRONMENT = ("config.yaml", "overrides.yaml"), "environment.json"
+SETTINGS = ("config.yaml", "overrides.yaml")
+"""Files of a run folder with its settings, each signed by the account that has written it."""
+_SIGNED = "# signature: "
 PARTIAL = ".*.partial"
 """Pattern of incomplete files that a killed process has left."""
 
@@ -90,10 +91,9 @@ def is_requeued_run(run_dir: Path) -> bool:
 
 def is_own(run_dir: Path) -> bool:
     """Return whether this account has written config.yaml and overrides.yaml of a run folder."""
-    texts = [(run_dir / name).read_text(encoding="utf-8") for name in SETTINGS]
-    environment = read_json(run_dir / ENVIRONMENT, {})
-    signature = environment.get("signature") if isinstance(environment, dict) else None
-    return is_signed(signature, *texts)
+    parts = [(run_dir / name).read_text(encoding="utf-8").rpartition(_SIGNED) for name in SETTINGS]
+    signed = zip(SETTINGS, parts, strict=True)
+    return all(is_signed(signature.strip(), name, text) for name, (text, _, signature) in signed)
 
 
 def check_links(run_dir: Path) -> None:
@@ -121,11 +121,10 @@ def write_origin(
     """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
     shown = redact(config)
     typed = [redact_override(text) for text in overrides]
-    texts = [OmegaConf.to_yaml(OmegaConf.create(each)) for each in (shown, typed)]
-    for name, text in zip(SETTINGS, texts, strict=True):
-        write_text(run_dir / name, text)
+    for name, content in zip(SETTINGS, (shown, typed), strict=True):
+        text = OmegaConf.to_yaml(OmegaConf.create(content))
+        write_text(run_dir / name, f"{text}{_SIGNED}{sign(name, text)}\n")
     environment = {
-        "signature": sign(*texts),
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -135,7 +134,7 @@ def write_origin(
         "seed": config["seed"],
         "commit": _commit(),
     }
-    write_json(run_dir / ENVIRONMENT, environment)
+    write_json(run_dir / "environment.json", environment)
 
 
 def _commit() -> str | None:
