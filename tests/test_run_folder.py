@@ -254,6 +254,7 @@ def test_links_inside_of_a_run_folder_stay(foreign, tmp_path):
     check_links(foreign)
 
 
+@pytest.mark.representatives("best_k_models")
 @pytest.mark.parametrize("place", ["best_k_models", "best_model_path", "last_model_path"])
 def test_the_state_of_a_callback_deletes_no_file(place, command, foreign, outside):
     def plant(checkpoint):

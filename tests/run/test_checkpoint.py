@@ -17,7 +17,7 @@ from innflow.errors import InnflowError
 from innflow.run.checkpoint import read_checkpoint
 from innflow.system.tree import walk
 
-FLIPS = 60
+FLIPS, TRIALS = 60, 4
 SHORT = ("analysis=none", "score=none", "callbacks.progress=null", "trainer.max_steps=3")
 WRONG = (None, True, -1, 10**12, 1e300, float("nan"), "text", "", b"bytes", [], {}, [1], {"a": 1})
 ODD = (torch.zeros(()), torch.zeros(0), torch.zeros(3, dtype=torch.int64), torch.eye(2) * 1j)
@@ -47,7 +47,7 @@ def test_no_flipped_bit_is_loaded_in_silence(best, tmp_path):
     silent = 0
     for _ in range(FLIPS):
         flipped = bytearray(data)
-        flipped[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
+        flipped[chosen.randrange(len(data))] ^= 1 << chosen.randrange(20)
         path.write_bytes(flipped)
         if load_or_refuse(path):
             continue
@@ -103,7 +103,7 @@ def test_a_value_of_a_wrong_kind_is_loaded_or_refused_in_one_line(part, best, tm
     whole = {key: checkpoint[key] for key in ("state_dict", "innflow")}
     targets = [(part,), *((part, *path) for path in places(whole[part]))]
     path, refusals = tmp_path / "wrong.ckpt", 0
-    for _ in range(100):
+    for _ in range(60):
         where = chosen.choice(targets)
         value = chosen.choice([*WRONG, *ODD])
         torch.save(changed(whole, where, value), path)
@@ -111,7 +111,7 @@ def test_a_value_of_a_wrong_kind_is_loaded_or_refused_in_one_line(part, best, tm
             refusals += bool(load_or_refuse(path))
         except Exception as error:
             raise AssertionError(f"{where} = {value!r}") from error
-    assert refusals > 50
+    assert refusals > 30
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_the_state_of_a_training_is_read_only_for_resuming(best, tmp_path):
 
 
 @pytest.mark.representatives("0")
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_training_goes_on_from_a_wrong_state_or_is_refused(seed, vector_run, tmp_path):
-    """Ten values of the state are of a wrong kind, one at a time."""
+    """Four values of the state are of a wrong kind, one at a time."""
     parts = ("epoch", "loops", "callbacks", "optimizer_states", "lr_schedulers", "resume")
     chosen, done = random.Random(seed), 0
-    for number in range(10):
+    for number in range(TRIALS):
         run = Path(shutil.copytree(vector_run, tmp_path / str(number)))
         path = run / "checkpoints/last.ckpt"
         checkpoint = torch.load(path, weights_only=True)
@@ -178,4 +178,4 @@ def test_a_training_goes_on_from_a_wrong_state_or_is_refused(seed, vector_run, t
         except Exception as error:
             raise AssertionError(f"{where} = {value!r}") from error
         assert "\n" not in line
-    assert done < 10
+    assert done < TRIALS

@@ -63,7 +63,7 @@ def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor,
         # The network embeds the given images; those of the run are not read.
         unread = {"root": None, "inliers": None, "labels": False}
         node = trusted_data({**settings, **unread}, app, arguments["run"], arguments["trust"])
-        data = build_data(node)
+        data: Any = build_data(node)  # features, which embed
         if not restore_coordinates(data, arguments):
             raise InnflowError(
                 f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "
