@@ -142,7 +142,6 @@ STORED = [
 ]
 
 
-@pytest.mark.representatives("*HOME*", "+experiment=..*")
 @pytest.mark.parametrize("stored", STORED)
 def test_a_stored_override_leaves_the_configs_of_innflow(stored, command, foreign):
     mark = Path("made").absolute()
