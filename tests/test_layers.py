@@ -46,7 +46,7 @@ ONLY_IN = {
     "hydra": "config run system command",
     "omegaconf": "config run system command",
     "wandb": "dashboard",
-    "pydantic": "config",
+    "pydantic": "config run",
     "lightning": "",  # another namespace with the same classes: isinstance() fails between them
 }
 

@@ -62,9 +62,9 @@ def stolen(vector_run, tmp_path) -> Path:
     return Path(shutil.copytree(vector_run, tmp_path / "stolen"))
 
 
-def tamper(run: Path, change) -> None:
-    """Change the dict of a run's best checkpoint."""
-    path = run / "checkpoints/best.ckpt"
+def tamper(run: Path, change, which: str = "best") -> None:
+    """Change the dict of a run's checkpoint."""
+    path = run / f"checkpoints/{which}.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     change(checkpoint)
     torch.save(checkpoint, path)
@@ -192,6 +192,13 @@ ATTACKS = {
     "innflow.data.simulation.imports.resolve": {"path": "made.made", "key": ""},
     "innflow.config.build.build": {"config": {"a": 1}, "path": ""},
     "made.made": {},
+    "joblib.load": {"filename": "{here}/bomb.pt"},
+    "numpy.load": {"file": "{here}/bomb.pt", "allow_pickle": True},
+    "shutil.copyfile": {"src": "/dev/null", "dst": "{mark}"},
+    "innflow.data.image.cache.np.load": {"file": "{here}/bomb.pt", "allow_pickle": True},
+    "innflow.data.image.cache.Path.mkdir": {"_args_": ["{mark}"]},
+    "innflow.flow.coupling.torch.hub.load": {"repo_or_dir": "{here}", "model": "made"},
+    "innflow.data.write_shards": {"folder": "{here}", "out": "{mark}"},
     "hydra.utils.instantiate": {"_args_": [{"a": 1}]},
 }
 

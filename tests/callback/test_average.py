@@ -9,7 +9,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from innflow.callback import MovingAverage
 from innflow.data.toy.clouds import Toy
-from innflow.run.load import assemble, find_checkpoint, read_checkpoint
+from innflow.run.checkpoint import find_checkpoint, read_checkpoint
+from innflow.run.load import assemble
 
 DECAY = 0.5
 

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from tiny import TINY_IMAGES, TINY_MOONS, train
 
 import innflow
-from innflow.run.load import COMPANIONS, find_checkpoint
+from innflow.run.checkpoint import find_checkpoint
+from innflow.run.load import COMPANIONS
 
 BARE = (*(key for key in TINY_IMAGES if not key.startswith("analysis.")), "analysis=none")
 

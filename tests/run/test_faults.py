@@ -25,8 +25,9 @@ from tiny import train
 
 from innflow.callback import AtomicCheckpointIO, LastCheckpoint
 from innflow.data.toy.clouds import Toy
+from innflow.run.checkpoint import read_checkpoint
 from innflow.run.folder import claim
-from innflow.run.load import assemble, load, read_checkpoint
+from innflow.run.load import assemble, load
 from innflow.system import atomic
 
 MOONS = (

@@ -14,7 +14,8 @@ import innflow
 from innflow.app import Density
 from innflow.app.module import FORMAT
 from innflow.errors import InnflowError
-from innflow.run.load import MODEL, assemble, find_checkpoint, read_checkpoint
+from innflow.run.checkpoint import find_checkpoint, read_checkpoint
+from innflow.run.load import MODEL, assemble
 
 PLAIN = (dict, list, tuple, str, int, float, bool, type(None), torch.Tensor)
 

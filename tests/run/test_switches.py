@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import train as train_here
 
-from innflow.run.load import read_checkpoint
+from innflow.run.checkpoint import read_checkpoint
 
 COMMAND = Path(sys.executable).parent / "innflow-train"
 TINY = ("+experiment=moons", "data.n=300", "data.n_test=40", "data.batch_size=64", "model.depth=2")

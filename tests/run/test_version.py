@@ -12,7 +12,7 @@ import yaml
 from tiny import TINY_MOONS
 
 import innflow
-from innflow.run.load import find_checkpoint
+from innflow.run.checkpoint import find_checkpoint
 
 MESSAGE = ("written by another version", "train the run again")
 OLD_TARGETS = {

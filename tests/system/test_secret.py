@@ -20,6 +20,7 @@ from innflow.system.secret import (
     is_secret,
     redact,
     redact_override,
+    refuse_revealed,
     refuse_typed,
 )
 
@@ -90,6 +91,35 @@ def test_what_the_shell_put_into_an_argument_is_refused(monkeypatch, refused):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", AWS)
     with refused("name holds a secret"):
         refuse_typed([f"name=my{AWS}"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["name=x${oc.env:WANDB_API_KEY}"],
+        ["run_dir=${oc.env:WANDB_API_KEY}/run"],
+        ["paths.outputs=${oc.env:WANDB_API_KEY}"],
+        ["seed=1,2", "name=x${oc.env:WANDB_API_KEY}", "-m"],
+        ["data=table", "data.path=points.csv", "data.columns=['${oc.env:WANDB_API_KEY}']"],
+    ],
+    ids=str,
+)
+def test_an_interpolated_secret_is_no_name(given, command, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", WANDB)
+    answer = command("innflow-train", *TINY_MOONS[1:2], *given)
+    assert answer.code == 2
+    assert "holds a secret" in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert WANDB not in answer.out + answer.err
+    assert not [path for path in Path.cwd().rglob("*") if WANDB in str(path)]
+
+
+def test_a_secret_under_its_key_or_in_an_address_is_no_name(monkeypatch, refused):
+    monkeypatch.setenv("MLFLOW_PASSWORD", WANDB)
+    config = {"logger": {"a": {"api_key": WANDB, "uri": f"http://user:{WANDB}@host"}}}
+    refuse_revealed(config)
+    with refused("logger.a.project: holds a secret"):
+        refuse_revealed({"logger": {"a": {"project": f"a{WANDB}"}}})
 
 
 def test_a_config_loses_its_secrets_and_nothing_else(monkeypatch):

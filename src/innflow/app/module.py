@@ -53,6 +53,7 @@ class FlowModule(pl.LightningModule):
         config: config of the run, stored in checkpoints, like `shapes` and `columns`.
         shapes: part name -> shape in the data set.
         columns: part name -> names of the features of vectors; `label` -> names of the classes.
+        signature: of the config, by the account that runs the training; stored likewise.
         companions: name -> frozen flow with which the model is compared; not in the state dict.
 
     Raises:
@@ -94,6 +95,7 @@ class FlowModule(pl.LightningModule):
         self.config: dict[str, Any] = {}
         self.shapes: dict[str, list[int]] = {}
         self.columns: dict[str, list[str]] = {}
+        self.signature: str | None = None
         # A plain dict, not a ModuleDict, keeps the companions out of the state dict.
         self.companions: dict[str, FlowModule] = {}
 
@@ -287,7 +289,7 @@ class FlowModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the config, from which `innflow.load` builds the application."""
         stored = {"config": self.config, "shapes": self.shapes, "columns": self.columns}
-        checkpoint["innflow"] = {"format": FORMAT, **stored}
+        checkpoint["innflow"] = {"format": FORMAT, **stored, "signature": self.signature}
 
     def __repr__(self) -> str:
         """Show the parts, the flow and the loss."""

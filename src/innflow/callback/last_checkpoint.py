@@ -1,6 +1,7 @@
 """last.ckpt, from which a resumed run continues exactly."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from innflow.callback.metrics_csv import MetricsCSV
 from innflow.callback.randomness import random_states, set_random_state
@@ -41,7 +42,7 @@ class LastCheckpoint(Checkpoint):
 
     signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, dirpath: str, minutes: float = 5.0) -> None:
+    def __init__(self, dirpath: str | os.PathLike[str], minutes: float = 5.0) -> None:
         if not minutes >= 0:
             raise InnflowError(f"callbacks: minutes={minutes} must be at least 0")
         self.path = Path(dirpath) / "last.ckpt"
@@ -70,6 +71,8 @@ class LastCheckpoint(Checkpoint):
             return  # a search before training restores its initial checkpoint
         self.last_model_path = str(self.path) if self.path.is_file() else ""
         self._loaded = checkpoint.get(KEY)
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            _check_state(each, checkpoint["callbacks"].get(each.state_key, {}))
         for name, state in checkpoint.get("callbacks", {}).items():
             if isinstance(state, dict) and state.get("dirpath"):
                 moved = move_paths(state, str(state["dirpath"]), str(self.path.parent))
@@ -179,6 +182,18 @@ class LastCheckpoint(Checkpoint):
         if request > 1:
             self._signal = 0
             self.leave(trainer, request - 1)
+
+
+def _check_state(callback: Callback, state: dict[str, Any]) -> None:
+    """Refuse the state of a callback in which numbers and texts are of another kind."""
+    for key, value in callback.state_dict().items():
+        kind = (int, float) if isinstance(value, int | float) else type(value)
+        if value is not None and key in state and not isinstance(state[key], kind):
+            found = type(state[key]).__name__
+            raise InnflowError(
+                f"the checkpoint's state of {callback.state_key} has a {found} as its {key}: it is "
+                "damaged; init=DIR starts a new training from its weights"
+            )
 
 
 def _ends_epoch(trainer: Trainer) -> bool:

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from innflow.analysis.data import build_data
 from innflow.command.arguments import (
     check_arguments,
     load_run,
@@ -14,14 +15,18 @@ from innflow.command.arguments import (
     restore_coordinates,
     run_folder,
 )
-from innflow.config.build import as_config, build, build_group, compose_config, to_plain
+from innflow.config.build import as_config, build_group, compose_config, to_plain
 from innflow.config.message import one_line
+from innflow.config.places import confine
 from innflow.config.schema import check
+from innflow.config.sizes import check_sizes
 from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, write_origin
 from innflow.system.progress import announce
+from innflow.system.secret import refuse_revealed
+from innflow.system.signature import is_signed
 
 GROUPS = ("data", "analysis", "score")
 """Nodes of a run's config that can be replaced."""
@@ -31,14 +36,25 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Analyse a trained run, its config overridden, and write metrics, figures and a report."""
     check_arguments(arguments)
     app = load_run(arguments)
+    where = f"run={arguments['run']}"
+    missing = [name for name in (*GROUPS, "study", "seed") if name not in app.config]
+    if missing:
+        raise InnflowError(f"{where}: its config lacks {', '.join(missing)}")
+    stored = {group: app.config[group] for group in GROUPS}
     if not arguments["trust"]:
-        stored = {group: app.config[group] for group in GROUPS}
-        check_trusted(stored, f"run={arguments['run']}", data=True)
+        check_trusted(stored, where, data=True)
     config = override(app.config, overrides)
+    if not arguments["trust"] and not is_signed(app.signature, app.config):
+        replaced = {text.partition("=")[0] for text in overrides}  # by innflow's own groups
+        kept = {group: config[group] for group in GROUPS if group not in replaced}
+        config |= confine(kept, where, run_folder(arguments), overrides)
     if arguments["seed"] is not None:
         config["seed"] = arguments["seed"]
-    check({name: config[name] for name in GROUPS})
-    data = build(config["data"], "data")
+    refuse_revealed(config)
+    nodes = {name: config[name] for name in GROUPS}
+    check(nodes)
+    check_sizes(nodes)
+    data = build_data(config["data"])
     data.use_columns(app.columns)
     if tuple(data.shape) != tuple(app.shape):
         raise InnflowError(

@@ -17,6 +17,7 @@ from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
 from innflow.metric.summary import compute_summary
 from innflow.run.folder import claim, write_origin
+from innflow.system.memory import require_memory
 from innflow.system.progress import announce, track
 
 MISSPECIFIED = 0.01
@@ -44,12 +45,13 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         truth = read_rows(arguments["truth"], parameters, "truth").numpy()
         if len(truth) != len(y):
             raise InnflowError(f"truth: {len(truth)} rows for {len(y)} observations in y")
+    require_memory(f"n={arguments['n']}", 4 * arguments["n"] * len(y) * app.dims)
     out, seed = output_folder(arguments, "posterior"), arguments["seed"] or 0
     with claim(out, key="out"):
         misspecification_p = app.misspecification_p(y).cpu().numpy()
         _warn(misspecification_p, app.misspecification.smallest_p_value)
         drawn = draw(app, y, arguments["n"], seed)
-        data = build_forward_model(app, arguments["trust"], f"run={arguments['run']}")
+        data = build_forward_model(app, arguments["trust"], arguments["run"])
         arrays = {name: values.numpy() for name, values in drawn.items()}
         observed = y.numpy()
         x, eps, log_prob = arrays["x"], arrays.get("eps"), arrays.get("log_prob")

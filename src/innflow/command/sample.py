@@ -14,6 +14,7 @@ from torchvision.utils import make_grid
 
 from innflow.command.arguments import BATCH, check_arguments, load_unconditional, output_folder
 from innflow.run.folder import claim
+from innflow.system.memory import require_memory
 from innflow.system.progress import announce, track
 
 
@@ -22,6 +23,7 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     check_arguments(arguments, overrides)
     n, temperature, seed = arguments["n"], arguments["temperature"], arguments["seed"] or 0
     app = load_unconditional(arguments)
+    require_memory(f"n={n}", 4 * n * app.dims)
     starts = track(range(0, n, BATCH), "sample")
     drawn = torch.cat([app.sample(min(BATCH, n - s), temperature, seed + s).cpu() for s in starts])
     out = output_folder(arguments, "samples")

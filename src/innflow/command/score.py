@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from innflow.analysis.data import build_data, trusted_data
 from innflow.app import Application
 from innflow.command.arguments import (
     BATCH,
@@ -16,9 +17,7 @@ from innflow.command.arguments import (
     load_unconditional,
     restore_coordinates,
 )
-from innflow.config.build import build
 from innflow.config.message import one_line
-from innflow.config.trust import check_trusted
 from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
 from innflow.data.table.files import read_rows
@@ -61,9 +60,10 @@ def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor,
     """Read images, features of images, or vectors, in the format of the application."""
     source, settings = arguments["input"], app.config["data"]
     if settings.get("_target_") == EMBEDDINGS:
-        if not arguments["trust"]:
-            check_trusted({"data": settings}, f"run={arguments['run']}", data=True)
-        data = build(settings, "data")
+        # The network embeds the given images; those of the run are not read.
+        unread = {"root": None, "inliers": None, "labels": False}
+        node = trusted_data({**settings, **unread}, app, arguments["run"], arguments["trust"])
+        data: Any = build_data(node)  # features, which embed
         if not restore_coordinates(data, arguments):
             raise InnflowError(
                 f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from innflow.system.failure import SweepEnd, note_failure, print_failure
 from innflow.system.fault import explain
 from innflow.system.path import add_current_folder
 from innflow.system.progress import announce
-from innflow.system.secret import Redacting, redact, redact_text
+from innflow.system.secret import Redacting, redact, redact_text, refuse_revealed
 from innflow.system.slurm import job_id, leaving_on_signal
 
 # Processes of a launcher import this module and resolve a config before they call `train`.
@@ -47,7 +48,7 @@ def train() -> None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         with leaving_on_signal():
             try:
-                return run_job(cfg)
+                return run_job(cfg, fixed)
             except Exception as error:
                 if not sweep:
                     failures.append(error)  # if raised here, Hydra would add a heading
@@ -66,10 +67,10 @@ def train() -> None:
 
     add_current_folder()
     sys.argv[1:] = resumed_arguments(fixed)
-    SweepEnd.check, SweepEnd.failures = _check_processes, []
+    SweepEnd.check, SweepEnd.failures = _check_start, []
     if "hydra/launcher=slurm" in fixed:
         _register_launcher()
-        SweepEnd.check = None  # the processes of its jobs do not run on this machine
+        SweepEnd.check = _check_name  # the processes of its jobs do not run on this machine
     hydra.main(version_base=VERSION_BASE, config_path=f"pkg://{CONF}", config_name="train")(job)()
     if failures:
         raise failures[0]
@@ -90,8 +91,12 @@ def reason_of(error: Exception) -> str:
     return line or f"{type(error).__name__}: {one_line(error)}"
 
 
-def run_job(cfg: DictConfig) -> float | None:
+def run_job(cfg: DictConfig, typed: Sequence[str] = ()) -> float | None:
     """Do one run and print its metrics and folder.
+
+    Args:
+        cfg: the composed config.
+        typed: arguments of the command line, without those that a run folder stores.
 
     Returns:
         The value that an adaptive sweep minimises: the best one of the metric that selects
@@ -113,7 +118,8 @@ def run_job(cfg: DictConfig) -> float | None:
         run_dir = Path(cfg.run_dir or Path(cfg.paths.outputs) / cfg.stamp).absolute()
     cfg.run_dir = str(run_dir)  # callbacks and loggers refer to it
     overrides = list(settings.overrides.task)
-    plain = _resolve(cfg, overrides)
+    plain = _resolve(cfg, overrides, [text for text in overrides if text in typed])
+    refuse_revealed(plain)
 
     from innflow.run.headline import table
     from innflow.run.sweep import monitored
@@ -162,16 +168,31 @@ def _known_keys() -> list[str]:
     return [str(key) for key in hydra.compose("train")]
 
 
-def _resolve(cfg: DictConfig, overrides: list[str]) -> dict[str, Any]:
+def _resolve(cfg: DictConfig, overrides: list[str], typed: list[str]) -> dict[str, Any]:
     """Return the plain config of a run, which for a resumed one is based on its config.yaml."""
     if cfg.ckpt is not None:
         compose = partial(hydra.compose, "train")
-        return resume_config(Path(cfg.run_dir), overrides, compose) | {"ckpt": cfg.ckpt}
+        return resume_config(Path(cfg.run_dir), overrides, typed, compose) | {"ckpt": cfg.ckpt}
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InnflowError(f"{missing[0]}=... is needed; --cfg job shows every key")
     plain: dict[str, Any] = to_plain(cfg)
     return plain
+
+
+def _check_start(cfg: DictConfig) -> None:
+    """Check a sweep on this machine before its jobs."""
+    _check_name(cfg)
+    _check_processes(cfg)
+
+
+def _check_name(cfg: DictConfig) -> None:
+    """Refuse a secret in the name of a sweep, after which Hydra names its folder."""
+    try:
+        refuse_revealed({"name": cfg.name})
+    except InnflowError as error:
+        sys.stderr.write(f"innflow-train: error: {error}\n")
+        sys.exit(2)  # as in `_check_processes`
 
 
 def _check_processes(cfg: DictConfig) -> None:

@@ -46,7 +46,7 @@ def check(config: Mapping[str, Any]) -> None:
         except (TypeError, ValueError):
             where = f"{path}._target_={node['_target_']}"
             raise InnflowError(f"{where}: is no class or function that can be built") from None
-        hints = _hints(target) | LIBRARIES.get(node["_target_"], {})
+        hints = hints_of(target) | LIBRARIES.get(node["_target_"], {})
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for key, value in node.items():
             if str(key).startswith("_") and str(key).endswith("_"):
@@ -60,7 +60,8 @@ def check(config: Mapping[str, Any]) -> None:
                 _check_value(f"{path}.{key}", value, hints[key], node["_target_"])
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotation of each parameter of a class or function, where it can be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)

@@ -3,7 +3,10 @@
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from innflow.config.schema import nodes, target_of
@@ -30,7 +33,7 @@ All of torch would be too wide: it holds functions that load, compile and downlo
 """
 
 NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
-OWN_CODE = re.compile(r"innflow\.problem\.[A-Za-z]\w*\.[A-Za-z]\w*")
+OWN_CODE = re.compile(r"innflow\.problem\.[a-z]\w*\.(prior|forward|posterior|NOISE)")
 IMPORTED = ("forward", "prior", "noise", "reference")
 """Keys of a data module whose values may be import paths."""
 
@@ -62,7 +65,9 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
         name = str(node["_target_"])
         own = is_exported(name, packages)
         if own and name.startswith(tuple(f"innflow.{home}." for home in DATA_PACKAGES)):
-            own = "_args_" not in node  # import paths are recognised by their keys
+            # Import paths are recognised by their keys; a function such as write_shards is no data.
+            function = not inspect.isclass(target_of(path, node)) and name not in known_targets()
+            own = "_args_" not in node and not function
         if not own and not _is_library_class(name, path, node):
             raise InnflowError(
                 f"{where}: {path}._target_={name} is no exported name of innflow and no module, "
@@ -110,6 +115,14 @@ def is_exported(name: str, packages: Sequence[str] = PACKAGES) -> bool:
     if root != "innflow" or package not in packages:
         return False
     return public in import_module(f"innflow.{package}").__all__
+
+
+@cache
+def known_targets() -> frozenset[str]:
+    """Return all targets that innflow's own configs name."""
+    paths = Path(str(files("innflow.conf"))).rglob("*.yaml")
+    texts = (path.read_text(encoding="utf-8") for path in paths)
+    return frozenset(name for text in texts for name in re.findall(r"_target_: *([\w.]+)", text))
 
 
 def foreign_code(data: Mapping[str, Any]) -> str | None:

@@ -1,5 +1,6 @@
 """Opening the dashboards of a run, under the ids that a resumed run continues."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from innflow.system.secret import redact
 
 IDENTITY = "dashboard.json"
 """File of a run folder with the id, name and group of its run on each dashboard."""
+_IDS, _TEXTS = ("id", "run_id"), ("name", "group")
+"""Arguments of a logger in the file: those in its addresses and paths, and those that are shown."""
 UNREADABLE = "without the file the run continues as a new one on its dashboards"
 
 
@@ -41,7 +44,7 @@ def open_dashboards(
     """
     names = name_run(config["name"], overrides, sweep)
     shown = redact(config)
-    identities = read_json(run_dir / IDENTITY, {}, UNREADABLE)
+    identities = _read_identities(run_dir / IDENTITY)
     loggers: list[Logger] = []
     for name, node in (config["logger"] or {}).items():
         if node is None:
@@ -60,3 +63,22 @@ def open_dashboards(
     if is_leader() and any(identities.values()):
         write_json(run_dir / IDENTITY, identities)
     return loggers
+
+
+def _read_identities(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the identities of a run, which become arguments of its loggers.
+
+    Raises:
+        InnflowError: if the file is not readable, or holds anything else.
+    """
+    found: Any = read_json(path, {}, UNREADABLE)
+    nodes = list(found.values()) if isinstance(found, dict) else [found]
+    for node in nodes:
+        for key, value in node.items() if isinstance(node, dict) else [("", node)]:
+            is_id = key in _IDS and re.fullmatch(r"\w[\w-]{0,127}", str(value))
+            known = isinstance(value, str) and (is_id or key in _TEXTS)
+            if not known and (key, value) != ("group", None):
+                raise InnflowError(
+                    f"{path}: holds {key}={value!r}, which is no identity of a run; {UNREADABLE}"
+                )
+    return dict(found)

@@ -17,6 +17,7 @@ from innflow.data.loader import EpochLoader, ShuffledBatches
 from innflow.data.sets import Batch, PartsSet
 from innflow.errors import InnflowError
 from innflow.system.batch import GENERAL
+from innflow.system.memory import require_memory
 from innflow.system.ranks import shared_draws, shares
 
 
@@ -61,6 +62,11 @@ class PartsDataModule(LightningDataModule):
         self._sets: dict[str, PartsSet] = {}
         self._general: PartsSet | None = None
         self._classes: list[str] = []
+
+    def check_memory(self, **counts: int) -> None:
+        """Refuse numbers of items, by their keys, whose parts x in float32 exceed the memory."""
+        for key, count in counts.items():
+            require_memory(f"data.{key}={count}", 4 * count * math.prod(self.shape))
 
     @abstractmethod
     def load_sets(self) -> dict[str, PartsSet]:

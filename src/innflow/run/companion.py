@@ -8,7 +8,8 @@ from typing import Any
 
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
-from innflow.run.load import COMPANIONS, find_checkpoint, load, load_weights, read_checkpoint
+from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from innflow.run.load import COMPANIONS, load
 from innflow.system.atomic import writing
 
 

@@ -37,10 +37,10 @@ def build_study(
     Raises:
         InnflowError: if the scores or an analysis do not fit the data.
     """
-    limit = config["study"]["train_limit"]
+    limit = config["study"].get("train_limit")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
         raise InnflowError(f"study.train_limit={limit}: must be an integer of at least 2")
-    quick = config["study"]["quick"]
+    quick = config["study"].get("quick")
     if not isinstance(quick, bool):
         raise InnflowError(f"study.quick={quick}: must be true or false")
     scorer = app.scorer

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from innflow.errors import InnflowError
 from innflow.system.atomic import write_json, write_text
 from innflow.system.secret import redact, redact_override
+from innflow.system.signature import is_signed, sign
 from innflow.system.slurm import job_id, requeued
 
 LOCK = ".lock"
@@ -24,6 +25,9 @@ _held: WeakSet[IO[str]] = WeakSet()
 # Forked workers close their copy of the lock, so that it is free when this process ends.
 os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
+SETTINGS = ("config.yaml", "overrides.yaml")
+"""Files of a run folder with its settings, each signed by the account that has written it."""
+_SIGNED = "# signature: "
 PARTIAL = ".*.partial"
 """Pattern of incomplete files that a killed process has left."""
 
@@ -43,6 +47,7 @@ def claim(run_dir: Path, resume: bool = False, key: str = "run_dir") -> Iterator
         InnflowError: if another process holds it, or it holds files and `resume` is false.
     """
     where = f"{key}={run_dir}"
+    check_links(run_dir)
     try:
         if not resume and run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
             resumable = ", or resume that run by ckpt=last" if key == "run_dir" else ""
@@ -84,14 +89,41 @@ def is_requeued_run(run_dir: Path) -> bool:
     return requeued() and lock.is_file() and lock.read_text(encoding="utf-8") == job_id()
 
 
+def is_own(run_dir: Path) -> bool:
+    """Return whether this account has written config.yaml and overrides.yaml of a run folder."""
+    parts = [(run_dir / name).read_text(encoding="utf-8").rpartition(_SIGNED) for name in SETTINGS]
+    signed = zip(SETTINGS, parts, strict=True)
+    return all(is_signed(signature.strip(), name, text) for name, (text, _, signature) in signed)
+
+
+def check_links(run_dir: Path) -> None:
+    """Refuse a folder with a link that leads out of it, where a run would write or read.
+
+    The folder of Weights & Biases links to a log file in its own cache.
+
+    Raises:
+        InnflowError: naming the link.
+    """
+    inside = Path(os.path.realpath(run_dir))
+    for place, folders, names in os.walk(run_dir):
+        for path in (Path(place, name) for name in (*folders, *names)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                raise InnflowError(
+                    f"{path}: is a link that leads out of the folder {run_dir}; replace it by what "
+                    "it links to"
+                )
+        folders[:] = [name for name in folders if name != "wandb"]
+
+
 def write_origin(
     run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
 ) -> None:
     """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
     shown = redact(config)
     typed = [redact_override(text) for text in overrides]
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(shown)))
-    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(typed)))
+    for name, content in zip(SETTINGS, (shown, typed), strict=True):
+        text = OmegaConf.to_yaml(OmegaConf.create(content))
+        write_text(run_dir / name, f"{text}{_SIGNED}{sign(name, text)}\n")
     environment = {
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),

@@ -1,24 +1,23 @@
 """Applications built from a config, and loaded from checkpoints."""
 
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
 
 from innflow.app import Application
-from innflow.app.module import FORMAT
 from innflow.config.build import build, refusals
+from innflow.config.schema import check
+from innflow.config.sizes import check_sizes, largest_size
 from innflow.config.trust import check_resolved, check_trusted
 from innflow.errors import InnflowError
 from innflow.latent.density import Latent
 from innflow.partition import Partition
-from innflow.system.regular import why_not_regular
+from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
+from innflow.run.folder import check_links
+from innflow.system.memory import Allocations
 
-CHECKPOINTS = "checkpoints"
 SCORES = "scores.npz"
 """File of a run folder with its fitted scores."""
 COORDINATES = "coordinates.npz"
@@ -49,7 +48,7 @@ def assemble(
     optimizer = build(config["optimizer"], "optimizer")
     with refusals("optimizer"):
         optimizer([torch.nn.Parameter(torch.zeros(1))])  # refuses bad values before training
-    with refusals("model"):
+    with refusals("model"), Allocations(largest_size(config, "model")):
         flow = make_flow(partition.shape, context=partition.context_features)
     flow.reversible = bool(config.get("reversible"))
     with refusals("app"):
@@ -61,62 +60,13 @@ def assemble(
             optimizer=optimizer,
             schedule=build(config["schedule"], "schedule"),
         )
+    if not isinstance(app, Application):
+        raise InnflowError(f"app._target_={config['app']['_target_']}: is no application")
     app.compiled = bool(config.get("compile"))
     app.config = dict(config)
     app.shapes = {name: list(shape) for name, shape in shapes.items()}
     app.columns = {name: list(names) for name, names in (columns or {}).items()}
     return app
-
-
-def find_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Return the checkpoint best.ckpt or last.ckpt of a run folder; a file is returned as it is."""
-    path = Path(run)
-    if path.is_file():
-        return path
-    if which not in ("best", "last"):
-        raise InnflowError(f"run={run}: ckpt={which} is unknown: must be best or last")
-    if not path.is_dir():
-        reason = why_not_regular(path)
-        raise InnflowError(f"run={run}: {reason}; give the folder that innflow-train printed")
-    for name in (which, "last"):
-        if (path / CHECKPOINTS / f"{name}.ckpt").is_file():
-            return path / CHECKPOINTS / f"{name}.ckpt"
-    raise InnflowError(f"run={run}: no {CHECKPOINTS}/{which}.ckpt there; was the run trained?")
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of innflow: tensors, plain dicts and lists only.
-
-    Raises:
-        InnflowError: if it is truncated, of another kind or version, or holds pickled objects.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InnflowError(
-            f"{path}: refused, it holds more than tensors and plain dicts (or is damaged); "
-            "checkpoints of innflow never do"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
-    own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
-    if not isinstance(own, dict) or "state_dict" not in checkpoint:
-        raise InnflowError(f"{path}: is not a checkpoint of innflow")
-    if own.get("format") != FORMAT:
-        raise InnflowError(
-            f"{path}: written by another version of innflow, in format {own.get('format')}; this "
-            f"one reads format {FORMAT}: train the run again"
-        )
-    return checkpoint
-
-
-def load_weights(app: Application, checkpoint: Mapping[str, Any], fault: str) -> None:
-    """Load the weights of a checkpoint; if they do not fit, raise `fault` with the reason."""
-    try:
-        app.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise InnflowError(f"{fault}: {shorten(str(error), 200, placeholder=' ...')}") from None
 
 
 def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
@@ -137,20 +87,28 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     torch.Size([64])
     """
     path = find_checkpoint(run, which)
+    if Path(run).is_dir():
+        check_links(Path(run))
     checkpoint = read_checkpoint(path)
     own = checkpoint["innflow"]
-    config = own.get("config", {})
+    config = own["config"]
     missing = [name for name in (*MODEL, "partition") if name not in config]
     if missing:
         raise InnflowError(f"{path}: cannot be loaded, its config lacks {', '.join(missing)}")
+    model = {name: config[name] for name in MODEL}
     if not trust:
         check_resolved(config, str(path))  # also in nodes that a command may build later
-        check_trusted({name: config[name] for name in MODEL}, str(path))
-    app = assemble(config, own["shapes"], own.get("columns"))
+        check_trusted(model, str(path))
+    with reading(path):
+        check(model)
+        check_sizes(model)
+        app = assemble(config, own["shapes"], own["columns"])
+        app.signature = own["signature"]
     load_weights(app, checkpoint, f"{path}: its weights do not fit its own config")
     for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):  # none for a checkpoint file
         app.companions[file.stem] = load(file, trust=trust)
     fitted = Path(run) / SCORES
     if fitted.is_file() and config["score"]:
-        app.scorer = build(config["score"], "score").load(fitted)
+        with reading(path):
+            app.scorer = build(config["score"], "score").load(fitted)
     return app.eval()

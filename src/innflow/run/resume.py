@@ -1,22 +1,30 @@
 """The config of a resumed run: the stored config with the changes of the command line."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from innflow.config.build import CONF, to_plain
+from innflow.config.places import confine, is_place, refuse_places
 from innflow.config.schema import nodes
-from innflow.config.trust import IMPORTED, check_resolved, check_version, foreign_code
+from innflow.config.trust import (
+    IMPORTED,
+    check_resolved,
+    check_version,
+    foreign_code,
+    known_targets,
+)
 from innflow.errors import InnflowError
+from innflow.run.folder import is_own
 from innflow.system.record import read_yaml
 from innflow.system.secret import REMOVED
-from innflow.system.tree import move_paths
+from innflow.system.tree import move_paths, walk
 
 OWN = ("run_dir", "ckpt")
 """Keys that select the run to resume."""
@@ -43,7 +51,10 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     if not all(own.get(key, "null") not in ("null", "") for key in OWN):
         return list(arguments)
     run_dir = Path(own["run_dir"])
-    before, now = _typed(run_dir), [text for text in arguments if "=" in text]
+    if {"-m", "--multirun"} & set(arguments):
+        raise InnflowError("ckpt: resumes one run, not a sweep; give it without --multirun")
+    now = [text for text in arguments if "=" in text]
+    before = _typed(run_dir, now)
     # Before anything is composed: overrides of another version name keys that are unknown here.
     check_version(_read(run_dir / "config.yaml", dict), f"run_dir={run_dir}: its config.yaml")
     # Keep the stored `+key=old` next to a new `key=...`: without it Hydra rejects the unknown key.
@@ -54,7 +65,10 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def resume_config(
-    run_dir: Path, typed: Sequence[str], compose: Callable[[list[str]], DictConfig]
+    run_dir: Path,
+    overrides: Sequence[str],
+    typed: Sequence[str],
+    compose: Callable[[list[str]], DictConfig],
 ) -> dict[str, Any]:
     """Return the config of a stopped run with the changes of the command line.
 
@@ -64,15 +78,16 @@ def resume_config(
 
     Args:
         run_dir: folder of the run.
-        typed: all overrides, including those of the run.
+        overrides: all overrides, including those of the run.
+        typed: those of the command line, which may name code and places outside of the folder.
         compose: composes a config from overrides.
 
     Raises:
         InnflowError: if the folder has no config, or a change is not possible in a resumed run.
     """
-    config, before = _read(run_dir / "config.yaml", dict), _typed(run_dir)
+    config, before = _read(run_dir / "config.yaml", dict), _typed(run_dir, typed)
     check_resolved(config, str(run_dir / "config.yaml"))
-    both = [text for text in typed if _key(text) not in OWN]
+    both = [text for text in overrides if _key(text) not in OWN]
     leaves = dict(_leaves(move_paths(config, str(config.get("run_dir")), str(run_dir))))
     secret = [path for path, value in leaves.items() if isinstance(value, str) and REMOVED in value]
     if both != before or secret:
@@ -87,33 +102,50 @@ def resume_config(
         leaves = {path: value for path, value in leaves.items() if path in new or path not in old}
         leaves |= {path: new[path] for path in [*changed, *secret] if path in new}
     result = _nested(leaves)
-    _check_code(result, [text for text in both if text not in before], run_dir)
+    _check_code(result, typed, run_dir)
+    if not is_own(run_dir):
+        result = confine(result, f"run_dir={run_dir}: its config.yaml", run_dir, typed)
+        stored = {
+            key: value
+            for parsed in map(_parse, before)
+            for key, value in walk(parsed.value(), parsed.key_or_group)
+            if isinstance(value, str) and is_place(value) and key != "init"
+        }
+        refuse_places(stored, f"run_dir={run_dir}: its overrides.yaml", run_dir, typed)
     return {**result, "run_dir": str(run_dir)}
 
 
-def _typed(run_dir: Path) -> list[str]:
-    """Return the stored overrides of a run."""
+def _typed(run_dir: Path, now: Sequence[str]) -> list[str]:
+    """Return the stored overrides of a run; those that `now` gives again are not checked."""
     then = [str(text) for text in _read(run_dir / "overrides.yaml", list)]
     for text in then:
-        _check_stored(text, run_dir)
+        if text not in now and not _may_be_stored(text):
+            raise InnflowError(
+                f"run_dir={run_dir}: its overrides.yaml holds {text!r}; a stored override may have "
+                "no key that begins with hydra, no package, no ${...} and no option outside of "
+                "its group: remove the line, or pass it as an argument"
+            )
     return [text for text in then if _key(text) not in OWN]
 
 
-def _check_stored(text: str, run_dir: Path) -> None:
-    """Refuse an override of a run folder that could run code or read the environment.
+def _may_be_stored(text: str) -> bool:
+    """Return whether an override of a run folder can neither run code nor read the environment.
 
-    Hydra instantiates nodes under `hydra` and resolves `${...}` before any config can be checked.
-    innflow stores neither: the overrides of a task exclude `hydra`.
+    Hydra instantiates nodes under `hydra` and resolves `${...}` before any config can be checked,
+    and reads `experiment=../../x` from outside of innflow's configs. innflow stores neither: the
+    overrides of a task exclude `hydra`.
     """
     try:
-        refused = _key(text).startswith("hydra") or "${" in text
+        parsed = _parse(text)
     except HydraException:  # an option of the command line, or no override at all
-        refused = True
-    if refused:
-        raise InnflowError(
-            f"run_dir={run_dir}: its overrides.yaml holds {text!r}; a stored override may have no "
-            "key that begins with hydra and no ${...}: remove the line, or pass it as an argument"
-        )
+        return False
+    key = parsed.key_or_group
+    words = [str(value) for _, value in walk(parsed.value()) if isinstance(value, str)]
+    if key.startswith("hydra") or parsed.package is not None or "${" in "".join([text, *words]):
+        return False
+    is_group = Path(str(files(CONF)), *key.split("/")).is_dir()
+    steps = (step for word in words for step in word.split("/"))
+    return not is_group or not any(step in ("", ".", "..") for step in steps)
 
 
 def _read(path: Path, kind: type) -> Any:
@@ -127,8 +159,12 @@ def _read(path: Path, kind: type) -> Any:
     return content
 
 
+def _parse(override: str) -> Override:
+    return OverridesParser.create().parse_override(override)
+
+
 def _key(override: str) -> str:
-    return str(OverridesParser.create().parse_override(override).key_or_group)
+    return str(_parse(override).key_or_group)
 
 
 def _composed(
@@ -163,11 +199,7 @@ def _nested(leaves: Leaves) -> dict[str, Any]:
 
 def _check_code(config: Mapping[str, Any], typed: Sequence[str], run_dir: Path) -> None:
     """Refuse targets and import paths that are neither in innflow's configs nor in `typed`."""
-    known = {
-        target
-        for file in Path(str(files(CONF))).rglob("*.yaml")
-        for target in re.findall(r"_target_: *([\w.]+)", file.read_text(encoding="utf-8"))
-    }
+    known = known_targets()
     found: list[tuple[str, str]] = []
     for path, node in nodes(config):
         if "_args_" in node:

@@ -9,21 +9,24 @@ from typing import Any
 from innflow.app import Application
 from innflow.callback import MetricsCSV
 from innflow.config.schema import check
+from innflow.config.sizes import check_sizes
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
-from innflow.run.companion import open_companions, start_from
-from innflow.run.folder import is_requeued_run
-from innflow.run.load import (
+from innflow.run.checkpoint import (
     CHECKPOINTS,
-    assemble,
+    check_paths,
     find_checkpoint,
     load_weights,
     read_checkpoint,
 )
+from innflow.run.companion import open_companions, start_from
+from innflow.run.folder import is_requeued_run
+from innflow.run.load import assemble
 from innflow.run.strategy import check_strategy
 from innflow.system.fault import note
 from innflow.system.progress import announce
 from innflow.system.secret import redact
+from innflow.system.signature import sign
 
 QUICK_SIZES = {"n": 1000, "n_test": 64, "n_train": 80, "n_outliers": 12}
 """Largest numbers of simulated or drawn items, by the key of the data, where study.quick=true."""
@@ -41,6 +44,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name in ("data", "app", "model", "objective", "optimizer", "schedule", "trainer"):
         if "_target_" not in (config.get(name) or {}):
             raise InnflowError(f"{name}: every run needs one; take {name}=OPTION, without ~{name}")
+    check_sizes(config)
     for name in ("compile", "reversible"):
         if not isinstance(config[name], bool):
             raise InnflowError(f"{name}={config[name]}: must be true or false")
@@ -113,10 +117,13 @@ def build_application(
     """
     app = assemble(config, data.shapes)
     app.config = redact(config)  # it is stored in checkpoints
+    app.signature = sign(app.config)
     app.companions |= open_companions(config["companions"], app)
     if start is not None:
         fault = f"{start}: its weights do not fit this model: do not change its keys"
-        load_weights(app, read_checkpoint(start), fault)
+        checkpoint = read_checkpoint(start, resume=True)
+        check_paths(checkpoint, start)
+        load_weights(app, checkpoint, fault)
     elif config["init"] is not None:
         start_from(config["init"], app)
     return app
@@ -126,4 +133,5 @@ def copy_whole(app: Application, config: Mapping[str, Any], data: PartsDataModul
     """Build an unsharded, untrained copy of a sharded application."""
     again = assemble(config, data.shapes, app.columns)
     again.config, again.companions = app.config, app.companions
+    again.signature = app.signature
     return again

@@ -15,6 +15,8 @@ import numpy as np
 from innflow.errors import InnflowError
 from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
+from innflow.run.checkpoint import reading
+from innflow.run.folder import check_links
 from innflow.run.page import embed_png, write_page
 from innflow.system.atomic import writing
 from innflow.system.failure import FAILED, read_failure
@@ -75,6 +77,7 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     root = Path(str(arguments["dir"]))
     if not root.is_dir():
         raise InnflowError(f"dir={root}: no such folder; give the folder of a sweep")
+    check_links(root)
     jobs = gather(root)
     metric, mode = choose_metric(jobs, arguments["metric"], arguments["mode"])
     ranked = rank(jobs, metric, mode)
@@ -106,9 +109,15 @@ def gather(root: Path) -> list[Job]:
 
 def read_job(root: Path, folder: Path) -> Job:
     """Read the folder of one job."""
+    with reading(folder):
+        return _read_job(root, folder)
+
+
+def _read_job(root: Path, folder: Path) -> Job:
     failure = read_failure(folder)
     if failure is not None:
-        state, reason, typed = failure["state"], failure["reason"], failure["overrides"]
+        state, reason = str(failure["state"]), str(failure["reason"])
+        typed = list(failure["overrides"])
     else:
         state = FINISHED if (folder / "metrics.json").is_file() else "unfinished"
         reason, typed = "", read_yaml(folder / "overrides.yaml", [])
@@ -119,7 +128,8 @@ def read_job(root: Path, folder: Path) -> Job:
     if state == FINISHED:
         best = monitored(folder, config)
         job.metrics = {} if best is None else {job.monitor[0]: best}
-        job.metrics |= read_json(folder / "metrics.json", {})
+        stored = read_json(folder / "metrics.json", {})
+        job.metrics |= {str(name): float(value) for name, value in stored.items()}
     return job
 
 

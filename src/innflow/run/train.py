@@ -1,24 +1,29 @@
 """A run: train an application, select its best checkpoint, analyse it and write the run folder."""
 
 import warnings
-from collections.abc import Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from innflow.analysis.data import build_data
 from innflow.app import Application
 from innflow.callback import Clock, MetricsCSV
-from innflow.config.build import build, build_group
+from innflow.config.build import build_group
+from innflow.config.message import one_line
 from innflow.dashboard import dashboards_closed, open_dashboards
 from innflow.data.base import PartsDataModule
+from innflow.errors import InnflowError
 from innflow.run import setup
+from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, is_requeued_run, write_origin
-from innflow.run.load import COORDINATES, find_checkpoint, read_checkpoint
+from innflow.run.load import COORDINATES
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
 from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation
 from innflow.system.allocator import keep_freed_memory
@@ -54,7 +59,7 @@ def run(
     leader = is_leader()
     with claim(run_dir, resumed) if leader else nullcontext(), dashboards_closed() as dashboards:
         pl.seed_everything(config["seed"], workers=True, verbose=False)
-        data: PartsDataModule = build(config["data"], "data")
+        data = build_data(config["data"])
         if data.drawn:
             announce(
                 "data.root is null: training on simulated cats; data.root=DIR uses photographs"
@@ -106,12 +111,39 @@ def run(
 def fit(
     trainer: pl.Trainer, app: Application, data: PartsDataModule, checkpoint: Path | None
 ) -> None:
-    """Train from the beginning, or from a checkpoint; callbacks write best.ckpt and last.ckpt."""
-    with warnings.catch_warnings():
+    """Train from the beginning, or from a checkpoint; callbacks write best.ckpt and last.ckpt.
+
+    Raises:
+        InnflowError: if no step can be done from the state in the checkpoint.
+    """
+    steps: list[int] = []
+    counter = pl.callbacks.LambdaCallback(on_train_batch_end=lambda *_: steps.append(1))
+    trainer.callbacks.append(counter)  # type: ignore[attr-defined]
+    restored = nullcontext() if checkpoint is None else restoring(checkpoint, steps)
+    with warnings.catch_warnings(), restored:
         # A batch is one gather from memory: worker processes would only slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Deprecated torch calls inside Lightning are not the user's.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
         warnings.filterwarnings("ignore", message=UNUSED_SRUN)
-        trainer.fit(app, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(app, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+@contextmanager
+def restoring(checkpoint: Path, steps: Sequence[int]) -> Iterator[None]:
+    """Turn any error before the first step of a resumed training into an `InnflowError`.
+
+    Its state has many kinds of entries, most of which only Lightning and the callbacks know.
+    """
+    try:
+        yield
+    except (InnflowError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if steps:
+            raise
+        raise InnflowError(
+            f"{checkpoint}: training cannot go on from its state ({type(error).__name__}: "
+            f"{one_line(error)}); init={checkpoint} starts a new training from its weights"
+        ) from error

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from innflow.errors import InnflowError
+from innflow.system.tree import check_plain
 
 
 def read_json(path: Path, default: Any, hint: str = "") -> Any:
@@ -17,7 +18,7 @@ def read_json(path: Path, default: Any, hint: str = "") -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
-    except ValueError:
+    except (ValueError, RecursionError):
         end = f"; {hint}" if hint else ""
         raise InnflowError(f"{path}: not readable as JSON{end}") from None
 
@@ -30,6 +31,8 @@ def read_yaml(path: Path, default: Any) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        return yaml.safe_load(text) or default
-    except (ValueError, yaml.YAMLError):
+        content = yaml.safe_load(text)
+        check_plain(content)
+        return content or default
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise InnflowError(f"{path}: not readable as YAML") from None

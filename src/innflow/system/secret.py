@@ -103,6 +103,25 @@ def refuse_typed(arguments: Iterable[str]) -> None:
             )
 
 
+def refuse_revealed(config: Any) -> None:
+    """Refuse a resolved config with a secret where others would see it, such as a name.
+
+    A secret of the environment may stand under a key that names one, and in an address.
+
+    Raises:
+        InnflowError: naming the key, never the value.
+    """
+    for path, value in walk(config):
+        if not isinstance(value, str) or "://" in value:
+            continue
+        hidden = any(is_secret(part) for part in re.split(r"[.\[]", path))
+        if not hidden and redact_text(value) != value:
+            raise InnflowError(
+                f"{path}: holds a secret, which would be seen by others and kept in the run "
+                "folder; '${oc.env:NAME}' of a secret takes a key such as api_key, or an address"
+            )
+
+
 def check_complete(config: Any, path: str) -> None:
     """Refuse a config from a run folder whose secrets were removed.
 

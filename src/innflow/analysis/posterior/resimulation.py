@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.analysis.data import build_data, trusted_data
 from innflow.app import Inverse
-from innflow.config.build import build
-from innflow.config.trust import check_trusted, foreign_code
+from innflow.config.trust import foreign_code
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
@@ -93,13 +93,13 @@ def resimulate_or_announce(
     return found
 
 
-def build_forward_model(app: Inverse, trust: bool, where: str) -> InverseData | None:
+def build_forward_model(app: Inverse, trust: bool, run: str) -> InverseData | None:
     """Return the data module of a run, or None, with a printed line, if it cannot resimulate.
 
     Args:
         app: the trained application.
         trust: also import code that is not of `innflow.problem`.
-        where: the run, for messages.
+        run: folder or file of the run.
     """
     config = app.config["data"]
     if config.get("forward") is None:
@@ -109,9 +109,11 @@ def build_forward_model(app: Inverse, trust: bool, where: str) -> InverseData | 
         if code is not None:
             announce(f"resimulation left out: {code} is code; trust=true runs it")
             return None
-        check_trusted({"data": config}, where, data=True)
+    config = trusted_data(config, app, run, trust)
     try:
-        data: InverseData = build(config, "data")
+        data = build_data(config)
+        if not isinstance(data, InverseData):
+            raise InnflowError("its data have no forward model")
         shapes = {name: list(shape) for name, shape in data.shapes.items()}
         if shapes != app.shapes:
             raise InnflowError(f"the run was trained on {app.shapes}, its model now has {shapes}")

@@ -47,7 +47,7 @@ class Embeddings(PartsDataModule):
         root: str | os.PathLike[str] | None,
         size: int = 128,
         network: str = LITE0,
-        weights: str | None = None,
+        weights: str | os.PathLike[str] | None = None,
         layer: str | None = None,
         spatial: bool = False,
         normalise: Normalisation = "standardise",

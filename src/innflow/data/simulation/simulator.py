@@ -92,6 +92,7 @@ class Simulator(InverseData):
         self.prior = self._prior.value
         self.n = check_whole("n", n, 2)
         self.n_test = check_whole("n_test", n_test, 1)
+        self.check_memory(n=n, n_test=n_test)
         self.processes = None if processes is None else check_whole("processes", processes, 0)
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._factor = noise_factor(noise, self._model.dims)

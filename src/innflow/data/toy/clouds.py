@@ -115,6 +115,7 @@ class Toy(PartsDataModule):
         self.cloud = check_choice("name", name, tuple(_CLOUDS))
         self.n = check_whole("n", n, 2)
         self.n_test = check_whole("n_test", n_test, 1)
+        self.check_memory(n=n, n_test=n_test)
         if self.cloud in _DENSITIES:
             self.log_prob = _DENSITIES[self.cloud].log_prob
 

@@ -72,6 +72,7 @@ class EightModes(PartsDataModule):
         self.weights = np.bincount(self.mode_labels) / len(modes)
         self.n = check_whole("n", n, 2)
         self.n_test = check_whole("n_test", n_test, 1)
+        self.check_memory(n=n, n_test=n_test)
 
     @property
     def floor(self) -> float:
