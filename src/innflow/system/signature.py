@@ -5,6 +5,8 @@ import hmac
 import json
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,21 @@ def _key() -> bytes | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(_BYTES))
+            _make_key(path)
         found, key = path.stat(), path.read_bytes()
     except OSError:
         return None
     private = found.st_uid == os.getuid() and not found.st_mode & 0o077
     return key if private and len(key) == _BYTES else None
+
+
+def _make_key(path: Path) -> None:
+    """Write a new key, unless another process has written one in the meantime."""
+    descriptor, partial = tempfile.mkstemp(dir=path.parent)  # readable by this account alone
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_BYTES))
+        with suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        os.unlink(partial)
