@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from tiny import TINY_ARM, TINY_MOONS, train
+
 from chaos.sandbox import Sandbox, sandbox
 from chaos.worker import Worker
-from tiny import TINY_ARM, TINY_MOONS, train
 
 # No progress bar: a refusal is one line, and the bar is drawn on the same stream.
 QUIET = ("trainer.enable_progress_bar=false",)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chaos.sandbox import REFUSED, WORKED, Short
-from chaos.settings import OUT, SEED
-from chaos.worker import Worker
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS
 from hypothesis.strategies import SearchStrategy
+
+from chaos.sandbox import REFUSED, WORKED, Short
+from chaos.settings import OUT, SEED
+from chaos.worker import Worker
 
 # Under its own name hypothesis derives five of six cases from the one before, by copying parts of
 # it; under another one it draws each case independently.
@@ -66,6 +67,20 @@ def explore(
     for worker in Worker.started:
         worker.close()  # its processor time is counted when it has ended
     report(kind, counts, list(short.values()), processor_time() - started)
+
+
+def run_cases(kind: str, number: int, one: Callable[[int], str]) -> None:
+    """Do a number of cases, each seeded by its number, and report them."""
+    counts: Counter[str] = Counter()
+    short: list[tuple[str, str]] = []
+    started = processor_time()
+    for case in range(number):
+        try:
+            counts[one(case)] += 1
+        except Short as error:
+            counts["short"] += 1
+            short.append((str(error), f"case {case}"))
+    report(kind, counts, short, processor_time() - started)
 
 
 def processor_time() -> float:

@@ -13,9 +13,18 @@ MODULE = "import os\ndef made(*args, **more):\n    os.mkdir({mark!r})\nmade()\n"
 
 TARGETS = (
     *("made.made", "os.mkdir", "os.system", "builtins.eval", "builtins.exec", "subprocess.run"),
-    *("torch.load", "torch.hub.load", "torch.nn.modules.module.torch.os.mkdir", "pathlib.Path.mkdir"),
+    *(
+        "torch.load",
+        "torch.hub.load",
+        "torch.nn.modules.module.torch.os.mkdir",
+        "pathlib.Path.mkdir",
+    ),
     *("innflow.config.build.build", "innflow.data.Simulator", "hydra.utils.instantiate"),
-    *("torchvision.models.get_model", "torch.serialization.os.mkdir", "innflow.app.module.torch.load"),
+    *(
+        "torchvision.models.get_model",
+        "torch.serialization.os.mkdir",
+        "innflow.app.module.torch.load",
+    ),
     *("innflow.flow.vector", "innflow.score.Likelihood", "torch.nn.Linear", "torch.optim.Adam"),
     *("innflow.system.SweepEnd", "innflow.callback.Guard", "exploded", "", ".", "a..b", "innflow"),
 )

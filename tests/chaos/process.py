@@ -6,12 +6,14 @@ import ctypes
 import os
 import resource
 import select
+import shutil
 import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from chaos.sandbox import check_whole, require
 from chaos.worker import Answer, run
 
 LIMIT = 120
@@ -108,6 +110,30 @@ class Process:
             os.kill(pid, signal.SIGKILL)
         out, err = (text.decode("utf-8", "backslashreplace") for text in self.text)
         return Answer(code if ended else None, out, err, [str(pid) for pid in left])
+
+
+class Place:
+    """The folder of one case."""
+
+    def __init__(self, root: Path) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        self.root, self.here, self.run = root, root / "here", root / "here/run"
+        for name in ("here", "home", "tmp"):
+            (root / name).mkdir(parents=True)
+        names = {"HOME": "home", "TMPDIR": "tmp", "INNFLOW_CACHE": "cache"}
+        self.env = {name: str(root / folder) for name, folder in names.items()}
+
+    def start(self, *argv: str, before: Callable[[], None] | None = None) -> Process:
+        """Start a command."""
+        return Process(argv, self.here, self.env, before)
+
+    def check(self, answer: Answer) -> None:
+        """Check that no process is left, and that every file but those aside is whole."""
+        require(answer.code is not None, "did not end")
+        require(not answer.children, "left a process")
+        for path in self.run.rglob("*"):
+            if path.is_file() and not path.name.endswith(".partial"):
+                check_whole(path)
 
 
 def members(session: int) -> list[int]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from PIL import Image
+
 from chaos.settings import SECONDS
 from chaos.worker import Answer, Worker
-from PIL import Image
 
 ENVIRONMENT = {"INNFLOW_CACHE": "cache", "HOME": "home", "TMPDIR": "tmp"}
 WORKED, REFUSED = "worked", "refused"
@@ -105,7 +106,8 @@ def sandbox(root: Path, worker: Worker) -> Iterator[Sandbox]:
 
 def surroundings() -> list[str]:
     """Return the names in folders in which no command may make anything."""
-    return sorted(os.listdir("/")) + sorted(os.listdir(Path(__file__).parents[2]))
+    folders = (Path("/"), Path(__file__).parents[2])
+    return sorted(str(p) for folder in folders for p in folder.iterdir() if p.name[0] != ".")
 
 
 def check_refusal(answer: Answer) -> None:

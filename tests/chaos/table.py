@@ -1,7 +1,7 @@
 """Table of what was tried, from the files of a chaos run, for docs/reliability.md.
 
-    CHAOS_OUT=OUT pytest tests/chaos
-    python tests/chaos/table.py OUT docs/reliability.md
+CHAOS_OUT=OUT pytest tests/chaos
+python tests/chaos/table.py OUT docs/reliability.md
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ BEGIN, END = "<!-- tried: written by tests/chaos/table.py -->", "<!-- end of tri
 
 def make(rows: list[dict[str, Any]]) -> str:
     """Return the table, sorted by kind, with a line of sums."""
-    lines = ["| what | cases | worked | refused in one line | fell short |", "|---|---|---|---|---|"]
+    lines = [
+        "| what | cases | worked | refused in one line | fell short |",
+        "|---|---|---|---|---|",
+    ]
     names = ("cases", "worked", "refused", "short")
     for row in sorted(rows, key=lambda row: str(row["kind"])):
         lines.append(" | ".join([f"| {row['kind']}", *(f"{row[name]:,}" for name in names)]) + " |")

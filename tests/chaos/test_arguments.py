@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import strategies as st
+
 from chaos.explore import explore
 from chaos.sandbox import require
 from chaos.settings import share
 from chaos.values import damaged, misspelt, mutated, typed, values
-from hypothesis import strategies as st
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -51,7 +52,11 @@ def check_output(here: Path, command: str) -> None:
         with np.load(found[0]) as file:
             require(np.isfinite(file["x"]).all(), "a draw is not finite")
     elif command == "innflow-eval":
-        found = [path for path in here.rglob("metrics.json") if path.parent.name not in ("run", "arm", "0")]
+        found = [
+            path
+            for path in here.rglob("metrics.json")
+            if path.parent.name not in ("run", "arm", "0")
+        ]
         require(found, "wrote no metrics.json")
         metrics = json.loads(found[0].read_text())
         require(all(np.isfinite(value) for value in metrics.values()), "a metric is not finite")
@@ -67,7 +72,13 @@ def test_arguments(case, moons_run, arm_run):
         line = [f"{key}={value}" for key, value in given.items()]
         if draw(st.integers(0, 3)) == 0:
             at = draw(st.integers(0, len(line) - 1))
-            line[at] = draw(st.one_of(st.sampled_from(("+", "++", "~", "--", "-")).map(lambda p: p + line[at]), misspelt(line), typed()))
+            line[at] = draw(
+                st.one_of(
+                    st.sampled_from(("+", "++", "~", "--", "-")).map(lambda p: p + line[at]),
+                    misspelt(line),
+                    typed(),
+                )
+            )
         return [command, *line]
 
     def check(line: list[str]) -> str:
@@ -90,12 +101,18 @@ def test_sweeps(case, moons_run):
     files = {}
     for name in ("metrics.json", "config.yaml", "overrides.yaml", "failed.json", "metrics.csv"):
         path = moons_run / name
-        content = path.read_bytes() if path.exists() else b'{"job": 0, "overrides": [], "state": "FAILED", "reason": "x"}'
+        content = (
+            path.read_bytes()
+            if path.exists()
+            else b'{"job": 0, "overrides": [], "state": "FAILED", "reason": "x"}'
+        )
         tree = {".json": json.loads, ".yaml": yaml.safe_load}.get(path.suffix)
         new = st.one_of(damaged(content), st.binary(max_size=20))
         if tree is not None:
             dump = json.dumps if path.suffix == ".json" else yaml.safe_dump
-            new = st.one_of(new, *2 * (mutated(tree(content), values).map(lambda v, dump=dump: text(dump, v)),))
+            new = st.one_of(
+                new, *2 * (mutated(tree(content), values).map(lambda v, dump=dump: text(dump, v)),)
+            )
         files[name] = new
     cases = st.sampled_from(list(files)).flatmap(lambda name: st.tuples(st.just(name), files[name]))
 
@@ -106,7 +123,9 @@ def test_sweeps(case, moons_run):
                 shutil.copytree(moons_run, box.here / f"sweep/{number}")
             (box.here / "sweep/1" / name).write_bytes(content)
             kept = ["sweep/sweep.csv", "sweep/sweep.html", "sweep/sweep.png"]
-            return box.call("innflow-sweep-report", "sweep", may_write=kept, right=lambda _: ranked(box.here))
+            return box.call(
+                "innflow-sweep-report", "sweep", may_write=kept, right=lambda _: ranked(box.here)
+            )
 
     explore("folders of sweeps", cases, share(2), check)
 

@@ -1,4 +1,4 @@
-"""Real processes to which something happens at a random moment, and the runs that go on from there."""
+"""Processes to which something happens at a random moment, and runs that go on from there."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import select
 import shutil
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from chaos.conftest import QUIET
-from chaos.explore import processor_time, report
-from chaos.process import Process, obey_permissions
-from chaos.sandbox import REFUSED, WORKED, Short, check_refusal, check_whole, require
-from chaos.settings import KILLS, SEED
-from chaos.worker import Answer
 from run.test_resume import check_same_end
+
+from chaos.conftest import QUIET
+from chaos.explore import run_cases
+from chaos.process import Place, Process, obey_permissions
+from chaos.sandbox import REFUSED, WORKED, Short, check_refusal, require
+from chaos.settings import KILLS, SEED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -41,30 +39,6 @@ class Whole(NamedTuple):
 
     folder: Path
     seconds: float
-
-
-class Place:
-    """The folder of one case."""
-
-    def __init__(self, root: Path) -> None:
-        shutil.rmtree(root, ignore_errors=True)
-        self.root, self.here, self.run = root, root / "here", root / "here/run"
-        for name in ("here", "home", "tmp"):
-            (root / name).mkdir(parents=True)
-        names = {"HOME": "home", "TMPDIR": "tmp", "INNFLOW_CACHE": "cache"}
-        self.env = {name: str(root / folder) for name, folder in names.items()}
-
-    def start(self, *argv: str, before: Callable[[], None] | None = None) -> Process:
-        """Start a command."""
-        return Process(argv, self.here, self.env, before)
-
-    def check(self, answer: Answer) -> None:
-        """Check that no process is left, and that every file but those aside is whole."""
-        require(answer.code is not None, "did not end")
-        require(not answer.children, "left a process")
-        for path in self.run.rglob("*"):
-            if path.is_file() and not path.name.endswith(".partial"):
-                check_whole(path)
 
 
 def same_end(run: Path, whole: Path) -> None:
@@ -86,13 +60,12 @@ def same_end(run: Path, whole: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Whole:
     """Return the run that was not stopped; the second, as the first is slower."""
-    for number in range(2):
+    for _ in range(2):
         place = Place(tmp_path_factory.mktemp("whole"))
         started = time.monotonic()
         answer = place.start(*ARGUMENTS, SAVING[0]).end()
         assert answer.code == 0, answer.err
         seconds = time.monotonic() - started
-    del number
     return Whole(place.run, seconds)
 
 
@@ -148,7 +121,9 @@ def one_case(place: Place, whole: Whole, moments: random.Random, fault: str) -> 
                 check_refusal(answer)
         elif answer.code != 0:
             signum = int(getattr(signal, f"SIG{fault.upper()}"))
-            require(answer.code in (-signum, 128 + signum), f"exit code {answer.code}: {answer.err}")
+            require(
+                answer.code in (-signum, 128 + signum), f"exit code {answer.code}: {answer.err}"
+            )
             if answer.code > 0:
                 check_refusal(answer)
                 left = [path.name for path in place.run.rglob("*.partial")]
@@ -164,20 +139,6 @@ def one_case(place: Place, whole: Whole, moments: random.Random, fault: str) -> 
     place.check(answer)
     same_end(place.run, whole.folder)
     return outcome
-
-
-def run_cases(kind: str, number: int, one: Callable[[int], str]) -> None:
-    """Do a number of cases, each seeded by its number, and report them."""
-    counts: Counter[str] = Counter()
-    short: list[tuple[str, str]] = []
-    started = processor_time()
-    for case in range(number):
-        try:
-            counts[one(case)] += 1
-        except Short as error:
-            counts["short"] += 1
-            short.append((str(error), f"case {case}"))
-    report(kind, counts, short, processor_time() - started)
 
 
 @pytest.mark.parametrize("fault", dict.fromkeys(FAULTS))

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
+from PIL import Image
+from tiny import TINY_IMAGES, train
+
 from chaos.conftest import QUIET
 from chaos.explore import explore
 from chaos.sandbox import REFUSED, WORKED, Sandbox, Short, require
 from chaos.settings import share
 from chaos.values import characters, damaged, quoted
-from hypothesis import strategies as st
-from PIL import Image
-from tiny import TINY_IMAGES, train
-
 from innflow.data.image.decode import decode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
@@ -64,11 +64,21 @@ def files() -> list[bytes]:
     exif[0x0112] = 99
     buffer = io.BytesIO()
     frames[0].save(buffer, "JPEG", exif=exif)
-    return [*found, buffer.getvalue(), b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"%!PS\nshowpage", b"<svg/>"]
+    return [
+        *found,
+        buffer.getvalue(),
+        b"",
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"%!PS\nshowpage",
+        b"<svg/>",
+    ]
 
 
 FILES = files()
-pictures = st.sampled_from(FILES).flatmap(lambda data: st.one_of(st.just(data), damaged(data), damaged(data)))
+pictures = st.sampled_from(FILES).flatmap(
+    lambda data: st.one_of(st.just(data), damaged(data), damaged(data))
+)
 
 
 def test_images_that_are_decoded():
@@ -92,9 +102,45 @@ names = st.one_of(
     st.text(characters, min_size=1, max_size=20),
     st.sampled_from(
         (
-            *("-x", "--help", "-rf", "a b", "a=b", "=1+1", "@x", "+1", "\t=1", "a,b", 'say "hi"', "it's"),
-            *("a\nb", "a\rb", "\x1b[2J", "\u202eabc", "\udcff\udcfe", "x" * 200, "é" * 100, "..png"),
-            *("${x}", "[a]", "{a:1}", "~", "*", "%s", "a\\b", "\\", "null", "true", "CON", "a:b", "#x"),
+            *(
+                "-x",
+                "--help",
+                "-rf",
+                "a b",
+                "a=b",
+                "=1+1",
+                "@x",
+                "+1",
+                "\t=1",
+                "a,b",
+                'say "hi"',
+                "it's",
+            ),
+            *(
+                "a\nb",
+                "a\rb",
+                "\x1b[2J",
+                "\u202eabc",
+                "\udcff\udcfe",
+                "x" * 200,
+                "é" * 100,
+                "..png",
+            ),
+            *(
+                "${x}",
+                "[a]",
+                "{a:1}",
+                "~",
+                "*",
+                "%s",
+                "a\\b",
+                "\\",
+                "null",
+                "true",
+                "CON",
+                "a:b",
+                "#x",
+            ),
         )
     ),
 )
@@ -187,7 +233,9 @@ def test_names(case, moons_run, cats_run, photographs):
             except (OSError, UnicodeEncodeError):
                 return REFUSED
             ends = {"image": ".png", "table": ".csv", "out": ".csv"}
-            typed = os.path.join(*([".", name] if role == "dotted" else [name])) + ends.get(role, "")
+            typed = os.path.join(*([".", name] if role == "dotted" else [name])) + ends.get(
+                role, ""
+            )
             path = box.here / typed
             out = "scores.csv"
             source = "p.csv"

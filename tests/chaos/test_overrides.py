@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
+
 from chaos.conftest import MOONS
 from chaos.explore import explore
 from chaos.sandbox import require
 from chaos.settings import share
 from chaos.values import misspelt, texts, typed
-from hypothesis import strategies as st
-
 from innflow.config.build import CONF, compose_config, to_plain
 from innflow.config.resolvers import register_resolvers
 from innflow.system.tree import walk
@@ -25,7 +25,18 @@ COMPILES = ("compile",)
 """A key whose valid values take minutes."""
 PROCESSES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "strategy")
 """Keys whose valid values start processes: the kills have them."""
-LARGE = ("strategy", "logger", "hydra", "debug", "paths", "extra", "experiment", "command", "data", "analysis")
+LARGE = (
+    "strategy",
+    "logger",
+    "hydra",
+    "debug",
+    "paths",
+    "extra",
+    "experiment",
+    "command",
+    "data",
+    "analysis",
+)
 """Groups that open connections or take minutes."""
 
 

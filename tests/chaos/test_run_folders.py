@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hypothesis import strategies as st
+
+import innflow
 from chaos.explore import explore
 from chaos.hostile import STORED, Bomb, attacks, lay
 from chaos.sandbox import REFUSED, WORKED, Answer, Sandbox, Short, check_refusal, require
 from chaos.settings import share
 from chaos.values import damaged, mutated, scalars, typed, values
-from hypothesis import strategies as st
-
-import innflow
 from innflow.app.module import FORMAT
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
@@ -105,7 +105,11 @@ def load(box: Sandbox, same: dict[str, Any] | None) -> str:
     except Exception as error:
         import traceback
 
-        place = [frame for frame in traceback.extract_tb(error.__traceback__) if "innflow" in str(frame.filename)]
+        place = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if "innflow" in str(frame.filename)
+        ]
         where = f"{Path(place[-1].filename).name}:{place[-1].name}" if place else ""
         raise Short(f"{type(error).__name__} in {where}: {str(error).splitlines()[:1]}") from None
     finally:

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
+
 from chaos.conftest import QUIET
 from chaos.explore import explore
 from chaos.sandbox import require
 from chaos.settings import share
-from hypothesis import strategies as st
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -41,13 +42,28 @@ def forward(x):
     return y
 """
 FAULTS = (
-    *("raise ValueError('no')", "raise ValueError", "raise KeyError('a')", "raise Exception('a\\nb')"),
+    *(
+        "raise ValueError('no')",
+        "raise ValueError",
+        "raise KeyError('a')",
+        "raise Exception('a\\nb')",
+    ),
     *("raise BaseException('odd')", "raise KeyboardInterrupt", "raise SystemExit", "sys.exit(3)"),
     *("sys.exit(0)", "sys.exit('bye')", "os._exit(0)", "os._exit(3)", "os.abort()", "1 / 0"),
     *("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGSEGV)"),
     *("raise MemoryError", "raise RecursionError", "raise StopIteration", "raise GeneratorExit"),
-    *("undefined", "import nowhere", "raise ImportError", "raise NotImplementedError", "assert False"),
-    *("raise UnicodeDecodeError('a', b'b', 0, 1, 'c')", "raise OSError(28, 'full')", "raise EOFError"),
+    *(
+        "undefined",
+        "import nowhere",
+        "raise ImportError",
+        "raise NotImplementedError",
+        "assert False",
+    ),
+    *(
+        "raise UnicodeDecodeError('a', b'b', 0, 1, 'c')",
+        "raise OSError(28, 'full')",
+        "raise EOFError",
+    ),
     *("raise ValueError('\\x1b[2J\\udcff')", "raise ValueError('x' * 100000)"),
     *("print('hello')", "print('hello', file=sys.stderr)", "warnings.warn('careful')"),
     *("np.random.seed(0)", "torch.manual_seed(0)", "os.chdir('/')", "sys.stdout.close()"),
@@ -57,12 +73,50 @@ FAULTS = (
 """Statements that may stand anywhere."""
 RESULTS = (
     *("None", "3", "'text'", "[]", "[[1, 2, 3]] * len(x)", "{}", "x", "x[:0]", "x[:1]", "x.T"),
-    *("y[:, None]", "y[:, :0]", "y[0]", "y.sum()", "y * float('nan')", "y / 0", "-y / 0", "y * 1e38 * 10"),
-    *("y.double()", "y.int()", "y.bool()", "y.to(torch.complex64)", "y.numpy()", "y.numpy().astype(object)"),
-    *("y.numpy().astype('U8')", "y.numpy().astype('M8[s]')", "y.tolist()", "(y, y)", "y.to_sparse()"),
-    *("y.requires_grad_()", "y.half()", "y.to(torch.bfloat16)", "y.expand(3, *y.shape)", "y * 0", "y * 0 + 1"),
-    *("torch.cat([y, y])", "torch.where(x[:, :1] > 0.9, torch.nan, y)", "torch.rand(len(x), calls)"),
-    *("np.ma.masked_array(y.numpy(), True)", "np.matrix(y.numpy())", "(row for row in y)", "y.to('meta')"),
+    *(
+        "y[:, None]",
+        "y[:, :0]",
+        "y[0]",
+        "y.sum()",
+        "y * float('nan')",
+        "y / 0",
+        "-y / 0",
+        "y * 1e38 * 10",
+    ),
+    *(
+        "y.double()",
+        "y.int()",
+        "y.bool()",
+        "y.to(torch.complex64)",
+        "y.numpy()",
+        "y.numpy().astype(object)",
+    ),
+    *(
+        "y.numpy().astype('U8')",
+        "y.numpy().astype('M8[s]')",
+        "y.tolist()",
+        "(y, y)",
+        "y.to_sparse()",
+    ),
+    *(
+        "y.requires_grad_()",
+        "y.half()",
+        "y.to(torch.bfloat16)",
+        "y.expand(3, *y.shape)",
+        "y * 0",
+        "y * 0 + 1",
+    ),
+    *(
+        "torch.cat([y, y])",
+        "torch.where(x[:, :1] > 0.9, torch.nan, y)",
+        "torch.rand(len(x), calls)",
+    ),
+    *(
+        "np.ma.masked_array(y.numpy(), True)",
+        "np.matrix(y.numpy())",
+        "(row for row in y)",
+        "y.to('meta')",
+    ),
     *("torch.rand(len(x), 20000)", "y.numpy().astype('>f8')", "y[:, 0]", "y * 1e-40", "y.flip(0)"),
 )
 """What is returned in place of the data, or of the parameters."""
@@ -72,7 +126,7 @@ statements = st.one_of(st.sampled_from(FAULTS), st.sampled_from(RESULTS))
 
 @st.composite
 def modules(draw: object) -> str:
-    """A module with one fault: at its import, in its prior, or in some calls of its forward model."""
+    """A module with one fault: at its import, in its prior, or in calls of its forward model."""
     parts = {"top": "", "prior": "pass", "made": "pass", "forward": "pass"}
     place = draw(st.sampled_from(("top", "prior", "made", *["forward"] * 4)))
     fault = draw(st.sampled_from(FAULTS) if place == "top" else statements)
@@ -96,7 +150,9 @@ class Module(str):
     """Code of a module that is shown by its faults alone."""
 
     def __repr__(self) -> str:
-        plain = MODULE.format(top="", prior="pass", made="pass", forward="pass", when=">=", number=1)
+        plain = MODULE.format(
+            top="", prior="pass", made="pass", forward="pass", when=">=", number=1
+        )
         mine, theirs = self.splitlines(), plain.splitlines()
         return " | ".join(line.strip() for line in mine if line not in theirs)
 
@@ -117,6 +173,8 @@ def test_simulators(case):
             (box.here / "mine.py").write_text(code, encoding="utf-8", errors="surrogateescape")
             arguments = (*ARGUMENTS, f"data.processes={processes}")
             kept = ["run", "__pycache__"]
-            return box.call("innflow-train", *arguments, may_write=kept, right=lambda _: finished(box.here))
+            return box.call(
+                "innflow-train", *arguments, may_write=kept, right=lambda _: finished(box.here)
+            )
 
     explore("simulators", cases, share(3), check)

@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 HUGE = (2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, -(2**31), -(2**63), -(10**30))
 QUOTES = (
     *("'", '"', "''", "'a", 'a"b', "\\", "\\'", "a=b", "a,b", "a b", "{", "}", "[", "[1,2", "[]"),
-    *("{}", "{a:1}", "{a:{b:[1]}}", "[[1],[2]]", "$", "%s", "{0}", "#", "a:b", "@", "!", "(", "f(x)"),
+    *(
+        "{}",
+        "{a:1}",
+        "{a:{b:[1]}}",
+        "[[1],[2]]",
+        "$",
+        "%s",
+        "{0}",
+        "#",
+        "a:b",
+        "@",
+        "!",
+        "(",
+        "f(x)",
+    ),
     *("null", "~", "???", "True", "on", "1e3", "0x10", "1_000", ".inf", "-.inf", ".nan", "nan"),
     *("choice(1,2)", "range(3)", "glob(*)", "int(3)", "str(3)", "sort(3,1)", "!!binary x"),
     "!!python/object/apply:os.mkdir [made]",
@@ -22,7 +36,15 @@ INTERPOLATIONS = (
 )
 PATHS = (
     *("", ".", "..", "../..", "~", "~nobody", "none/x", "/dev/null", "/dev/full", "/dev/null/x"),
-    *("/proc/self/mem", "/proc/none/x", "s3://", "s3://bucket", "file:///none", "http://[", "a" * 300),
+    *(
+        "/proc/self/mem",
+        "/proc/none/x",
+        "s3://",
+        "s3://bucket",
+        "file:///none",
+        "http://[",
+        "a" * 300,
+    ),
     *("a/" * 2500, "-", "--", "-rf", "--help=x", "exploded.py", "here\\there", "C:\\x", "con", " "),
     *("\udcff", "é", "\u202e", "🙈", "\x1b[2J", "a\nb", "a\rb", "a\tb", "\x7f"),
 )
@@ -48,7 +70,9 @@ values = st.recursive(
 def typed(draw: Any) -> str:
     """A value as it is typed after `key=`: bare, or between quotes."""
     value = draw(scalars)
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
     return draw(st.sampled_from((text, text, text, quoted(text), f"[{text}]", f"{{a:{text}}}")))
 
 
@@ -63,9 +87,11 @@ def misspelt(draw: Any, keys: Sequence[str]) -> str:
     """A key with a character that was left out, added or replaced."""
     key = draw(st.sampled_from(keys))
     at = draw(st.integers(0, len(key)))
-    return key[:at] + draw(st.one_of(st.just(""), texts, st.sampled_from("._@/+~-"))) + key[
-        at + draw(st.integers(0, 2)) :
-    ]
+    return (
+        key[:at]
+        + draw(st.one_of(st.just(""), texts, st.sampled_from("._@/+~-")))
+        + key[at + draw(st.integers(0, 2)) :]
+    )
 
 
 @st.composite

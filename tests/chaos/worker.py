@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from chaos.settings import MEMORY, SECONDS
-
 from innflow.command import main as cli
 
 MOST = 25
