@@ -97,8 +97,10 @@ def misspelt(draw: Any, keys: Sequence[str]) -> str:
 @st.composite
 def damaged(draw: Any, content: bytes) -> bytes:
     """Bytes of which a bit, some bytes or a block are changed, added, missing or moved."""
+    if not content:
+        return draw(st.binary(max_size=64))
     data = bytearray(content)
-    at = draw(st.integers(0, max(0, len(data) - 1)))
+    at = draw(st.integers(0, len(data) - 1))
     kind = draw(st.sampled_from(("bit", "bit", "bytes", "cut", "gap", "insert", "zeros", "repeat")))
     if kind == "bit":
         data[at] ^= 1 << draw(st.integers(0, 7))
