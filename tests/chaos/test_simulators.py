@@ -48,29 +48,33 @@ FAULTS = (
         "raise KeyError('a')",
         "raise Exception('a\\nb')",
     ),
-    *("raise BaseException('odd')", "raise KeyboardInterrupt", "raise SystemExit", "sys.exit(3)"),
-    *("sys.exit(0)", "sys.exit('bye')", "os._exit(0)", "os._exit(3)", "os.abort()", "1 / 0"),
-    *("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGSEGV)"),
-    *("raise MemoryError", "raise RecursionError", "raise StopIteration", "raise GeneratorExit"),
     *(
-        "undefined",
-        "import nowhere",
-        "raise ImportError",
-        "raise NotImplementedError",
-        "assert False",
+        "raise KeyboardInterrupt",
+        "raise SystemExit",
+        "sys.exit(3)",
+        "sys.exit(0)",
+        "sys.exit('bye')",
     ),
+    *("raise MemoryError", "raise RecursionError", "raise StopIteration", "raise GeneratorExit"),
+    *("undefined", "import nowhere", "raise ImportError", "raise NotImplementedError", "1 / 0"),
     *(
         "raise UnicodeDecodeError('a', b'b', 0, 1, 'c')",
         "raise OSError(28, 'full')",
-        "raise EOFError",
+        "assert False",
     ),
-    *("raise ValueError('\\x1b[2J\\udcff')", "raise ValueError('x' * 100000)"),
+    *("raise ValueError('\\x1b[2J\\udcff')", "raise ValueError('x' * 100000)", "raise EOFError"),
     *("print('hello')", "print('hello', file=sys.stderr)", "warnings.warn('careful')"),
     *("np.random.seed(0)", "torch.manual_seed(0)", "os.chdir('/')", "sys.stdout.close()"),
     *("os.environ.clear()", "sys.path.clear()", "threading.Thread(target=print).start()"),
     *("torch.set_num_threads(4)", "torch.set_default_dtype(torch.float64)", "os.close(2)"),
+    "raise BaseException('odd')",
 )
 """Statements that may stand anywhere."""
+ENDS = (
+    *("os._exit(0)", "os._exit(3)", "os.abort()", "os.kill(os.getpid(), signal.SIGKILL)"),
+    "os.kill(os.getpid(), signal.SIGSEGV)",
+)
+"""Statements that end the process: an import and a prior have no other than that of the run."""
 RESULTS = (
     *("None", "3", "'text'", "[]", "[[1, 2, 3]] * len(x)", "{}", "x", "x[:0]", "x[:1]", "x.T"),
     *(
@@ -121,7 +125,7 @@ RESULTS = (
 )
 """What is returned in place of the data, or of the parameters."""
 
-statements = st.one_of(st.sampled_from(FAULTS), st.sampled_from(RESULTS))
+statements = st.one_of(*map(st.sampled_from, (FAULTS, RESULTS)))
 
 
 @st.composite
@@ -129,7 +133,11 @@ def modules(draw: object) -> str:
     """A module with one fault: at its import, in its prior, or in calls of its forward model."""
     parts = {"top": "", "prior": "pass", "made": "pass", "forward": "pass"}
     place = draw(st.sampled_from(("top", "prior", "made", *["forward"] * 4)))
-    fault = draw(st.sampled_from(FAULTS) if place == "top" else statements)
+    faults = {
+        "top": st.sampled_from(FAULTS),
+        "forward": st.one_of(statements, st.sampled_from(ENDS)),
+    }
+    fault = draw(faults.get(place, statements))
     if fault in RESULTS and place != "top":
         fault = f"return {fault.replace('y', 'x') if place == 'prior' else fault}"
         if place == "made":
@@ -147,14 +155,17 @@ ARGUMENTS = (
 
 
 class Module(str):
-    """Code of a module that is shown by its faults alone."""
+    """Code of a module that is shown by the functions in which it differs."""
 
     def __repr__(self) -> str:
-        plain = MODULE.format(
-            top="", prior="pass", made="pass", forward="pass", when=">=", number=1
-        )
-        mine, theirs = self.splitlines(), plain.splitlines()
-        return " | ".join(line.strip() for line in mine if line not in theirs)
+        parts = dict.fromkeys(("top", "prior", "made", "forward"), "")
+        plain = MODULE.format(**parts, when="", number="").splitlines()
+        shown, where = [], "import"
+        for line in self.splitlines():
+            where = line.split("(")[0].strip() if "def " in line else where
+            if line not in plain and line.strip() not in ("pass", ""):
+                shown.append(f"{where}: {line.strip()}")
+        return " | ".join(shown)
 
 
 def finished(here: Path) -> None:
