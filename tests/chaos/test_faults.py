@@ -103,9 +103,9 @@ def one_case(place: Place, whole: Whole, moments: random.Random, fault: str) -> 
     before = {"read only": obey_permissions, "slow disk": slow_disk}.get(fault)
     outcome = WORKED
     for _ in range(moments.choice((1, 1, 2))):
-        ckpt = ["ckpt=last"] if (place.run / "checkpoints/last.ckpt").exists() else []
-        if not ckpt and place.run.exists():
-            shutil.rmtree(place.run)
+        ckpt = ["ckpt=last"] if (place.run / "config.yaml").exists() else []
+        if not ckpt:
+            shutil.rmtree(place.run, ignore_errors=True)
         process = place.start(*ARGUMENTS, saving, *ckpt, before=before)
         process.wait(moments.uniform(0, 1.2 * whole.seconds))
         strike(process, place, fault)
@@ -130,11 +130,11 @@ def one_case(place: Place, whole: Whole, moments: random.Random, fault: str) -> 
                 require(not left, f"left {left}")
         if answer.code != 0:
             outcome = REFUSED
-    if not (place.run / "checkpoints/last.ckpt").exists():
+    if (place.run / "config.yaml").exists():
+        answer = place.start("innflow-train", "run_dir=run", "ckpt=last").end()
+    else:  # stopped before anything was written
         shutil.rmtree(place.run, ignore_errors=True)
         answer = place.start(*ARGUMENTS, saving).end()
-    else:
-        answer = place.start("innflow-train", "run_dir=run", "ckpt=last").end()
     require(answer.code == 0, f"does not go on: {answer.code} {answer.err[-300:]}")
     place.check(answer)
     same_end(place.run, whole.folder)

@@ -181,7 +181,26 @@ def test_changed_checkpoints(case, moons_run):
 
     cases = st.one_of(inner, state, own, whole)
     cases = cases.map(lambda new: Change(new, checkpoint))
-    explore("checkpoints with changed values", cases, share(14), check)
+    explore("checkpoints with changed values", cases, share(13), check)
+
+
+def test_resumed_checkpoints(case, moons_run):
+    """Whatever training is continued from: weights, optimizer, progress, random states."""
+    content = (moons_run / "checkpoints/last.ckpt").read_bytes()
+    checkpoint = torch.load(io.BytesIO(content), weights_only=True)
+    trees = mutated(checkpoint, hostile).map(lambda new: Change(new, checkpoint))
+
+    def check(change: Any) -> str:
+        with case() as box:
+            shutil.copytree(moons_run, box.here / "run")
+            if isinstance(change, Change):
+                torch.save(change.new, box.here / "run/checkpoints/last.ckpt")
+            else:
+                (box.here / "run/checkpoints/last.ckpt").write_bytes(change)
+            return resume(box)
+
+    cases = st.one_of(trees, trees, damaged(content).map(Quiet))
+    explore("last.ckpt of a resumed run", cases, share(2), check)
 
 
 class Change:

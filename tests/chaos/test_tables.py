@@ -127,7 +127,7 @@ def test_tables_that_are_read(tmp_path):
         in_one_line(lambda: read_labels(path, "a"))
         return WORKED
 
-    explore("tables (.csv) as files", tables(), share(14), check)
+    explore("tables (.csv) as files", tables(), share(13), check)
 
 
 def plain(content: bytes) -> bool:
