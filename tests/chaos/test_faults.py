@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -191,13 +192,18 @@ def test_a_rank_is_lost(tmp_path):
         place, moments = Place(tmp_path / "place"), random.Random(f"{SEED} rank {case}")
         ranks = two(place, SAVING[0])
         lost = moments.randrange(2)
-        ranks[lost].wait(moments.uniform(0, seconds))
+        # Before the ranks have found each other, torch lets them wait for half an hour.
+        while not (place.run / "checkpoints").exists() and not ranks[lost].wait(0.02):
+            pass
+        ranks[lost].wait(moments.uniform(0, seconds / 2))
         ranks[lost].send(signal.SIGKILL)
         ranks[lost].end()
         answer = ranks[1 - lost].end(60)
         place.check(answer)
         if answer.code != 0:
-            check_refusal(answer)
+            # torch itself warns of a lost connection, in lines that begin with [rank1]:[W
+            own = [line for line in answer.err.splitlines() if line.startswith("innflow")]
+            check_refusal(replace(answer, err="\n".join(own)))
         if (place.run / "checkpoints/last.ckpt").exists():
             both(place, "ckpt=last")
             same_end(place.run, never.run)

@@ -26,6 +26,8 @@ def plain():
         ("companions", {"general": 2}, "companions.general=2: takes the folder"),
         ("partition", "x_z", "partition='x_z': takes keys"),
         ("score", 1.5, "score=1.5: takes keys"),
+        ("data", "moons", "data: every run needs one"),
+        ("model", 3, "model: every run needs one"),
         ("study", None, "study=None: takes keys"),
     ],
 )

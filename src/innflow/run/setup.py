@@ -46,7 +46,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     _check_kinds(config)
     check(config)
     for name in ("data", "app", "model", "objective", "optimizer", "schedule", "trainer"):
-        if "_target_" not in (config.get(name) or {}):
+        node = config.get(name)
+        if not isinstance(node, Mapping) or "_target_" not in node:
             raise InnflowError(f"{name}: every run needs one; take {name}=OPTION, without ~{name}")
     check_sizes(config)
     for name in ("compile", "reversible"):
