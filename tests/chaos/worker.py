@@ -187,14 +187,14 @@ def processor_time(pid: int) -> float:
 
 
 def children() -> list[str]:
-    """Return the command lines of the processes that this one has started and that still are."""
+    """Return the names of the processes that this one has started and that still live."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
             except OSError:
                 continue
-            if line:  # a zombie has none
-                found.append(line.strip())
+            if rest.split()[0] != "Z":
+                found.append(name.partition("(")[2])
     return found

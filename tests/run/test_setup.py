@@ -18,17 +18,17 @@ def plain():
 @pytest.mark.parametrize(
     ("key", "value", "fragment"),
     [
-        ("name", {"a": 1}, "name={'a': 1}: takes a name"),
-        ("callbacks", None, "callbacks=None: takes keys"),
-        ("callbacks", {"last": 3}, "callbacks.last=3: takes the keys of a target"),
-        ("logger", [1], "logger=[1]: takes keys"),
-        ("analysis", {"scores": "x"}, "analysis.scores='x': takes"),
-        ("companions", {"general": 2}, "companions.general=2: takes the folder"),
-        ("partition", "x_z", "partition='x_z': takes keys"),
-        ("score", 1.5, "score=1.5: takes keys"),
+        ("name", {"a": 1}, "name={'a': 1}: must be a name"),
+        ("callbacks", None, "callbacks=None: must be keys"),
+        ("callbacks", {"last": 3}, "callbacks.last=3: must be the keys of a target"),
+        ("logger", [1], "logger=[1]: must be keys"),
+        ("analysis", {"scores": "x"}, "analysis.scores='x': must be"),
+        ("companions", {"general": 2}, "companions.general=2: must be the folder"),
+        ("partition", "x_z", "partition='x_z': must be keys"),
+        ("score", 1.5, "score=1.5: must be keys"),
         ("data", "moons", "data: every run needs one"),
         ("model", 3, "model: every run needs one"),
-        ("study", None, "study=None: takes keys"),
+        ("study", None, "study=None: must be keys"),
     ],
 )
 def test_another_kind_is_refused(key, value, fragment, plain, refused):

@@ -64,18 +64,20 @@ def check_config(config: Mapping[str, Any]) -> None:
 def _check_kinds(config: Mapping[str, Any]) -> None:
     """Check the keys that belong to no target, in a config that may be of another person."""
     if not isinstance(config.get("name"), str):
-        raise InnflowError(f"name={config.get('name')!r}: takes a name, for the folder of the run")
+        raise InnflowError(
+            f"name={config.get('name')!r}: must be a name, for the folder of the run"
+        )
     for key in (*GROUPS, "companions", "partition", "score", "study"):
         value = config.get(key)
         if key == "logger" and value is None:
             continue
         if not isinstance(value, Mapping):
-            raise InnflowError(f"{key}={value!r}: takes keys and values; every run needs them")
+            raise InnflowError(f"{key}={value!r}: must be keys and values; every run needs them")
         for name, node in value.items():
             if key in GROUPS and not isinstance(node, Mapping | None):
-                raise InnflowError(f"{key}.{name}={node!r}: takes the keys of a target, or null")
+                raise InnflowError(f"{key}.{name}={node!r}: must be the keys of a target, or null")
             if key == "companions" and not isinstance(node, str | None):
-                raise InnflowError(f"{key}.{name}={node!r}: takes the folder of a run, or null")
+                raise InnflowError(f"{key}.{name}={node!r}: must be the folder of a run, or null")
 
 
 def cut_short(config: dict[str, Any]) -> dict[str, Any]:
