@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from innflow.command.sample import sample
 from innflow.command.score import score
 from innflow.config.build import compose_config, to_plain
 from innflow.config.resolvers import register_resolvers
+from innflow.errors import InnflowError
 from innflow.run.train import run
 
 QUANTITIES = {
@@ -135,6 +136,12 @@ def work(folder: Path, photographs: Path, number: int) -> None:
         (folder / "y.csv").write_text("y0,y1\n1,0\n")
         asked = (f"run={arm}", f"y={folder / 'y.csv'}", "n=50", f"out={folder / 'posterior'}")
         ask(posterior, "posterior", *asked)
+        broken = shutil.copytree(vectors, folder / "broken")
+        (broken / "checkpoints/best.ckpt").write_bytes(bytes(1000))
+        for wrong in (f"run={folder / 'none'}", f"run={broken}", f"run={arm}"):
+            with suppress(InnflowError):
+                ask(sample, "sample", wrong, "n=5", f"out={folder / 'wrong'}")
+                raise AssertionError(wrong)
         if number % EVERY == 0:
             call("innflow-train", *VECTORS, f"run_dir={folder / 'other'}")
             call("innflow-score", f"run={images}", f"input={photographs}/test", table)

@@ -63,6 +63,7 @@ def refuse(command, tmp_path):
         ("trainer.max_steps=many", ("trainer.max_steps='many'",)),
         ("seed=-1", ("seed=-1", "must be an integer")),
         ("name=null", ("name=None", "must be a name")),
+        ("name=../beside", ("name=../beside", "run_dir=DIR")),
         ("paths.outputs=null", ("paths.outputs=None", "must be a name")),
         ("seed=lucky", ("seed='lucky'",)),
         ("study.train_limit=0", ("study.train_limit=0", "at least 2")),

@@ -97,6 +97,12 @@ def test_a_parameter_of_few_values_has_a_bar_a_value():
     assert ((edges % 1) == 0.5).all()
 
 
+def test_draws_that_are_one_huge_value_are_drawn():
+    draws = np.full((50, 2), -9.427e14, dtype=np.float32)
+    low, high = plot_pairs(draws, ["a", "b"]).axes[0].get_xlim()
+    assert low < draws[0, 0] < high
+
+
 def test_too_many_pairs_are_refused():
     with pytest.raises(InnflowError, match="9 parameters are too many"):
         plot_pairs(cloud(9), names(9))

@@ -118,6 +118,7 @@ def test_another_metric_may_choose(arguments, best, said, report, sweep):
     ("arguments", "says"),
     [
         (["metric=test/nl"], "did you mean test/nll?"),
+        (["metric=7"], "metric=7: must be the name"),
         (["mode=best"], "mode=best: must be min or max"),
         (["model.depth=3"], "model.depth=3: is unknown here"),
     ],

@@ -155,6 +155,11 @@ def check_top_level(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if not isinstance(value, str) or not value:
             raise InnflowError(f"{key}={value!r}: must be a name, for the folder of the run")
+    name = Path(config["name"])
+    if name.is_absolute() or ".." in name.parts:
+        raise InnflowError(
+            f"name={name}: lies outside of paths.outputs; run_dir=DIR chooses another folder"
+        )
     for key in ("run_dir", "ckpt"):
         if not isinstance(config[key], str | None):
             raise InnflowError(f"{key}={config[key]!r}: must be a path")

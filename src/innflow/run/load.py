@@ -41,7 +41,8 @@ def assemble(
         shapes: shape of every part of the data.
         columns: names of the features of vector parts, and of the classes under `label`.
     """
-    partition = Partition.build(**config["partition"], shapes=shapes)
+    with refusals("partition"):
+        partition = Partition.build(**config["partition"], shapes=shapes)
     make_flow, make_app = build(config["model"], "model"), build(config["app"], "app")
     with refusals("latent"):
         latent = Latent(build(config["latent"], "latent"))

@@ -31,6 +31,9 @@ from innflow.system.signature import sign
 QUICK_SIZES = {"n": 1000, "n_test": 64, "n_train": 80, "n_outliers": 12}
 """Largest numbers of simulated or drawn items, by the key of the data, where study.quick=true."""
 
+GROUPS = ("callbacks", "logger", "analysis", "latent")
+"""Keys whose value is a node for each name, or null."""
+
 
 def check_config(config: Mapping[str, Any]) -> None:
     """Check a whole config, and silence Lightning's own messages.
@@ -40,9 +43,11 @@ def check_config(config: Mapping[str, Any]) -> None:
     """
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    _check_kinds(config)
     check(config)
     for name in ("data", "app", "model", "objective", "optimizer", "schedule", "trainer"):
-        if "_target_" not in (config.get(name) or {}):
+        node = config.get(name)
+        if not isinstance(node, Mapping) or "_target_" not in node:
             raise InnflowError(f"{name}: every run needs one; take {name}=OPTION, without ~{name}")
     check_sizes(config)
     for name in ("compile", "reversible"):
@@ -54,6 +59,25 @@ def check_config(config: Mapping[str, Any]) -> None:
             "choose compile for speed or reversible for memory"
         )
     check_strategy(config)
+
+
+def _check_kinds(config: Mapping[str, Any]) -> None:
+    """Check the keys that belong to no target, in a config that may be of another person."""
+    if not isinstance(config.get("name"), str):
+        raise InnflowError(
+            f"name={config.get('name')!r}: must be a name, for the folder of the run"
+        )
+    for key in (*GROUPS, "companions", "partition", "score", "study"):
+        value = config.get(key)
+        if key == "logger" and value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise InnflowError(f"{key}={value!r}: must be keys and values; every run needs them")
+        for name, node in value.items():
+            if key in GROUPS and not isinstance(node, Mapping | None):
+                raise InnflowError(f"{key}.{name}={node!r}: must be the keys of a target, or null")
+            if key == "companions" and not isinstance(node, str | None):
+                raise InnflowError(f"{key}.{name}={node!r}: must be the folder of a run, or null")
 
 
 def cut_short(config: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def report(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """
     if overrides:
         raise InnflowError(f"{overrides[0]}: is unknown here; --help shows the keys")
+    if not isinstance(arguments["metric"], str | None):
+        raise InnflowError(f"metric={arguments['metric']}: must be the name of a metric")
     root = Path(str(arguments["dir"]))
     if not root.is_dir():
         raise InnflowError(f"dir={root}: no such folder; give the folder of a sweep")

@@ -43,17 +43,17 @@ def read_csv_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, li
 
 
 def parse_number(cell: str) -> float | None:
-    """Return the finite number that a cell holds, or None.
+    r"""Return the finite number that a cell holds, or None.
 
-    >>> parse_number("1e3"), parse_number("1_000"), parse_number("nan")
-    (1000.0, None, None)
+    >>> parse_number("1e3"), parse_number("1_000"), parse_number("\uff11"), parse_number("nan")
+    (1000.0, None, None, None)
     """
     try:
         number = float(cell)
     except ValueError:
         return None
-    # Python accepts underscores between digits, other programs do not.
-    return number if math.isfinite(number) and "_" not in cell else None
+    # Python accepts underscores between digits, and the digits of every script; others do not.
+    return number if math.isfinite(number) and "_" not in cell and cell.isascii() else None
 
 
 def _find_fault(header: Sequence[str]) -> str | None:

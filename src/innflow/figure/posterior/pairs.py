@@ -84,7 +84,8 @@ def _edges(pooled: np.ndarray, truth: float | None, lowest: float, highest: floa
     low, high = np.quantile(pooled, [0.001, 0.999])
     if truth is not None:
         low, high = min(low, truth), max(high, truth)
-    margin = 0.06 * (high - low) or 0.5
+    # Edges must differ in double precision, also where all draws are one large value.
+    margin = max(0.06 * (high - low), 1e-6 * max(abs(low), abs(high))) or 0.5
     low, high = max(low - margin, lowest), min(high + margin, highest)
     values = np.unique(pooled[(pooled >= low) & (pooled <= high)])
     if 2 < len(values) <= CELLS and len(pooled) > 4 * len(values):
