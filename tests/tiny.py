@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from innflow.command import main as cli
 from innflow.config.build import compose_config, to_plain
 from innflow.config.resolvers import register_resolvers
 from innflow.run.train import run
+from innflow.system.signature import KEY, cache_folder, sign
 
 # Two steps of everything, on images of 8x8 pixels.
 TINY_IMAGES = (
@@ -111,7 +113,11 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
     for name in ("INNFLOW_STAMP", "HYDRA_FULL_ERROR"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    monkeypatch.setenv("INNFLOW_CACHE", str(tmp_path / "cache"))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    sign()  # makes the key by which the runs of this session are recognised
+    shutil.copy(cache_folder() / KEY, cache)
+    monkeypatch.setenv("INNFLOW_CACHE", str(cache))
 
     def call(name: str, *arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", [name, *arguments])

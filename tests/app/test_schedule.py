@@ -39,7 +39,7 @@ def test_factors_stay_between_0_and_1_even_past_the_end(make, warmup):
     [{"warmup": 1.0}, {"warmup": -0.1}, {"final": 1.1}, {"final": -0.1}, {"warmup": math.nan}],
 )
 def test_what_is_out_of_range_is_refused(arguments, refused):
-    with refused("schedule: ", "warmup in [0, 1), final in [0, 1]"):
+    with refused("schedule: ", "warmup must be in [0, 1), final in [0, 1]"):
         cosine(**arguments)
 
 

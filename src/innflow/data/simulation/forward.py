@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.simulation.imports import Lazy, describe, module_name
+from innflow.data.simulation.imports import Lazy, describe, module_name, user_code
 from innflow.data.simulation.isolate import find_end
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
@@ -85,7 +85,9 @@ class ForwardModel(Lazy):
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Return data (B, M) float32 for parameters (B, P) float32; its errors are not caught."""
         given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # a copy
-        y = _array(self.imported.value(given), len(x))
+        with user_code():
+            result = self.imported.value(given)
+        y = _array(result, len(x))
         if self.dims and y.shape[1] != self.dims:
             raise Unfit(f"returns {y.shape[1]} observables, after {self.dims} for the first rows")
         return y

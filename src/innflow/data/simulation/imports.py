@@ -6,7 +6,8 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +76,21 @@ def resolve(path: str, key: str) -> Imported:
     return Imported(value, module)
 
 
+@contextmanager
+def user_code() -> Iterator[None]:
+    """Raise a `BaseException` of a user's code as an error, unless it ends the process.
+
+    Raises:
+        RuntimeError: for `GeneratorExit` and for classes that are not derived from `Exception`.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(describe(error)) from error
+
+
 def describe(error: BaseException) -> str:
     """Return the type and the message of an exception on one short line."""
     text = " ".join(str(error).split())
@@ -89,7 +105,8 @@ def module_name(value: Any) -> str:
 
 def _module(name: str, where: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with user_code():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name:
             raise InnflowError(f"{where}: {_missing_module(name)}") from None

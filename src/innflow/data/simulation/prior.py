@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from innflow.data.simulation.imports import Lazy, describe
+from innflow.data.simulation.imports import Lazy, describe, user_code
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
@@ -51,7 +51,7 @@ class Prior(Lazy):
         """
         where, value = f"data.prior={self.path}", self.value
         try:
-            with seeded(seed, self.imported.modules):
+            with user_code(), seeded(seed, self.imported.modules):
                 x = torch.as_tensor(value.sample((n,))).detach().cpu().float()
         except Exception as error:
             raise InnflowError(f"{where}: sample(({n},)) raises {describe(error)}") from error
@@ -71,7 +71,7 @@ class Prior(Lazy):
             raise InnflowError(f"{where}: a {found} has no method sample: {advice}")
         kind = "class" if inspect.isclass(maker) else "function"
         try:
-            with seeded([0], self.imported.modules):  # the same one in every process
+            with user_code(), seeded([0], self.imported.modules):  # the same one in every process
                 value = maker()
         except Exception as error:
             raise InnflowError(
