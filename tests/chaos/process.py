@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from chaos.sandbox import check_whole, require
-from chaos.worker import Answer, run
+from chaos.worker import Answer, forget_processes, run
 
 LIMIT = 120
 """Seconds after which a process that should have ended is ended, and the case has failed."""
@@ -40,6 +40,7 @@ class Process:
             code = 70
             try:
                 os.setsid()
+                forget_processes()
                 for stream, (read, write) in enumerate(self.streams, start=1):
                     os.close(read)
                     os.dup2(write, stream)

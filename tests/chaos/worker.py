@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing.process
 import multiprocessing.util
 import os
 import resource
@@ -122,9 +123,18 @@ class Worker:
             os.setsid()
             os.close(self.to)
             os.close(self.answers)
+            forget_processes()
             _serve(os.fdopen(jobs), reply, self.outputs)
-        finally:
-            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
+        os._exit(0)
+
+
+def forget_processes() -> None:
+    """Forget the processes of the process that was copied, as a child of multiprocessing does."""
+    multiprocessing.util._finalizer_registry.clear()
+    multiprocessing.process._children.clear()
 
 
 def _serve(jobs: Any, reply: int, outputs: Path) -> None:

@@ -211,7 +211,9 @@ def _find_damage(path: Path) -> str | None:
         ValueError: it is not as torch.save writes it, or another entry is damaged.
     """
     if not zipfile.is_zipfile(path):
-        raise pickle.UnpicklingError
+        with path.open("rb") as file:
+            begins = file.read(2)
+        raise ValueError("its end is missing") if begins == b"PK" else pickle.UnpicklingError
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("torch.save does not compress")

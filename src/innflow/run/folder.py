@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, Any
 from weakref import WeakSet
 
-import torch
 from omegaconf import OmegaConf
 
 from innflow.errors import InnflowError
@@ -119,6 +118,8 @@ def write_origin(
     run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
 ) -> None:
     """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
+    import torch  # late: a resumed run is checked before anything large is imported
+
     shown = redact(config)
     typed = [redact_override(text) for text in overrides]
     for name, content in zip(SETTINGS, (shown, typed), strict=True):
