@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from innflow.data.simulation.imports import Lazy, describe, module_name, user_code
-from innflow.data.simulation.isolate import find_end
+from innflow.data.simulation.isolate import Ended, call
 from innflow.data.simulation.seeding import seeded
 from innflow.errors import InnflowError
 
@@ -78,7 +78,10 @@ class ForwardModel(Lazy):
             InnflowError: The function raises, or does not return an array (B, M).
         """
         try:
-            return torch.from_numpy(self.rows(x.detach().cpu().float().numpy()))
+            given = x.detach().cpu().float().numpy()
+            return torch.from_numpy(call(lambda: self.rows(given)))
+        except Ended as error:
+            raise InnflowError(f"data.forward={self.path}: it {error}") from None
         except Exception as error:
             raise InnflowError(f"data.forward={self.path}: it {explain(error)}") from error
 
@@ -94,16 +97,20 @@ class ForwardModel(Lazy):
 
     def _tried(self, rows: Tensor) -> int:
         self.dims, count = 0, len(rows) - 1
-        if end := find_end(lambda: self.rows(rows[:count].numpy())):
-            raise Unfit(end)
+        try:
+            dims, self.seconds = call(lambda: self._measure(rows[:count]))
+            if dims == count:  # as many observables as rows: possibly (M, B)
+                call(lambda: self._measure(rows))
+        except Ended as error:
+            raise Unfit(str(error)) from None
+        return dims
+
+    def _measure(self, rows: Tensor) -> tuple[int, float]:
+        """Return the number of observables, and the seconds of one row."""
         start = time.monotonic()
         with seeded([0], self.imported.modules):
-            dims = self.rows(rows[:count].numpy()).shape[1]
-        self.seconds = (time.monotonic() - start) / count
-        if dims == count:  # as many observables as rows: possibly (M, B)
-            with seeded([0], self.imported.modules):
-                self.rows(rows.numpy())
-        return dims
+            dims = self.rows(rows.numpy()).shape[1]
+        return dims, (time.monotonic() - start) / len(rows)
 
 
 def explain(error: Exception) -> str:

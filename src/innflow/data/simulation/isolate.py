@@ -13,13 +13,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from innflow.errors import InnflowError
 
+T = TypeVar("T")
 Task = tuple[np.ndarray, tuple[int, ...], int]
 """Parameters (B, P), seed, and number of the first row."""
 Result = np.ndarray | str
@@ -41,23 +42,37 @@ def can_isolate() -> bool:
     return sys.platform == "linux" and not (loaded or daemon or torch.cuda.is_initialized())
 
 
-def find_end(function: Callable[[], Any]) -> str:
-    """Call a function in a copy of this process; return how that ended, "" if by returning."""
+class Ended(Exception):
+    """A function that did not return: the message is how its process ended."""
+
+
+def call(function: Callable[[], T]) -> T:
+    """Return the result of a function that is called in a copy of this process, where that can be.
+
+    A function that raises there is called here again, so that its error is raised as it is.
+
+    Raises:
+        Ended: if the function ended or hung its process.
+    """
     if not can_isolate():
-        return ""
+        return function()
     worker = _Worker(lambda: _attempt(function))
     try:
         worker.send(())
-        return worker.end() if worker.pipe.poll(10 * _PATIENCE) else HUNG
+        end = worker.end() if worker.pipe.poll(10 * _PATIENCE) else HUNG
     finally:
         worker.kill()
+    if end:
+        raise Ended(end)
+    returned, result = worker.result
+    return result if returned else function()
 
 
-def _attempt(function: Callable[[], Any]) -> None:
+def _attempt(function: Callable[[], T]) -> tuple[bool, T | None]:
     try:
-        function()
+        return True, function()
     except Exception:
-        return  # the caller sees it when it calls the function itself
+        return False, None
 
 
 class Isolated:
