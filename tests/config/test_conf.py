@@ -59,7 +59,7 @@ def composed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("composed")
     register_resolvers()
     table = folder / "table.csv"
-    table.write_text("a,b\n1,2\n3,4\n")
+    table.write_text("a,b\n" + "".join(f"{i}.5,{i * i}\n" for i in range(20)))
 
     @cache
     def plain(*overrides: str) -> dict:
