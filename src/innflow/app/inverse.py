@@ -14,6 +14,7 @@ from innflow.app.misspecification import MisspecificationTest
 from innflow.app.module import PAD_SEED, Noise
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
+from innflow.flow.initialise import all_reduced
 from innflow.latent.density import Observed, draw_normal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
@@ -28,6 +29,8 @@ DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
 PADDINGS = 8
 """Draws of the padding over which a density is averaged."""
+CARRIED = 0.9
+"""Share of the variance of the noise of y that padding of the size of y carries."""
 
 
 class Inverse(Application):
@@ -39,9 +42,9 @@ class Inverse(Application):
       forward map is learned.
     - maximum likelihood, [x] <-> [y, z] or [x, eps] <-> [y, z]: with a standard deviation s of y,
       minimises |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The forward pass is a surrogate of the
-      simulator; with the data noise eps on the left it is exact, and eps is inferred with x. With
-      padding on the left, as of `innflow.flow.surrogate`, half of the variance of y is that of
-      the padding and s^2 is the other half.
+      simulator; with the data noise eps on the left it is exact, and eps is inferred with x.
+      Padding of the size of y, as of `innflow.flow.surrogate`, carries the share `CARRIED` of the
+      noise of y; s^2 is the rest of its variance and the error of the surrogate in validation.
     - MMD, with the same partitions: see `innflow.objective.bidirectional`.
 
     Parameters x and data y are in the user's units everywhere: parameters are mapped to
@@ -78,6 +81,9 @@ class Inverse(Application):
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
         self.misspecification = MisspecificationTest()
         self.trials = trials
+        self._squares: list[Tensor] = []  # of the errors of y in the batches of a validation
+        if self.carries:
+            self.observed.share = 1 - CARRIED
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
             raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
@@ -90,17 +96,22 @@ class Inverse(Application):
         return "y" in self.partition.context
 
     @property
-    def width(self) -> float:
-        """Standard deviation of the noise now added to the standardised y; 0 for none."""
-        observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
-        if observed is None or observed.matched:
-            return 0.0
-        return observed.width * math.sqrt(self._halves)
+    def carries(self) -> bool:
+        """Whether padding on the left carries noise of y."""
+        left, right = self.partition.left, self.partition.right
+        return PAD in left and left[PAD] == right.get("y")
 
     @property
-    def _halves(self) -> int:
-        """Number of equal parts of the variance of y: the density of y, and padding if any."""
-        return 1 + (PAD in self.partition.left)
+    def observed(self) -> Observed:
+        """Density of y."""
+        return cast(Observed, self.latent["y"])
+
+    @property
+    def width(self) -> float:
+        """Standard deviation of the noise now added to the standardised y; 0 for none."""
+        if "y" not in self.latent or self.observed.matched:
+            return 0.0
+        return self.observed.width
 
     def setup(self, stage: str) -> None:
         """Fit the coordinates to the training simulations, unless a checkpoint has them."""
@@ -122,18 +133,48 @@ class Inverse(Application):
         self._set_default_width(data.deterministic, data.noise)
 
     def _set_default_width(self, deterministic: bool, noise: Tensor | None) -> None:
-        observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
-        if observed is None or observed.sigma is not None:
+        if "y" not in self.latent or self.observed.sigma is not None:
             return
-        observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
+        self.observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
         if noise is not None and not self.conditional and "eps" not in self.partition.left:
-            share = noise.square().sum(dim=1).sqrt() / math.sqrt(self._halves)
-            observed.match(share * self.y_units.slope())
+            if self.carries and bool(noise.tril(-1).any()):
+                raise InnflowError(
+                    "data.noise is correlated, which padding cannot carry: use partition=given_y, "
+                    "or partition=x_eps_yz model=vector model.align=true"
+                )
+            self.observed.match(noise.square().sum(dim=1).sqrt() * self.y_units.slope())
         if deterministic:
             announce(
                 "the forward model has no noise, so p(x | y) has no density: training adds noise "
                 f"of {DETERMINISTIC_WIDTH} standard deviations to y (latent.y.sigma)"
             )
+
+    def prepare_batch(
+        self, batch: Parts, noise: Noise
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Prepare as all applications do; then let padding carry noise of y, if it is so."""
+        left, right = super().prepare_batch(batch, noise)
+        if not self.carries:
+            return left, right
+        widths = self.observed.noise
+        if self.observed.matched:
+            eps = batch["eps"].to(widths) * widths
+        else:
+            eps = right["y"] - self.y_units(batch["y"].to(widths))
+        free = left[PAD] / self.latent[PAD].widths(widths)
+        pad = CARRIED * eps + math.sqrt(CARRIED * (1 - CARRIED)) * widths * free
+        return {**left, PAD: pad}, right
+
+    def pad_log_prob(self, pad: Tensor) -> Tensor:
+        """Return log q (B,) of the padding.
+
+        For padding that carries noise, q is its distribution given x and y. This returns log q of
+        the padding alone plus the mean difference of the two, which is the same for all x and y.
+        """
+        if not self.carries:
+            return super().pad_log_prob(pad)
+        alone = torch.distributions.Normal(0.0, self.observed.noise * math.sqrt(CARRIED))
+        return alone.log_prob(pad).sum(dim=1) - 0.5 * pad.shape[1] * math.log(1 - CARRIED)
 
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the parameters in unconstrained coordinates, and the data noise unchanged."""
@@ -219,7 +260,7 @@ class Inverse(Application):
         """Return log p(x | y) of x (B, P) and y (B, M), (B,) in nats, in data units.
 
         Of an integer parameter it is the log probability. With padding on the left, p(x | y) is
-        an integral, estimated by the mean over draws of the padding: its logarithm is biased low.
+        an integral, estimated by importance sampling of the padding: its logarithm is biased low.
 
         Raises:
             InnflowError: if the data noise eps is on the left.
@@ -233,18 +274,47 @@ class Inverse(Application):
             values = self._vectors("x", x, self.shape[0])
             coordinates, volume = self.x_units(values, None)
             trials = self._standardize(y).unflatten(1, (self.trials, -1))
-            generator = seeded_generator(PAD_SEED)
-            log_probs = [
-                self(self.pad({"x": coordinates}, generator), {"y": given.flatten(1)}).log_prob
-                for order in trial_orders(self.trials)
-                for given in [trials[:, order]] * (PADDINGS if self._halves > 1 else 1)
-            ]
+            generator, padded = seeded_generator(PAD_SEED), PAD in self.partition.left
+            log_probs = []
+            for order in trial_orders(self.trials):
+                given = {"y": trials[:, order].flatten(1)}
+                for _ in range(PADDINGS if padded else 1):
+                    parts, log_q = self._pad_given({"x": coordinates}, given["y"], generator)
+                    alone = self.pad_log_prob(parts[PAD].flatten(1)) if padded else 0.0
+                    log_probs.append(self(parts, given).log_prob + alone - log_q)
             return torch.stack(log_probs).logsumexp(dim=0) - math.log(len(log_probs)) + volume
+
+    def _pad_given(
+        self, parts: Parts, y: Tensor, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor | float]:
+        """Add padding, if there is any, drawn given x and y (B, M), and return its log density.
+
+        Padding that carries noise is normal: y is the sum of the forward map, of the padding and of
+        the deviation that the density of y allows.
+        """
+        if not self.carries:
+            padded = self.pad(parts, generator)
+            return padded, super().pad_log_prob(padded[PAD].flatten(1)) if PAD in padded else 0.0
+        own, rest = CARRIED * self.observed.noise.square(), self.observed.widths(y).square()
+        gain = own / (own + rest)
+        mean = gain * (y - self._forward_map(parts))
+        padding = torch.distributions.Normal(mean, (gain * rest).sqrt())
+        pad = mean + padding.scale * draw_normal(y, generator)
+        return {**parts, PAD: pad}, padding.log_prob(pad).sum(dim=1)
+
+    def _forward_map(self, parts: Parts) -> Tensor:
+        """Return y_hat (B, M) of left parts, for padding of 0."""
+        left = self.partition.left
+        zeros = {PAD: parts["x"].new_zeros(len(parts["x"]), *left[PAD])} if PAD in left else {}
+        latent, _ = self.flow(self.partition.join("left", {**parts, **zeros}))
+        return self.partition.split("right", latent)["y"]
 
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return z (B, K) of x (B, P), y (B, M) and, if the partition has it, eps (B, M)."""
         with self._inference():
-            return self._step(x, y, eps).latents["z"]
+            given = self._standardize(y)
+            parts, _ = self._pad_given(self._left(x, eps), given, seeded_generator(PAD_SEED))
+            return self(parts, {"y": given}).latents["z"]
 
     def predict(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return the predicted data y_hat (B, M), standardised, of parameters x (B, P).
@@ -255,21 +325,20 @@ class Inverse(Application):
         if self.conditional:
             raise InnflowError("predict: no forward map is learned: use partition=x_yz")
         with self._inference():
-            blank = self.y_units.mean.expand(len(x), -1)
-            return self._step(x, blank, eps).latents["y"]
+            return self._forward_map(self._left(x, eps))
 
     def misspecification_p(self, y: Any) -> Tensor:
         """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
             return self.misspecification(self._standardize(y))
 
-    def _step(self, x: Tensor, y: Tensor, eps: Tensor | None) -> Step:
+    def _left(self, x: Tensor, eps: Tensor | None) -> dict[str, Tensor]:
         batch = {"x": self._vectors("x", x, self.shape[0])}
         if "eps" in self.partition.left:
             if eps is None:
                 raise InnflowError(f"{self.partition} has the data noise eps: give eps")
             batch["eps"] = self._vectors("eps", eps, len(self.y_units.mean))
-        return self(self.pad(self.preprocess(batch, None), None), {"y": self._standardize(y)})
+        return self.preprocess(batch, None)
 
     def _standardize(self, y: Any) -> Tensor:
         """Return data (M,) or (B, M) standardised, (B, M); raise if they are not valid."""
@@ -281,3 +350,18 @@ class Inverse(Application):
             return {}
         error = (step.latents["y"] - step.targets["y"]).square().mean()
         return {f"{stage}/fit_mse": error}
+
+    def on_validated(self, step: Step) -> None:
+        """Collect the squared errors of y where padding carries its noise."""
+        if self.carries:
+            self._squares.append((step.latents["y"] - step.targets["y"]).square())
+
+    def on_validation_epoch_end(self) -> None:
+        """Set the error of the forward map: the rest of the variance of y_hat - y."""
+        if not self.carries:
+            return
+        squares = torch.cat(self._squares).double()
+        self._squares.clear()
+        sums = all_reduced(torch.cat((squares.sum(dim=0), squares.new_tensor([len(squares)]))))
+        excess = sums[:-1] / sums[-1] - (1 - CARRIED) * self.observed.noise.square()
+        self.observed.error = excess.clamp(min=0).sqrt().tolist()

@@ -127,10 +127,12 @@ class Observed(Normal):
     upper bound; the standard deviation gives the surface a thickness. A large `start` makes early
     training smooth. Where y is context, this is the standard deviation of noise added in training.
     Where the data have noise that is not on the left side, the density has its width (`match`).
+    Padding may carry a part of the noise (`share`); the density then has the rest of its variance
+    and the error of the forward map (`error`).
 
     Args:
-        sigma: standard deviation after annealing, in those of y; None for the application's
-            default, which depends on whether the data have noise.
+        sigma: standard deviation of y after annealing, in those of the data; None for the
+            application's default, which depends on whether the data have noise.
         start: standard deviation at the start of training; `sigma` where None.
 
     Example:
@@ -146,12 +148,14 @@ class Observed(Normal):
         self.sigma = None if sigma is None else positive("latent: sigma", sigma)
         self.start = None if start is None else positive("latent: start", start)
         self.matched = False
+        self.share = 1.0  # of the variance of y, set by the application
+        self.error: list[float] = []  # standard deviations (N,) of the forward map, from validation
         self.register_buffer("relative", torch.ones(1))
         self._annealed = 1.0
 
     def build(self, features: int) -> None:
         """Create the widths of the features relative to `width`, 1 until `match` is called."""
-        self.relative = torch.ones(features)
+        self.relative, self.error = torch.ones(features), [0.0] * features
 
     def match(self, noise: Tensor) -> None:
         """Take the standard deviations (N,) of noise in the data instead of adding noise."""
@@ -159,9 +163,18 @@ class Observed(Normal):
         self.relative.copy_(noise / self.sigma)
         self.matched = True
 
+    @property
+    def noise(self) -> Tensor:
+        """Standard deviations (N,) of the noise of y, of which the density may have a part."""
+        return (cast(float, self.sigma) if self.matched else self.width) * self.relative
+
     def widths(self, like: Tensor) -> Tensor:
-        """Return the standard deviation of each feature, (N,)."""
-        return self.width * self.relative
+        """Return the standard deviation of each feature, (N,).
+
+        Outside of training it includes `error`.
+        """
+        widths = self.width * self.relative * math.sqrt(self.share)
+        return widths if self.training else widths.hypot(widths.new_tensor(self.error))
 
     def advance(self, progress: float) -> None:
         """Anneal to a training progress in [0, 1]; `sigma` is reached at one half."""
@@ -183,11 +196,11 @@ class Observed(Normal):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what the application may have set."""
-        return {"sigma": self.sigma, "matched": self.matched}
+        return {"sigma": self.sigma, "matched": self.matched, "error": self.error}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore it from a checkpoint."""
-        self.sigma, self.matched = state["sigma"], state["matched"]
+        self.sigma, self.matched, self.error = state["sigma"], state["matched"], state["error"]
 
     def mean(self, like: Tensor, target: Tensor | None) -> Tensor:
         """Return the observed values, the target."""
