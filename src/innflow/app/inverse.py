@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
@@ -27,7 +28,7 @@ INITIAL_ROWS = 20_000
 """Simulations from which data-dependent layers are initialised."""
 DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
-PADDINGS = 8
+PADDINGS = 4
 """Draws of the padding over which a density is averaged."""
 CARRIED = 0.9
 """Share of the variance of the noise of y that padding of the size of y carries."""
@@ -161,9 +162,13 @@ class Inverse(Application):
             eps = batch["eps"].to(widths) * widths
         else:
             eps = right["y"] - self.y_units(batch["y"].to(widths))
-        free = left[PAD] / self.latent[PAD].widths(widths)
-        pad = CARRIED * eps + math.sqrt(CARRIED * (1 - CARRIED)) * widths * free
-        return {**left, PAD: pad}, right
+        given = Normal(CARRIED * eps, math.sqrt(CARRIED * (1 - CARRIED)) * widths)
+        return self._spread(left, given), right
+
+    def _spread(self, left: Parts, padding: Normal) -> dict[str, Tensor]:
+        """Let the padding, drawn from its own density, have another distribution."""
+        free = left[PAD] / self.latent[PAD].widths(left[PAD])
+        return {**left, PAD: padding.mean + padding.stddev * free}
 
     def pad_log_prob(self, pad: Tensor) -> Tensor:
         """Return log q (B,) of the padding.
@@ -173,7 +178,7 @@ class Inverse(Application):
         """
         if not self.carries:
             return super().pad_log_prob(pad)
-        alone = torch.distributions.Normal(0.0, self.observed.noise * math.sqrt(CARRIED))
+        alone = Normal(0.0, self.observed.noise * math.sqrt(CARRIED))
         return alone.log_prob(pad).sum(dim=1) - 0.5 * pad.shape[1] * math.log(1 - CARRIED)
 
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
@@ -274,33 +279,35 @@ class Inverse(Application):
             values = self._vectors("x", x, self.shape[0])
             coordinates, volume = self.x_units(values, None)
             trials = self._standardize(y).unflatten(1, (self.trials, -1))
-            generator, padded = seeded_generator(PAD_SEED), PAD in self.partition.left
-            log_probs = []
-            for order in trial_orders(self.trials):
-                given = {"y": trials[:, order].flatten(1)}
-                for _ in range(PADDINGS if padded else 1):
-                    parts, log_q = self._pad_given({"x": coordinates}, given["y"], generator)
-                    alone = self.pad_log_prob(parts[PAD].flatten(1)) if padded else 0.0
-                    log_probs.append(self(parts, given).log_prob + alone - log_q)
+            orders = [{"y": trials[:, order].flatten(1)} for order in trial_orders(self.trials)]
+            if PAD not in self.partition.left:
+                log_probs = [self({"x": coordinates}, given).log_prob for given in orders]
+            else:
+                log_probs = self._padded_log_probs({"x": coordinates}, orders[0])
             return torch.stack(log_probs).logsumexp(dim=0) - math.log(len(log_probs)) + volume
 
-    def _pad_given(
-        self, parts: Parts, y: Tensor, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], Tensor | float]:
-        """Add padding, if there is any, drawn given x and y (B, M), and return its log density.
-
-        Padding that carries noise is normal: y is the sum of the forward map, of the padding and of
-        the deviation that the density of y allows.
-        """
-        if not self.carries:
+    def _padded_log_probs(self, parts: Parts, given: Parts) -> list[Tensor]:
+        """Return log p(x, pad | y) - log q(pad), (B,), of several draws of the padding."""
+        generator, log_probs = seeded_generator(PAD_SEED), []
+        padding = self._padding(parts, given["y"]) if self.carries else None
+        for _ in range(PADDINGS):
             padded = self.pad(parts, generator)
-            return padded, super().pad_log_prob(padded[PAD].flatten(1)) if PAD in padded else 0.0
+            log_ratio = torch.zeros(())
+            if padding is not None:
+                padded = self._spread(padded, padding)
+                log_q = padding.log_prob(padded[PAD]).sum(dim=1)
+                log_ratio = self.pad_log_prob(padded[PAD]) - log_q
+            log_probs.append(self(padded, given).log_prob + log_ratio)
+        return log_probs
+
+    def _padding(self, parts: Parts, y: Tensor) -> Normal:
+        """Return the distribution of padding that carries noise, (B, M), given x and y (B, M).
+
+        y is the sum of the forward map, the padding and the deviation that its density allows.
+        """
         own, rest = CARRIED * self.observed.noise.square(), self.observed.widths(y).square()
         gain = own / (own + rest)
-        mean = gain * (y - self._forward_map(parts))
-        padding = torch.distributions.Normal(mean, (gain * rest).sqrt())
-        pad = mean + padding.scale * draw_normal(y, generator)
-        return {**parts, PAD: pad}, padding.log_prob(pad).sum(dim=1)
+        return Normal(gain * (y - self._forward_map(parts)), (gain * rest).sqrt())
 
     def _forward_map(self, parts: Parts) -> Tensor:
         """Return y_hat (B, M) of left parts, for padding of 0."""
@@ -312,9 +319,11 @@ class Inverse(Application):
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return z (B, K) of x (B, P), y (B, M) and, if the partition has it, eps (B, M)."""
         with self._inference():
-            given = self._standardize(y)
-            parts, _ = self._pad_given(self._left(x, eps), given, seeded_generator(PAD_SEED))
-            return self(parts, {"y": given}).latents["z"]
+            parts, given = self._left(x, eps), self._standardize(y)
+            padded = self.pad(parts, None)
+            if self.carries:
+                padded = self._spread(padded, self._padding(parts, given))
+            return self(padded, {"y": given}).latents["z"]
 
     def predict(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return the predicted data y_hat (B, M), standardised, of parameters x (B, P).
