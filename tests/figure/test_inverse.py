@@ -146,13 +146,6 @@ def test_residuals_are_all_counted():
     assert sum(bar.get_height() for bar in figure.axes[0].containers[0]) == pytest.approx(1)
 
 
-def test_names_share_their_beginning_with_the_axis():
-    figure = plot_profile(cloud(3), ["slowness 1", "slowness 2", "slowness 3"])
-    axis = figure.axes[0]
-    assert axis.get_xlabel() == "slowness"
-    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["1", "2", "3"]
-
-
 def test_sharpness_is_written_beside_each_bar():
     figure = plot_sharpness(np.array([0.123, 0.5]), names(2))
     figure.canvas.draw()

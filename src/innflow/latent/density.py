@@ -149,7 +149,7 @@ class Observed(Normal):
         self.start = None if start is None else positive("latent: start", start)
         self.matched = False
         self.share = 1.0  # of the variance of y, set by the application
-        self.error: list[float] = []  # standard deviations (N,) of the forward map, from validation
+        self.error = [0.0]  # standard deviations (N,) of the forward map, from validation
         self.register_buffer("relative", torch.ones(1))
         self._annealed = 1.0
 
