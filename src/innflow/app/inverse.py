@@ -45,7 +45,8 @@ class Inverse(Application):
       minimises |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The forward pass is a surrogate of the
       simulator; with the data noise eps on the left it is exact, and eps is inferred with x.
       Padding of the size of y, as of `innflow.flow.surrogate`, carries the share `CARRIED` of the
-      noise of y; s^2 is the rest of its variance and the error of the surrogate in validation.
+      noise of y; s^2 is the rest of its variance in training, and afterwards the mean square of
+      y_hat - y in validation, with the error of the surrogate.
     - MMD, with the same partitions: see `innflow.objective.bidirectional`.
 
     Parameters x and data y are in the user's units everywhere: parameters are mapped to
@@ -366,11 +367,10 @@ class Inverse(Application):
             self._squares.append((step.latents["y"] - step.targets["y"]).square())
 
     def on_validation_epoch_end(self) -> None:
-        """Set the error of the forward map: the rest of the variance of y_hat - y."""
+        """Fit the density of y to these errors, those of the surrogate included."""
         if not self.carries:
             return
         squares = torch.cat(self._squares).double()
         self._squares.clear()
         sums = all_reduced(torch.cat((squares.sum(dim=0), squares.new_tensor([len(squares)]))))
-        excess = sums[:-1] / sums[-1] - (1 - CARRIED) * self.observed.noise.square()
-        self.observed.error = excess.clamp(min=0).sqrt().tolist()
+        self.observed.fitted = (sums[:-1] / sums[-1]).sqrt().tolist()

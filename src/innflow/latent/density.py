@@ -127,8 +127,8 @@ class Observed(Normal):
     upper bound; the standard deviation gives the surface a thickness. A large `start` makes early
     training smooth. Where y is context, this is the standard deviation of noise added in training.
     Where the data have noise that is not on the left side, the density has its width (`match`).
-    Padding may carry a part of the noise (`share`); the density then has the rest of its variance
-    and the error of the forward map (`error`).
+    Padding may carry a part of the noise; the density then has the rest of its variance in training
+    (`share`), and outside of training the width of y_hat - y on validation data (`fitted`).
 
     Args:
         sigma: standard deviation of y after annealing, in those of the data; None for the
@@ -149,13 +149,13 @@ class Observed(Normal):
         self.start = None if start is None else positive("latent: start", start)
         self.matched = False
         self.share = 1.0  # of the variance of y, set by the application
-        self.error = [0.0]  # standard deviations (N,) of the forward map, from validation
+        self.fitted: list[float] = []  # standard deviations (N,) of y_hat - y, from validation
         self.register_buffer("relative", torch.ones(1))
         self._annealed = 1.0
 
     def build(self, features: int) -> None:
         """Create the widths of the features relative to `width`, 1 until `match` is called."""
-        self.relative, self.error = torch.ones(features), [0.0] * features
+        self.relative = torch.ones(features)
 
     def match(self, noise: Tensor) -> None:
         """Take the standard deviations (N,) of noise in the data instead of adding noise."""
@@ -169,12 +169,10 @@ class Observed(Normal):
         return (cast(float, self.sigma) if self.matched else self.width) * self.relative
 
     def widths(self, like: Tensor) -> Tensor:
-        """Return the standard deviation of each feature, (N,).
-
-        Outside of training it includes `error`.
-        """
-        widths = self.width * self.relative * math.sqrt(self.share)
-        return widths if self.training else widths.hypot(widths.new_tensor(self.error))
+        """Return the standard deviation of each feature, (N,)."""
+        if self.fitted and not self.training:
+            return self.relative.new_tensor(self.fitted)
+        return self.width * self.relative * math.sqrt(self.share)
 
     def advance(self, progress: float) -> None:
         """Anneal to a training progress in [0, 1]; `sigma` is reached at one half."""
@@ -196,11 +194,11 @@ class Observed(Normal):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what the application may have set."""
-        return {"sigma": self.sigma, "matched": self.matched, "error": self.error}
+        return {"sigma": self.sigma, "matched": self.matched, "fitted": self.fitted}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore it from a checkpoint."""
-        self.sigma, self.matched, self.error = state["sigma"], state["matched"], state["error"]
+        self.sigma, self.matched, self.fitted = state["sigma"], state["matched"], state["fitted"]
 
     def mean(self, like: Tensor, target: Tensor | None) -> Tensor:
         """Return the observed values, the target."""
