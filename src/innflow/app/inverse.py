@@ -7,16 +7,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
-from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.misspecification import MisspecificationTest
-from innflow.app.module import PAD_SEED, Noise
+from innflow.app.module import Noise
+from innflow.app.padding import NoisePadding
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
-from innflow.flow.initialise import all_reduced
-from innflow.latent.density import Observed, draw_normal
+from innflow.latent.density import draw_normal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
 from innflow.system.progress import announce
@@ -28,13 +26,9 @@ INITIAL_ROWS = 20_000
 """Simulations from which data-dependent layers are initialised."""
 DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
-PADDINGS = 4
-"""Draws of the padding over which a density is averaged."""
-CARRIED = 0.9
-"""Share of the variance of the noise of y that padding of the size of y carries."""
 
 
-class Inverse(Application):
+class Inverse(NoisePadding):
     """The posterior p(x | y) of parameters x given data y.
 
     There are three ways of training:
@@ -44,9 +38,9 @@ class Inverse(Application):
     - maximum likelihood, [x] <-> [y, z] or [x, eps] <-> [y, z]: with a standard deviation s of y,
       minimises |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The forward pass is a surrogate of the
       simulator; with the data noise eps on the left it is exact, and eps is inferred with x.
-      Padding of the size of y, as of `innflow.flow.surrogate`, carries the share `CARRIED` of the
-      noise of y; s^2 is the rest of its variance in training, and afterwards the mean square of
-      y_hat - y in validation, with the error of the surrogate.
+      Padding of the size of y, as of `innflow.flow.surrogate`, carries most of the noise of y
+      (`NoisePadding`); s^2 is the rest of its variance in training, and afterwards the mean
+      square of y_hat - y in validation, with the error of the surrogate.
     - MMD, with the same partitions: see `innflow.objective.bidirectional`.
 
     Parameters x and data y are in the user's units everywhere: parameters are mapped to
@@ -83,9 +77,6 @@ class Inverse(Application):
         self.y_units = Standardized((context if self.conditional else right)["y"][0])
         self.misspecification = MisspecificationTest()
         self.trials = trials
-        self._squares: list[Tensor] = []  # of the errors of y in the batches of a validation
-        if self.carries:
-            self.observed.share = 1 - CARRIED
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
             raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
@@ -96,17 +87,6 @@ class Inverse(Application):
     def conditional(self) -> bool:
         """Whether y is context."""
         return "y" in self.partition.context
-
-    @property
-    def carries(self) -> bool:
-        """Whether padding on the left carries noise of y."""
-        left, right = self.partition.left, self.partition.right
-        return PAD in left and left[PAD] == right.get("y")
-
-    @property
-    def observed(self) -> Observed:
-        """Density of y."""
-        return cast(Observed, self.latent["y"])
 
     @property
     def width(self) -> float:
@@ -150,37 +130,6 @@ class Inverse(Application):
                 "the forward model has no noise, so p(x | y) has no density: training adds noise "
                 f"of {DETERMINISTIC_WIDTH} standard deviations to y (latent.y.sigma)"
             )
-
-    def prepare_batch(
-        self, batch: Parts, noise: Noise
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Prepare as all applications do; then let padding carry noise of y, if it is so."""
-        left, right = super().prepare_batch(batch, noise)
-        if not self.carries:
-            return left, right
-        widths = self.observed.noise
-        if self.observed.matched:
-            eps = batch["eps"].to(widths) * widths
-        else:
-            eps = right["y"] - self.y_units(batch["y"].to(widths))
-        given = Normal(CARRIED * eps, math.sqrt(CARRIED * (1 - CARRIED)) * widths)
-        return self._spread(left, given), right
-
-    def _spread(self, left: Parts, padding: Normal) -> dict[str, Tensor]:
-        """Let the padding, drawn from its own density, have another distribution."""
-        free = left[PAD] / self.latent[PAD].widths(left[PAD])
-        return {**left, PAD: padding.mean + padding.stddev * free}
-
-    def pad_log_prob(self, pad: Tensor) -> Tensor:
-        """Return log q (B,) of the padding.
-
-        For padding that carries noise, q is its distribution given x and y. This returns log q of
-        the padding alone plus the mean difference of the two, which is the same for all x and y.
-        """
-        if not self.carries:
-            return super().pad_log_prob(pad)
-        alone = Normal(0.0, self.observed.noise * math.sqrt(CARRIED))
-        return alone.log_prob(pad).sum(dim=1) - 0.5 * pad.shape[1] * math.log(1 - CARRIED)
 
     def preprocess(self, batch: Parts, noise: Noise) -> dict[str, Tensor]:
         """Return the parameters in unconstrained coordinates, and the data noise unchanged."""
@@ -287,36 +236,6 @@ class Inverse(Application):
                 log_probs = self._padded_log_probs({"x": coordinates}, orders[0])
             return torch.stack(log_probs).logsumexp(dim=0) - math.log(len(log_probs)) + volume
 
-    def _padded_log_probs(self, parts: Parts, given: Parts) -> list[Tensor]:
-        """Return log p(x, pad | y) - log q(pad), (B,), of several draws of the padding."""
-        generator, log_probs = seeded_generator(PAD_SEED), []
-        padding = self._padding(parts, given["y"]) if self.carries else None
-        for _ in range(PADDINGS):
-            padded = self.pad(parts, generator)
-            log_ratio = torch.zeros(())
-            if padding is not None:
-                padded = self._spread(padded, padding)
-                log_q = padding.log_prob(padded[PAD]).sum(dim=1)
-                log_ratio = self.pad_log_prob(padded[PAD]) - log_q
-            log_probs.append(self(padded, given).log_prob + log_ratio)
-        return log_probs
-
-    def _padding(self, parts: Parts, y: Tensor) -> Normal:
-        """Return the distribution of padding that carries noise, (B, M), given x and y (B, M).
-
-        y is the sum of the forward map, the padding and the deviation that its density allows.
-        """
-        own, rest = CARRIED * self.observed.noise.square(), self.observed.widths(y).square()
-        gain = own / (own + rest)
-        return Normal(gain * (y - self._forward_map(parts)), (gain * rest).sqrt())
-
-    def _forward_map(self, parts: Parts) -> Tensor:
-        """Return y_hat (B, M) of left parts, for padding of 0."""
-        left = self.partition.left
-        zeros = {PAD: parts["x"].new_zeros(len(parts["x"]), *left[PAD])} if PAD in left else {}
-        latent, _ = self.flow(self.partition.join("left", {**parts, **zeros}))
-        return self.partition.split("right", latent)["y"]
-
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return z (B, K) of x (B, P), y (B, M) and, if the partition has it, eps (B, M)."""
         with self._inference():
@@ -360,17 +279,3 @@ class Inverse(Application):
             return {}
         error = (step.latents["y"] - step.targets["y"]).square().mean()
         return {f"{stage}/fit_mse": error}
-
-    def on_validated(self, step: Step) -> None:
-        """Collect the squared errors of y where padding carries its noise."""
-        if self.carries:
-            self._squares.append((step.latents["y"] - step.targets["y"]).square())
-
-    def on_validation_epoch_end(self) -> None:
-        """Fit the density of y to these errors, those of the surrogate included."""
-        if not self.carries:
-            return
-        squares = torch.cat(self._squares).double()
-        self._squares.clear()
-        sums = all_reduced(torch.cat((squares.sum(dim=0), squares.new_tensor([len(squares)]))))
-        self.observed.fitted = (sums[:-1] / sums[-1]).sqrt().tolist()

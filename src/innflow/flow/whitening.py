@@ -191,7 +191,7 @@ class LinearForecast(DataDependent):
     def __init__(self, features: int, observed: int) -> None:
         super().__init__()
         if not 0 < observed < features:
-            raise InnflowError(f"linear forecast: observed={observed} of {features}: takes fewer")
+            raise InnflowError(f"linear forecast: observed={observed} of {features}: must be fewer")
         self.slope = nn.Parameter(torch.zeros(observed, features - observed))
         self.shift = nn.Parameter(torch.zeros(observed))
 
