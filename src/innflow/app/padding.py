@@ -11,6 +11,7 @@ from innflow.app.application import Application
 from innflow.app.coordinates import Standardized
 from innflow.app.module import PAD_SEED, Noise
 from innflow.flow.initialise import all_reduced
+from innflow.latent import density
 from innflow.latent.density import Observed
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
@@ -67,7 +68,7 @@ class NoisePadding(Application):
 
     def _spread(self, left: Parts, padding: Normal) -> dict[str, Tensor]:
         """Let the padding, drawn from its own density, have another distribution."""
-        free = left[PAD] / self.latent[PAD].widths(left[PAD])
+        free = left[PAD] / cast(density.Normal, self.latent[PAD]).width
         return {**left, PAD: padding.mean + padding.stddev * free}
 
     def pad_log_prob(self, pad: Tensor) -> Tensor:
