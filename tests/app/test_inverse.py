@@ -10,10 +10,11 @@ from torch.distributions import MultivariateNormal
 
 from innflow.app import Inverse
 from innflow.app.misspecification import MisspecificationTest
+from innflow.app.padding import CARRIED
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
 from innflow.flow import surrogate, vector
-from innflow.latent.density import Latent, Normal, Observed, StandardNormal
+from innflow.latent.density import Latent, Observed, StandardNormal
 from innflow.objective.inverse import bidirectional
 from innflow.partition import Partition
 
@@ -63,6 +64,7 @@ PARTITIONS = {
     "given_y": ({"x": "data"}, {"z": "rest"}, {"y": "data"}),
     "x_yz": ({"x": "data"}, {"y": "data", "z": "rest"}, None),
     "x_eps_yz": ({"x": "data", "eps": "data"}, {"y": "data", "z": "rest"}, None),
+    "x_pad_yz": ({"x": "data"}, {"y": "data", "z": 2}, None),
 }
 
 
@@ -82,7 +84,7 @@ def build(way: str, sigma: float | None = None, **options) -> Inverse:
     return app
 
 
-@pytest.mark.parametrize("way", ["given_y", "x_eps_yz"])
+@pytest.mark.parametrize("way", ["given_y", "x_eps_yz", "x_pad_yz"])
 def test_a_linear_gaussian_posterior_is_exact_after_initialisation(way, fit):
     app = build(way)
     fit(app, Sum(), max_steps=1)
@@ -97,8 +99,9 @@ def test_a_linear_gaussian_posterior_is_exact_after_initialisation(way, fit):
         )
 
 
-def test_log_prob_is_that_of_the_exact_posterior_in_data_units(fit):
-    app = build("given_y")
+@pytest.mark.parametrize("way", ["given_y", "x_pad_yz"])
+def test_log_prob_is_that_of_the_exact_posterior_in_data_units(way, fit):
+    app = build(way)
     data = Sum()
     fit(app, data, max_steps=1)
     exact = posterior_of(4.0)
@@ -154,13 +157,41 @@ def test_noise_that_is_not_on_the_left_is_the_width_of_y(fit):
 def padded() -> Inverse:
     partition = Partition.build({"x": "data"}, {"y": "data", "z": 2}, SHAPES)
     flow = surrogate(3, observed=1, depth=2, hidden=[16], forward=[16])
-    pad, y = Normal(0.5), Observed(0.4)
-    return Inverse(flow, partition, Latent({"z": StandardNormal(), "y": y, "pad": pad}))
+    return Inverse(flow, partition, Latent({"z": StandardNormal(), "y": Observed(0.4)}))
 
 
-def test_with_padding_half_of_the_variance_of_y_is_that_of_the_density():
+def test_padding_carries_a_share_of_the_noise_of_y():
+    """y = f(x) + pad + rest, where pad and the rest are independent."""
+    app, rows = padded().eval(), 100_000
+    batch = {"x": torch.zeros(rows, 2), "y": torch.full((rows, 1), 3.0)}
+    left, right = app.prepare_batch(batch, torch.Generator().manual_seed(0))
+    pad, rest = left["pad"][:, 0], (right["y"] - 3.0 - left["pad"])[:, 0]
+    assert float(pad.var()) == pytest.approx(CARRIED * 0.4**2, rel=0.02)
+    assert float(rest.var()) == pytest.approx((1 - CARRIED) * 0.4**2, rel=0.02)
+    assert abs(float(torch.corrcoef(torch.stack((pad, rest)))[0, 1])) < 0.02
+    widths = app.latent["y"].widths(torch.zeros(()))
+    assert float(widths) == pytest.approx(0.4 * math.sqrt(1 - CARRIED))
+
+
+def test_the_density_of_y_has_the_width_of_the_errors_in_validation():
+    """The untrained flow predicts y = 0, so that the error of y = 1 is 1."""
     app = padded().eval()
-    assert app.width == pytest.approx(0.4 * math.sqrt(2))
+    batch = {"x": torch.zeros(1000, 2), "y": torch.ones(1000, 1)}
+    app.on_validated(app.compute_step(batch, 0))
+    app.on_validation_epoch_end()
+    assert app.latent["y"].fitted == pytest.approx([1.0], abs=0.05)
+    other = padded().eval()
+    other.load_state_dict(app.state_dict())
+    y = other.latent["y"].sample(torch.zeros(20_000, 1), target=torch.zeros(1))
+    assert float(y.std()) == pytest.approx(app.latent["y"].fitted[0], rel=0.03)
+
+
+def test_noise_that_is_correlated_is_not_carried_by_padding(refused):
+    partition = Partition({"x": (2,), "pad": (2,)}, {"y": (2,), "z": (2,)})
+    latent = Latent({"z": StandardNormal(), "y": Observed()})
+    app = Inverse(surrogate(4, observed=2, depth=1), partition, latent)
+    with refused("correlated", "partition=given_y"):
+        app._set_default_width(False, torch.tensor([[1.0, 0.0], [0.5, 1.0]]))
 
 
 def test_log_prob_is_a_mean_over_the_padding():

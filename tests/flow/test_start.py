@@ -9,7 +9,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from innflow.errors import InnflowError
-from innflow.flow import Alignment, Regression, vector
+from innflow.flow import Alignment, LinearForecast, Regression, vector
 
 ROWS = 200_000
 
@@ -74,6 +74,16 @@ def test_alignment_is_invertible_without_linear_dependence():
     right, logabsdet = layer(x)
     assert logabsdet.isfinite().all()
     assert torch.allclose(layer.inverse(right)[0], x, atol=1e-3)
+
+
+def test_linear_forecast_starts_as_the_regression_of_the_targets(problem):
+    x, y, noise, *_ = problem
+    layer = LinearForecast(5, observed=2).double()
+    layer.initialise(torch.cat((x, noise), dim=1), None, y)
+    right, logabsdet = layer(torch.cat((x, noise), dim=1))
+    assert torch.equal(right[:, :3], x)
+    assert torch.allclose(right[:, 3:], y, atol=0.02)
+    assert not logabsdet.any()
 
 
 def test_without_targets_alignment_stays_the_identity():

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.application import Application
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.misspecification import MisspecificationTest
-from innflow.app.module import PAD_SEED, Noise
+from innflow.app.module import Noise
+from innflow.app.padding import NoisePadding
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
-from innflow.latent.density import Observed, draw_normal
+from innflow.latent.density import draw_normal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
 from innflow.system.progress import announce
@@ -26,11 +26,9 @@ INITIAL_ROWS = 20_000
 """Simulations from which data-dependent layers are initialised."""
 DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
-PADDINGS = 8
-"""Draws of the padding over which a density is averaged."""
 
 
-class Inverse(Application):
+class Inverse(NoisePadding):
     """The posterior p(x | y) of parameters x given data y.
 
     There are three ways of training:
@@ -39,9 +37,10 @@ class Inverse(Application):
       forward map is learned.
     - maximum likelihood, [x] <-> [y, z] or [x, eps] <-> [y, z]: with a standard deviation s of y,
       minimises |z|^2/2 + |y_hat - y|^2/(2 s^2) - log|det|. The forward pass is a surrogate of the
-      simulator; with the data noise eps on the left it is exact, and eps is inferred with x. With
-      padding on the left, as of `innflow.flow.surrogate`, half of the variance of y is that of
-      the padding and s^2 is the other half.
+      simulator; with the data noise eps on the left it is exact, and eps is inferred with x.
+      Padding of the size of y, as of `innflow.flow.surrogate`, carries most of the noise of y
+      (`NoisePadding`); s^2 is the rest of its variance in training, and afterwards the mean
+      square of y_hat - y in validation, with the error of the surrogate.
     - MMD, with the same partitions: see `innflow.objective.bidirectional`.
 
     Parameters x and data y are in the user's units everywhere: parameters are mapped to
@@ -92,15 +91,9 @@ class Inverse(Application):
     @property
     def width(self) -> float:
         """Standard deviation of the noise now added to the standardised y; 0 for none."""
-        observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
-        if observed is None or observed.matched:
+        if "y" not in self.latent or self.observed.matched:
             return 0.0
-        return observed.width * math.sqrt(self._halves)
-
-    @property
-    def _halves(self) -> int:
-        """Number of equal parts of the variance of y: the density of y, and padding if any."""
-        return 1 + (PAD in self.partition.left)
+        return self.observed.width
 
     def setup(self, stage: str) -> None:
         """Fit the coordinates to the training simulations, unless a checkpoint has them."""
@@ -122,13 +115,16 @@ class Inverse(Application):
         self._set_default_width(data.deterministic, data.noise)
 
     def _set_default_width(self, deterministic: bool, noise: Tensor | None) -> None:
-        observed = cast(Observed, self.latent["y"]) if "y" in self.latent else None
-        if observed is None or observed.sigma is not None:
+        if "y" not in self.latent or self.observed.sigma is not None:
             return
-        observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
+        self.observed.sigma = DETERMINISTIC_WIDTH if deterministic or not self.conditional else 0.0
         if noise is not None and not self.conditional and "eps" not in self.partition.left:
-            share = noise.square().sum(dim=1).sqrt() / math.sqrt(self._halves)
-            observed.match(share * self.y_units.slope())
+            if self.carries and bool(noise.tril(-1).any()):
+                raise InnflowError(
+                    "data.noise is correlated, which padding cannot carry: use partition=given_y, "
+                    "or partition=x_eps_yz model=vector model.align=true"
+                )
+            self.observed.match(noise.square().sum(dim=1).sqrt() * self.y_units.slope())
         if deterministic:
             announce(
                 "the forward model has no noise, so p(x | y) has no density: training adds noise "
@@ -219,7 +215,7 @@ class Inverse(Application):
         """Return log p(x | y) of x (B, P) and y (B, M), (B,) in nats, in data units.
 
         Of an integer parameter it is the log probability. With padding on the left, p(x | y) is
-        an integral, estimated by the mean over draws of the padding: its logarithm is biased low.
+        an integral, estimated by importance sampling of the padding: its logarithm is biased low.
 
         Raises:
             InnflowError: if the data noise eps is on the left.
@@ -233,18 +229,21 @@ class Inverse(Application):
             values = self._vectors("x", x, self.shape[0])
             coordinates, volume = self.x_units(values, None)
             trials = self._standardize(y).unflatten(1, (self.trials, -1))
-            generator = seeded_generator(PAD_SEED)
-            log_probs = [
-                self(self.pad({"x": coordinates}, generator), {"y": given.flatten(1)}).log_prob
-                for order in trial_orders(self.trials)
-                for given in [trials[:, order]] * (PADDINGS if self._halves > 1 else 1)
-            ]
+            orders = [{"y": trials[:, order].flatten(1)} for order in trial_orders(self.trials)]
+            if PAD not in self.partition.left:
+                log_probs = [self({"x": coordinates}, given).log_prob for given in orders]
+            else:
+                log_probs = self._padded_log_probs({"x": coordinates}, orders[0])
             return torch.stack(log_probs).logsumexp(dim=0) - math.log(len(log_probs)) + volume
 
     def encode(self, x: Tensor, y: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return z (B, K) of x (B, P), y (B, M) and, if the partition has it, eps (B, M)."""
         with self._inference():
-            return self._step(x, y, eps).latents["z"]
+            parts, given = self._left(x, eps), self._standardize(y)
+            padded = self.pad(parts, None)
+            if self.carries:
+                padded = self._spread(padded, self._padding(parts, given))
+            return self(padded, {"y": given}).latents["z"]
 
     def predict(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """Return the predicted data y_hat (B, M), standardised, of parameters x (B, P).
@@ -255,21 +254,20 @@ class Inverse(Application):
         if self.conditional:
             raise InnflowError("predict: no forward map is learned: use partition=x_yz")
         with self._inference():
-            blank = self.y_units.mean.expand(len(x), -1)
-            return self._step(x, blank, eps).latents["y"]
+            return self._forward_map(self._left(x, eps))
 
     def misspecification_p(self, y: Any) -> Tensor:
         """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
             return self.misspecification(self._standardize(y))
 
-    def _step(self, x: Tensor, y: Tensor, eps: Tensor | None) -> Step:
+    def _left(self, x: Tensor, eps: Tensor | None) -> dict[str, Tensor]:
         batch = {"x": self._vectors("x", x, self.shape[0])}
         if "eps" in self.partition.left:
             if eps is None:
                 raise InnflowError(f"{self.partition} has the data noise eps: give eps")
             batch["eps"] = self._vectors("eps", eps, len(self.y_units.mean))
-        return self(self.pad(self.preprocess(batch, None), None), {"y": self._standardize(y)})
+        return self.preprocess(batch, None)
 
     def _standardize(self, y: Any) -> Tensor:
         """Return data (M,) or (B, M) standardised, (B, M); raise if they are not valid."""

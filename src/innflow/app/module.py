@@ -165,6 +165,10 @@ class FlowModule(pl.LightningModule):
         generator = seeded_generator(seed)
         return {**parts, PAD: self.latent[PAD].sample(empty, 1.0, generator)}
 
+    def pad_log_prob(self, pad: Tensor) -> Tensor:
+        """Return log q (B,) in nats of the padding (B, K) of the left side."""
+        return self.latent[PAD].log_prob(pad)
+
     def shared_draws(self) -> AbstractContextManager[None]:
         """Return a context in which each rank draws its part of the noise of the whole batch."""
         ranks = 1 if self._trainer is None else self.trainer.world_size
@@ -182,7 +186,7 @@ class FlowModule(pl.LightningModule):
         latents = self.partition.split("right", latent)
         log_prob = self.latent_log_prob(latents, targets) + logabsdet - self.log_volume
         if PAD in self.partition.left:
-            log_prob = log_prob - self.latent[PAD].log_prob(parts[PAD].flatten(1))
+            log_prob = log_prob - self.pad_log_prob(parts[PAD].flatten(1))
 
         def invert(right: Parts) -> dict[str, Tensor]:
             joined, _ = self.flow.inverse(self.partition.join("right", right), context)
@@ -240,6 +244,10 @@ class FlowModule(pl.LightningModule):
         nll = -step.log_prob.mean()
         values = {"val/nll": nll, "val/loss": loss, **self.step_metrics("val", step)}
         self.log_dict(values, prog_bar=True, batch_size=size, sync_dist=True)
+        self.on_validated(step)
+
+    def on_validated(self, step: Step) -> None:
+        """Use the step of a validation batch; does nothing by default."""
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return further metrics of a step for the progress bar, named `stage/metric`."""

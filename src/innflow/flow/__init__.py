@@ -17,7 +17,7 @@ from innflow.flow.permute import Permute
 from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise
 from innflow.flow.spline import Spline
 from innflow.flow.univariate import Affine
-from innflow.flow.whitening import Alignment, Regression
+from innflow.flow.whitening import Alignment, LinearForecast, Regression
 
 __all__ = [
     "MLP",
@@ -34,6 +34,7 @@ __all__ = [
     "GivenFirst",
     "ImageMLP",
     "LULinear",
+    "LinearForecast",
     "MaskedCoupling",
     "Orthogonal",
     "PairTokens",

@@ -124,7 +124,7 @@ class CouplingFlow(Transform):
     def initialise(
         self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
-        """Initialise ActNorm, Regression and Alignment layers from data (B, *shape)."""
+        """Initialise data-dependent layers, such as ActNorm, from data (B, *shape)."""
         compiled, self._compiled = self._compiled, None  # a compiled graph runs no hooks
         try:
             initialise(self, inputs, context, targets)

@@ -1,4 +1,4 @@
-"""Linear layers that are solved from data before training: Regression and Alignment."""
+"""Linear layers that are solved from data before training."""
 
 from typing import cast
 
@@ -27,6 +27,13 @@ def _moments(*parts: Tensor) -> tuple[Tensor, Tensor]:
     moments = moments / moments[-1, -1]
     mean = moments[-1, :-1]
     return mean, moments[:-1, :-1] - torch.outer(mean, mean)
+
+
+def _slope(covariance: Tensor, known: int) -> Tensor:
+    """Return the slope of the regression of the first features on the last `known` ones."""
+    within = covariance[-known:, -known:]
+    ridge = RIDGE * within.diagonal().clamp(min=1e-12)
+    return torch.linalg.solve(within + ridge.diag(), covariance[-known:, :-known]).T
 
 
 class Regression(DataDependent):
@@ -72,8 +79,7 @@ class Regression(DataDependent):
         features = inputs.shape[1]
         mean, covariance = _moments(inputs, cast(Tensor, context))
         unit = covariance.diagonal().clamp(min=1e-12)
-        within = covariance[features:, features:] + (RIDGE * unit[features:]).diag()
-        slope = torch.linalg.solve(within, covariance[features:, :features]).T
+        slope = _slope(covariance, self.slope.shape[1])
         rest = covariance[:features, :features] - slope @ covariance[features:, :features]
         rest = (rest + rest.T) / 2 + (FLOOR * unit[:features]).diag()
         inverse = torch.linalg.inv(torch.linalg.cholesky(rest))
@@ -161,3 +167,61 @@ class Alignment(DataDependent):
             outputs = torch.linalg.solve(self.weight, (inputs - self.bias).T).T
             logabsdet = torch.linalg.slogdet(self.weight).logabsdet
             return outputs, -logabsdet.expand(len(inputs))
+
+
+class LinearForecast(DataDependent):
+    """y = e + A x + b of the last features e, given the others x: the linear part of a forward map.
+
+    It is the identity until `initialise` is called with targets (B, M), which sets A and b to their
+    least-squares regression on x. Both are trained further. Autocast is disabled.
+
+    Args:
+        features: size of x and e together, (B, features).
+        observed: size M of e, which comes last.
+
+    Raises:
+        InnflowError: if `observed` is not between 1 and `features` - 1.
+
+    Example:
+        >>> outputs, logabsdet = LinearForecast(3, observed=1)(torch.randn(5, 3))
+        >>> outputs.shape, logabsdet.shape
+        (torch.Size([5, 3]), torch.Size([5]))
+    """
+
+    def __init__(self, features: int, observed: int) -> None:
+        super().__init__()
+        if not 0 < observed < features:
+            raise InnflowError(f"linear forecast: observed={observed} of {features}: must be fewer")
+        self.slope = nn.Parameter(torch.zeros(observed, features - observed))
+        self.shift = nn.Parameter(torch.zeros(observed))
+
+    @torch.no_grad()
+    def initialise(
+        self, inputs: Tensor, context: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Solve the regression of the targets from the moments of all ranks' batches."""
+        if targets is None:
+            return
+        mean, covariance = _moments(targets, self._split(inputs)[0])
+        slope = _slope(covariance, self.slope.shape[1])
+        self.slope.copy_(slope)
+        self.shift.copy_(mean[: len(slope)] - slope @ mean[len(slope) :])
+        self.initialised.fill_(True)
+
+    def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        x, e = inputs.split((self.slope.shape[1], len(self.slope)), dim=1)
+        return x, e
+
+    def _shifted(self, inputs: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+        with torch.autocast(inputs.device.type, enabled=False):
+            x, e = self._split(inputs)
+            shift = torch.addmm(self.shift, x, self.slope.T)
+            return torch.cat((x, e + sign * shift), dim=1), inputs.new_zeros(len(inputs))
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, features) to outputs and logabsdet (B,)."""
+        return self._shifted(inputs, 1)
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map outputs of `forward` to its inputs and logabsdet (B,)."""
+        return self._shifted(inputs, -1)

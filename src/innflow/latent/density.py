@@ -127,10 +127,12 @@ class Observed(Normal):
     upper bound; the standard deviation gives the surface a thickness. A large `start` makes early
     training smooth. Where y is context, this is the standard deviation of noise added in training.
     Where the data have noise that is not on the left side, the density has its width (`match`).
+    Padding may carry a part of the noise; the density then has the rest of its variance in training
+    (`share`), and outside of training the width of y_hat - y on validation data (`fitted`).
 
     Args:
-        sigma: standard deviation after annealing, in those of y; None for the application's
-            default, which depends on whether the data have noise.
+        sigma: standard deviation of y after annealing, in those of the data; None for the
+            application's default, which depends on whether the data have noise.
         start: standard deviation at the start of training; `sigma` where None.
 
     Example:
@@ -146,6 +148,8 @@ class Observed(Normal):
         self.sigma = None if sigma is None else positive("latent: sigma", sigma)
         self.start = None if start is None else positive("latent: start", start)
         self.matched = False
+        self.share = 1.0  # of the variance of y, set by the application
+        self.fitted: list[float] = []  # standard deviations (N,) of y_hat - y, from validation
         self.register_buffer("relative", torch.ones(1))
         self._annealed = 1.0
 
@@ -159,9 +163,16 @@ class Observed(Normal):
         self.relative.copy_(noise / self.sigma)
         self.matched = True
 
+    @property
+    def noise(self) -> Tensor:
+        """Standard deviations (N,) of the noise of y, of which the density may have a part."""
+        return (cast(float, self.sigma) if self.matched else self.width) * self.relative
+
     def widths(self, like: Tensor) -> Tensor:
         """Return the standard deviation of each feature, (N,)."""
-        return self.width * self.relative
+        if self.fitted and not self.training:
+            return self.relative.new_tensor(self.fitted)
+        return self.width * self.relative * math.sqrt(self.share)
 
     def advance(self, progress: float) -> None:
         """Anneal to a training progress in [0, 1]; `sigma` is reached at one half."""
@@ -183,11 +194,11 @@ class Observed(Normal):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what the application may have set."""
-        return {"sigma": self.sigma, "matched": self.matched}
+        return {"sigma": self.sigma, "matched": self.matched, "fitted": self.fitted}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore it from a checkpoint."""
-        self.sigma, self.matched = state["sigma"], state["matched"]
+        self.sigma, self.matched, self.fitted = state["sigma"], state["matched"], state["fitted"]
 
     def mean(self, like: Tensor, target: Tensor | None) -> Tensor:
         """Return the observed values, the target."""

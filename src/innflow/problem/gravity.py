@@ -30,8 +30,8 @@ _STATIONS = np.linspace(-15, 15, 12)
 # From a station to the left and to the right edges of a column, in m: (12, 32).
 _LEFT, _RIGHT = (1000 * (_CENTRES + side - _STATIONS[:, None]) for side in (-0.5, 0.5))
 
-PARAMETERS = tuple(f"depth {x:g} km" for x in _CENTRES)
-OBSERVABLES = tuple(f"gravity {x:.1f} km" for x in _STATIONS)
+PARAMETERS = tuple(f"depth (m) at position {x:g} km" for x in _CENTRES)
+OBSERVABLES = tuple(f"gravity (mGal) at position {x:.1f} km" for x in _STATIONS)
 
 BACKGROUND = 200 + 2300 * np.maximum(0, 1 - (_CENTRES / 15.5) ** 2)  # m
 LOG_COVARIANCE = matern32(_CENTRES, sd=0.3, length=4.0) + 1e-10 * np.eye(32)

@@ -285,6 +285,6 @@ def _plot_draws(
 ) -> Figure:
     names, support = study.data.columns["x"], problem_of(study).support
     if len(names) > MOST_PAIRS:
-        return plot_profile(draws, names, exact, truth, "value")
+        return plot_profile(draws, names, exact, truth)
     limits = torch.stack([support.low, support.high], dim=1).numpy()
     return plot_pairs(draws, names, exact, truth, limits)

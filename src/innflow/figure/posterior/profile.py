@@ -25,21 +25,18 @@ def plot_profile(
     names: Sequence[str],
     reference: np.ndarray | None = None,
     truth: np.ndarray | None = None,
-    label: str = "",
 ) -> Figure:
     """Draw the median and the 68% and 95% bands of many parameters along their index.
 
     Args:
         draws: (n, P).
-        names: of the P parameters, below the axis; a subset if there are many.
+        names: of the P parameters, whose common words label the axes.
         reference: (m, P) draws of the exact posterior, as lines.
         truth: (P,) true parameters.
-        label: of the value axis, with its unit.
     """
     figure, (axis,) = new_figure(height=3.0)
     _bands(axis, draws, reference, truth)
-    _name_ticks(axis, names)
-    axis.set_ylabel(label)
+    _name_axes(axis, names)
     handles = legend_handles(reference is not None, truth is not None)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
@@ -63,13 +60,12 @@ def plot_resimulation(
     figure, (top, bottom) = new_figure(2, 1, height=4.4)
     _bands(top, resimulated, None, None)
     top.plot(np.arange(len(y)), y, ".", color=TRUTH, markersize=4)
-    top.set(ylabel="data")
-    _name_ticks(top, names)
+    _name_axes(top, names)
     top.tick_params(labelbottom=False)
     top.set_xlabel("")
     _bands(bottom, residuals, None, None)
     bottom.axhline(0, color=TRUTH, linewidth=0.9)
-    _name_ticks(bottom, names)
+    _name_axes(bottom, names)
     bottom.set_ylabel("$f(x) - y$")
     figure.align_ylabels()
     handles = legend_handles(False, False)
@@ -144,18 +140,32 @@ def _bands(
     axis.grid(True)
 
 
-def _name_ticks(axis: Axes, names: Sequence[str]) -> None:
-    """Label the ticks with the names; the words common to all names are written below the axis."""
+def _name_axes(axis: Axes, names: Sequence[str]) -> None:
+    """Label both axes and the ticks of the horizontal one with what names have in common.
+
+    Of names such as `depth (m) at position 0.5 km` the numbers are at the ticks, `position (km)` is
+    below them and `depth (m)` at the vertical axis, which has all common first words of names
+    without `at`.
+    """
     step = -(-len(names) // 16)
     words = [name.split() for name in names]
-    shared = [
-        group[0] for group in takewhile(lambda group: len({*group}) == 1, zip(*words, strict=False))
-    ]
-    shown = [" ".join(word[len(shared) :]) for word in words[::step]]
-    axis.set_xlabel(" ".join(shared))
+    first = _shared(words)
+    rest = [word[len(first) :] for word in words]
+    unit = _shared([word[:0:-1] for word in rest])[::-1]
+    shown = [" ".join(word[: len(word) - len(unit)]) for word in rest[::step]]
+    quantity, _, position = " ".join(first).partition(" at ")
+    units = " ".join(unit)
+    axis.set_ylabel(quantity)
+    axis.set_xlabel(f"{position} ({units})" if position and units else position or units)
     crowded = max(len(name) for name in shown) * len(shown) > 80
     turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axis.set_xticks(np.arange(0, len(names), step), shown, **(turn if crowded else {}))
+
+
+def _shared(words: Sequence[Sequence[str]]) -> list[str]:
+    """Return the first words that all lists have in common."""
+    alike = takewhile(lambda group: len({*group}) == 1, zip(*words, strict=False))
+    return [group[0] for group in alike]
 
 
 def _residual_histograms(

@@ -19,7 +19,7 @@ from innflow.flow.permute import Permute, mixing_order
 from innflow.flow.reshape import Flatten
 from innflow.flow.spline import Spline
 from innflow.flow.univariate import Affine, Univariate
-from innflow.flow.whitening import Alignment, Regression
+from innflow.flow.whitening import Alignment, LinearForecast, Regression
 
 BOUND = 8.0
 """Of the log-scale of e in `surrogate`: the width of y falls by orders of magnitude in training."""
@@ -36,13 +36,22 @@ def univariate(coupling: CouplingName | Univariate) -> Univariate:
 
 
 def vector_steps(
-    features: int, depth: int, subnet: Subnet, coupling: Univariate, context: int
+    features: int,
+    depth: int,
+    subnet: Subnet,
+    coupling: Univariate,
+    context: int,
+    changed: int | None = None,
 ) -> list[Transform]:
-    """Return ActNorm, permutation and coupling on dim 1, `depth` times."""
+    """Return ActNorm, permutation and coupling on dim 1, `depth` times.
+
+    By default couplings change half of the features; otherwise `changed` of them, in turn.
+    """
     steps: list[Transform] = []
     for index in range(depth):
-        steps += [ActNorm(features), Permute(mixing_order(features, index))]
-        steps.append(Coupling(features, subnet, coupling, context))
+        order = torch.arange(features).roll(changed) if changed else mixing_order(features, index)
+        steps += [ActNorm(features), Permute(order)]
+        steps.append(Coupling(features, subnet, coupling, context, changed))
     return steps
 
 
@@ -54,6 +63,7 @@ def vector(
     context: int = 0,
     subnet: Subnet | None = None,
     align: bool = False,
+    changed: int | None = None,
 ) -> CouplingFlow:
     """Build a flow on vectors: ActNorm, permutation and coupling, `depth` times.
 
@@ -68,6 +78,9 @@ def vector(
         context: number of context features that every coupling network reads.
         subnet: makes the coupling networks; an MLP by default.
         align: end with an `Alignment`, for flows whose first latents have targets.
+        changed: number of features that a coupling changes, in turn; by default half of them, after
+            a permutation. With 1, every feature is given all others, as narrow and curved
+            distributions of few dimensions need.
 
     Raises:
         InnflowError: if a size is out of range.
@@ -79,7 +92,7 @@ def vector(
     size = features if isinstance(features, int) else math.prod(features)
     need_sizes("vector flow", features=size, depth=depth)
     make = fix(subnet or MLP, hidden=hidden)
-    steps = vector_steps(size, depth, make, univariate(coupling), context)
+    steps = vector_steps(size, depth, make, univariate(coupling), context, changed)
     if context:
         steps.insert(0, Regression(size, context))
     if align:
@@ -96,13 +109,15 @@ def surrogate(
     coupling: CouplingName | Univariate = "spline",
     context: int = 0,
     subnet: Subnet | None = None,
+    changed: int | None = None,
 ) -> CouplingFlow:
-    """Build a flow [x, e] <-> [y, z] whose first coupling is a surrogate of a forward model.
+    """Build a flow [x, e] <-> [y, z] whose first layers are a surrogate of a forward model.
 
-    It computes y = f(x) + s(x) e, where e is data noise or padding of the size of y. The others map
-    x to z given this y, as a conditional flow does. A bijection from x alone to y and z cannot have
-    closed level sets of y, which forward models with an extremum have. With a context, y is given:
-    there is no surrogate, and the flow is that of `vector`.
+    They compute y = f(x) + s(x) e, where f is a linear map, initialised by least squares, plus a
+    network, and e is data noise or padding of the size of y. The others map x to z given this y, as
+    a conditional flow does. A bijection from x alone to y and z cannot have closed level sets of y,
+    which forward models with an extremum have. With a context, y is given: there is no surrogate,
+    and the flow is that of `vector`.
 
     Args:
         features: D, or the shape (D,).
@@ -113,6 +128,7 @@ def surrogate(
         coupling: `affine`, `spline` or a `Univariate`, for the couplings that map x to z.
         context: number of context features; 0 if y is on the right.
         subnet: makes the coupling networks; an MLP by default.
+        changed: number of features that a coupling changes, see `vector`.
 
     Raises:
         InnflowError: if a size is out of range.
@@ -124,17 +140,18 @@ def surrogate(
         torch.Size([5, 6])
     """
     if context:
-        return vector(features, depth, hidden, coupling, context, subnet)
+        return vector(features, depth, hidden, coupling, context, subnet, changed=changed)
     size = features if isinstance(features, int) else math.prod(features)
     need_sizes("surrogate flow", features=size, observed=observed, depth=depth)
     if observed >= size:
         raise InnflowError(f"surrogate flow: observed={observed} of {size} features: must be fewer")
     kept, net = size - observed, subnet or MLP
     simulate = Coupling(size, partial(net, hidden=forward), Affine(BOUND), changed=observed)
-    steps = vector_steps(kept, depth, partial(net, hidden=hidden), univariate(coupling), observed)
+    make = partial(net, hidden=hidden)
+    steps = vector_steps(kept, depth, make, univariate(coupling), observed, changed)
     given = GivenFirst(observed, CompositeTransform([Regression(kept, observed), *steps]))
-    first = Permute(torch.arange(size).roll(observed))
-    return CouplingFlow((size,), [CompositeTransform([simulate, first, given])], [(size,)])
+    linear, first = LinearForecast(size, observed), Permute(torch.arange(size).roll(observed))
+    return CouplingFlow((size,), [CompositeTransform([simulate, linear, first, given])], [(size,)])
 
 
 def flat(
