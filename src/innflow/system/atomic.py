@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import IO, Any, cast
 from uuid import uuid4
 
 import numpy as np
+
+YOUNG = 60.0
+"""Seconds for which a partial file is never taken for one of a killed process."""
 
 
 @contextmanager
@@ -52,11 +56,15 @@ def _open_locked(path: Path, mode: str, text: Mapping[str, Any]) -> IO[Any]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the partial files that killed processes have left in a folder."""
+    """Remove the partial files that killed processes have left in a folder.
+
+    Younger files are left: their writers may not have locked them yet, or be about to rename them.
+    """
     for partial in folder.glob(".*.partial"):
         with suppress(OSError), partial.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
-            partial.unlink()
+            if time.time() - partial.stat().st_mtime > YOUNG:
+                partial.unlink()
 
 
 @contextmanager

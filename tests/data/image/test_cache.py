@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -141,7 +142,11 @@ def test_the_next_build_removes_what_a_killed_one_has_left(tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".old.raw.")
+    write_cache(tmp_path, "a", items(), 50, "here")
+    assert left.exists()  # its writer could be about to lock it
     with writing(tmp_path / "other.raw"):
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
         write_cache(tmp_path, "a", items(), 50, "here")
         names = sorted(path.name.partition(".raw")[0] for path in tmp_path.iterdir())
         assert names == [".other", "a", "a.json"]  # that of a living writer stays

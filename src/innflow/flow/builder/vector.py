@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 import torch
@@ -146,8 +145,8 @@ def surrogate(
     if observed >= size:
         raise InnflowError(f"surrogate flow: observed={observed} of {size} features: must be fewer")
     kept, net = size - observed, subnet or MLP
-    simulate = Coupling(size, partial(net, hidden=forward), Affine(BOUND), changed=observed)
-    make = partial(net, hidden=hidden)
+    simulate = Coupling(size, fix(net, hidden=forward), Affine(BOUND), changed=observed)
+    make = fix(net, hidden=hidden)
     steps = vector_steps(kept, depth, make, univariate(coupling), observed, changed)
     given = GivenFirst(observed, CompositeTransform([Regression(kept, observed), *steps]))
     linear, first = LinearForecast(size, observed), Permute(torch.arange(size).roll(observed))
