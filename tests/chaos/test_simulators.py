@@ -66,10 +66,10 @@ FAULTS = (
     *("print('hello')", "print('hello', file=sys.stderr)", "warnings.warn('careful')"),
     *("np.random.seed(0)", "torch.manual_seed(0)", "os.chdir('/')", "sys.stdout.close()"),
     *("os.environ.clear()", "sys.path.clear()", "threading.Thread(target=print).start()"),
-    *("torch.set_num_threads(4)", "torch.set_default_dtype(torch.float64)", "os.close(2)"),
+    *("torch.set_num_threads(4)", "torch.set_default_dtype(torch.float64)"),
     "raise BaseException('odd')",
 )
-"""Statements that may stand anywhere."""
+"""Statements that may stand anywhere; none closes stderr, without which no line can be printed."""
 ENDS = (
     *("os._exit(0)", "os._exit(3)", "os.abort()", "os.kill(os.getpid(), signal.SIGKILL)"),
     "os.kill(os.getpid(), signal.SIGSEGV)",
