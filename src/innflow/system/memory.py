@@ -15,7 +15,8 @@ from innflow.errors import InnflowError
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Files with the limit of a container, by version of Linux's control groups."""
-_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
+_FACTORIES = (torch.empty, torch.full, torch.zeros, torch.ones, torch.rand, torch.randn)
+_COUNTS = (torch.arange, torch.randperm)
 """Functions by which layers make their tensors, with the shape as first argument."""
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
@@ -68,6 +69,8 @@ class Allocations(TorchFunctionMode):
     ) -> Any:
         """Compare the size of a new tensor with what is left, and call the function."""
         options = kwargs or {}
+        if func in _COUNTS and len(args) == 1:
+            require_memory(self.setting, _resident() + 8 * int(args[0]))
         if func in _FACTORIES:
             shape = args[0] if args and isinstance(args[0], list | tuple) else args
             item = (options.get("dtype") or torch.get_default_dtype()).itemsize

@@ -126,8 +126,8 @@ def test_builders_use_the_given_network(flow):
     made: list[nn.Module] = []
 
     def net(kind):
-        def make(*args, **kwargs):
-            made.append(kind(*args, **kwargs))
+        def make(*args, hidden, context=0):
+            made.append(kind(*args, hidden=hidden, context=context))
             return made[-1]
 
         return make

@@ -120,7 +120,6 @@ def test_size_is_passed_only_to_makers_with_that_argument():
     assert fix(ConvNet, size=(2, 3)).keywords == {}
     assert fix(partial(MLP, hidden=(2,)), size=(2, 3)).keywords == {"hidden": (2,)}
     assert fix(lambda inputs, outputs, context=0: None, hidden=2, size=(2, 3)).keywords == {}
-    assert fix(lambda *sizes, **other: None, hidden=2).keywords == {"hidden": 2}
     made = fix(ImageMLP, hidden=2, size=(2, 3))(1, 1)
     assert made.shape == (1, 2, 3)
 

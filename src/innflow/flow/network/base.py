@@ -47,10 +47,9 @@ def need_sizes(where: str, **sizes: int) -> None:
 
 
 def fix(subnet: Callable[..., nn.Module], **values: Any) -> Callable[..., nn.Module]:
-    """Fix those arguments of a network factory that it takes.
+    """Fix those arguments of a network factory that it names.
 
     A network of a user may have neither `hidden` nor `size`.
     """
     parameters = inspect.signature(subnet).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return partial(subnet, **{k: v for k, v in values.items() if takes_all or k in parameters})
+    return partial(subnet, **{name: v for name, v in values.items() if name in parameters})
