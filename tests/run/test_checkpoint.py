@@ -127,7 +127,7 @@ def test_a_value_of_a_wrong_kind_is_loaded_or_refused_in_one_line(part, best, tm
         (("innflow", "config", "model", "depth"), -2, "depth=-2 must be at least 1"),
         (("innflow", "config", "model"), [1], "model"),
         (("innflow", "config", "app", "_target_"), "innflow.flow.vector", "app"),
-        (("innflow", "config", "partition"), {"left": 3}, "cannot be used"),
+        (("innflow", "config", "partition"), {"left": 3}, "partition: "),
     ],
 )
 def test_the_wrong_entry_is_named(where, value, reason, best, tmp_path):

@@ -16,8 +16,9 @@ from innflow.errors import InnflowError
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Files with the limit of a container, by version of Linux's control groups."""
 _FACTORIES = (torch.empty, torch.full, torch.zeros, torch.ones, torch.rand, torch.randn)
-_COUNTS = (torch.arange, torch.randperm)
 """Functions by which layers make their tensors, with the shape as first argument."""
+_COUNTS = (torch.arange, torch.randperm)
+"""Functions that make as many integers as their argument says."""
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
