@@ -20,6 +20,9 @@ from chaos.process import Process, obey_permissions
 from chaos.sandbox import REFUSED, WORKED, Short
 
 
+pytestmark = pytest.mark.extended
+
+
 def say(text: str, code: int = 2) -> None:
     sys.stderr.write(text)
     sys.exit(code)

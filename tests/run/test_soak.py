@@ -88,7 +88,7 @@ LEAKS = {
 }
 
 
-@pytest.mark.representatives("open_files")
+@pytest.mark.extended
 @pytest.mark.usefixtures("released")
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_leak_is_found(name, tmp_path):

@@ -36,6 +36,7 @@ def faults(what: str, **environment: str) -> int:
 
 
 @linux
+@pytest.mark.extended
 def test_steps_use_again_what_the_one_before_has_freed():
     assert faults("keeps") < faults("leaves", MALLOC_ARENA_MAX="8") / 10
 

@@ -15,6 +15,8 @@ from PIL import Image
 from data.conftest import write_noise
 from innflow.data.image.images import Images
 
+pytestmark = pytest.mark.extended
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 24, 3), dtype=np.uint8)
 
 

@@ -12,6 +12,8 @@ from innflow.data.table.files import read_table
 from innflow.data.table.table import Table
 from innflow.errors import InnflowError
 
+pytestmark = pytest.mark.extended
+
 NAMES = ["mass", "radius", "age"]
 VALUES = np.random.default_rng(0).standard_normal((20, 3)).round(6)
 Cells = list[list[str]]
