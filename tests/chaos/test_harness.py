@@ -19,7 +19,6 @@ from chaos.explore import explore, report
 from chaos.process import Process, obey_permissions
 from chaos.sandbox import REFUSED, WORKED, Short
 
-
 pytestmark = pytest.mark.extended
 
 
