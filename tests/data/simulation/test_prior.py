@@ -107,3 +107,15 @@ def test_what_is_no_prior_is_refused_with_the_reason(name, says):
         Prior(f"mymodule.{name}")
     assert str(caught.value).startswith(f"data.prior=mymodule.{name}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raised", ["SystemExit", "SystemExit(3)", "GeneratorExit", "BaseException('odd')"]
+)
+def test_a_prior_that_ends_the_process_is_refused(raised, tmp_path, monkeypatch, refused):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"ends_{abs(hash(raised))}"
+    code = f"class P:\n    def sample(self, shape):\n        raise {raised}\nprior = P()\n"
+    (tmp_path / f"{name}.py").write_text(code)
+    with refused(f"data.prior={name}.prior", raised.partition("(")[0]):
+        Prior(f"{name}.prior")

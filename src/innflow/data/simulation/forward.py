@@ -88,7 +88,7 @@ class ForwardModel(Lazy):
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Return data (B, M) float32 for parameters (B, P) float32; its errors are not caught."""
         given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # a copy
-        with user_code():
+        with user_code(may_exit=True):
             result = self.imported.value(given)
         y = _array(result, len(x))
         if self.dims and y.shape[1] != self.dims:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from innflow.errors import InnflowError
+from innflow.errors import InnflowError, Stopped
 from innflow.system.path import add_current_folder
 
 
@@ -77,17 +77,22 @@ def resolve(path: str, key: str) -> Imported:
 
 
 @contextmanager
-def user_code() -> Iterator[None]:
-    """Raise a `BaseException` of a user's code as an error, unless it ends the process.
+def user_code(may_exit: bool = False) -> Iterator[None]:
+    """Raise a `BaseException` of a user's code as an error, but for signals and interruptions.
+
+    Args:
+        may_exit: whether `SystemExit` ends the process, a copy that is made for this code.
 
     Raises:
-        RuntimeError: for `GeneratorExit` and for classes that are not derived from `Exception`.
+        RuntimeError: in place of `SystemExit` and of what is not derived from `Exception`.
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, SystemExit):
+    except (Exception, KeyboardInterrupt, Stopped):
         raise
     except BaseException as error:
+        if may_exit and isinstance(error, SystemExit):
+            raise
         raise RuntimeError(describe(error)) from error
 
 
@@ -105,7 +110,7 @@ def module_name(value: Any) -> str:
 
 def _module(name: str, where: str) -> ModuleType:
     try:
-        with user_code():
+        with user_code(may_exit=True):  # reported below, with the line
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name:
