@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from chaos.settings import MEMORY, SECONDS
 from innflow.command import main as cli
+from innflow.data.simulation import isolate
 
 MOST = 25
 """Cases of one worker."""
@@ -135,6 +136,7 @@ def forget_processes() -> None:
     """Forget the processes of the process that was copied, as a child of multiprocessing does."""
     multiprocessing.util._finalizer_registry.clear()
     multiprocessing.process._children.clear()
+    isolate._UNFORKABLE = ()  # tests before may have imported Numba
 
 
 def _serve(jobs: Any, reply: int, outputs: Path) -> None:

@@ -37,7 +37,10 @@ def confine(
     Raises:
         InnflowError: naming every place outside of the run folder and the cache that is not typed.
     """
-    data = dict(config.get("data") or {})
+    data = config.get("data") or {}
+    if not isinstance(data, Mapping):
+        raise InnflowError(f"{where}: data={data!r}: must be keys and values")
+    data = dict(data)
     if isinstance(data.get("cache_dir"), str) and not _typed_values("data.cache_dir", typed):
         data["cache_dir"] = str(cache_folder())
     config = {**config, "data": data} if data else dict(config)

@@ -51,8 +51,8 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise InnflowError(f"{name}: every run needs one; take {name}=OPTION, without ~{name}")
     check_sizes(config)
     for name in ("compile", "reversible"):
-        if not isinstance(config[name], bool):
-            raise InnflowError(f"{name}={config[name]}: must be true or false")
+        if not isinstance(config.get(name), bool):
+            raise InnflowError(f"{name}={config.get(name)}: must be true or false")
     if config["compile"] and config["reversible"]:
         raise InnflowError(
             "compile=true with reversible=true: the compiled code stores activations; "
@@ -69,7 +69,7 @@ def _check_kinds(config: Mapping[str, Any]) -> None:
         )
     for key in (*GROUPS, "companions", "partition", "score", "study"):
         value = config.get(key)
-        if key == "logger" and value is None:
+        if key == "logger" and key in config and value is None:
             continue
         if not isinstance(value, Mapping):
             raise InnflowError(f"{key}={value!r}: must be keys and values; every run needs them")
@@ -78,6 +78,8 @@ def _check_kinds(config: Mapping[str, Any]) -> None:
                 raise InnflowError(f"{key}.{name}={node!r}: must be the keys of a target, or null")
             if key == "companions" and not isinstance(node, str | None):
                 raise InnflowError(f"{key}.{name}={node!r}: must be the folder of a run, or null")
+    if config["score"] and "_target_" not in config["score"]:
+        raise InnflowError("score: has no _target_; choose score=default, or score=none")
 
 
 def cut_short(config: dict[str, Any]) -> dict[str, Any]:

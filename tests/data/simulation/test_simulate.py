@@ -78,6 +78,13 @@ def test_results_and_failures_are_the_same_in_worker_processes(model, monkeypatc
     assert f"{row[0]:.7g}, {row[1]:.7g}" in str(caught.value)
 
 
+@pytest.fixture
+def copies(monkeypatch) -> None:
+    """Run models in copies of the process, although other tests may have imported Numba."""
+    monkeypatch.setattr(innflow.data.simulation.isolate, "_UNFORKABLE", ())
+
+
+@pytest.mark.usefixtures("copies")
 @pytest.mark.parametrize(
     ("name", "end"),
     [
@@ -106,6 +113,7 @@ def test_a_simulation_that_ends_its_process_is_one_failed_simulation(
             simulate(model(name), X, [7], allowed=0.0005)
 
 
+@pytest.mark.usefixtures("copies")
 def test_a_model_that_always_ends_its_process_is_refused(model):
     with pytest.raises(InnflowError, match=r"given 3 draws.*it exited \(1\)$"):
         model("dies")
