@@ -128,6 +128,8 @@ def test_positive_data_over_decades_are_standardised_as_logarithms():
     y = torch.cat([log.exp(), near_one, count, -log.exp()], dim=1)
     units = Standardized(4)
     units.fit(y)
+    assert not units.positive.any()
+    units.fit(y, logarithms=True)
     assert units.positive.tolist() == [True, False, False, False]
     assert torch.allclose(units(y)[:, :1], (log - log.mean()) / log.std(), atol=1e-4)
     below = units(torch.tensor([[-1.0, 5.0, 3.0, -1.0], [0.0, 5.0, 3.0, -1.0]]))
@@ -141,7 +143,7 @@ def test_the_slope_is_that_of_standardised_by_raw_data_at_the_median():
         [torch.randn(3000, 1).exp() ** 2, torch.randn(3000, 1), torch.randn(3000, 1) ** 9], dim=1
     )
     units = Standardized(3)
-    units.fit(y)
+    units.fit(y, logarithms=True)
     assert units.positive.tolist() == [True, False, False]
     assert units.heavy.tolist()[1:] == [False, True]
     median = y.median(dim=0).values

@@ -126,10 +126,9 @@ class Unconstrained(nn.Module):
 class Standardized(nn.Module):
     """Standardisation of data y (B, M) to mean 0 and variance 1, in the units of each column.
 
-    A positive and skewed column that spans more than a decade is replaced by its logarithm. A
+    A positive and skewed column that spans more than a decade may be replaced by its logarithm. A
     column is heavy-tailed if a simulation deviates by more than 8 standard deviations: it is
-    compressed by asinh, as such values would leave a network no resolution for the others. Neither
-    changes a posterior, of which y is the condition.
+    compressed by asinh, as such values would leave a network no resolution for the others.
 
     Args:
         features: M.
@@ -151,14 +150,20 @@ class Standardized(nn.Module):
         self.mean = nn.Buffer(torch.zeros(features))
         self.scale = nn.Buffer(torch.ones(features))
 
-    def fit(self, y: Tensor) -> None:
-        """Fit to training data (N, M); the scale of a constant column is 1."""
+    def fit(self, y: Tensor, logarithms: bool = False) -> None:
+        """Fit to training data; the scale of a constant column is 1.
+
+        Args:
+            y: (N, M).
+            logarithms: whether columns may be replaced by their logarithm. That changes no
+                posterior if y is its condition, but what additive noise of y means.
+        """
         wide = y.double()
         least = wide.amin(dim=0)
         some = wide[:QUANTILE_ROWS]
         first, last = torch.quantile(some, torch.tensor([0.01, 0.99], dtype=wide.dtype), dim=0)
         less = _skewness(wide.clamp(min=1e-300).log()).abs() < _skewness(wide).abs()
-        self.positive.copy_((least > 0) & (last > RATIO * first) & less)
+        self.positive.copy_(logarithms & (least > 0) & (last > RATIO * first) & less)
         # A logarithm of an observation at or below 0 has to be finite.
         self.least.copy_(torch.where(self.positive, least / 1e3, 1.0))
         wide = self._log(wide)

@@ -107,7 +107,8 @@ class Inverse(NoisePadding):
         self.x_units.fit(parts["x"], support.low, support.high, support.discrete)
         # All trials share one standardisation, as they are shuffled.
         trial = Standardized(len(self.y_units.mean) // self.trials)
-        trial.fit(parts["y"].reshape(-1, len(trial.mean)))
+        y = parts["y"].reshape(-1, len(trial.mean))
+        trial.fit(y, logarithms=self.conditional and data.noise is None)
         state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
         self.y_units.load_state_dict(state)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))

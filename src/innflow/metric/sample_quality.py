@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh
+from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
@@ -103,14 +104,7 @@ def _share_among(items: np.ndarray, reference: np.ndarray, neighbours: int) -> f
     radius = search.kneighbors()[0][:, -1]  # without arguments, an item is no neighbour of its own
     inside = np.zeros(len(items), dtype=bool)
     for start in range(0, len(items), 256):
-        block = items[start : start + 256]
-        distance = np.sqrt(
-            (
-                np.square(block).sum(1)[:, None]
-                - 2 * block @ reference.T
-                + np.square(reference).sum(1)
-            ).clip(min=0)
-        )
+        distance = cdist(items[start : start + 256], reference)
         inside[start : start + 256] = (distance <= radius * (1 + 1e-9)).any(axis=1)
     return float(inside.mean())
 

@@ -24,7 +24,7 @@ EXPLODED = 8.0
 class SampleQuality(ImageAnalysis):
     """Compare samples with test images by features of a pretrained network.
 
-    Kernel distance (KID), Frechet distance, precision and recall of samples are shown beside those
+    Kernel distance (KID), Frechet distance, precision and recall of samples are compared with those
     of as many training images, the best that samples can reach without copying. Where the data have
     a general set, a linear probe that separates it from the training images counts the samples on
     the side of the training images. Images are enlarged to the size of the network.
