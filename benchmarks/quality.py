@@ -41,7 +41,7 @@ from innflow.app.schedule import cosine
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.system.allocator import keep_freed_memory
-from innflow.system.atomic import writing
+from innflow.system.file.atomic import writing
 
 DEFAULTS = {
     "data": "",

@@ -287,7 +287,7 @@ def test_a_removed_secret_is_not_filled_by_the_folder(command, foreign, monkeypa
 
 
 def test_a_report_of_a_sweep_follows_no_link(tmp_path, outside, refused):
-    from innflow.run.sweep import report
+    from innflow.run.report.sweep_report import report
 
     (tmp_path / "sweep/0").mkdir(parents=True)
     (tmp_path / "sweep/0/overrides.yaml").symlink_to(outside / "diary.txt")
@@ -305,7 +305,7 @@ SWEEP_FILES = {
 
 
 def test_a_report_of_a_sweep_takes_any_content(foreign, tmp_path):
-    from innflow.run.sweep import report
+    from innflow.run.report.sweep_report import report
 
     arguments = {"dir": str(tmp_path), "metric": None, "mode": None}
     for name, contents in SWEEP_FILES.items():

@@ -34,7 +34,7 @@ from innflow.data.image import cache, tar
 from innflow.data.image.decode import decode
 from innflow.data.simulation import simulate
 from innflow.data.table.files import read_table
-from innflow.system import npz as archive
+from innflow.system.file import npz as archive
 
 COMMANDS = ("innflow-eval", "innflow-sample", "innflow-score", "innflow-posterior")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

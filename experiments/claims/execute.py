@@ -17,9 +17,9 @@ from experiments.claims.folders import check_data, make_folders
 from experiments.claims.measure import read_metrics
 from experiments.claims.runs import Run, needed
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_text
+from innflow.system.file.atomic import write_text
+from innflow.system.file.record import read_yaml
 from innflow.system.progress import announce
-from innflow.system.record import read_yaml
 
 TRAIN = "import sys; from innflow.command.main import train; sys.argv[0] = 'innflow-train'; train()"
 KEPT = ("torch", "pytorch-lightning", "innflow")

@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.claims import clothes
 from experiments.claims.runs import LEFT_OUT
 from innflow.errors import InnflowError
-from innflow.system.atomic import writing_folder
+from innflow.system.file.atomic import writing_folder
 
 DATA_SETS = ("cats_ood", "cifar10", "mnist", "tinyimagenet")
 

@@ -15,7 +15,7 @@ from experiments.claims.measure import RELATIVE_PNG, Numbers
 from experiments.claims.runs import needed
 from innflow.errors import InnflowError
 from innflow.figure.style import to_png
-from innflow.system.atomic import write_text, writing
+from innflow.system.file.atomic import write_text, writing
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 MISSING = "not measured"

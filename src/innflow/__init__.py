@@ -10,7 +10,7 @@ right.
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from innflow.system.lazy import lazy_exports
+from innflow.system.importing import lazy_exports
 
 if TYPE_CHECKING:
     from innflow import flow

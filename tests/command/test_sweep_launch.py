@@ -15,7 +15,7 @@ from tiny import TINY_MOONS
 
 from innflow.command import main as cli
 from innflow.config.resolvers import slurm_gpus
-from innflow.run.sweep import monitored
+from innflow.run.report.sweep_report import monitored
 
 TRAIN = (sys.executable, "-c", "from innflow.command.main import train; train()", "-m")
 QUICK = (*TINY_MOONS, "analysis=none", "score=none")

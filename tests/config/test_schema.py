@@ -133,7 +133,7 @@ HARMFUL = [
     "innflow.run.train.run",
     "innflow.run.load.load",
     "innflow.config.build.build",
-    "innflow.system.atomic.write_text",
+    "innflow.system.file.atomic.write_text",
     "innflow.data.Images",
     "innflow.callback.MetricsCSV",
     "innflow.app.module.torch.load",

@@ -28,7 +28,7 @@ from innflow.data.toy.clouds import Toy
 from innflow.run.checkpoint import read_checkpoint
 from innflow.run.folder import claim
 from innflow.run.load import assemble, load
-from innflow.system import atomic
+from innflow.system.file import atomic
 
 MOONS = (
     *("+experiment=moons", "data.n=240", "data.n_test=20", "data.batch_size=20", "model.depth=1"),

@@ -9,7 +9,7 @@ import yaml
 from small import held_elsewhere
 
 from innflow.run.folder import LOCK, claim, write_origin
-from innflow.system.atomic import write_json, write_text
+from innflow.system.file.atomic import write_json, write_text
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path):

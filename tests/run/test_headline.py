@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from innflow.run.headline import choose_headlines, table
+from innflow.run.report.headline import choose_headlines, table
 
 METRICS = {
     "ood/ratio/dog/auroc": 0.9,

@@ -202,7 +202,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, save, refused):
         {"_target_": "innflow.app.module.torch.load", "f": "{mark}"},
         {"_target_": "builtins.eval", "_args_": ["open('{mark}', 'w')"]},
         {"_target_": "innflow.command.main.train"},
-        {"_target_": "innflow.system.atomic.write_text", "path": "{mark}", "text": ""},
+        {"_target_": "innflow.system.file.atomic.write_text", "path": "{mark}", "text": ""},
         "${{oc.create:{{_target_: shutil.copyfile, src: /dev/null, dst: '{mark}'}}}}",
     ],
     ids=["system", "run", "load", "eval", "train", "write", "interpolation"],

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import Answer
 
 from innflow.command import main as cli
-from innflow.system.failure import note_failure
+from innflow.system.failed_jobs import note_failure
 
 HOSTILE = "<script>alert('x')</script>&\"$y"
 NAN = float("nan")

@@ -21,7 +21,7 @@ from innflow.errors import InnflowError
 from innflow.flow.actnorm import ActNorm
 from innflow.run.load import load
 from innflow.run.trainer import check_validation
-from innflow.system.failure import note_failure, read_failure
+from innflow.system.failed_jobs import note_failure, read_failure
 
 SCORES = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
 P_VALUES = [f"{name}_p" for name in SCORES]

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from innflow.system import atomic
+from innflow.system.file import atomic
 
 
 def test_a_file_replaces_the_old_one_when_the_block_ends(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing import ProcessExitedException
 
-from innflow.system.fault import explain, is_lost_rank, note
+from innflow.system.explain import explain, is_lost_rank, note
 
 CLOSED = "[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:21877"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from innflow.system.regular import why_not_regular
+from innflow.system.file.regular import why_not_regular
 
 
 def test_files_and_links_to_files_are_regular(tmp_path):

@@ -19,7 +19,7 @@ from omegaconf import open_dict
 
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
-from innflow.system.failure import note_failure, print_failure, read_failure
+from innflow.system.failed_jobs import note_failure, print_failure, read_failure
 from innflow.system.progress import announce
 
 FOR_THE_EXECUTOR = ("submitit_folder", "max_num_timeout")

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from innflow.errors import InnflowError
-from innflow.system.atomic import writing
+from innflow.system.file.atomic import writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from innflow.errors import InnflowError
-from innflow.system.atomic import writing
+from innflow.system.file.atomic import writing
 
 
 class MetricsCSV(Logger):

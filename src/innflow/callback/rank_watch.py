@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from innflow.system.fault import explain, is_lost_rank
+from innflow.system.explain import explain, is_lost_rank
 
 GRACE = 10.0
 """Seconds for this process to fail by itself after another rank has ended."""

@@ -13,8 +13,8 @@ from innflow.config.resolvers import time_of_day
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.load import COORDINATES, load
-from innflow.system.npz import DAMAGE, read_arrays
-from innflow.system.path import add_current_folder
+from innflow.system.file.npz import DAMAGE, read_arrays
+from innflow.system.importing import add_current_folder
 
 BATCH = 256
 """Items in a batch of the flow."""

@@ -26,7 +26,7 @@ from innflow.config.build import compose_config, to_plain
 from innflow.config.message import one_line
 from innflow.errors import InnflowError, Stopped
 from innflow.system.allocator import keep_freed_memory
-from innflow.system.fault import explain
+from innflow.system.explain import explain
 from innflow.system.secret import redact_text, refuse_typed
 from innflow.system.tree import walk
 

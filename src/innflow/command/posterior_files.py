@@ -12,7 +12,7 @@ from innflow.analysis.posterior.resimulation import Resimulation
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_resimulation
 from innflow.metric.summary import QUANTILES, Summary
-from innflow.system.atomic import write_json
+from innflow.system.file.atomic import write_json
 from innflow.system.progress import track
 
 DRAWN = 4

@@ -1,5 +1,5 @@
 """innflow-sweep-report: the jobs of a sweep in one table, best first."""
 
-from innflow.run.sweep import report as sweep_report
+from innflow.run.report.sweep_report import report as sweep_report
 
 __all__ = ["sweep_report"]

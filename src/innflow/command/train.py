@@ -23,10 +23,10 @@ from innflow.config.message import one_line
 from innflow.config.resolvers import register_resolvers
 from innflow.errors import InnflowError
 from innflow.run.resume import resume_config, resumed_arguments
-from innflow.system.atomic import write_text
-from innflow.system.failure import SweepEnd, note_failure, print_failure
-from innflow.system.fault import explain
-from innflow.system.path import add_current_folder
+from innflow.system.explain import explain
+from innflow.system.failed_jobs import SweepEnd, note_failure, print_failure
+from innflow.system.file.atomic import write_text
+from innflow.system.importing import add_current_folder
 from innflow.system.progress import announce
 from innflow.system.secret import Redacting, redact, redact_text, refuse_revealed
 from innflow.system.slurm import job_id, leaving_on_signal
@@ -121,8 +121,8 @@ def run_job(cfg: DictConfig, typed: Sequence[str] = ()) -> float | None:
     plain = _resolve(cfg, overrides, [text for text in overrides if text in typed])
     refuse_revealed(plain)
 
-    from innflow.run.headline import table
-    from innflow.run.sweep import monitored
+    from innflow.run.report.headline import table
+    from innflow.run.report.sweep_report import monitored
     from innflow.run.train import run
 
     metrics = run(plain, run_dir, overrides, sweep)

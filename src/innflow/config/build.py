@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from innflow.config.message import one_line
 from innflow.errors import InnflowError
-from innflow.system.fault import explain
+from innflow.system.explain import explain
 from innflow.system.secret import check_complete
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from innflow.config.schema import target_of
 from innflow.dashboard.naming import name_run
 from innflow.dashboard.publish import sink_of
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_json
+from innflow.system.file.atomic import write_json
+from innflow.system.file.record import read_json
 from innflow.system.progress import is_leader
-from innflow.system.record import read_json
 from innflow.system.secret import redact
 
 IDENTITY = "dashboard.json"

@@ -14,7 +14,7 @@ from innflow.dashboard.mlflow import MLflow
 from innflow.dashboard.sink import Picture, Pictures, Sheet, Sheets, Sink
 from innflow.dashboard.tensorboard import TensorBoard
 from innflow.dashboard.wandb import Wandb, finish
-from innflow.system.record import read_json
+from innflow.system.file.record import read_json
 
 log = logging.getLogger(__name__)
 

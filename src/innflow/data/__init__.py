@@ -1,6 +1,6 @@
 """Data modules that yield batches keyed by part names; imported when they are first used."""
 
-from innflow.system.lazy import lazy_exports
+from innflow.system.importing import lazy_exports
 
 _HOMES = {
     "Embeddings": "innflow.data.feature.embeddings",

@@ -11,7 +11,7 @@ from innflow.analysis.findings import Findings
 from innflow.errors import InnflowError
 from innflow.figure.style import to_png
 from innflow.run.scores_csv import write_scores
-from innflow.system.atomic import write_text, writing
+from innflow.system.file.atomic import write_text, writing
 
 
 def save_findings(findings: Mapping[str, Findings], run_dir: Path) -> dict[str, float]:

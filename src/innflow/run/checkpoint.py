@@ -17,7 +17,7 @@ from innflow.app.module import FORMAT
 from innflow.config.message import one_line
 from innflow.config.places import is_place
 from innflow.errors import InnflowError
-from innflow.system.regular import why_not_regular
+from innflow.system.file.regular import why_not_regular
 from innflow.system.tree import check_plain, move_paths, walk
 
 CHECKPOINTS = "checkpoints"

@@ -10,7 +10,7 @@ from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint
 from innflow.run.load import COMPANIONS, load
-from innflow.system.atomic import writing
+from innflow.system.file.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:

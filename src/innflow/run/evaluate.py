@@ -16,8 +16,8 @@ from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.run.artifacts import save_findings
 from innflow.run.load import SCORES
-from innflow.run.report import write_report
-from innflow.system.atomic import write_json
+from innflow.run.report.run_report import write_report
+from innflow.system.file.atomic import write_json
 
 log = logging.getLogger(__name__)
 

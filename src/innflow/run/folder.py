@@ -14,7 +14,7 @@ from weakref import WeakSet
 from omegaconf import OmegaConf
 
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_json, write_text
+from innflow.system.file.atomic import write_json, write_text
 from innflow.system.secret import redact, redact_override
 from innflow.system.signature import is_signed, sign
 from innflow.system.slurm import job_id, requeued

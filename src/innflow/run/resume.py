@@ -22,7 +22,7 @@ from innflow.config.trust import (
 )
 from innflow.errors import InnflowError
 from innflow.run.folder import is_own
-from innflow.system.record import read_yaml
+from innflow.system.file.record import read_yaml
 from innflow.system.secret import REMOVED
 from innflow.system.tree import move_paths, walk
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from innflow.system.atomic import write_text
+from innflow.system.file.atomic import write_text
 
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """First characters by which a spreadsheet recognises a formula."""

@@ -23,7 +23,7 @@ from innflow.run.companion import open_companions, start_from
 from innflow.run.folder import is_requeued_run
 from innflow.run.load import assemble
 from innflow.run.strategy import check_strategy
-from innflow.system.fault import note
+from innflow.system.explain import note
 from innflow.system.progress import announce
 from innflow.system.secret import redact
 from innflow.system.signature import sign

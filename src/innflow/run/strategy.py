@@ -17,8 +17,8 @@ from torch.multiprocessing import ProcessRaisedException, start_processes
 from innflow.app.sharding import shard
 from innflow.config.build import build, refusals
 from innflow.errors import InnflowError
-from innflow.system.fault import explain
-from innflow.system.record import read_json
+from innflow.system.explain import explain
+from innflow.system.file.record import read_json
 
 GRACE = 30.0
 """Seconds after the failure of one process before the others are terminated."""

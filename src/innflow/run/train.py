@@ -27,8 +27,8 @@ from innflow.run.load import COORDINATES
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
 from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation
 from innflow.system.allocator import keep_freed_memory
-from innflow.system.atomic import write_arrays
-from innflow.system.failure import FAILED
+from innflow.system.failed_jobs import FAILED
+from innflow.system.file.atomic import write_arrays
 from innflow.system.progress import announce, is_leader
 
 

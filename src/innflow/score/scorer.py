@@ -13,8 +13,8 @@ import numpy as np
 from innflow.errors import InnflowError
 from innflow.score.base import CompositeScore, Measured, Score, nll
 from innflow.score.conformal import p_values
-from innflow.system.atomic import write_arrays
-from innflow.system.npz import DAMAGE, read_arrays
+from innflow.system.file.atomic import write_arrays
+from innflow.system.file.npz import DAMAGE, read_arrays
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 """Files, ranks, Slurm jobs, secrets and progress bars."""
 
-from innflow.system.failure import SweepEnd
+from innflow.system.failed_jobs import SweepEnd
 
 __all__ = ["SweepEnd"]

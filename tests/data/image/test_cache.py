@@ -12,7 +12,7 @@ import torch
 
 from innflow.data.image.cache import cache_key, read_cache, write_cache
 from innflow.errors import InnflowError
-from innflow.system.atomic import writing
+from innflow.system.file.atomic import writing
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 4), dtype=np.uint8)
 
@@ -134,7 +134,7 @@ def test_key_tells_facts_apart():
 def test_the_next_build_removes_what_a_killed_one_has_left(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from innflow.system.atomic import writing\n"
+        "from innflow.system.file.atomic import writing\n"
         "with writing(Path(sys.argv[1]) / 'old.raw') as file:\n"
         "    file.write(b'x' * 100_000)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -10,8 +10,8 @@ import numpy as np
 from innflow.analysis.posterior.draws import make_seed, problem_of
 from innflow.analysis.study import Study
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_arrays
-from innflow.system.npz import DAMAGE, read_arrays
+from innflow.system.file.atomic import write_arrays
+from innflow.system.file.npz import DAMAGE, read_arrays
 from innflow.system.progress import track
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from innflow.errors import InnflowError
-from innflow.system.regular import why_not_regular
+from innflow.system.file.regular import why_not_regular
 
 LITE0 = "efficientnet_lite0"
 TIMM = "timm:"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from innflow.data.image.decode import RULE
 from innflow.errors import InnflowError
-from innflow.system.atomic import remove_leftovers, write_text, writing
+from innflow.system.file.atomic import remove_leftovers, write_text, writing
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from torch.nn.functional import interpolate
 from innflow.data.image.cache import name_first, writable
 from innflow.data.sets import PartsSet
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_text
+from innflow.system.file.atomic import write_text
 from innflow.system.progress import announce
 
 _SIDE = 16

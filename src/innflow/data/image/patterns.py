@@ -14,7 +14,7 @@ from typing import Any
 from innflow.data.image.s3 import stream_object
 from innflow.data.image.storage import S3, Entry, connect, explain, stamp_of
 from innflow.errors import InnflowError
-from innflow.system.regular import why_not_regular
+from innflow.system.file.regular import why_not_regular
 
 SIZES = "sizes.json"
 """File in the folder of the shards that maps the name of each to its number of items."""

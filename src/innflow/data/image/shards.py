@@ -23,7 +23,7 @@ from innflow.data.image.tar import Item
 from innflow.data.loader import EpochLoader
 from innflow.data.sets import PartsSet, make_sets
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_text
+from innflow.system.file.atomic import write_text
 from innflow.system.progress import track
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from innflow.data.image.drawing.draw import SUBJECTS, draw_file
 from innflow.data.image.folders import Folders
 from innflow.data.image.images import DEFAULT_CACHE, Images
 from innflow.errors import InnflowError
-from innflow.system.atomic import writing_folder
+from innflow.system.file.atomic import writing_folder
 from innflow.system.progress import track
 
 _DRAWING = 1

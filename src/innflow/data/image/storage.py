@@ -18,8 +18,8 @@ from innflow.data.image.cache import name_first, stop_if_too_many
 from innflow.data.image.decode import SUFFIXES, decode
 from innflow.data.image.s3 import open_s3, read_object
 from innflow.errors import InnflowError
+from innflow.system.file.regular import why_not_regular
 from innflow.system.progress import track
-from innflow.system.regular import why_not_regular
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from innflow.errors import InnflowError, Stopped
-from innflow.system.path import add_current_folder
+from innflow.system.importing import add_current_folder
 
 
 @dataclass(frozen=True)

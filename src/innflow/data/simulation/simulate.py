@@ -25,8 +25,8 @@ from innflow.data.image.cache import writable
 from innflow.data.simulation.forward import ForwardModel, run_chunk, shown
 from innflow.data.simulation.isolate import Isolated, Result, Task, can_isolate
 from innflow.errors import InnflowError
-from innflow.system.atomic import write_arrays
-from innflow.system.npz import DAMAGE, read_arrays
+from innflow.system.file.atomic import write_arrays
+from innflow.system.file.npz import DAMAGE, read_arrays
 from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)

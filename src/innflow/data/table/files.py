@@ -12,9 +12,9 @@ from torch import Tensor
 
 from innflow.data.table.csv_file import parse_number, read_csv_cells, read_csv_header
 from innflow.errors import InnflowError
-from innflow.system.npz import DAMAGE, check_archive, read_arrays
+from innflow.system.file.npz import DAMAGE, check_archive, read_arrays
+from innflow.system.file.regular import why_not_regular
 from innflow.system.progress import announce
-from innflow.system.regular import why_not_regular
 
 SHOWN = 8
 """Number of column names in a message."""

@@ -1,7 +1,9 @@
-"""Exported names of a package whose modules are imported on first use."""
+"""Imports: exported names on first use, and modules of a user in the current folder."""
 
+import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from importlib import import_module, invalidate_caches
+from pathlib import Path
 from typing import Any
 
 
@@ -20,3 +22,15 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
         return module if homes[name] == f"{package}.{name}" else getattr(module, name)
 
     return __getattr__
+
+
+def add_current_folder() -> None:
+    """Append the current folder to `sys.path`, so that a user's modules in it can be imported.
+
+    The scripts of an installed package do not have it there, unlike `python -m`. It comes last, so
+    that no file in it hides an installed package.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    invalidate_caches()  # a file may have been written a moment ago

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from innflow.run.page import format_number
+from innflow.run.report.page import format_number
 
 
 class Headline(NamedTuple):

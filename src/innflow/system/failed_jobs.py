@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from innflow.system.atomic import write_json
-from innflow.system.record import read_json
+from innflow.system.file.atomic import write_json
+from innflow.system.file.record import read_json
 from innflow.system.secret import redact_override, redact_text
 
 FAILED = "failed.json"

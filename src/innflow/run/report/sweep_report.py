@@ -17,11 +17,11 @@ from innflow.figure.parallel_axes import plot_parallel
 from innflow.figure.style import to_png
 from innflow.run.checkpoint import reading
 from innflow.run.folder import check_links
-from innflow.run.page import embed_png, write_page
-from innflow.system.atomic import writing
-from innflow.system.failure import FAILED, read_failure
+from innflow.run.report.page import embed_png, write_page
+from innflow.system.failed_jobs import FAILED, read_failure
+from innflow.system.file.atomic import writing
+from innflow.system.file.record import read_json, read_yaml
 from innflow.system.progress import announce
-from innflow.system.record import read_json, read_yaml
 
 FINISHED = "finished"
 HIGHER = ("accuracy", "auroc", "aupr")

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from innflow.system.atomic import writing
+from innflow.system.file.atomic import writing
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
@@ -43,7 +43,7 @@ def numeric_columns(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> li
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("innflow.run", "."),
+        loader=PackageLoader("innflow.run.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

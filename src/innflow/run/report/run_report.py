@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from innflow.errors import InnflowError
-from innflow.run.headline import choose_headlines
-from innflow.run.page import embed_png, format_number, write_page
-from innflow.system.record import read_json, read_yaml
+from innflow.run.report.headline import choose_headlines
+from innflow.run.report.page import embed_png, format_number, write_page
+from innflow.system.file.record import read_json, read_yaml
 from innflow.system.tree import walk
 
 MOST_HEADLINES = 8

@@ -1,0 +1,1 @@
+"""Reports: the page of a run, the page of a sweep, and the numbers at their top."""

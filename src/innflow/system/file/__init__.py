@@ -1,0 +1,1 @@
+"""Files: atomic writing, arrays, JSON and YAML from untrusted sources, regular files."""
