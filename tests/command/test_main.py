@@ -333,6 +333,31 @@ def test_help_of_the_others_shows_every_key(name, command):
         assert word in answer.out
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("+experiment=cats_od", "experiment=cats_od is unknown; did you mean cats_ood?"),
+        (f"{MOONS} model=glo", "model=glo is unknown; did you mean glow?"),
+        (
+            f"{MOONS} strategy=x",
+            "strategy=x is unknown. The options are auto, ddp",
+        ),
+        ("experiment=moons", "experiment: is added to the config: write +experiment=OPTION"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_named_with_the_closest(words, says, command):
+    answer = command("innflow-train", *words.split())
+    assert answer.code == 2
+    assert answer.err.startswith(f"innflow-train: error: {says}")
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_a_word_after_innflow_is_refused(command):
+    answer = command("innflow", "nonsense")
+    assert answer.code == 2
+    assert answer.err.startswith("innflow: error: nonsense is unknown")
+
+
 def test_a_command_without_arguments_shows_its_help(command):
     assert "Experiments" in command("innflow-train").out
     answer = command("innflow")

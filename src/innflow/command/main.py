@@ -39,7 +39,14 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 def innflow() -> None:
     """innflow: list commands and experiments."""
     commands = (train, evaluate, sample, score, posterior, sweep_report)
-    _guard("innflow", lambda: overview.write(overview.describe(commands)))
+
+    def command() -> None:
+        others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+        if others:
+            raise InnflowError(f"{others[0]} is unknown; innflow alone lists the commands")
+        overview.write(overview.describe(commands))
+
+    _guard("innflow", command)
 
 
 def train() -> None:
@@ -211,7 +218,17 @@ def _explain_config(error: Exception, overrides: Sequence[str]) -> str:
     chosen = [each for each in overrides if each.startswith(("hydra/launcher=", "hydra/sweeper="))]
     if chosen and PLUGINS.search(message) and ("Could not" in message or "Unknown" in message):
         return f"{' '.join(chosen)}: not installed; pip install 'innflow[cluster]'"
+    option = re.search(
+        r"Could not (?:find|load) '?([\w/]+)/(\w+)'.* options in '\1': (.+)", message
+    )
+    if option:
+        group, name, options = option.group(1), option.group(2), option.group(3).split()
+        close = difflib.get_close_matches(name, options, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        return f"{group}={name} is unknown{hint} The options are {', '.join(options)}"
     unknown = re.search(r"Could not override '([^']+)'", message)
+    if unknown and unknown.group(1) in ("experiment", "debug", "extra"):
+        return f"{unknown.group(1)}: is added to the config: write +{unknown.group(1)}=OPTION"
     if unknown is None or "No match in the defaults list" in message:
         return message
     key = unknown.group(1).lstrip("+~")
