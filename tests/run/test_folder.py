@@ -8,6 +8,7 @@ import torch
 import yaml
 from small import held_elsewhere
 
+from innflow.run import folder
 from innflow.run.folder import LOCK, claim, write_origin
 from innflow.system.file.atomic import write_json, write_text
 
@@ -97,3 +98,20 @@ def test_the_origin_of_a_run(tmp_path):
         "environment.json",
         "overrides.yaml",
     ]
+
+
+@pytest.mark.parametrize(("new", "order"), [(True, "oc"), (False, "co")])
+def test_a_killed_process_leaves_settings_from_which_a_run_resumes(
+    new, order, tmp_path, monkeypatch
+):
+    if not new:
+        write_origin(tmp_path, {"seed": 3}, ["seed=3"], "cpu")
+    written = []
+
+    def note(path, text):
+        written.append(path.name[0])
+        write_text(path, text)
+
+    monkeypatch.setattr(folder, "write_text", note)
+    write_origin(tmp_path, {"seed": 4}, ["seed=4"], "cpu")
+    assert "".join(written) == order

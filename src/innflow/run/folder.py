@@ -117,12 +117,18 @@ def check_links(run_dir: Path) -> None:
 def write_origin(
     run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], device: str
 ) -> None:
-    """Write config.yaml, overrides.yaml and environment.json, without the secrets in them."""
+    """Write config.yaml, overrides.yaml and environment.json, without the secrets in them.
+
+    A new folder has no config.yaml before overrides.yaml is complete: a run that has a config.yaml
+    can be resumed. In a folder that has one, it is replaced first: where the process is killed
+    before overrides.yaml follows, the same command finds the change once more and repeats it.
+    """
     import torch  # late: a resumed run is checked before anything large is imported
 
     shown = redact(config)
     typed = [redact_override(text) for text in overrides]
-    for name, content in zip(SETTINGS, (shown, typed), strict=True):
+    files = list(zip(SETTINGS, (shown, typed), strict=True))
+    for name, content in files if (run_dir / SETTINGS[0]).exists() else files[::-1]:
         text = OmegaConf.to_yaml(OmegaConf.create(content))
         write_text(run_dir / name, f"{text}{_SIGNED}{sign(name, text)}\n")
     environment = {

@@ -155,7 +155,10 @@ def _read(path: Path, kind: type) -> Any:
         )
     content = read_yaml(path, None)
     if not isinstance(content, kind):
-        raise InnflowError(f"run_dir={path.parent}: no {path.name} there; was the run trained?")
+        raise InnflowError(
+            f"run_dir={path.parent}: no {path.name} there; if the run was stopped before it had "
+            "written its settings, start it again in another folder"
+        )
     return content
 
 
