@@ -38,10 +38,12 @@ def runs(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_training_is_that_of_one_process(runs):
     assert_as_alone(runs / "moons", runs / "alone")
 
 
+@pytest.mark.extended
 def test_each_rank_holds_its_share(runs):
     shares = [noted(runs / "moons", rank) for rank in (0, 1)]
     whole = noted(runs / "alone", 0)["sizes"]
@@ -50,6 +52,7 @@ def test_each_rank_holds_its_share(runs):
     assert all(share["kinds"] == ["DTensor"] for share in shares)
 
 
+@pytest.mark.extended
 def test_the_checkpoint_loads_without_the_strategy(runs):
     app = innflow.load(runs / "moons", "last")
     assert difference(app.state_dict(), noted(runs / "alone", 0)["weights"]) < CLOSE
@@ -61,11 +64,13 @@ def test_the_checkpoint_loads_without_the_strategy(runs):
     )
 
 
+@pytest.mark.extended
 def test_a_resumed_run_is_as_one_that_was_never_cut(runs):
     cut, straight = (noted(runs / name, 0)["weights"] for name in ("cut", "moons"))
     assert difference(cut, straight) < 1e-6
 
 
+@pytest.mark.extended
 def test_questions_are_answered_while_parameters_are_divided(runs):
     """Both ranks ask at the last validation, whose weights last.ckpt holds."""
     first, second = (noted(runs / "moons", rank)["answers"] for rank in (0, 1))
@@ -82,6 +87,7 @@ def test_questions_are_answered_while_parameters_are_divided(runs):
     assert float(first["back"].abs().max()) < 1e-5
 
 
+@pytest.mark.extended
 def test_losses_go_back_through_the_flow(runs):
     """The way back is a part of this objective's gradient."""
     first, second = (noted(runs / "inverse", rank) for rank in (0, 1))

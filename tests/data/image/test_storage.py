@@ -207,6 +207,7 @@ def spoilt(bucket, server, monkeypatch):
     return make
 
 
+@pytest.mark.representatives("cut")
 @pytest.mark.parametrize("how", ["503", "stall", "cut"])
 def test_reads_that_fail_are_repeated_and_none_is_used_by_halves(how, spoilt, tree):
     expected, _, _ = read_images(tree / "test/dog", 10, 3)
@@ -216,6 +217,7 @@ def test_reads_that_fail_are_repeated_and_none_is_used_by_halves(how, spoilt, tr
     assert skipped == []
 
 
+@pytest.mark.representatives("503")
 @pytest.mark.parametrize("how", ["503", "stall", "cut"])
 def test_a_server_that_never_answers_in_full_is_one_line(how, spoilt):
     with spoilt(lambda number: how, patience=1.5):
@@ -235,6 +237,7 @@ def test_an_object_that_changes_during_the_run_is_not_mixed_with_the_others(buck
         storage.read("test/dog/0.png")
 
 
+@pytest.mark.representatives("cut", "change")
 @pytest.mark.parametrize("how", ["503", "stall", "cut", "change"])
 def test_a_shard_is_read_whole_or_not_at_all(how, spoilt, bucket):
     content = io.BytesIO()
