@@ -102,6 +102,15 @@ def test_a_table_that_is_not_there_is_answered_by_one_line(refuse):
     refuse("innflow-train", "data=table", "data.path=none.csv", says=("none.csv", "does not exist"))
 
 
+@pytest.mark.parametrize("text", ["data=[0]", "+experiment=[[moons]]", "subnet@model.subnet=[0]"])
+def test_a_group_takes_names(text, refuse):
+    refuse("innflow-train", text, says=(text, "must be the name of an option"))
+
+
+def test_an_evaluation_takes_names_of_groups(refuse, vector_run):
+    refuse("innflow-eval", f"run={vector_run}", "data=[0]", "out=o", says=("data=[0]", "name"))
+
+
 def test_an_unknown_experiment_is_answered_by_the_known_ones(refuse):
     refuse("innflow-train", "+experiment=cat_ood", says=("cat_ood", "cats_ood", "moons"))
 

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from innflow.config.build import CONF, VERSION_BASE, to_plain
+from innflow.config.build import CONF, VERSION_BASE, check_options, to_plain
 from innflow.config.message import one_line
 from innflow.config.resolvers import register_resolvers
 from innflow.errors import InnflowError
@@ -66,6 +66,7 @@ def train() -> None:
         return None
 
     add_current_folder()
+    check_options(fixed)
     sys.argv[1:] = resumed_arguments(fixed)
     SweepEnd.check, SweepEnd.failures = _check_start, []
     if "hydra/launcher=slurm" in fixed:

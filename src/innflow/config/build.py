@@ -3,9 +3,13 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -25,8 +29,33 @@ VERSION_BASE = "1.3"
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose one of innflow's configs without Hydra's main function."""
+    check_options(overrides)
     with initialize_config_module(CONF, version_base=VERSION_BASE):
         return compose(name, list(overrides))
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Refuse an argument that gives a group a list of anything but names, which Hydra takes.
+
+    Raises:
+        InnflowError: naming the argument.
+    """
+    parser = OverridesParser.create()
+    for text in arguments:
+        try:
+            parsed = parser.parse_override(text)
+            value = parsed.value()
+        except HydraException:  # an option of the command line, or an error that Hydra reports
+            continue
+        choices = value.list if isinstance(value, ChoiceSweep) else [value]
+        names = [each for choice in choices if isinstance(choice, list) for each in choice]
+        if is_group(parsed.key_or_group) and not all(isinstance(name, str) for name in names):
+            raise InnflowError(f"{text}: must be the name of an option of {parsed.key_or_group}")
+
+
+def is_group(key: str) -> bool:
+    """Return whether a key is a group of innflow's configs."""
+    return Path(str(files(CONF)), *key.split("/")).is_dir()
 
 
 def to_plain(cfg: Any) -> Any:

@@ -1,7 +1,6 @@
 """The config of a resumed run: the stored config with the changes of the command line."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from innflow.config.build import CONF, to_plain
+from innflow.config.build import is_group, to_plain
 from innflow.config.places import confine, is_place, refuse_places
 from innflow.config.schema import nodes
 from innflow.config.trust import (
@@ -143,9 +142,8 @@ def _may_be_stored(text: str) -> bool:
     words = [str(value) for _, value in walk(parsed.value()) if isinstance(value, str)]
     if key.startswith("hydra") or parsed.package is not None or "${" in "".join([text, *words]):
         return False
-    is_group = Path(str(files(CONF)), *key.split("/")).is_dir()
     steps = (step for word in words for step in word.split("/"))
-    return not is_group or not any(step in ("", ".", "..") for step in steps)
+    return not is_group(key) or not any(step in ("", ".", "..") for step in steps)
 
 
 def _read(path: Path, kind: type) -> Any:
