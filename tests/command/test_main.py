@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from small import held_elsewhere
 from tiny import TINY_IMAGES, TINY_MOONS
 
 import innflow
+from innflow.callback.last_checkpoint import LastCheckpoint
 
 MOONS = "+experiment=moons"
 
@@ -267,6 +269,20 @@ def test_the_last_line_on_stdout_is_the_run_folder(tmp_path):
     assert any(line.startswith("time/train_seconds ") for line in lines)
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_an_interrupt_before_the_first_step_is_one_line(command, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(LastCheckpoint, "on_fit_start", interrupt)
+    try:
+        answer = command("innflow-train", *TINY_MOONS)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores the signal from then on
+    assert answer.code == 130
+    assert answer.err.splitlines()[-1] == "innflow-train: error: interrupted"
 
 
 def test_a_run_folder_that_was_chosen(command):

@@ -115,6 +115,7 @@ def fit(
 
     Raises:
         InnflowError: if no step can be done from the state in the checkpoint.
+        KeyboardInterrupt: on ctrl-C before the first step, or on a second one.
     """
     steps: list[int] = []
     counter = pl.callbacks.LambdaCallback(on_train_batch_end=lambda *_: steps.append(1))
@@ -127,7 +128,12 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module.*view tensor")
         warnings.filterwarnings("ignore", message=UNUSED_SRUN)
-        trainer.fit(app, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(app, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit as leaving:
+            if isinstance(leaving.__context__, KeyboardInterrupt):  # Lightning exits in silence
+                raise KeyboardInterrupt from None
+            raise
 
 
 @contextmanager
