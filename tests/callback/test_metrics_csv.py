@@ -77,3 +77,23 @@ def test_a_table_of_another_kind_is_refused_and_kept(content, tmp_path, refused)
     with refused(f"{tmp_path}/metrics.csv: is not the table of a run", "move it away"):
         MetricsCSV(tmp_path)
     assert (tmp_path / "metrics.csv").read_bytes() == content
+
+
+def test_an_empty_file_of_a_killed_process_is_begun_again(tmp_path):
+    (tmp_path / "metrics.csv").touch()
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"train/nll": 1.5}, 0)
+    logger.save()
+    assert rows(tmp_path) == [{"step": "0", "train/nll": "1.5"}]
+
+
+def test_a_full_disk_leaves_no_part_of_a_header(tmp_path, monkeypatch, refused):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"train/nll": 1.5}, 0)
+    monkeypatch.setattr(csv.DictWriter, "writeheader", full)
+    with refused("metrics.csv: cannot be written (No space left on device)"):
+        logger.save()
+    assert list(tmp_path.iterdir()) == []

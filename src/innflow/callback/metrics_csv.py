@@ -73,13 +73,10 @@ class MetricsCSV(Logger):
             return
         before, self._columns = self._columns, sorted({*self._columns}.union(*self._new))
         try:
-            if before and before != self._columns:
+            if before != self._columns:  # the header is written whole, even on a full disk
                 self._rewrite(None)
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self._columns)
-                if not before:
-                    writer.writeheader()
-                writer.writerows(self._new)
+                csv.DictWriter(file, self._columns).writerows(self._new)
         except OSError as error:
             removed = "" if self.path.parent.is_dir() else "; the run folder was removed"
             raise InnflowError(
@@ -94,16 +91,19 @@ class MetricsCSV(Logger):
             self._rewrite(rows)
 
     def _rewrite(self, rows: int | None) -> None:
-        """Replace the file by its header and its first complete rows.
+        """Replace the file, or begin one, by its header and its first complete rows.
 
         Raises:
             InnflowError: if it is another kind of file.
         """
+        names, complete = self._columns, list[dict[str, Any]]()
         try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                complete = [r for r in reader if None not in r and None not in r.values()]
-            foreign = bool(reader.fieldnames) and "step" not in (reader.fieldnames or ())
+            if self.path.is_file():
+                with self.path.open(newline="", encoding="utf-8") as file:
+                    reader = csv.DictReader(file)
+                    names = list(reader.fieldnames or ())
+                    complete = [r for r in reader if None not in r and None not in r.values()]
+            foreign = bool(names) and "step" not in names
         except (UnicodeDecodeError, csv.Error):
             foreign = True
         if foreign:
@@ -111,7 +111,7 @@ class MetricsCSV(Logger):
                 f"{self.path}: is not the table of a run, it has no column step; move it away, and "
                 "the run continues with a new one"
             )
-        self._columns = self._columns or list(reader.fieldnames or ())
+        self._columns = self._columns or names
         kept = complete[:rows]
         with writing(self.path, "w") as file:
             writer = csv.DictWriter(file, self._columns)
