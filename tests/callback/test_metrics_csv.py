@@ -65,6 +65,9 @@ def test_an_incomplete_row_of_a_killed_process_is_removed(fit, tmp_path):
 
 def test_a_full_disk_is_reported_in_one_line(tmp_path, refused):
     logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"new": 1.0}, 1)
+    logger.save()
+    (tmp_path / "metrics.csv").unlink()
     (tmp_path / "metrics.csv").symlink_to("/dev/full")
     logger.log_metrics({"new": 1.0}, 2)
     with refused("metrics.csv: cannot be written (No space left on device)"):
