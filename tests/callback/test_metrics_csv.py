@@ -3,10 +3,13 @@ from __future__ import annotations
 import csv
 
 import pytest
+import torch
+from pytorch_lightning import Callback
 
 from innflow import flow
 from innflow.app import Density
-from innflow.callback import MetricsCSV
+from innflow.callback import LastCheckpoint, MetricsCSV
+from innflow.callback.last_checkpoint import KEY
 from innflow.data.toy.clouds import Toy
 
 
@@ -100,3 +103,28 @@ def test_a_full_disk_leaves_no_part_of_a_header(tmp_path, monkeypatch, refused):
     with refused("metrics.csv: cannot be written (No space left on device)"):
         logger.save()
     assert list(tmp_path.iterdir()) == []
+
+
+class EachBatch(Callback):
+    """Logs at the start of each batch, after which Lightning does not save the loggers."""
+
+    def on_train_batch_start(self, trainer, *_):
+        trainer.logger.log_metrics({"lr": 0.1}, trainer.global_step)
+
+
+class Counted(LastCheckpoint):
+    """Compares the number of rows in each checkpoint with those in the file."""
+
+    def _save(self, trainer, request):
+        super()._save(trainer, request)
+        saved = torch.load(self.path, weights_only=True)[KEY]["rows"]
+        assert saved == len(rows(self.path.parent)) > 0
+
+
+def test_a_checkpoint_counts_the_rows_that_a_killed_process_leaves(fit, tmp_path):
+    app = Density(flow.vector(2, depth=1, hidden=(4,)))
+    data = Toy("moons", n=200, n_test=10, batch_size=32)
+    callbacks = [EachBatch(), Counted(tmp_path, minutes=0)]
+    logger = MetricsCSV(tmp_path)
+    fit(app, data, max_steps=3, logger=logger, callbacks=callbacks, enable_checkpointing=True)
+    assert (tmp_path / "last.ckpt").is_file()

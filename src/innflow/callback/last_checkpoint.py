@@ -153,10 +153,12 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the random states and the number of rows of metrics.csv, which Lightning omits."""
-        rows = [logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+        tables = [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+        for table in tables:
+            table.save()  # callbacks that log leave rows in memory, which a killed process loses
         checkpoint[KEY] = {
             "random": random_states(trainer.world_size),
-            "rows": rows[0] if rows else 0,
+            "rows": tables[0].rows if tables else 0,
             "row": self._row,
             "step": trainer.global_step - 1,  # under which Lightning logs the row
         }
