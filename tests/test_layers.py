@@ -33,13 +33,14 @@ MAY_IMPORT = {
     "run": "errors system config partition latent objective flow score figure data app analysis "
     "dashboard callback",
     "command": "errors system config figure metric data app analysis run",
+    "estimator": "errors system flow",
     "__init__": "errors system partition latent objective flow app run",
 }
 ONLY_IN = {
     "nflows": "flow",
     "pytorch_lightning": "app callback dashboard data run system",
     "matplotlib": "figure analysis callback",
-    "sklearn": "metric score figure data analysis",
+    "sklearn": "metric score figure data analysis estimator",
     "torchvision": "data command",
     "fsspec": "data",
     "webdataset": "data",
