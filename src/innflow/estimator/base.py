@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from innflow.estimator.columns import Columns, has_categories
 from innflow.estimator.training import Settings, fit_flow
@@ -119,13 +119,18 @@ def check_weight(sample_weight: Any, x: np.ndarray) -> np.ndarray | None:
     """Return the weights (N,) of the rows, or None for equal ones.
 
     Raises:
-        ValueError: if none is positive.
+        ValueError: if the shape does not fit, one is negative, or all are 0.
     """
     if sample_weight is None:
         return None
-    weight: np.ndarray = _check_sample_weight(sample_weight, x, ensure_non_negative=True)
-    if not weight.sum() > 0:
-        raise ValueError("fit: sample_weight has no positive weight")
+    weight: np.ndarray = check_array(
+        sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(f"fit: sample_weight must have the shape ({len(x)},)")
+    check_consistent_length(x, weight)
+    if (weight < 0).any() or not weight.any():
+        raise ValueError("fit: sample_weight is negative, or zero for all rows")
     return weight
 
 
