@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 # of a worker the others would wait without end for its tests.
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint docs bench clean
 
 help:
 	@echo "make demo      install, train a flow on drawn cats and write a report (4 minutes)"
 	@echo "make test      install, check style and types, test each feature once (7 minutes on two cores)"
 	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs (25 minutes)"
 	@echo "make lint      check style and types only (1 minute)"
+	@echo "make docs      build the site of docs/ in build/docs (1 minute)"
 	@echo "make bench     compare speed and memory with other packages (2 hours, idle machine)"
 	@echo "make clean     remove the environment and built files"
 	@echo "Times are without the installation of the environment, which takes some minutes once."
@@ -43,6 +44,10 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+docs: $(VENV)/.dev
+	$(BIN)/sphinx-build -W --keep-going -q -c docs -d build/doctrees . build/docs
+	@echo "Site: file://$(CURDIR)/build/docs/index.html"
 
 $(VENV)/.bench: $(VENV)/.user
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

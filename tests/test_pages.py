@@ -1,0 +1,17 @@
+"""Tutorials and how-to pages: every block of Python and every command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pages import blocks, execute, reason_not_run, shell_lines
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [*sorted(DOCS.glob("tutorials/*.md")), *sorted(DOCS.glob("how-to/*.md")), DOCS / "start.md"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_a_page_runs(page, tmp_path):
+    assert execute(page, tmp_path, analyses=page.parent.name == "tutorials") == ""
