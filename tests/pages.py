@@ -111,8 +111,7 @@ def shrink(words: Sequence[str], analyses: bool) -> list[str]:
     if not analyses and not any("analysis" in word for word in words):
         small.append("analysis=none")
     first = [word if "[" in word else word.split(",")[0] for word in config]
-    options = ["--config-dir", *words[words.index("--config-dir") + 1 :][:1]]
-    cfg = compose(first, options[1] if "--config-dir" in words else None)
+    cfg = compose(first, own_configs="--config-dir" in words)
     named = {word.split("=")[0].lstrip("+") for word in config}
     for key, value in SMALL.items():
         if key not in named and key_exists(cfg, key):
@@ -122,10 +121,10 @@ def shrink(words: Sequence[str], analyses: bool) -> list[str]:
     return [*words, *small]
 
 
-def compose(overrides: list[str], folder: str | None) -> object:
-    """Compose a config; None if it takes configs of another folder, which are not looked at."""
+def compose(overrides: list[str], own_configs: bool) -> object:
+    """Compose a config; None if some of it lies in a folder of one's own."""
     register_resolvers()
-    return None if folder else compose_config("train", overrides)
+    return None if own_configs else compose_config("train", overrides)
 
 
 def key_exists(cfg: object, key: str) -> bool:
