@@ -1,4 +1,4 @@
-"""Settings of the site: Sphinx reads the pages of docs/, experiments/ and benchmarks/ from the root.
+"""Settings of the site, for which Sphinx reads docs/, experiments/ and benchmarks/.
 
 Pages are plain Markdown that also reads well in the repository. The lists of links in index pages
 are the navigation, and links to folders lead to their README.

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from chaos.worker import COMMANDS, forget_processes, run
 from omegaconf import OmegaConf
 from PIL import Image
 
-from chaos.worker import COMMANDS, forget_processes, run
 from innflow.command import main as cli
 from innflow.config.build import compose_config
 from innflow.config.resolvers import register_resolvers
@@ -111,7 +111,7 @@ def shrink(words: Sequence[str], analyses: bool) -> list[str]:
     if not analyses and not any("analysis" in word for word in words):
         small.append("analysis=none")
     first = [word if "[" in word else word.split(",")[0] for word in config]
-    cfg = compose(first, own_configs="--config-dir" in words)
+    cfg = compose([*first, *small], own_configs="--config-dir" in words)
     named = {word.split("=")[0].lstrip("+") for word in config}
     for key, value in SMALL.items():
         if key not in named and key_exists(cfg, key):
@@ -196,20 +196,26 @@ def execute_here(page: Path, here: Path, analyses: bool) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.code)
         elif block.language == "python":
-            print(f"--- {place}")
+            say(f"--- {place}")
             exec(compile(shorten(block.code), place, "exec"), names)
         elif block.language == "bash":
             for line in shell_lines(block.code):
                 if reason_not_run(line) is None and (code := execute_line(line, analyses)):
-                    print(f"{place}: `{line}` ended with exit code {code}")
+                    say(f"{place}: `{line}` ended with exit code {code}")
                     return 1
     return 0
+
+
+def say(line: str) -> None:
+    """Write a line into the log, before whatever the next process writes."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def execute_line(line: str, analyses: bool) -> int:
     """Execute a shell command, one of innflow in a copy of this process; return its exit code."""
     words = shlex.split(line)
-    print(f"--- {line}", flush=True)
+    say(f"--- {line}")
     if words[0] not in COMMANDS:
         return subprocess.run(["bash", "-c", line]).returncode
     if words[0] == "innflow-train":
