@@ -35,12 +35,13 @@ html_theme = "furo"
 html_title = "innflow"
 html_static_path = ["site/static"]
 html_css_files = ["site.css"]
-html_extra_path = ["site/root", "llms.txt"]
+html_extra_path = ["site/root"]
 html_copy_source = False
 
 LINK = re.compile(r"\]\(([^)#\s:]+?)/?(#[^)]*)?\)")
 ITEM = re.compile(r"^(?:- |\| ).*", re.MULTILINE)
 LINKS = re.compile(r"\]\(([^)#\s:]+\.md)\)")
+TITLED = re.compile(r"\[([^][]+)\]\(([^)#\s:]+\.md)\)")
 
 
 def to_pages(app, name, source):
@@ -64,10 +65,11 @@ def to_pages(app, name, source):
 
 def children(section):
     """Return a hidden table of contents of the pages that a section of an index lists."""
-    pages = [page for line in ITEM.finditer(section) for page in LINKS.findall(line[0])]
+    links = [link for line in ITEM.finditer(section) for link in TITLED.findall(line[0])]
+    pages = {page: title for title, page in reversed(links)}  # the first title of each
     heading = re.match(r"## (.*)", section)
     caption = f":caption: {heading[1]}\n" if heading else ""
-    listed = "\n".join(dict.fromkeys(pages))
+    listed = "\n".join(f"{title} <{page}>" for page, title in reversed(pages.items()))
     return f"\n```{{toctree}}\n:hidden:\n{caption}\n{listed}\n```\n\n" if pages else ""
 
 
@@ -80,9 +82,17 @@ def escape(app, kind, name, object, options, lines):
             lines[number] = "".join(pieces)
 
 
+def copy_llms(app, exception):
+    """Write llms.txt with links to the pages of the site."""
+    text = (ROOT / "docs/llms.txt").read_text()
+    moved = LINKS.sub(lambda link: f"](docs/{link[1].removesuffix('.md')}.html)", text)
+    (Path(app.outdir) / "llms.txt").write_text(moved.replace("docs/../", ""))
+
+
 def setup(app):
     """Connect the changes of pages and of docstrings."""
     app.connect("source-read", to_pages)
     app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon
+    app.connect("build-finished", copy_llms)
     data = import_module("innflow.data")  # its exports are imported on first use
     vars(data).update({name: getattr(data, name) for name in data.__all__})

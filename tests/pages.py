@@ -20,13 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 from chaos.worker import COMMANDS, forget_processes, run
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from innflow.command import main as cli
 from innflow.config.build import compose_config
 from innflow.config.resolvers import register_resolvers
 
+CONF = Path(__file__).parents[1] / "conf"
 COMMANDS["innflow"] = cli.innflow
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w/.-]+\.(?:py|yaml))\n")
@@ -110,27 +111,31 @@ def shrink(words: Sequence[str], analyses: bool) -> list[str]:
     small = [] if any(word.startswith("+debug=") for word in words) else ["+debug=fdr"]
     if not analyses and not any("analysis" in word for word in words):
         small.append("analysis=none")
-    first = [word if "[" in word else word.split(",")[0] for word in config]
-    cfg = compose([*first, *small], own_configs="--config-dir" in words)
+    own = [word for word in config if is_own(word)]
+    first = [word if "[" in word else word.split(",")[0] for word in config if word not in own]
+    register_resolvers()
+    cfg = compose_config("train", [*first, *small])
     named = {word.split("=")[0].lstrip("+") for word in config}
     for key, value in SMALL.items():
-        if key not in named and key_exists(cfg, key):
+        group = key.partition(".")[0]
+        if key in named or any(word.startswith(f"{group}=") for word in own):
+            continue
+        if key_exists(cfg, key):
             kept = OmegaConf.select(cfg, key)
             is_list = OmegaConf.is_list(kept) and not value.startswith("[") and key[-1] != "h"
             small.append(f"{key}=[{value}]" if is_list else f"{key}={value}")
     return [*words, *small]
 
 
-def compose(overrides: list[str], own_configs: bool) -> object:
-    """Compose a config; None if some of it lies in a folder of one's own."""
-    register_resolvers()
-    return None if own_configs else compose_config("train", overrides)
+def is_own(word: str) -> bool:
+    """Return whether an argument chooses an option that innflow does not have."""
+    group, _, option = word.lstrip("+").partition("=")
+    folder = CONF / group.partition("@")[0]
+    return folder.is_dir() and not (folder / f"{option}.yaml").exists()
 
 
-def key_exists(cfg: object, key: str) -> bool:
-    """Return whether a config has a key and does not leave it open."""
-    if cfg is None:
-        return False
+def key_exists(cfg: DictConfig, key: str) -> bool:
+    """Return whether a config has a key."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     return OmegaConf.is_dict(node) and name in node

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 PAGES = [
     ROOT / "README.md",
-    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
     *sorted(ROOT.glob("experiments/**/README.md")),
     *sorted(ROOT.glob("benchmarks/*.md")),
 ]
@@ -52,12 +55,15 @@ def broken_links(text: str, folder: Path) -> list[str]:
 
 
 def unknown_choices(text: str) -> list[str]:
-    """Return every `group=option` of a text whose option is not in conf/."""
+    """Return every `group=option` of a text whose option is neither in conf/ nor on the page."""
     found = []
+    own = {group: set(names) for group, names in OWN.items()}
+    for group, name in re.findall(r"^# conf/([\w/]+)/(\w+)\.yaml$", text, re.MULTILINE):
+        own.setdefault(group, set()).add(name)
     for group, options in CHOICE.findall(text):
         names = options.strip("[]").split(",")
         found += [
-            f"{group}={name}" for name in names if name not in GROUPS[group] | OWN.get(group, set())
+            f"{group}={name}" for name in names if name not in GROUPS[group] | own.get(group, set())
         ]
     return found
 
@@ -73,7 +79,7 @@ def missing_paths(text: str) -> list[str]:
 def commands(text: str) -> list[list[str]]:
     """Return the overrides of every `innflow-train` command of a page that composes one config."""
     found = []
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
         if line.startswith("innflow-train ") and "..." not in line:
             words = shlex.split(re.split(r"\s{2,}| #", line)[0])[1:]
             if not any(word.startswith(("-", "hydra/")) for word in words):
@@ -120,6 +126,34 @@ def test_every_package_is_on_the_architecture_page():
             assert f"| `{folder.name}/` |" in text, folder.name
 
 
+def test_the_reference_is_that_of_docstrings_and_configs(tmp_path):
+    runpy.run_path(str(ROOT / "docs/write_reference.py"))["write"](tmp_path)
+    for page in ("commands.md", "configuration.md"):
+        current = (ROOT / "docs/reference" / page).read_text()
+        assert (tmp_path / page).read_text() == current, "run python docs/write_reference.py"
+
+
+def test_llms_txt_leads_to_pages():
+    text = (ROOT / "docs/llms.txt").read_text()
+    listed = set(LINK.findall(text))
+    assert broken_links(text, ROOT / "docs") == []
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in ROOT.glob("docs/**/*.md")}
+    assert {page for page in pages if "/" not in page or "index" in page} <= listed
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings(tmp_path):
+    pytest.importorskip("sphinx", reason="pip install 'innflow[docs]'")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs"]
+    places = ["-d", str(tmp_path / "doctrees"), ".", str(tmp_path / "site")]
+    built = subprocess.run([*command, *places], cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    pages = [page.read_text() for page in (tmp_path / "site").rglob("*.html")]
+    assert len(pages) > 100
+    fetched = re.compile(r"(?:src=|<link[^>]*href=|url\()[\"']?https?://")
+    assert [page for page in pages if fetched.search(page)] == []  # it opens without a network
+
+
 def test_the_first_example_of_the_readme_runs():
     block = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)[0]
     assert "range(500)" in block
@@ -157,6 +191,7 @@ def test_commands_compose():
             ["flow/couplings.py", "conf/models/"],
         ),
         (missing_paths, f"| `flow/couplings.py` {UNBUILT} |", []),
+        (unknown_choices, "# conf/model/mine.yaml\nmodel=mine data=mine", ["data=mine"]),
     ],
 )
 def test_a_planted_mistake_is_found(check, text, found):

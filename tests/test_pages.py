@@ -8,7 +8,10 @@ import pytest
 from pages import execute
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [*sorted(DOCS.glob("tutorials/*.md")), *sorted(DOCS.glob("how-to/*.md")), DOCS / "start.md"]
+PAGES = [
+    *(page for folder in ("tutorials", "how-to") for page in sorted((DOCS / folder).glob("*.md"))),
+    *(DOCS / "start.md", DOCS / "coming-from.md", DOCS / "explanation/partition.md"),
+]
 
 
 @pytest.mark.slow
