@@ -41,8 +41,9 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 CHOICE = re.compile(
     rf"(?<![\w./=@-])\+?({'|'.join(sorted(GROUPS, key=len, reverse=True))})(?:@[\w.]+)?="
-    r"(\[[\w,]+\]|[A-Za-z_]\w*)"
+    r"(\[[\w,]+\]|(?!NAME\b|GROUP\b|OPTION\b)[A-Za-z_]\w*)"
 )
+PYTHON = re.compile(r"^```python$.*?^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"`([\w.-]+/(?:[\w.-]+/)*|(?:[\w.-]+/)*[\w-]+\.(?:py|yaml|j2|toml|md))`")
 UNBUILT = "<!-- check -->"
 """End of a line about files that another change brings."""
@@ -60,7 +61,7 @@ def unknown_choices(text: str) -> list[str]:
     own = {group: set(names) for group, names in OWN.items()}
     for group, name in re.findall(r"^# conf/([\w/]+)/(\w+)\.yaml$", text, re.MULTILINE):
         own.setdefault(group, set()).add(name)
-    for group, options in CHOICE.findall(text):
+    for group, options in CHOICE.findall(PYTHON.sub("", text)):
         names = options.strip("[]").split(",")
         found += [
             f"{group}={name}" for name in names if name not in GROUPS[group] | own.get(group, set())
