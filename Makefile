@@ -12,7 +12,7 @@ PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadsco
 help:
 	@echo "make demo      install, train a flow on drawn cats and write a report (4 minutes)"
 	@echo "make test      install, check style and types, test each feature once (7 minutes on two cores)"
-	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs (25 minutes)"
+	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs, pages (30 minutes)"
 	@echo "make lint      check style and types only (1 minute)"
 	@echo "make docs      build the site of docs/ in build/docs (1 minute)"
 	@echo "make bench     compare speed and memory with other packages (2 hours, idle machine)"

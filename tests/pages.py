@@ -27,7 +27,11 @@ from innflow.command import main as cli
 from innflow.config.build import compose_config
 from innflow.config.resolvers import register_resolvers
 
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF, DOCS = ROOT / "conf", ROOT / "docs"
+TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
+HOW_TO = sorted(DOCS.glob("how-to/*.md"))
+FIRST = [DOCS / "start.md", DOCS / "coming-from.md", DOCS / "explanation/partition.md"]
 COMMANDS["innflow"] = cli.innflow
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w/.-]+\.(?:py|yaml))\n")
@@ -40,7 +44,7 @@ NOT_RUN = {
     r"wandb sync|wandb login|offline=false|tracking_uri=http": "needs an account or a server",
     r"tensorboard --logdir|mlflow ui": "starts a server that does not end",
 }
-"""Shell commands that no test executes, and why; `test_docs.py` composes their configs."""
+"""Shell commands that no test executes, and why; `tests/test_docs.py` composes their configs."""
 
 SMALL = {
     "data.n": "600",
