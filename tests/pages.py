@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from chaos.worker import COMMANDS, forget_processes, run
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -115,7 +116,10 @@ def shrink(words: Sequence[str], analyses: bool) -> list[str]:
     own = [word for word in config if is_own(word)]
     first = [word if "[" in word else word.split(",")[0] for word in config if word not in own]
     register_resolvers()
-    cfg = compose_config("train", [*first, *small])
+    try:
+        cfg = compose_config("train", [*first, *small])
+    except HydraException:
+        return list(words)  # the command ends with its own error
     named = {word.split("=")[0].lstrip("+") for word in config}
     for key, value in SMALL.items():
         group = key.partition(".")[0]

@@ -81,7 +81,7 @@ def commands(text: str) -> list[list[str]]:
     """Return the overrides of every `innflow-train` command of a page that composes one config."""
     found = []
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
-        if line.startswith("innflow-train ") and "..." not in line:
+        if line.startswith("innflow-train ") and "..." not in line and "=NAME" not in line:
             words = shlex.split(re.split(r"\s{2,}| #", line)[0])[1:]
             if not any(word.startswith(("-", "hydra/")) for word in words):
                 found.append(words)
