@@ -119,8 +119,8 @@ class Images(ImageModule):
         outliers: Name -> folder or bucket of a further outlier set: all its images, or, if the
             source has a train/ folder, only its test split by the same seed, which models of that
             source were not trained on.
-        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general, near_copies:
-            See `ImageModule`.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed: See `ImageModule`.
+        general, near_copies: See `ImageModule`.
     """
 
     def __init__(

@@ -70,8 +70,8 @@ class Vision(ImageModule):
         outliers: Names of the data sets whose test splits are outlier sets.
         download: Whether to fetch what is not there.
         labels: Whether the sets of inliers carry the class of each image; celeba has none.
-        size, channels, batch_size, holdout, augment, cache_dir, workers, seed, general, near_copies:
-            See `ImageModule`.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed: See `ImageModule`.
+        general, near_copies: See `ImageModule`.
     """
 
     def __init__(
