@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "figure": "errors metric",
     "problem": "errors",
     "data": "errors system problem",
-    "app": "errors system partition latent objective flow score data",
+    "app": "errors system partition latent objective flow metric score problem data",
     "analysis": "errors system config flow metric score figure data app",
     "dashboard": "errors system config",
     "callback": "errors system app figure dashboard",

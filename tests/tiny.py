@@ -106,6 +106,7 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
         "innflow-sample": cli.sample,
         "innflow-score": cli.score,
         "innflow-posterior": cli.posterior,
+        "innflow-compare": cli.compare,
     }
     here = tmp_path / "here"
     here.mkdir()

@@ -64,6 +64,8 @@ class Gaussian(Inverse):
     def y_units(self, y: Tensor) -> Tensor:
         return (y - 1) / 2
 
+    y_units.mean = torch.ones(2)  # as of `Standardized`
+
     def moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the means (B, 3) and the lower factor (3, 3) of the covariance."""
         if self.prior:

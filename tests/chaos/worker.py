@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "innflow-sample": cli.sample,
     "innflow-score": cli.score,
     "innflow-posterior": cli.posterior,
+    "innflow-compare": cli.compare,
     "innflow-sweep-report": cli.sweep_report,
 }
 

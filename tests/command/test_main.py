@@ -335,6 +335,7 @@ HELPS = {
     "sample": ("innflow-sample run=DIR", "temperature: 1.0"),
     "score": ("innflow-score run=DIR", "input: ???"),
     "posterior": ("innflow-posterior run=DIR", "truth: null"),
+    "compare": ("innflow-compare 'runs=[DIR,DIR2]'", "proposals: 40000"),
     "sweep_report": ("innflow-sweep-report DIR", "metric: null"),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tiny import train
 import innflow
 from innflow.errors import InnflowError
 from innflow.metric.summary import find_densest
+from innflow.problem import arm
 
 NAMES = ["rail", "angle 1", "angle 2", "angle 3"]
 FILES = [".lock", "config.yaml", "environment.json", "figures", "overrides.yaml"]
@@ -125,9 +128,10 @@ def test_the_posterior_of_one_observation(command, inverse_run, observed):
     assert yaml.safe_load(Path("drawn/config.yaml").read_text())["seed"] == 3
     assert "n=300" in yaml.safe_load(Path("drawn/overrides.yaml").read_text())
 
-    lines = answer.out.splitlines()
-    assert lines[0] == "y=obs.csv: when ignored, the run has no such columns"
-    assert lines[1].split() == [
+    first, left_out, *lines = answer.out.splitlines()
+    assert first == "y=obs.csv: when ignored, the run has no such columns"
+    assert left_out.startswith(f"local test of calibration left out: run={inverse_run} has no")
+    assert lines[0].split() == [
         "observation",
         "0",
         "mean",
@@ -138,13 +142,13 @@ def test_the_posterior_of_one_observation(command, inverse_run, observed):
         "MAP",
         "truth",
     ]
-    table = [line.split()[-7:] for line in lines[2:6]]
+    table = [line.split()[-7:] for line in lines[1:5]]
     shown = numbers([[row[i] for i in (2, 3, 4, 6, 8, 9, 10)] for row in rows])
     np.testing.assert_allclose(numbers(table), shown, rtol=1e-3)
-    assert lines[6].startswith(
+    assert lines[5].startswith(
         f"misspecification p = {checks['misspecification_p']:.2g}, mean |f(x) - y|^2 ="
     )
-    assert lines[7:] == [str(Path("drawn").absolute())]
+    assert lines[6:] == [str(Path("drawn").absolute())]
 
 
 def rows_of(rows: list[list[str]]) -> list[list[str]]:
@@ -190,7 +194,26 @@ def test_many_strange_observations_are_counted(command, inverse_run, undrawn):
     assert answer.code == 0, answer.err
     warnings = [line for line in answer.out.splitlines() if line.startswith("warning")]
     assert len(warnings) == 6
-    assert warnings[-1] == "warning: 4 more are unlike them; see summary.json"
+    assert warnings[-1] == "warning: 4 more warnings in summary.json"
+    summary = json.loads(Path("drawn/summary.json").read_text())
+    assert len(summary["warnings"]) == 9
+
+
+def test_failed_tests_of_calibration_are_warnings(command, inverse_run, observed, undrawn):
+    """Simulations of another forward model: the posterior is wrong at every observation."""
+    run = Path("run")
+    shutil.copytree(inverse_run, run)
+    x = arm.prior.sample((100,))
+    np.savez(run / "calibration.npz", x=x.numpy() / 5, y=arm.forward(x).numpy())
+    (run / "metrics.json").write_text('{"posterior/sbc_p": 0.5, "posterior/tarp_p": 0.001}')
+    answer = command("innflow-posterior", "run=run", observed, "n=5", "out=drawn")
+    assert answer.code == 0, answer.err
+    warnings = [line for line in answer.out.splitlines() if line.startswith("warning: ")]
+    assert warnings[0] == "warning: the posterior is not calibrated: TARP p = 0.001"
+    assert warnings[1].startswith("warning: observation 0: the posterior is not calibrated there: ")
+    summary = json.loads(Path("drawn/summary.json").read_text())
+    assert [f"warning: {line}" for line in summary["warnings"]] == warnings
+    assert summary["observations"][0]["lc2st_p"] < 0.01
 
 
 def test_noise_is_drawn_with_the_parameters(command, noisy_run):
@@ -227,7 +250,7 @@ def test_a_forward_model_of_ones_own_runs_only_where_it_is_trusted(
 
     answer = command(*arguments, "out=second", "trust=true")
     assert answer.code == 0, answer.err
-    assert "left out" not in answer.out
+    assert "resimulation left out" not in answer.out
     (checks,) = json.loads(Path("second/summary.json").read_text())["observations"]
     assert checks["resimulation"]["rms"]["end x"] > 90
     assert read("second/posterior.csv") == read("first/posterior.csv")
@@ -253,8 +276,7 @@ def test_a_forward_model_that_is_no_more_is_left_out_with_a_line(
     run = with_data(inverse_run, Path("own.ckpt"), **changes)
     answer = command("innflow-posterior", f"run={run}", observed, "n=5", "trust=true", "out=drawn")
     assert answer.code == 0, answer.err
-    (line,) = [line for line in answer.out.splitlines() if "left out" in line]
-    assert line.startswith("resimulation left out: ")
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("resimulation left out")]
     assert says in line
     assert len(read("drawn/posterior.csv")) == 6
 
@@ -267,8 +289,106 @@ def test_pairs_have_no_forward_model_and_nothing_is_said(command, inverse_run, o
     assert "resimulation" not in Path("drawn/summary.json").read_text()
 
 
+LIKELIHOOD = """
+import torch
+def log_likelihood(y, x):
+    from innflow.problem import arm
+    return torch.distributions.Normal(arm.forward(x), 0.3).log_prob(y).sum(dim=1)
+"""
+
+
+def test_a_correction_weighs_the_draws_of_the_flow(command, inverse_run, observed, undrawn):
+    Path("own.py").write_text(LIKELIHOOD)
+    run = with_data(inverse_run, Path("own.ckpt"), log_likelihood="own.log_likelihood")
+    arguments = ("innflow-posterior", f"run={run}", observed, "n=500", "correct=true", "seed=2")
+    answer = command(*arguments, "proposals=5000", "out=drawn", "trust=true")
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in Path("drawn").glob("p*")) == [
+        "posterior.csv",
+        "posterior.npz",
+        "proposals.csv",
+    ]
+    header, *rows = read("drawn/proposals.csv")
+    assert header == [*NAMES, "weight"]
+    table = numbers(rows)
+    assert table[:, -1].mean() == pytest.approx(1, abs=1e-4)
+    app = innflow.load(run, trust=True)
+    y = torch.tensor([1.5, 0.3])
+    x = torch.from_numpy(table[:, :-1])
+    assert torch.equal(x, app.posterior(y, 5000, seed=2))
+    target = arm.prior.log_prob(x)
+    target += torch.distributions.Normal(arm.forward(x), 0.3).log_prob(y).sum(dim=1)
+    ratio = (target - app.log_prob(x, y.expand(5000, 2))).double()
+    expected = torch.softmax(ratio, 0) * 5000
+    np.testing.assert_allclose(table[:, -1], expected, rtol=1e-3, atol=1e-6)
+
+    (checks,) = json.loads(Path("drawn/summary.json").read_text())["observations"]
+    found = checks["correction"]
+    effective = float(5000**2 / expected.square().sum())
+    assert found["effective_sample_size"] == pytest.approx(effective, rel=1e-3)
+    assert found["efficiency"] == pytest.approx(effective / 5000, rel=1e-3)
+    evidence = float(ratio.logsumexp(0)) - math.log(5000)
+    assert found["log_evidence"] == pytest.approx(evidence, abs=1e-3)
+    with np.load("drawn/posterior.npz") as archive:
+        weights, drawn, log_prob = archive["weights"], archive["x"][0], archive["log_prob"][0]
+    np.testing.assert_allclose(weights[0] * 5000, table[:, -1], rtol=1e-4, atol=1e-6)
+    assert numbers(read("drawn/posterior.csv")[1:]).shape == (500, 4)
+    mean = (x * expected[:, None] / 5000).sum(dim=0)
+    assert np.abs(drawn.mean(axis=0) - mean.numpy()).max() < 0.05
+    assert len(np.unique(drawn, axis=0)) == found["distinct_draws"]
+    mode = numbers([row[-1:] for row in read("drawn/summary.csv")[1:]])[:, 0]
+    np.testing.assert_allclose(mode, drawn[log_prob.argmax()], rtol=1e-5)
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("corrected: ")]
+    assert f"efficiency {effective / 5000:.1%}, Pareto k {found['pareto_k']:.2f}" in line
+
+
+def test_a_correction_that_is_not_reliable_says_so(command, inverse_run, observed, undrawn):
+    Path("sharp.py").write_text(LIKELIHOOD.replace("0.3", "1e-3"))
+    run = with_data(inverse_run, Path("own.ckpt"), log_likelihood="sharp.log_likelihood")
+    arguments = ("innflow-posterior", f"run={run}", observed, "n=200", "correct=true", "out=drawn")
+    answer = command(*arguments, "trust=true")
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("warning: obs")]
+    assert line.startswith("warning: observation 0: the correction is not reliable (Pareto k ")
+    assert "calibration" not in answer.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "says"),
+    [
+        ({}, "", "the data have no known likelihood: train with"),
+        ({}, "proposals=150", "proposals=150: must be at least n=200"),
+        ({"log_likelihood": "own.log_likelihood"}, "", "own.log_likelihood is code; trust=true"),
+        ({"forward": "own.simulate"}, "", "own.simulate is code; trust=true runs it"),
+    ],
+)
+def test_a_correction_that_is_impossible_is_refused(
+    changes, arguments, says, command, inverse_run, observed
+):
+    likely = {"_target_": "innflow.data.Simulator", **changes}
+    if arguments:
+        likely["log_likelihood"] = "innflow.problem.two_moons.log_likelihood"
+    run = with_data(inverse_run, Path("own.ckpt"), **likely)
+    answer = command(
+        *("innflow-posterior", f"run={run}", observed, "n=200", "correct=true", "out=drawn"),
+        *arguments.split(),
+    )
+    assert answer.code == 2, answer
+    (line,) = answer.err.splitlines()
+    assert says in line
+    assert not Path("drawn").exists()
+
+
+def test_noise_with_the_parameters_cannot_be_corrected(command, noisy_run):
+    app = innflow.load(noisy_run)
+    Path("obs.csv").write_text(",".join(app.columns["y"]) + "\n" + ",".join(["0.2"] * 10) + "\n")
+    answer = command("innflow-posterior", f"run={noisy_run}", "y=obs.csv", "n=50", "correct=true")
+    assert answer.code == 2
+    assert "the density of x alone has no closed form" in answer.err
+
+
 @pytest.mark.parametrize("code", ["os.abort", "innflow.problem.arm.np.core", "innflow.data.cats"])
-@pytest.mark.parametrize("key", ["prior", "forward", "noise", "reference"])
+@pytest.mark.parametrize("key", ["prior", "forward", "noise", "reference", "log_likelihood"])
 def test_no_other_code_counts_as_innflow_s_own(key, code, command, inverse_run, observed, undrawn):
     run = with_data(inverse_run, Path("planted.ckpt"), **{key: code})
     answer = command("innflow-posterior", f"run={run}", observed, "n=5", "out=drawn")
@@ -293,6 +413,8 @@ def test_nothing_else_in_a_data_node_is_built(command, inverse_run, observed):
         ("y=obs.csv nn=3", "nn is unknown"),
         ("y=obs.csv trust=maybe", "trust=maybe: must be true or false"),
         ("y=obs.csv seed=-1", "seed=-1"),
+        ("y=obs.csv correct=yes", "correct=yes: must be true or false"),
+        ("y=obs.csv proposals=500", "proposals=500: is for correct=true"),
         ("y=obs.csv ckpt=worst", "ckpt=worst is unknown"),
         ("y=obs.csv device=abacus", "device=abacus"),
         ("n=3", "y=... is needed"),

@@ -27,6 +27,29 @@ def test_true_parameters_rank_evenly_among_the_draws(problem):
     assert rank_p_values(problem).min() > 0.002
 
 
+def test_likelihoods_are_those_of_scipy():
+    x = gaussian_linear.prior.sample((4,))
+    y = gaussian_linear.forward(x)[0]
+    exact = [stats.norm(one, math.sqrt(0.1)).logpdf(y).sum() for one in x]
+    assert gaussian_linear.log_likelihood(y, x).numpy() == pytest.approx(exact, rel=1e-5)
+    x = slcp.prior.sample((4,))
+    y = slcp.forward(x)[0]
+    exact = log_likelihood(x.double().numpy(), y.double().numpy()) - 4 * math.log(2 * math.pi)
+    assert slcp.log_likelihood(y, x).numpy() == pytest.approx(exact, rel=1e-9)
+
+
+def test_the_likelihood_of_two_moons_is_the_density_of_its_data():
+    x = torch.tensor([[0.3, -0.7]]).expand(400_000, 2)
+    made = two_moons.forward(x)
+    corner, sides = made.amin(dim=0), made.amax(dim=0) - made.amin(dim=0)
+    anywhere = corner + sides * torch.rand(400_000, 2, generator=torch.Generator().manual_seed(0))
+    density = two_moons.log_likelihood(anywhere, x).exp() * sides.prod()
+    assert float(density.mean()) == pytest.approx(1, abs=0.02)
+    # and has the same mean over the plane
+    mean = (density[:, None] * anywhere).mean(dim=0)
+    assert mean.numpy() == pytest.approx(made.mean(dim=0).numpy(), abs=0.02)
+
+
 # Two moons
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from innflow.run.report.headline import choose_headlines, table
+from innflow.run.report.headline import choose_headlines, table, warn_of_calibration
 
 METRICS = {
     "ood/ratio/dog/auroc": 0.9,
@@ -30,3 +30,11 @@ def test_a_run_without_scores_has_no_score_in_its_table():
     found = {each.key for each, _ in choose_headlines(METRICS, None)}
     assert found == {"test/bpd", "roundtrip/max_error"}
     assert table({}, None) == []
+
+
+def test_a_failed_test_of_calibration_is_a_warning():
+    passed = {"posterior/sbc_p": 0.01, "posterior/energy_p": 0.0}
+    assert warn_of_calibration(passed) is None
+    failed = passed | {"posterior/lc2st_p": 0.002, "posterior/coverage_p": 1e-9}
+    expected = "the posterior is not calibrated: coverage p = 1e-09, L-C2ST p = 0.002"
+    assert warn_of_calibration(failed) == expected

@@ -23,6 +23,7 @@ from innflow.analysis.ood.ranking import Ranking
 from innflow.analysis.ood.scores import Scores
 from innflow.analysis.ood.texture import Texture
 from innflow.analysis.posterior.coverage import Coverage
+from innflow.analysis.posterior.local_calibration import LocalCalibration
 from innflow.analysis.posterior.observations import Posterior
 from innflow.analysis.posterior.recovery import Recovery
 from innflow.analysis.study import Analysis, Study
@@ -45,6 +46,7 @@ __all__ = [
     "Interpolation",
     "LatentCloud",
     "Likelihood",
+    "LocalCalibration",
     "Modes",
     "Plot",
     "Posterior",

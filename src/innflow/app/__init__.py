@@ -2,6 +2,7 @@
 
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
+from innflow.app.correction import Correction, correct_posterior
 from innflow.app.density import Density, Generation
 from innflow.app.inverse import Inverse
 from innflow.app.module import FlowModule
@@ -10,11 +11,13 @@ from innflow.app.schedule import constant, cosine
 __all__ = [
     "Application",
     "Classification",
+    "Correction",
     "Density",
     "FlowModule",
     "Generation",
     "Inverse",
     "Unconditional",
     "constant",
+    "correct_posterior",
     "cosine",
 ]

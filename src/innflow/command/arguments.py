@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from innflow.app import Application, Unconditional
+from innflow.app import Application, Inverse, Unconditional
 from innflow.config.message import one_line
 from innflow.config.resolvers import time_of_day
 from innflow.data.base import PartsDataModule
@@ -35,9 +35,12 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
     for name, value in arguments.items():
         if name in ("run", "input", "ckpt", "device", "y"):
             valid, expected = isinstance(value, str) and value != "", "text; write folder 3 as ./3"
+        elif name == "runs":
+            texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
+            valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
         elif name in ("out", "truth"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
-        elif name == "trust":
+        elif name in ("trust", "correct"):
             valid, expected = isinstance(value, bool), "true or false"
         elif name == "temperature":
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -45,7 +48,8 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         else:
             least = 1 if name == "n" else 0
             whole = isinstance(value, int) and not isinstance(value, bool)
-            valid = (name == "seed" and value is None) or (whole and least <= value < 2**32)
+            optional = name in ("seed", "proposals") and value is None
+            valid = optional or (whole and least <= value < 2**32)
             expected = f"an integer from {least} to 4294967295"
         if not valid:
             raise InnflowError(f"{name}={value}: must be {expected}")
@@ -63,6 +67,21 @@ def load_run(arguments: Mapping[str, Any]) -> Application:
         return app.to(device)
     except (RuntimeError, AssertionError) as error:
         raise InnflowError(f"device={device}: {str(error).splitlines()[0]}") from None
+
+
+def load_inverse(arguments: Mapping[str, Any]) -> Inverse:
+    """Load a run whose application has posteriors.
+
+    Raises:
+        InnflowError: if it has none.
+    """
+    app = load_run(arguments)
+    if not isinstance(app, Inverse):
+        raise InnflowError(
+            f"run={arguments['run']}: has no posterior, it is a {type(app).__name__}; give a run "
+            "with app=inverse"
+        )
+    return app
 
 
 def load_unconditional(arguments: Mapping[str, Any]) -> Unconditional:

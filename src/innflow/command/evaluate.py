@@ -24,6 +24,7 @@ from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.folder import claim, write_origin
+from innflow.run.report.headline import warn_of_calibration
 from innflow.system.progress import announce
 from innflow.system.secret import refuse_revealed
 from innflow.system.signature import is_signed
@@ -73,6 +74,8 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         shown = name.startswith(("test/", "bpd/", "posterior/")) or name.endswith("/auroc")
         if shown and not name.endswith("_centre"):  # values at bin centres are no bounds
             announce(f"{name}  {value:.4f}")
+    if (warning := warn_of_calibration(metrics)) is not None:
+        announce(f"warning: {warning}")
     announce(str(out))
 
 

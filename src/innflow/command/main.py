@@ -38,7 +38,7 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 
 def innflow() -> None:
     """innflow: list commands and experiments."""
-    commands = (train, evaluate, sample, score, posterior, sweep_report)
+    commands = (train, evaluate, sample, score, posterior, compare, sweep_report)
 
     def command() -> None:
         others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
@@ -97,8 +97,24 @@ def posterior() -> None:
     MAP is the draw of highest density p(x | y), in the units of x; where the run has the joint
     density of x and noise only, the draw with the closest neighbours in whitened coordinates. The
     forward model is run on up to 10,000 draws. It is code: one of your own needs trust=true.
+
+    correct=true corrects the draws by importance sampling with prior and likelihood, that of
+    declared noise or data.log_likelihood; summary.json has efficiency, Pareto k and log evidence,
+    proposals.csv the draws of the flow with their weights. Without it, the posterior is tested at
+    each observation (L-C2ST); reasons not to trust it are printed and are in summary.json.
     """
     _call(posterior, "innflow-posterior", "posterior")
+
+
+def compare() -> None:
+    """innflow-compare 'runs=[DIR,DIR2]' y=obs.csv: compute which model gives observed data.
+
+    Prints for each observation the probability of each model, with equal prior probabilities: by
+    the log evidence of importance sampling where all runs have a likelihood (as innflow-posterior
+    correct=true), otherwise by a classifier of the simulations in the run folders, with its
+    expected calibration error. A small misspecification p of all: none of the models fits.
+    """
+    _call(compare, "innflow-compare", "compare")
 
 
 def sweep_report() -> None:

@@ -1,6 +1,7 @@
 """Files of innflow-posterior: draws, summaries and figures."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from innflow.analysis.posterior.resimulation import Resimulation
+from innflow.app import Correction
 from innflow.figure.posterior.pairs import MOST_PAIRS, plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_resimulation
 from innflow.metric.summary import QUANTILES, Summary
@@ -33,19 +35,36 @@ class Posteriors:
     summaries: Sequence[Summary]  # one for each observation
     truth: np.ndarray | None  # (B, P) true parameters, if known
     resimulations: Sequence[Resimulation]  # one for each observation, or none
+    corrections: Sequence[Correction]  # one for each observation, or none
+    local_p: Sequence[float]  # p-values of L-C2ST, one for each observation, or none
+    warnings: Sequence[str]  # reasons not to trust these posteriors
 
 
 def write_draws(result: Posteriors, folder: Path) -> None:
-    """Write posterior.csv and posterior.npz."""
+    """Write posterior.csv and posterior.npz, and proposals.csv with weights of a correction."""
     arrays = {"x": result.x, "y": result.y, "eps": result.eps, "log_prob": result.log_prob}
+    if result.corrections:
+        proposals = np.stack([one.proposals.cpu().numpy() for one in result.corrections])
+        weights = np.stack([one.importance.weights for one in result.corrections])
+        arrays |= {"proposals": proposals, "weights": weights}
     arrays |= {"names": np.array(result.parameters), "observables": np.array(result.observables)}
     known: dict[str, Any] = {name: part for name, part in arrays.items() if part is not None}
     np.savez(folder / "posterior.npz", **known)
-    several = len(result.y) > 1
-    with (folder / "posterior.csv").open("w", newline="", encoding="utf-8") as file:
+    _write_rows(folder / "posterior.csv", result.parameters, result.x)
+    if result.corrections:
+        # Weights of mean 1, as of draws without correction.
+        columns = np.concatenate([proposals, weights[..., None] * weights.shape[1]], axis=2)
+        names = [*result.parameters, "weight"]
+        _write_rows(folder / "proposals.csv", names, columns.astype(np.float32))
+
+
+def _write_rows(path: Path, names: Sequence[str], rows: np.ndarray) -> None:
+    """Write rows (B, n, P) with the number of their observation where there are several."""
+    several = len(rows) > 1
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*["observation"] * several, *result.parameters])
-        for number, draws in enumerate(track(result.x, "posterior.csv")):
+        writer.writerow([*["observation"] * several, *names])
+        for number, draws in enumerate(track(rows, path.name)):
             # As text in single precision, which needs fewer digits than Python's own floats.
             writer.writerows([*[number] * several, *row] for row in draws.astype(str).tolist())
 
@@ -66,6 +85,8 @@ def write_summary(result: Posteriors, folder: Path) -> None:
         {"observation": number, "misspecification_p": p}
         for number, p in enumerate(result.misspecification_p.tolist())
     ]
+    for entry, p in zip(entries, result.local_p, strict=False):
+        entry["lc2st_p"] = p
     for entry, again in zip(entries, result.resimulations, strict=False):
         entry["resimulation"] = {
             "draws": len(again.y),
@@ -73,7 +94,19 @@ def write_summary(result: Posteriors, folder: Path) -> None:
             "error": again.error,
             "rms": dict(zip(result.observables, again.rms.tolist(), strict=True)),
         }
-    write_json(folder / "summary.json", {"n": result.x.shape[1], "observations": entries})
+    for entry, one in zip(entries, result.corrections, strict=False):
+        found = one.importance
+        entry["correction"] = {
+            "proposals": len(found.weights),
+            "effective_sample_size": found.effective,
+            "efficiency": found.efficiency,
+            "pareto_k": found.pareto_k if math.isfinite(found.pareto_k) else None,
+            "log_evidence": found.log_evidence,
+            "log_evidence_error": found.log_evidence_error,
+            "distinct_draws": one.distinct,
+        }
+    about = {"n": result.x.shape[1], "warnings": list(result.warnings)}
+    write_json(folder / "summary.json", {**about, "observations": entries})
 
 
 def write_figures(

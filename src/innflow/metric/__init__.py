@@ -12,6 +12,7 @@ from innflow.metric.image_statistics import (
     swap_phases,
 )
 from innflow.metric.latent_tests import compute_independence, compute_normality
+from innflow.metric.local_calibration import LocalTest
 from innflow.metric.posterior_calibration import (
     check_levels,
     check_ranks,
@@ -35,6 +36,7 @@ from innflow.metric.sharpness import check_sharpness, compute_energy, compute_sh
 __all__ = [
     "Estimate",
     "LinearProbe",
+    "LocalTest",
     "auroc",
     "bits_per_dim",
     "check_levels",

@@ -29,6 +29,12 @@ def forward(x: Tensor) -> Tensor:
     return x + math.sqrt(VARIANCE) * torch.randn_like(x)
 
 
+def log_likelihood(y: Tensor, x: Tensor) -> Tensor:
+    """Return log p(y | x) in nats (B,) of data (10,) and parameters (B, 10)."""
+    square = (y - x).square().sum(dim=1)
+    return -0.5 * square / VARIANCE - 0.5 * DIMENSION * math.log(2 * math.pi * VARIANCE)
+
+
 def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:
     """Return draws (n, 10) of the exact posterior, N(y / 2, 0.05 I) without further noise.
 

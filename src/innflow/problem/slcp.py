@@ -10,6 +10,8 @@ al., "Benchmarking simulation-based inference" (arXiv:2101.04653), without the 1
 the variances.
 """
 
+import math
+
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -39,6 +41,17 @@ def forward(x: Tensor) -> Tensor:
     other = correlation * one + other / x[:, 4:5].cosh()
     points = x[:, None, :2] + scale * torch.stack([one, other], dim=2)
     return points.flatten(1)
+
+
+def log_likelihood(y: Tensor, x: Tensor) -> Tensor:
+    """Return log p(y | x) in nats (B,) of data (8,) and parameters (B, 5)."""
+    wide = x.double()
+    scale = wide[:, None, 2:4].square()
+    one, other = ((y.double().reshape(POINTS, 2) - wide[:, None, :2]) / scale).unbind(dim=2)
+    correlation, steepness = wide[:, 4:5].tanh(), wide[:, 4:5].cosh()
+    square = one.square() + ((other - correlation * one) * steepness).square()
+    log_volume = scale.log().sum(dim=2) - steepness.log() + math.log(2 * math.pi)
+    return (-0.5 * square - log_volume).sum(dim=1)
 
 
 def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.distributions import Independent, Uniform
+from torch.distributions import Independent, Normal, Uniform
 
 from innflow.problem.sampler.importance import resample
 
@@ -29,8 +29,24 @@ def forward(x: Tensor) -> Tensor:
     angle = math.pi * (torch.rand_like(x[:, 0]) - 0.5)
     radius = RADIUS + SPREAD * torch.randn_like(x[:, 0])
     crescent = torch.stack([radius * angle.cos() + SHIFT, radius * angle.sin()], dim=1)
+    return crescent + _shift(x)
+
+
+def log_likelihood(y: Tensor, x: Tensor) -> Tensor:
+    """Return log p(y | x) in nats (B,) of data (2,) and parameters (B, 2).
+
+    In polar coordinates of the crescent the angle is uniform over half a turn and the radius
+    normal; the area element is the radius.
+    """
+    along, across = (y - _shift(x)).double().unbind(dim=1)
+    radius = torch.hypot(along - SHIFT, across)
+    log_prob = Normal(RADIUS, SPREAD).log_prob(radius) - math.log(math.pi) - radius.log()
+    return torch.where(along > SHIFT, log_prob, -torch.inf)
+
+
+def _shift(x: Tensor) -> Tensor:
     along, across = (x[:, 1] + x[:, 0]) / math.sqrt(2), (x[:, 1] - x[:, 0]) / math.sqrt(2)
-    return crescent + torch.stack([-along.abs(), across], dim=1)
+    return torch.stack([-along.abs(), across], dim=1)
 
 
 def posterior(y: np.ndarray, n: int, rng: Generator, noise: np.ndarray | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 import re
 
@@ -9,12 +10,14 @@ from torch.distributions import Independent
 
 from data.own import write_module
 from innflow.data.simulation.prior import Prior
+from innflow.data.simulation.support import support_of
 from innflow.errors import InnflowError
 
 SOURCE = """
 import numpy as np
 import torch
-from torch.distributions import Normal, Uniform, MultivariateNormal, Independent
+from scipy import stats
+from torch.distributions import Exponential, Normal, Uniform, MultivariateNormal, Independent
 box = Independent(Uniform(-torch.ones(3), torch.ones(3)), 1)
 batch = Uniform(-torch.ones(3), torch.ones(3))
 single = Normal(5.0, 1.0)
@@ -26,6 +29,17 @@ class Own:
 class Instance(Own):
     def __call__(self): raise RuntimeError("called")
 own = Own()
+frozen = stats.norm([0.0, 5.0], [1.0, 2.0])
+scalar = stats.uniform(2.0, 3.0)
+vector = stats.multivariate_normal([1.0, 2.0], [[2.0, 0.5], [0.5, 1.0]])
+counts = stats.poisson(3.0)
+bounds = {"a": [0, 5], "b": [-1, 1]}
+def makes_frozen(): return scalar
+half = Exponential(2.0)
+class Dense(Own):
+    def log_prob(self, x): return -x.square().sum(1) / 2
+class Bad(Own):
+    def log_prob(self, x): raise ArithmeticError("no density")
 instance = Instance()
 class Flat:
     def sample(self, shape): return np.random.rand(*shape)
@@ -65,6 +79,12 @@ def own(monkeypatch, tmp_path):
         ("Own", 2),
         ("instance", 2),
         ("Flat", 1),
+        ("frozen", 2),
+        ("scalar", 1),
+        ("vector", 2),
+        ("counts", 1),
+        ("bounds", 2),
+        ("makes_frozen", 1),
     ],
 )
 def test_draws_are_vectors_that_the_seed_decides(name, dims):
@@ -89,8 +109,8 @@ def test_a_batch_of_a_distribution_becomes_its_event():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("settings", "a dict has no method sample: give a torch distribution"),
-        ("makes_dict", "makes a dict, which has no method sample"),
+        ("settings", "a is 1, expected [low, high] with low < high"),
+        ("makes_dict", "has no parameter: give {name: [low, high]}"),
         ("broken", "a function that raises KeyError: 'scale' where it is called without arguments"),
         ("Needs", "a class that raises TypeError"),
         ("Normal", "a class that raises TypeError"),
@@ -119,3 +139,49 @@ def test_a_prior_that_ends_the_process_is_refused(raised, tmp_path, monkeypatch,
     (tmp_path / f"{name}.py").write_text(code)
     with refused(f"data.prior={name}.prior", raised.partition("(")[0]):
         Prior(f"{name}.prior")
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "log_prob", "outside"),
+    [
+        ("box", [0.5, 0.0, -1.0], -3 * math.log(2), [0.5, 2.0, 0.0]),
+        ("half", [1.0], math.log(2) - 2, [-1.0]),
+        ("frozen", [0.0, 5.0], -math.log(4 * math.pi), None),
+        ("scalar", [2.5], -math.log(3), [1.9]),
+        ("vector", [1.0, 2.0], -math.log(2 * math.pi) - 0.5 * math.log(1.75), None),
+        ("counts", [0.0], -3.0, [-1.0]),
+        ("bounds", [1.0, 0.0], -math.log(10), [1.0, 1.5]),
+        ("double", [0.0, 0.0], -math.log(2 * math.pi), None),
+        ("Dense", [1.0, 1.0], -1.0, None),
+    ],
+)
+def test_log_densities_are_minus_infinity_outside_of_the_support(name, inside, log_prob, outside):
+    rows = torch.tensor([inside, inside if outside is None else outside])
+    found = Prior(f"mymodule.{name}").log_prob(rows)
+    assert found.dtype == torch.float64
+    assert found[0] == pytest.approx(log_prob, abs=1e-6)
+    assert found[1] == found[0] if outside is None else found[1] == -math.inf
+
+
+def test_supports_of_scipy_and_of_bounds_are_known():
+    for name, low, high in [("scalar", [2.0], [5.0]), ("bounds", [0.0, -1.0], [5.0, 1.0])]:
+        prior = Prior(f"mymodule.{name}")
+        support = support_of(prior.value, prior.dims)
+        assert support.low.tolist() == low
+        assert support.high.tolist() == high
+    assert support_of(Prior("mymodule.counts").value, 1).discrete.all()
+
+
+def test_bounds_in_the_config_are_a_prior_with_names():
+    prior = Prior({"depth": [0.0, 5.0], "speed": [-1.0, 1.0]})
+    assert prior.names == ["depth", "speed"]
+    assert torch.equal(pickle.loads(pickle.dumps(prior)).draw(9, [1]), prior.draw(9, [1]))
+    with pytest.raises(InnflowError, match=r"speed is \[1, 1\], expected"):
+        Prior({"speed": [1, 1]})
+
+
+def test_a_prior_without_a_density_is_refused(refused):
+    with refused("data.prior=mymodule.own: has no log_prob"):
+        Prior("mymodule.own").log_prob(torch.zeros(3, 2))
+    with refused("data.prior=mymodule.Bad: log_prob raises ArithmeticError: no density"):
+        Prior("mymodule.Bad").log_prob(torch.zeros(3, 2))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from scipy import stats
 from torch.distributions import Independent
 
 from data.own import write_module
 from innflow.data.simulation.simulator import Simulator
 from innflow.errors import InnflowError
+from innflow.problem import traveltime
 
 SOURCE = """
 import numpy as np
@@ -46,6 +49,11 @@ class Stuck:
 def posterior(y, n, rng, noise):
     assert noise is None or noise.shape == (3, 3) and noise.dtype == np.float64
     return y[:2] + rng.standard_normal((n, 2))
+def log_likelihood(y, x): return -(y - simulate(x)).square().sum(1) / 2
+def matrix(y, x): return y - simulate(x)
+def broken(y, x): return y / x.bad
+def holes_likelihood(y, x): return torch.where(x[:, 0] > 1, log_likelihood(y, x), torch.nan)
+def endless(y, x): return torch.full((len(x),), torch.inf)
 def wrong(y, n, rng, noise): return np.zeros((n, 3))
 def fails(y, n, rng, noise): raise ArithmeticError("no mass")
 """
@@ -285,3 +293,91 @@ def test_every_problem_of_innflow_is_this_data_module(name):
     test = data.sets()["test"].parts
     draws = data.reference(test["y"][0], 50, seed=0)
     assert data.support.contains(torch.from_numpy(draws).float()).all()
+
+
+X = torch.tensor([[1.5, 0.5], [0.5, -0.5], [2.5, 0.0]])  # the last is outside of the prior
+Y = torch.tensor([-1.0, 0.0, 1.0])
+
+
+def test_the_joint_density_has_the_likelihood_of_declared_noise(make):
+    data = make(noise="mymodule.NOISE")
+    found = data.log_joint(Y)(X)
+    clean = data.forward(X[:2]).numpy()
+    factor = np.array([[0.5, 0, 0], [0.2, 0.3, 0], [0, 0, 0.1]])
+    noise = stats.multivariate_normal(np.zeros(3), factor @ factor.T)
+    expected = noise.logpdf(Y.numpy() - clean) - math.log(4)
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-6)
+    assert found[2] == -math.inf
+
+
+def test_the_joint_density_has_the_given_likelihood(make):
+    data = make(forward="noisy", log_likelihood="mymodule.log_likelihood")
+    expected = -(Y - data._model.imported.module.simulate(X[:2])).square().sum(1) / 2 - math.log(4)
+    found = pickle.loads(pickle.dumps(data)).log_joint(Y)(X)
+    assert torch.allclose(found[:2], expected.double())
+    assert found[2] == -math.inf
+    data = make(log_likelihood="mymodule.holes_likelihood")
+    assert data.log_joint(Y)(X)[1] == -math.inf
+
+
+def test_parameters_without_data_have_no_likelihood(make):
+    data = make(forward="holes", noise=0.1)
+    found = data.log_joint(Y)(torch.tensor([[0.001, 0.0], [1.0, 0.0]]))
+    assert found.isfinite().tolist() == [False, True]
+    assert not found.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "no known likelihood: train with data.log_likelihood=module.function"),
+        ({"forward": "noisy", "noise": 0.1}, "no known likelihood"),
+        ({"noise": 0.1, "log_likelihood": "mymodule.log_likelihood"}, "leave one out"),
+        (
+            {"prior": "Stuck", "log_likelihood": "mymodule.log_likelihood"},
+            "data.prior=mymodule.Stuck: has no log_prob",
+        ),
+    ],
+)
+def test_an_unknown_density_is_refused_at_once(make, options, says, refused):
+    with refused(says):
+        make(**options).log_joint(Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("matrix", "it returns the shape (4, 3), expected (4,)"),
+        ("broken", "raises AttributeError"),
+        ("endless", "returns infinity"),
+        ("nothing", "has no attribute nothing"),
+    ],
+)
+def test_a_likelihood_is_checked_in_the_constructor(make, name, says, refused):
+    with refused(f"data.log_likelihood=mymodule.{name}", says):
+        make(log_likelihood=f"mymodule.{name}")
+
+
+def test_bounds_are_a_prior_in_the_config(make):
+    data = make()
+    data = Simulator({"a": [0, 2], "b": [-1, 1]}, "mymodule.simulate", noise=0.1, n=100)
+    assert data.columns["x"] == ["a", "b"]
+    assert data.support.high.tolist() == [2.0, 1.0]
+    assert data.log_joint(Y)(X).isfinite().tolist() == [True, True, False]
+    assert len(data.sets()["train"]) == 90
+
+
+def test_the_joint_density_over_the_exact_posterior_is_the_evidence():
+    """log p(x, y) - log p(x | y) = log p(y) for every x, of a linear Gaussian problem."""
+    home = "innflow.problem.traveltime"
+    data = Simulator(f"{home}.prior", f"{home}.forward", noise=f"{home}.NOISE", n=10)
+    model, noise = traveltime.MODEL, np.eye(16)
+    y = model.matrix @ model.mean + np.linspace(-3, 3, 16)
+    x = model.draw(y, 50, np.random.default_rng(0), noise)
+    posterior = stats.multivariate_normal(*model.moments(y, noise))
+    evidence = stats.multivariate_normal(
+        model.matrix @ model.mean,
+        model.matrix @ model.covariance @ model.matrix.T + noise @ noise.T,
+    )
+    found = data.log_joint(torch.from_numpy(y))(torch.from_numpy(x))
+    np.testing.assert_allclose(found.numpy() - posterior.logpdf(x), evidence.logpdf(y), atol=0.02)

@@ -1,7 +1,7 @@
 """Resimulation: the data that the forward model gives for posterior draws."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,32 +94,45 @@ def resimulate_or_announce(
 
 
 def build_forward_model(app: Inverse, trust: bool, run: str) -> InverseData | None:
-    """Return the data module of a run, or None, with a printed line, if it cannot resimulate.
+    """Return the data module of a run, or None, with a printed line, if it cannot resimulate."""
+    config = app.config["data"]
+    if config.get("forward") is None:
+        return None
+    if not trust and (code := foreign_code(config)) is not None:
+        announce(f"resimulation left out: {code} is code; trust=true runs it")
+        return None
+    config = trusted_data(config, app, run, trust)
+    try:
+        return _build(config, app)
+    except InnflowError as error:
+        announce(f"resimulation left out: {error}")
+        return None
+
+
+def build_problem(app: Inverse, trust: bool, run: str) -> InverseData:
+    """Return the data module of a run.
 
     Args:
         app: the trained application.
         trust: also import code that is not of `innflow.problem`.
         run: folder or file of the run.
+
+    Raises:
+        InnflowError: if it names code that is not trusted, or has changed since the training.
     """
     config = app.config["data"]
-    if config.get("forward") is None:
-        return None
-    if not trust:
-        code = foreign_code(config)
-        if code is not None:
-            announce(f"resimulation left out: {code} is code; trust=true runs it")
-            return None
-    config = trusted_data(config, app, run, trust)
-    try:
-        data = build_data(config)
-        if not isinstance(data, InverseData):
-            raise InnflowError("its data have no forward model")
-        shapes = {name: list(shape) for name, shape in data.shapes.items()}
-        if shapes != app.shapes:
-            raise InnflowError(f"the run was trained on {app.shapes}, its model now has {shapes}")
-    except InnflowError as error:
-        announce(f"resimulation left out: {error}")
-        return None
+    if not trust and (code := foreign_code(config)) is not None:
+        raise InnflowError(f"run={run}: {code} is code; trust=true runs it")
+    return _build(trusted_data(config, app, run, trust), app)
+
+
+def _build(config: Mapping[str, Any], app: Inverse) -> InverseData:
+    data = build_data(config)
+    if not isinstance(data, InverseData):
+        raise InnflowError("its data have no forward model")
+    shapes = {name: list(shape) for name, shape in data.shapes.items()}
+    if shapes != app.shapes:
+        raise InnflowError(f"the run was trained on {app.shapes}, its model now has {shapes}")
     return data
 
 

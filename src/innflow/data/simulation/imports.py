@@ -17,6 +17,9 @@ from typing import Any
 from innflow.errors import InnflowError, Stopped
 from innflow.system.importing import add_current_folder
 
+_CACHED = ("imported", "value", "_source")
+"""Attributes of `Lazy` that are objects of a user's code."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -44,7 +47,7 @@ class Lazy:
         return resolve(self.path, self.key)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: it for key, it in vars(self).items() if key not in ("imported", "value")}
+        return {key: it for key, it in vars(self).items() if key not in _CACHED}
 
 
 def resolve(path: str, key: str) -> Imported:

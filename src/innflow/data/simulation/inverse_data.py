@@ -46,3 +46,13 @@ class InverseData(PartsDataModule):
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), possibly NaN."""
         raise InnflowError(f"{type(self).__name__}: these data have no forward model to simulate")
+
+    def log_joint(self, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return log p(x) + log p(y | x) at data y (M,) as a function of x.
+
+        Parameters (B, P) give numbers (B,), float64 in nats, -inf outside the prior's support.
+
+        Raises:
+            InnflowError: The prior density or the likelihood is unknown.
+        """
+        raise InnflowError(f"{type(self).__name__}: these data have no likelihood")

@@ -1,5 +1,6 @@
 """Declared noise of data: y = f(x) + S eps, with eps standard normal."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,3 +54,15 @@ def draw_noise(shape: Sequence[int], seed: Sequence[int]) -> Tensor:
 def add_noise(y: Tensor, factor: np.ndarray, eps: Tensor) -> Tensor:
     """Return data y (N, M) plus noise S eps, for eps (N, M) and S (M, M)."""
     return (y.double() + eps.double() @ torch.from_numpy(factor).T).float()
+
+
+def noise_log_prob(residual: Tensor, factor: np.ndarray) -> Tensor:
+    """Return the log density in nats (N,), float64, of noise S eps (N, M); -inf where not finite.
+
+    >>> noise_log_prob(torch.zeros(1, 1), np.eye(1)).round(decimals=3)
+    tensor([-0.9190], dtype=torch.float64)
+    """
+    scale = torch.from_numpy(factor)
+    eps = torch.linalg.solve_triangular(scale, residual.double().T, upper=False)
+    volume = scale.diagonal().log().sum() + 0.5 * len(scale) * math.log(2 * math.pi)
+    return (-0.5 * eps.square().sum(dim=0) - volume).nan_to_num(nan=-math.inf, neginf=-math.inf)

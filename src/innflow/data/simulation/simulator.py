@@ -1,7 +1,7 @@
 """Inverse problems as data modules: parameters from a prior, data from a forward model."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +17,15 @@ from innflow.data.simulation import simulate as runs
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
 from innflow.data.simulation.imports import describe, resolve
 from innflow.data.simulation.inverse_data import InverseData
-from innflow.data.simulation.noise import Noise, add_noise, draw_noise, noise_factor
-from innflow.data.simulation.prior import Prior
+from innflow.data.simulation.likelihood import Likelihood
+from innflow.data.simulation.noise import (
+    Noise,
+    add_noise,
+    draw_noise,
+    noise_factor,
+    noise_log_prob,
+)
+from innflow.data.simulation.prior import Bounds, Prior
 from innflow.data.simulation.seeding import seeded
 from innflow.data.simulation.support import check_varied, given_support, support_of
 from innflow.errors import InnflowError
@@ -45,12 +52,15 @@ class Simulator(InverseData):
     {'train': 90, 'val': 10, 'test': 10}
 
     Args:
-        prior: Import path of an object with `sample((n,))`, such as a distribution of torch, or of
-            a function without arguments that makes one.
+        prior: Import path of a distribution of torch, of a frozen one of scipy.stats, of another
+            object with `sample((n,))` and perhaps `log_prob`, or of a function without arguments
+            that makes one; or bounds {name: [low, high]} of uniform parameters.
         forward: Import path of a function of parameters (B, P) that returns data (B, M).
         noise: S: a standard deviation, one for each observable, a lower-triangular factor (M, M),
             or the import path of one; null where the forward model has noise of its own, or none.
         reference: Import path of a function (y, n, rng, noise) that draws (n, P) from p(x | y).
+        log_likelihood: Import path of a function of data (M,) and parameters (B, P) that returns
+            log p(y | x), (B,) in nats; declared noise needs none.
         n: Number of simulations for the sets "train" and "val".
         n_test: Number of simulations for the set "test".
         parameters: Names of the parameters; by default PARAMETERS of the forward model's module
@@ -67,10 +77,11 @@ class Simulator(InverseData):
 
     def __init__(
         self,
-        prior: str,
+        prior: str | Bounds,
         forward: str,
         noise: Noise | None = None,
         reference: str | None = None,
+        log_likelihood: str | None = None,
         n: int = 10_000,
         n_test: int = 1_000,
         parameters: list[str] | None = None,
@@ -102,7 +113,11 @@ class Simulator(InverseData):
             if not callable(resolve(reference, "data.reference").value):
                 raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
             self.reference_path, self.reference = reference, self._draw_reference
+        self._likelihood: Likelihood | None = None
+        if log_likelihood is not None:
+            self._likelihood = Likelihood(log_likelihood, self._model, self._trial)
         module = self._model.imported.module
+        parameters = self._prior.names if parameters is None else parameters
         self._columns = {
             "x": names_of("parameters", parameters, module, self._prior.dims),
             "y": names_of("observables", observables, module, self._model.dims),
@@ -115,10 +130,12 @@ class Simulator(InverseData):
     @cached_property
     def deterministic(self) -> bool:
         """Whether y is a function of x alone: no declared noise, and none found in a few runs."""
-        if self._factor is not None:
-            return False
+        return self._factor is None and self._repeatable
+
+    @cached_property
+    def _repeatable(self) -> bool:
         x = self._prior.draw(_FEW, [0, _TRIAL, _PRIOR])
-        once, again = (self.simulate(x, seed).nan_to_num() for seed in (0, 1))
+        once, again = (self._without_noise(x, seed).nan_to_num() for seed in (0, 1))
         return torch.equal(once, again)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,11 +144,47 @@ class Simulator(InverseData):
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), perhaps NaN."""
-        x = x.detach().cpu().float()
-        y = runs.simulate(self._model, x, [seed, _FRESH, _MODEL], self.processes, allowed=1.0)
+        y = self._without_noise(x, seed)
         if self._factor is None:
             return y
         return add_noise(y, self._factor, draw_noise(y.shape, [seed, _FRESH, _NOISE]))
+
+    def _without_noise(self, x: Tensor, seed: int) -> Tensor:
+        x = x.detach().cpu().float()
+        return runs.simulate(self._model, x, [seed, _FRESH, _MODEL], self.processes, allowed=1.0)
+
+    def log_joint(self, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return log p(x) + log p(y | x) of data y (M,); see `InverseData.log_joint`.
+
+        The likelihood is `log_likelihood` or, for a forward model without noise of its own, that of
+        the declared noise.
+        """
+        y = y.detach().cpu().float()
+        factor, likelihood = self._factor, self._likelihood
+        if likelihood is not None and factor is not None:
+            raise InnflowError(
+                "data.log_likelihood is that of data without the declared data.noise: leave one out"
+            )
+        if likelihood is None and (factor is None or not self._repeatable):
+            raise InnflowError(
+                "the data have no known likelihood: train with data.log_likelihood=module.function,"
+                " or with a forward model without noise and data.noise"
+            )
+        self._prior.log_prob(self._trial)  # raises where there is none
+
+        def log_joint(x: Tensor) -> Tensor:
+            x = x.detach().cpu().float()
+            found = self._prior.log_prob(x)
+            inside = self.support.contains(x).all(dim=1) & found.isfinite()
+            found[~inside] = -torch.inf
+            if likelihood is not None:
+                found[inside] += likelihood(y, x[inside])
+            elif factor is not None and inside.any():
+                residual = y.double() - self._without_noise(x[inside], 0).double()
+                found[inside] += noise_log_prob(residual, factor)
+            return found
+
+        return log_joint
 
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the simulations, from the cache where it has them.
@@ -199,7 +252,7 @@ class Simulator(InverseData):
         return [first for act in (draw, run) if torch.equal(first := act(), act())]
 
     def _key(self, n: int, stream: int) -> str:
-        modules = [*self._prior.imported.modules, *self._model.imported.modules]
+        modules = [*self._prior.modules, *self._model.imported.modules]
         paths, seed = [self._prior.path, self._model.path], [self.seed, stream]
         return runs.cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
 

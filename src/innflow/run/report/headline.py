@@ -57,11 +57,36 @@ HEADLINES = [
     Headline(
         "posterior/sbc_p", "SBC, smallest p-value", "", "corrected; below 0.01: not calibrated"
     ),
+    Headline(
+        "posterior/lc2st_p", "L-C2ST, smallest p-value", "", "corrected; below 0.01: not calibrated"
+    ),
     Headline("roundtrip/max_error", "largest round-trip error", "data units", "0 is exact"),
     Headline("time/train_seconds", "training time", "s", "validation included"),
     Headline("time/images_per_second", "training speed", "items/s", "without validation"),
 ]
 """The most important first."""
+
+
+CALIBRATION = {
+    "SBC": "posterior/sbc_p",
+    "coverage": "posterior/coverage_p",
+    "TARP": "posterior/tarp_p",
+    "L-C2ST": "posterior/lc2st_p",
+}
+"""Tests of the calibration of a posterior and the metrics of their p-values."""
+LEVEL = 0.01
+"""Significance level of these tests."""
+
+
+def warn_of_calibration(metrics: Mapping[str, float]) -> str | None:
+    """Return a warning that names the failed tests of calibration; None if none failed.
+
+    >>> warn_of_calibration({"posterior/sbc_p": 0.5, "posterior/tarp_p": 0.001})
+    'the posterior is not calibrated: TARP p = 0.001'
+    """
+    found = {name: metrics.get(key, 1.0) for name, key in CALIBRATION.items()}
+    failed = [f"{name} p = {p:.2g}" for name, p in found.items() if p < LEVEL]
+    return f"the posterior is not calibrated: {', '.join(failed)}" if failed else None
 
 
 def choose_headlines(

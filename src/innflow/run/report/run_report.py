@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from innflow.errors import InnflowError
-from innflow.run.report.headline import choose_headlines
+from innflow.run.report.headline import choose_headlines, warn_of_calibration
 from innflow.run.report.page import embed_png, format_number, write_page
 from innflow.system.file.record import read_json, read_yaml
 from innflow.system.tree import walk
@@ -40,6 +40,7 @@ def write_report(run_dir: Path) -> Path:
         "report.html.j2",
         title=_find_experiment(overrides) or folder,
         origin=["innflow", folder, *origin],
+        warning=warn_of_calibration(metrics),
         cards=choose_headlines(metrics, headline)[:MOST_HEADLINES],
         sections=sections,
         images={file: _embed(run_dir / file) for file in files},
