@@ -26,7 +26,8 @@ sys.path.append(str(BATCH))  # as Python does for a script there
 job, submit = import_module("job"), import_module("submit")
 toml = import_module("tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli")
 
-PROJECT = toml.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = toml.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 
@@ -124,6 +125,17 @@ def test_base_images_are_pinned_to_the_cuda_of_torch():
         assert re.fullmatch(rf"nvidia/cuda:{re.escape(cuda)}\.\d+-runtime-ubuntu\d\d\.\d\d", image)
 
 
+def test_every_package_and_its_files_are_listed_for_the_wheel():
+    tools = SETTINGS["tool"]["setuptools"]
+    source = ROOT / "src/innflow"
+    for path in source.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            package = ".".join(path.parent.relative_to(source.parent).parts)
+            assert package in tools["packages"], path
+            patterns = ["*.py", *tools["package-data"].get(package, ())]
+            assert any(fnmatch(path.name, pattern) for pattern in patterns), path
+
+
 @pytest.mark.slow
 def test_wheel_is_built_from_the_copied_files_and_is_complete(tmp_path):
     for source in in_stage("wheel", "COPY"):
@@ -147,6 +159,8 @@ def test_wheel_is_built_from_the_copied_files_and_is_complete(tmp_path):
         (points,) = [name for name in names if name.endswith("entry_points.txt")]
         scripts = archive.read(points).decode()
     assert {"innflow/command/main.py", "innflow/conf/train.yaml"} <= names
+    flows = (path.name for path in (ROOT / "src/innflow/pretrained").iterdir() if path.is_file())
+    assert {f"innflow/pretrained/{name}" for name in flows} <= names
     assert all(f"{name} = " in scripts for name in PROJECT["scripts"])
 
 

@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "dashboard callback",
     "command": "errors system config figure metric data app analysis run",
     "estimator": "errors system flow",
-    "__init__": "errors system partition latent objective flow app run",
+    "pretrained": "config app run",
+    "__init__": "errors system partition latent objective flow app run pretrained",
 }
 ONLY_IN = {
     "nflows": "flow",

@@ -22,6 +22,7 @@ from innflow.system.signature import KEY, cache_folder, sign
 TINY_IMAGES = (
     "+experiment=cats_ood",
     "+debug=fdr",
+    "companions.general=null",
     *("data.size=8", "data.batch_size=8"),
     *("model.levels=2", "model.depth=1", "model.hidden=8", "precision=32"),
     *("analysis.scores.resamples=50", "analysis.samples.components=[2,4]"),

@@ -125,7 +125,12 @@ RUNS: Sequence[Run] = (
         1200,
         4.5,
     ),
-    Run("cats_scratch", ("+experiment=cats_ood", *CATS, "score=ood", *OFTEN, *PHASES), 1200, 5.0),
+    Run(
+        "cats_scratch",
+        ("+experiment=cats_ood", "companions.general=null", *CATS, "score=ood", *OFTEN, *PHASES),
+        1200,
+        5.0,
+    ),
     Run(
         "cats",
         ("+experiment=cats_ratio", "objective=nll", *CATS, *GENERAL, *OFTEN),

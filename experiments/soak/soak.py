@@ -60,7 +60,13 @@ VECTORS = (
 )
 IMAGES = (
     *("+experiment=cats_ood", *SMALL, "data.size=8", "data.batch_size=8"),
-    *("model.levels=2", "model.hidden=8", "precision=32", "analysis.scores.resamples=20"),
+    *(
+        "companions.general=null",
+        "model.levels=2",
+        "model.hidden=8",
+        "precision=32",
+        "analysis.scores.resamples=20",
+    ),
     *("analysis.samples.components=[2]", "analysis.latent_cloud.samples=20"),
     "analysis.latent_cloud.components=4",
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from innflow.system.importing import lazy_exports
 
 if TYPE_CHECKING:
-    from innflow import flow
+    from innflow import flow, pretrained
     from innflow.errors import InnflowError
     from innflow.flow import CouplingFlow
     from innflow.latent.density import Latent
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from innflow.run.load import load
 
 __version__ = version("innflow")
-__all__ = ["CouplingFlow", "InnflowError", "Latent", "Objective", "Partition", "flow", "load"]
+__all__ = [
+    "CouplingFlow",
+    "InnflowError",
+    "Latent",
+    "Objective",
+    "Partition",
+    "flow",
+    "load",
+    "pretrained",
+]
 
 # On first use, so that `innflow-train --help` needs no torch.
 __getattr__ = lazy_exports(
@@ -35,5 +44,6 @@ __getattr__ = lazy_exports(
         "Partition": "innflow.partition",
         "flow": "innflow.flow",
         "load": "innflow.run.load",
+        "pretrained": "innflow.pretrained",
     },
 )

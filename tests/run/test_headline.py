@@ -1,6 +1,14 @@
 from __future__ import annotations
 
-from innflow.run.report.headline import choose_headlines, table, warn_of_calibration
+import pytest
+
+from innflow.run.report.headline import (
+    choose_headlines,
+    describe_detection,
+    describe_models,
+    table,
+    warn_of_calibration,
+)
 
 METRICS = {
     "ood/ratio/dog/auroc": 0.9,
@@ -38,3 +46,36 @@ def test_a_failed_test_of_calibration_is_a_warning():
     failed = passed | {"posterior/lc2st_p": 0.002, "posterior/coverage_p": 1e-9}
     expected = "the posterior is not calibrated: coverage p = 1e-09, L-C2ST p = 0.002"
     assert warn_of_calibration(failed) == expected
+
+
+def test_the_sentence_on_detection_names_every_set_and_the_threshold():
+    flagged = {"dog": 0.984, "ball": 1.0, "test": 0.06}
+    metrics = {f"ood/ratio/{name}/flagged": share for name, share in flagged.items()}
+    metrics |= {"ood/ratio/threshold": -12.5, "test/bpd": 4.0, "ood/other/dog/flagged": 0.1}
+    assert describe_detection(metrics, "ratio") == (
+        "Of 100 pictures of ball, 100 are stranger than 95 of 100 inliers; of dog, 98; of other "
+        "inliers, 6. Stranger: the score ratio is above -12.5."
+    )
+    assert describe_detection(METRICS, "ratio") == ""
+    assert describe_detection(metrics, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("init", "general", "headline", "line"),
+    [
+        ("A", "A", "ratio", "starts from A; headline score: ratio to it"),
+        ("A", "B", "ratio", "starts from A; headline score: ratio to B"),
+        (None, "B", "ratio", "headline score: ratio to B"),
+        ("A", "A", "sum", "starts from A; headline score: sum of ratio and last ratio to it"),
+        ("A", "A", "likelihood", "starts from A; headline score: likelihood"),
+        (None, None, "likelihood", ""),
+        (None, "B", "likelihood", ""),
+    ],
+)
+def test_the_line_on_the_flows_that_a_run_uses(init, general, headline, line):
+    scores = {"ratio": {"against": "general"}, "likelihood": {}, "absent": None}
+    scores |= {"last_ratio": {"against": "general"}, "sum": {"scores": ["ratio", "last_ratio"]}}
+    score = {"headline": headline, "scores": scores}
+    config = {"init": init, "companions": {"general": general}, "score": score}
+    assert describe_models(config) == line
+    assert describe_models({"score": {}}) == ""

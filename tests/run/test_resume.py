@@ -93,7 +93,13 @@ SCENARIOS = {
     "pixels read by a worker, varied and dequantised": (
         *COMMON,
         *("+experiment=cats_ood", "data.root=PHOTOGRAPHS", "data.cache_dir=PHOTOGRAPHS/cache"),
-        *("data.size=8", "data.batch_size=8", "data.workers=1", "data.augment=[flip,rotate]"),
+        *(
+            "companions.general=null",
+            "data.size=8",
+            "data.batch_size=8",
+            "data.workers=1",
+            "data.augment=[flip,rotate]",
+        ),
         *("model.levels=2", "model.depth=1", "model.hidden=8", "precision=32"),
         *("trainer.max_steps=11", "trainer.max_epochs=-1", "trainer.val_check_interval=1.0"),
         *("trainer.check_val_every_n_epoch=2", "trainer.max_time=null"),

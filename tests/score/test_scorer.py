@@ -257,3 +257,10 @@ def test_parts_must_be_plain_scores_of_the_scorer():
         combining(again=Combined(["both"]))
     with pytest.raises(InnflowError, match="score sum: its part 'gone' is not one of far"):
         Scorer({"sum": Combined(["gone"]), "far": LatentDistance()}, "far")
+
+
+def test_a_score_of_none_is_left_out():
+    scorer = Scorer({"likelihood": Likelihood(), "ratio": None}, "likelihood")
+    assert list(scorer.scores) == ["likelihood"]
+    with pytest.raises(InnflowError, match="headline score 'ratio' is not one of likelihood"):
+        Scorer({"likelihood": Likelihood(), "ratio": None}, "ratio")

@@ -73,7 +73,7 @@ def train_help() -> str:
         if (found := KEY.match(line))
     ]
     keys += [
-        ("companions.general=DIR", "folder of a run on more general data, for likelihood ratios"),
+        ("companions.general=DIR", "run on more general data, or pretrained:NAME, for ratios"),
         ("data.root=DIR", "folder of the data, for experiments on files"),
         ("trainer.max_time=00:00:15:00", "limit of the training time, days:hours:minutes:seconds"),
         ("trainer.devices=1", "number of devices; several need strategy=ddp or fsdp"),

@@ -122,16 +122,21 @@ def run_job(cfg: DictConfig, typed: Sequence[str] = ()) -> float | None:
     plain = _resolve(cfg, overrides, [text for text in overrides if text in typed])
     refuse_revealed(plain)
 
-    from innflow.run.report.headline import table, warn_of_calibration
+    from innflow.run.report.headline import describe_detection, table, warn_of_calibration
     from innflow.run.report.sweep_report import monitored
     from innflow.run.train import run
 
     metrics = run(plain, run_dir, overrides, sweep)
     if not metrics:
         return None
-    warning = warn_of_calibration(metrics)
-    lines = [*table(metrics, plain["score"].get("headline")), cfg.run_dir]
-    for line in lines if warning is None else [f"warning: {warning}", *lines]:
+    warning, headline = warn_of_calibration(metrics), plain["score"].get("headline")
+    detection = describe_detection(metrics, headline)
+    for line in [
+        *([] if warning is None else [f"warning: {warning}"]),
+        *table(metrics, headline),
+        *([detection] if detection else []),
+        cfg.run_dir,
+    ]:
         announce(line)
     return monitored(run_dir, plain)
 

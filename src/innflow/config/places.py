@@ -13,6 +13,8 @@ from innflow.errors import InnflowError
 from innflow.system.signature import cache_folder
 from innflow.system.tree import walk
 
+PRETRAINED = "pretrained:"
+"""Prefix of the names of flows that come with innflow."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:\S")
 _FILE = re.compile(r"file:(//)?(?=/)")
 _PATH = re.compile(r"\bPath(Like)?\b")
@@ -85,7 +87,7 @@ def _places(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         above = re.split(r"[.\[]", key)
         within = {".".join(above[:depth]) for depth in range(1, len(above) + 1)}
         named = above[0] in _NAMED or paths & within or is_place(value)
-        if named and above[0] not in _UNUSED:
+        if named and above[0] not in _UNUSED and not value.startswith(PRETRAINED):
             yield key, value
 
 

@@ -14,7 +14,7 @@ STAMP = "INNFLOW_STAMP"
 
 def register_resolvers() -> None:
     """Register all resolvers with OmegaConf; idempotent."""
-    for resolver in (stamp, lightning_precision, fits_fused, slurm_gpus):
+    for resolver in (stamp, lightning_precision, fits_fused, slurm_gpus, if_set):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -59,6 +59,15 @@ def fits_fused(precision: int | str) -> bool:
 def slurm_gpus(accelerator: str, devices: Any) -> Any:
     """Return the number of GPUs of a Slurm job on each node: its devices, or None on CPUs."""
     return None if accelerator == "cpu" else devices
+
+
+def if_set(value: Any, then: Any, otherwise: Any) -> Any:
+    """Return one value of a config where another is set, and a different one where it is null.
+
+    >>> if_set(None, "photographs", "drawings")
+    'drawings'
+    """
+    return otherwise if value is None else then
 
 
 def _multiplies_bfloat16() -> bool:

@@ -7,6 +7,7 @@ _HOMES = {
     "Digits": "innflow.data.image.digits",
     "Images": "innflow.data.image.images",
     "SimCats": "innflow.data.image.simcats",
+    "SimShapes": "innflow.data.image.simcats",
     "cats": "innflow.data.image.simcats",
     "Shards": "innflow.data.image.shards",
     "write_shards": "innflow.data.image.tar",

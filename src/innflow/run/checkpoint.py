@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, NonNegativeInt, Positive
 from innflow.app import Application
 from innflow.app.module import FORMAT
 from innflow.config.message import one_line
-from innflow.config.places import is_place
+from innflow.config.places import PRETRAINED, is_place
 from innflow.errors import InnflowError
+from innflow.run.pretrained import SUFFIX, find_pretrained, unpack
 from innflow.system.file.regular import why_not_regular
 from innflow.system.tree import check_plain, move_paths, walk
 
@@ -82,7 +83,14 @@ class _Contents(BaseModel):
 
 
 def find_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Return the checkpoint best.ckpt or last.ckpt of a run folder; a file is returned as it is."""
+    """Return the checkpoint of a run folder, or of `pretrained:NAME`; a file is returned as it is.
+
+    Args:
+        run: the folder, file or name.
+        which: `best` or `last` of the folder.
+    """
+    if str(run).startswith(PRETRAINED):
+        return find_pretrained(str(run))
     path = Path(run)
     if path.is_file():
         return path
@@ -108,20 +116,7 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
         InnflowError: if it is truncated, damaged, of another kind or version, holds pickled
             objects, or an entry is of a wrong kind.
     """
-    try:
-        damaged = _find_damage(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InnflowError(
-            f"{path}: refused, it holds more than tensors and plain dicts (or is damaged); "
-            "checkpoints of innflow never do"
-        ) from None
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
-    if damaged is not None:
-        name = _names_of_storages(checkpoint).get(damaged, damaged)
-        raise InnflowError(f"{path}: damaged, {name} differs from its checksum; use a copy of it")
+    checkpoint = unpack(path) if path.suffix == SUFFIX else _read_archive(path)
     own = checkpoint.get("innflow") if isinstance(checkpoint, dict) else None
     if not isinstance(own, dict) or "state_dict" not in checkpoint:
         raise InnflowError(f"{path}: is not a checkpoint of innflow")
@@ -142,6 +137,25 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
         raise InnflowError(f"{path}: {where} is of a wrong kind: {first['msg'].lower()}") from None
     except ValueError as error:
         raise InnflowError(f"{path}: {error}") from None
+    return checkpoint
+
+
+def _read_archive(path: Path) -> Any:
+    """Read what `torch.save` has written, if it is undamaged and holds no pickled objects."""
+    try:
+        damaged = _find_damage(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InnflowError(
+            f"{path}: refused, it holds more than tensors and plain dicts (or is damaged); "
+            "checkpoints of innflow never do"
+        ) from None
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InnflowError(f"{path}: cannot be read, truncated or damaged ({reason})") from None
+    if damaged is not None:
+        name = _names_of_storages(checkpoint).get(damaged, damaged)
+        raise InnflowError(f"{path}: damaged, {name} differs from its checksum; use a copy of it")
     return checkpoint
 
 

@@ -1,10 +1,11 @@
 """Companions: frozen flows of finished runs, with which a model is compared."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from innflow.app import Application, Unconditional
 from innflow.errors import InnflowError
@@ -14,7 +15,7 @@ from innflow.system.file.atomic import writing
 
 
 def open_companions(sources: Any, app: Application) -> Mapping[str, Application]:
-    """Load the companions of an application: name -> run folder or checkpoint file, or null.
+    """Load the companions of an application: name -> run folder, checkpoint or null.
 
     Raises:
         InnflowError: naming the key, if one is missing or is a model of other data.
@@ -40,21 +41,23 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
         same = companion.log_volume == app.log_volume
         if companion.partition.left != app.partition.left or not same:
             raise InnflowError(
-                f"{key}: is a model of {companion.partition}, not of data like {app.partition}"
+                f"{key}: is a model of {companion.partition}, not of data like {app.partition}; "
+                f"companions.{name}=null leaves it out"
             )
         opened[str(name)] = companion
     return opened
 
 
 def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
-    """Copy the checkpoints of companions into a run folder, which is then self-contained."""
+    """Copy the weights and configs of companions to a run folder, which is then self-contained."""
     folder = run_dir / COMPANIONS
     for name, source in sources.items():
         if source is None:
             continue
         folder.mkdir(exist_ok=True)
-        with writing(folder / f"{name}.ckpt") as copy, find_checkpoint(source).open("rb") as file:
-            shutil.copyfileobj(file, copy)
+        checkpoint = read_checkpoint(find_checkpoint(source))
+        with writing(folder / f"{name}.ckpt") as copy:
+            torch.save({key: checkpoint[key] for key in ("state_dict", "innflow")}, copy)
 
 
 def start_from(source: Any, app: Application) -> None:
@@ -69,7 +72,7 @@ def start_from(source: Any, app: Application) -> None:
         checkpoint = read_checkpoint(find_checkpoint(source))
     fault = (
         f"init={source}: its model differs from this one, {app.flow!r}; give the model and "
-        "latent keys of that run"
+        "latent keys of that run, or init=null"
     )
     load_weights(app, checkpoint, fault)
 

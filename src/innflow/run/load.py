@@ -71,10 +71,10 @@ def assemble(
 
 
 def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
-    """Return the trained application of a run folder or of a checkpoint file.
+    """Return the trained application of a run folder, a checkpoint or a pretrained flow.
 
     Args:
-        run: a run folder, or a `.ckpt` file by itself.
+        run: a run folder, a `.ckpt` file by itself, or `pretrained:NAME`.
         which: `best` (by the validation set) or `last`.
         trust: also build classes of other packages than innflow, torch and torchvision. A file
             can then run any code: use it only for files of writers you trust.

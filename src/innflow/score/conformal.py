@@ -5,6 +5,8 @@ every score and every distribution (Vovk et al., "Algorithmic Learning in a Rand
 The smallest p-value is 1 / (n + 1).
 """
 
+import math
+
 import numpy as np
 
 from innflow.errors import InnflowError
@@ -29,6 +31,20 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
         raise InnflowError(f"p-values: {int(np.isnan(scores).sum())} scores are NaN")
     at_least = len(ordered) - np.searchsorted(ordered, scores, side="left")
     return (1 + at_least) / (len(ordered) + 1)
+
+
+def find_threshold(calibration: np.ndarray, level: float) -> float:
+    """Return the score above which the p-value is at most `level`.
+
+    It is infinite for fewer than 1 / level - 1 calibration inliers.
+
+    Example:
+        >>> find_threshold(np.array([1.0, 2.0, 3.0]), 0.5)
+        2.0
+    """
+    ordered = np.sort(check_scores(calibration, "calibration scores"))
+    above = math.floor(level * (len(ordered) + 1))
+    return float(ordered[-above]) if above else math.inf
 
 
 def leave_one_out_p_values(calibration: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ class Scorer:
     """Named anomaly scores, one of them the headline, and their conformal p-values.
 
     Args:
-        scores: name -> score; the names are columns of scores.csv and parts of metric names.
+        scores: name -> score, or None to leave it out; the names are columns of scores.csv and
+            parts of metric names.
         headline: name of the score of the columns `score` and `p_value`.
 
     Attributes:
@@ -47,21 +48,22 @@ class Scorer:
         array([1.  , 0.75, 0.5 ])
     """
 
-    def __init__(self, scores: Mapping[str, Score | CompositeScore], headline: str) -> None:
-        taken = {*RESERVED, *(column(name) for name in scores)}
-        clash = [name for name in scores if name in taken or "/" in name]
+    def __init__(self, scores: Mapping[str, Score | CompositeScore | None], headline: str) -> None:
+        given = {name: score for name, score in scores.items() if score is not None}
+        taken = {*RESERVED, *(column(name) for name in given)}
+        clash = [name for name in given if name in taken or "/" in name]
         if clash:
             raise InnflowError(f"score name {clash[0]!r} is taken by a column or holds a '/'")
-        if headline not in scores:
-            raise InnflowError(f"headline score {headline!r} is not one of {', '.join(scores)}")
-        self.scores = dict(scores)
+        if headline not in given:
+            raise InnflowError(f"headline score {headline!r} is not one of {', '.join(given)}")
+        self.scores = given
         self.headline = headline
         self.calibration: Values = {}
-        self._plain = {name: score for name, score in scores.items() if isinstance(score, Score)}
+        self._plain = {name: score for name, score in given.items() if isinstance(score, Score)}
         self._composites = {
-            name: score for name, score in scores.items() if isinstance(score, CompositeScore)
+            name: score for name, score in given.items() if isinstance(score, CompositeScore)
         }
-        for name in scores.keys() - self._plain.keys() - self._composites.keys():
+        for name in given.keys() - self._plain.keys() - self._composites.keys():
             raise InnflowError(f"score {name}: must be a subclass of innflow.score.Score")
         for name, score in self._composites.items():
             unknown = [part for part in score.parts if part not in self._plain]

@@ -105,6 +105,18 @@ def test_outliers_are_judged_against_the_test_half_alone(study, scored):
         assert low <= value <= high
 
 
+def test_flagged_are_those_whose_p_value_is_at_most_5_percent(study, scored):
+    headline, half = study.scorer.headline, study.calibration_index
+    for name in ("test", "dog", "ball"):
+        columns = study.scorer(study.measure(name))
+        chosen = study.test_index if name == "test" else slice(None)
+        share = np.mean(columns["p_value"][chosen] <= 0.05)
+        assert scored.metrics[f"ood/{headline}/{name}/flagged"] == share, name
+    score = study.scorer(study.measure("test"))["score"]
+    assert scored.metrics[f"ood/{headline}/threshold"] in score[half]
+    assert "extremes" in scored.figures
+
+
 def test_p_values_of_the_calibration_half_leave_the_item_out(study, scored):
     test = scored.items["set"] == "test"
     score, p = scored.items["score"][test], scored.items["p_value"][test]

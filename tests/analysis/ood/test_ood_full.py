@@ -16,7 +16,7 @@ FIGURES = {
     *("couplings", "couplings_outputs", "ranking_images", "ranking_spearman"),
     *("texture_differences", "texture_likelihood"),
     *("amplitude_phase_images", "amplitude_phase_likelihood"),
-    *("batches", "scores_histograms", "scores_roc", "scores_p_values"),
+    *("batches", "scores_extremes", "scores_histograms", "scores_roc", "scores_p_values"),
 }
 
 

@@ -8,7 +8,7 @@ from innflow.data.image.drawing.canvas import Canvas
 from innflow.data.image.drawing.draw import SUBJECTS, draw
 from innflow.data.image.drawing.scenes import background
 from innflow.data.image.images import Images
-from innflow.data.image.simcats import SimCats, cats, draw_folder
+from innflow.data.image.simcats import SimCats, SimShapes, cats, draw_folder
 from innflow.errors import InnflowError
 
 FEW = {"n_train": 8, "n_test": 3, "n_outliers": 2}
@@ -53,6 +53,17 @@ def test_sets(tmp_path):
     assert len(files) == 17
     assert Image.open(files[0]).size == (64, 64)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_shapes_are_general_images_without_outliers(tmp_path):
+    data = SimShapes(size=16, cache_dir=tmp_path, n_train=8, n_test=3)
+    data.prepare_data()
+    sizes = {name: len(part) for name, part in data.sets().items()}
+    assert sizes == {"train": 7, "val": 1, "test": 3}
+    assert not data.drawn  # it is no stand-in for photographs
+    assert {path.parent.name for path in tmp_path.rglob("*.png")} == {"shapes"}
+    with pytest.raises(InnflowError, match="n_train=1: give an integer"):
+        SimShapes(n_train=1)
 
 
 def test_drawn_once_and_again_when_asked_for_others(tmp_path):

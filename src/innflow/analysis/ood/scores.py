@@ -8,17 +8,23 @@ from functools import partial
 import numpy as np
 from scipy.stats import kstest
 
+from innflow.analysis.examples import MOST_SETS
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.analysis.ood.ranking import order_titles
 from innflow.analysis.study import Analysis, Study
+from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.metric import Estimate, compute_ood
-from innflow.score import leave_one_out_p_values
+from innflow.score import find_threshold, leave_one_out_p_values
 from innflow.score.scorer import column
 
 Columns = dict[str, np.ndarray]
 Found = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
 """Score -> outlier set -> name of the metric -> estimate."""
+LEVEL = 0.05
+"""p-value up to which an item counts as flagged."""
+SHOWN = 6
+"""Number of images at each end of a set in the figure of extremes."""
 
 
 @dataclass
@@ -66,6 +72,10 @@ class Scores(Analysis):
                 for score in study.score_names("scores")
             }
             findings.metrics |= _metrics(found)
+            calibration = scorer.calibration[scorer.headline]
+            findings.metrics |= _flagged(
+                scorer.headline, calibration, {"test": inliers, **outliers}
+            )
             findings.tables.append(_table(found, outliers, len(p)))
             headline = scorer.headline
             mean = findings.metrics[f"ood/{headline}/mean/auroc"]
@@ -86,6 +96,8 @@ class Scores(Analysis):
             "For a uniform distribution, 5% of the inliers are flagged at level 5%; the grey band "
             "contains a bar with probability 95%.",
         )
+        if study.is_image:
+            findings.figures["extremes"] = _plot_extremes(study, columns)
         findings.text = "\n\n".join(notes)
         return findings
 
@@ -144,6 +156,20 @@ def _metrics(found: Found) -> dict[str, float]:
     return metrics
 
 
+def _flagged(
+    headline: str, calibration: np.ndarray, sets: Mapping[str, Columns]
+) -> dict[str, float]:
+    """Return the threshold of the headline score at `LEVEL`, and the share of each set above it."""
+    threshold = find_threshold(calibration, LEVEL)
+    if not math.isfinite(threshold):
+        return {}
+    shares = {
+        f"ood/{headline}/{name}/flagged": float(np.mean(of["score"] > threshold))
+        for name, of in sets.items()
+    }
+    return {f"ood/{headline}/threshold": threshold, **shares}
+
+
 def _table(found: Found, outliers: Mapping[str, Columns], inliers: int) -> Table:
     rows, headline = [], next(iter(found))
     for score, sets in found.items():
@@ -156,6 +182,26 @@ def _table(found: Found, outliers: Mapping[str, Columns], inliers: int) -> Table
     columns = ["score", "outliers", "items", "AUROC", "AUPR", "FPR95", "AUPR by chance"]
     title = f"Detection of outliers among {inliers:,} test inliers, with 95% intervals"
     return Table(title, columns, rows)
+
+
+def _plot_extremes(study: Study, columns: Mapping[str, Columns]) -> Plot:
+    sets = ["test", *study.outliers[:MOST_SETS]]
+    places = {name: np.arange(len(columns[name]["score"])) for name in sets}
+    places["test"] = study.test_index
+    count = max(1, min(SHOWN, *(len(index) // 2 for index in places.values())))
+    rows, notes = [], []
+    for name, index in places.items():
+        order = index[np.argsort(columns[name]["score"][index], kind="stable")]
+        chosen = np.r_[order[:count], order[-count:]]
+        rows.append(study.picture(study.measure(name).data[chosen]))
+        notes.append([f"p {p:.3f}" for p in columns[name]["p_value"][chosen]])
+    headings = ["least strange", *[""] * (2 * count - 2), "strangest"]
+    return Plot(
+        plot_image_rows(rows, sets, headings, notes, group=count),
+        f"The {count} images of lowest (left) and of highest headline score (right) of the "
+        "evaluation half of the test set and of the outlier sets, each with its p-value: the "
+        "probability that an inlier is at least as strange.",
+    )
 
 
 def _figures(study: Study, inliers: Columns, outliers: Mapping[str, Columns]) -> dict[str, Plot]:

@@ -1,8 +1,9 @@
-"""Drawn cats, dogs, beach balls and flowers as image files, for training without a download."""
+"""Drawn images of cats and other subjects as files, for training without a download."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
 
@@ -20,9 +21,91 @@ _DRAWING = 1
 """Version of the drawings, part of their cache key: increase it when any pixel changes."""
 
 _FEW = 200
+_KINDS = ("cat", "dog", "beachball", "flower")
 
 
-class SimCats(Images):
+class _Drawings(Images):
+    """Images that are drawn once, as files in a folder of the cache.
+
+    Args:
+        counts: Number of images by folder below the root, whose last name is the subject.
+        draw_size: Height and width in pixels of the drawings.
+        draw_seed: Of the drawings.
+        cache_dir: Where they are kept.
+        options: Further arguments of `Images`.
+    """
+
+    def __init__(
+        self,
+        counts: Mapping[str, int],
+        draw_size: int,
+        draw_seed: int,
+        cache_dir: str | os.PathLike[str],
+        **options: Any,
+    ) -> None:
+        self.counts = dict(counts)
+        self.draw_size = check_whole("draw_size", draw_size, 8)
+        self.draw_seed = check_whole("draw_seed", draw_seed, 0)
+        name = f"drawings-{cache_key(_DRAWING, self.counts, draw_size, draw_seed)}"
+        super().__init__(Path(cache_dir).expanduser() / name, cache_dir=cache_dir, **options)
+
+    def open_cache(self, verify: bool) -> Cached:
+        """Draw the images unless they are there, and open them."""
+        root = Path(self.root)
+        if not root.exists():
+            draw_folder(root, self.counts, self.draw_size, self.draw_seed)
+        return super().open_cache(verify)
+
+
+class SimShapes(_Drawings):
+    """Drawn shapes of random outline and material, as general images beside `SimCats`.
+
+    Backgrounds, light and camera are those of `SimCats`; cats, dogs, beach balls and flowers are
+    not drawn.
+
+    >>> SimShapes(size=16, n_train=20, n_test=5).counts
+    {'train/shapes': 20, 'test/shapes': 5}
+
+    Args:
+        n_train: Number of images to train on.
+        n_test: Number of images to test on.
+        draw_size: Height and width in pixels of the drawings.
+        draw_seed: Of the drawings; they stay the same while `seed` changes.
+        size, channels, batch_size, holdout, augment, cache_dir, workers, seed: See `ImageModule`.
+    """
+
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 3,
+        batch_size: int = 64,
+        holdout: float = 0.05,
+        augment: Sequence[str] | Mapping[str, float] | None = None,
+        cache_dir: str | os.PathLike[str] = DEFAULT_CACHE,
+        workers: int = 0,
+        seed: int = 0,
+        n_train: int = 10_000,
+        n_test: int = 500,
+        draw_size: int = 64,
+        draw_seed: int = 0,
+    ) -> None:
+        train, test = check_whole("n_train", n_train, 2), check_whole("n_test", n_test, 1)
+        super().__init__(
+            {"train/shapes": train, "test/shapes": test},
+            draw_size,
+            draw_seed,
+            cache_dir,
+            size=size,
+            channels=channels,
+            batch_size=batch_size,
+            holdout=holdout,
+            augment=augment,
+            workers=workers,
+            seed=seed,
+        )
+
+
+class SimCats(_Drawings):
     """Drawn faces of cats to train on; drawn dogs, beach balls and flowers as outliers.
 
     Any of these kinds can be an inlier; the others are outliers. The backgrounds of all kinds have
@@ -63,32 +146,34 @@ class SimCats(Images):
         inliers: Sequence[str] = ("cat",),
         labels: bool = False,
     ) -> None:
-        chosen = {check_choice("inliers", kind, tuple(SUBJECTS)) for kind in inliers}
+        chosen = {check_choice("inliers", kind, _KINDS) for kind in inliers}
         if not chosen:
-            raise InnflowError(f"data.inliers is empty: choose from {', '.join(SUBJECTS)}")
-        self.counts = {}
-        for subject in (kind for kind in SUBJECTS if kind in chosen):
-            self.counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
-            self.counts[f"test/{subject}"] = check_whole("n_test", n_test, 1)
-        outliers = [f"test/{subject}" for subject in SUBJECTS if subject not in chosen]
-        self.counts |= dict.fromkeys(outliers, check_whole("n_outliers", n_outliers, 1))
-        self.draw_size = check_whole("draw_size", draw_size, 8)
-        self.draw_seed = check_whole("draw_seed", draw_seed, 0)
-        name = f"simcats-{cache_key(_DRAWING, self.counts, draw_size, draw_seed)}"
-        root, kinds = Path(cache_dir).expanduser() / name, sorted(chosen)
-        common = (batch_size, holdout, kinds, augment, cache_dir, workers, seed, labels)
-        super().__init__(root, size, channels, *common)
+            raise InnflowError(f"data.inliers is empty: choose from {', '.join(_KINDS)}")
+        counts = {}
+        for subject in (kind for kind in _KINDS if kind in chosen):
+            counts[f"train/{subject}"] = check_whole("n_train", n_train, 2)
+            counts[f"test/{subject}"] = check_whole("n_test", n_test, 1)
+        outliers = [f"test/{subject}" for subject in _KINDS if subject not in chosen]
+        counts |= dict.fromkeys(outliers, check_whole("n_outliers", n_outliers, 1))
+        super().__init__(
+            counts,
+            draw_size,
+            draw_seed,
+            cache_dir,
+            size=size,
+            channels=channels,
+            batch_size=batch_size,
+            holdout=holdout,
+            inliers=sorted(chosen),
+            augment=augment,
+            workers=workers,
+            seed=seed,
+            labels=labels,
+        )
         if labels:
             # Known before anything is drawn.
             paths = [f"{folder}/0.png" for folder in self.counts]
             self._classes = Folders(self.root, paths, self.inliers, labels).classes
-
-    def open_cache(self, verify: bool) -> Cached:
-        """Draw the images unless they are there, and open them."""
-        root = Path(self.root)
-        if not root.exists():
-            draw_folder(root, self.counts, self.draw_size, self.draw_seed)
-        return super().open_cache(verify)
 
 
 def draw_folder(
@@ -117,7 +202,7 @@ def draw_folder(
         # threads nor import the user's script again.
         pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)
         done = pool(delayed(draw_file)(*task) for task in tasks)
-        for _ in track(done, "drawing cats, dogs, beach balls and flowers", len(tasks)):
+        for _ in track(done, "drawing", len(tasks)):
             pass
 
 

@@ -1,7 +1,8 @@
 """The most important metrics of a run, with units and meaning, for the terminal and the report."""
 
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from innflow.run.report.page import format_number
 
@@ -131,3 +132,46 @@ def table(metrics: Mapping[str, float], score: str | None) -> list[str]:
         f"{key:<{widths[0]}}  {value:>{widths[1]}}  {unit:<{widths[2]}}  {meaning}".rstrip()
         for key, value, unit, meaning in rows
     ]
+
+
+def describe_models(config: Mapping[str, Any]) -> str:
+    """Return the flow that a run starts from and its headline score; empty without such a flow.
+
+    >>> score = {"headline": "ratio", "scores": {"ratio": {"against": "general"}}}
+    >>> describe_models({"init": None, "companions": {"general": "RUN"}, "score": score})
+    'headline score: ratio to RUN'
+    """
+    init, score = config.get("init"), config.get("score") or {}
+    headline, scores = score.get("headline", ""), score.get("scores", {})
+    parts = (scores.get(headline) or {}).get("scores", [headline])
+    against = {name: (scores.get(name) or {}).get("against") for name in parts}
+    companions = {config.get("companions", {}).get(name) for name in against.values()} - {None}
+    if not init and not companions:
+        return ""
+    start = f"starts from {init}; " if init else ""
+    shown = headline if parts == [headline] else f"{headline} of {' and '.join(parts)}"
+    to = "it" if companions == {init} else " and ".join(sorted(companions))
+    to = f" to {to}" if to else ""
+    return f"{start}headline score: {shown.replace('_', ' ')}{to}"
+
+
+def describe_detection(metrics: Mapping[str, float], score: str | None) -> str:
+    """Return how many items of each set are stranger than 95% of the inliers; empty if unknown.
+
+    >>> shares = {"ood/ratio/dog/flagged": 0.98, "ood/ratio/test/flagged": 0.04}
+    >>> describe_detection({"ood/ratio/threshold": 7.5, **shares}, "ratio").partition(".")[0]
+    'Of 100 items of dog, 98 are stranger than 95 of 100 inliers; of other inliers, 4'
+    """
+    pattern = re.compile(rf"ood/{re.escape(score or '')}/(.+)/flagged")
+    shares = {found[1]: value for key, value in metrics.items() if (found := pattern.match(key))}
+    if "test" not in shares:
+        return ""
+    inliers = round(100 * shares.pop("test"))
+    counts = [f"of {name}, {round(100 * share)}" for name, share in sorted(shares.items())]
+    items = "pictures" if "test/bpd" in metrics else "items"
+    first, *others = counts
+    listed = "; ".join([f"{first} are stranger than 95 of 100 inliers", *others])
+    return (
+        f"Of 100 {items} {listed}; of other inliers, {inliers}. Stranger: the score {score} is "
+        f"above {format_number(metrics[f'ood/{score}/threshold'])}."
+    )

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from innflow.errors import InnflowError
-from innflow.run.report.headline import choose_headlines, warn_of_calibration
+from innflow.run.report.headline import (
+    choose_headlines,
+    describe_detection,
+    describe_models,
+    warn_of_calibration,
+)
 from innflow.run.report.page import embed_png, format_number, write_page
 from innflow.system.file.record import read_json, read_yaml
 from innflow.system.tree import walk
@@ -26,7 +31,9 @@ def write_report(run_dir: Path) -> Path:
     metrics = read_json(run_dir / "metrics.json", {})
     environment = read_json(run_dir / "environment.json", {})
     config = run_dir / "config.yaml"
-    headline = str((read_yaml(config, {}).get("score") or {}).get("headline", ""))
+    settings = read_yaml(config, {})
+    headline = str((settings.get("score") or {}).get("headline", ""))
+    summary = [describe_models(settings), describe_detection(metrics, headline)]
     overrides = read_yaml(run_dir / "overrides.yaml", [])
     if not isinstance(overrides, list):
         raise InnflowError(f"{run_dir / 'overrides.yaml'}: should be a list of overrides")
@@ -41,6 +48,7 @@ def write_report(run_dir: Path) -> Path:
         title=_find_experiment(overrides) or folder,
         origin=["innflow", folder, *origin],
         warning=warn_of_calibration(metrics),
+        summary=[text for text in summary if text],
         cards=choose_headlines(metrics, headline)[:MOST_HEADLINES],
         sections=sections,
         images={file: _embed(run_dir / file) for file in files},

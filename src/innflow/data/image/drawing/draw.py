@@ -13,6 +13,7 @@ from innflow.data.image.drawing.canvas import Canvas
 from innflow.data.image.drawing.cat import cat
 from innflow.data.image.drawing.dog import dog
 from innflow.data.image.drawing.scenes import background
+from innflow.data.image.drawing.shapes import shapes
 from innflow.data.image.drawing.things import beachball, flower
 
 SUBJECTS: dict[str, Callable[[Canvas], None]] = {
@@ -20,6 +21,7 @@ SUBJECTS: dict[str, Callable[[Canvas], None]] = {
     "dog": dog,
     "beachball": beachball,
     "flower": flower,
+    "shapes": shapes,
 }
 
 
