@@ -29,7 +29,7 @@ EXAMPLES = """\
 innflow                                                      # lists commands and experiments
 innflow-train +experiment=moons                              # density in the plane
 innflow-train +experiment=cats_ood data.root=DIR             # photographs in a folder or s3://bucket/prefix
-innflow-train +experiment=cats_ood model=realnvp             # or realnvp_flat; glow is the default
+innflow-train +experiment=cats_ood companions.general=null   # from scratch; model=realnvp for another model
 innflow-train +experiment=cats_glow trainer.max_time=00:00:15:00 seed=1
 innflow-train +experiment=eight_modes                        # classification by Bayes' rule
 innflow-train +experiment=inverse_kinematics                 # posteriors of a robot arm
