@@ -298,8 +298,8 @@ def log_likelihood(y, x):
 
 
 def test_a_correction_weighs_the_draws_of_the_flow(command, inverse_run, observed, undrawn):
-    Path("own.py").write_text(LIKELIHOOD)
-    run = with_data(inverse_run, Path("own.ckpt"), log_likelihood="own.log_likelihood")
+    Path("own_likelihood.py").write_text(LIKELIHOOD)
+    run = with_data(inverse_run, Path("own.ckpt"), log_likelihood="own_likelihood.log_likelihood")
     arguments = ("innflow-posterior", f"run={run}", observed, "n=500", "correct=true", "seed=2")
     answer = command(*arguments, "proposals=5000", "out=drawn", "trust=true")
     assert answer.code == 0, answer.err

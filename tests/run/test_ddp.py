@@ -116,6 +116,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_the_command_with_one_line(t
     assert lines[0].startswith("innflow-train: error: training stopped at step 2: train/loss=nan")
 
 
+@pytest.mark.extended
 def test_the_average_of_the_weights(both, alone):
     assert_as_alone(both[0] / "moons", alone)
 
@@ -130,17 +131,20 @@ def test_two_ranks_differ_from_one_process_by_rounding_alone(tmp_path):
     assert 0 < difference(*weights) < 1e-13
 
 
+@pytest.mark.extended
 def test_a_resumed_run_is_as_one_that_was_never_cut(both):
     for rank in (0, 1):
         cut, straight = noted(both[0] / "cut", rank), noted(both[0] / "moons", rank)
         assert difference(cut["weights"], straight["weights"]) == 0
 
 
+@pytest.mark.extended
 def test_noise_and_augmentation_are_those_of_one_process(both):
     """Of images, with activations computed back."""
     assert_as_alone(both[0] / "pictures", both[0] / "pictures_alone", close=2e-5)
 
 
+@pytest.mark.extended
 def test_every_image_is_scored_once(both):
     folder, said = both
     metrics, nothing = said["pictures"]
@@ -158,12 +162,14 @@ def test_every_image_is_scored_once(both):
     assert metrics["test/bpd"] > 0
 
 
+@pytest.mark.extended
 def test_a_loss_that_is_not_finite_on_one_rank_stops_both(both):
     first, second = both[1]["poisoned"]
     assert first.startswith("training stopped at step 2: train/loss=nan, train/nll=nan")
     assert second == 0  # it says nothing, and Lightning kills no one for it
 
 
+@pytest.mark.extended
 def test_dropout_sets_in_and_training_ends_on_both(both):
     folder, said = both
     assert isinstance(said["arm"][0], dict)

@@ -45,6 +45,7 @@ def test_a_bucket_streams_like_the_folder(shards, tree, tmp_path, workers):
     assert all(torch.equal(one["x"], other["x"]) for one, other in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.extended
 def test_a_new_version_of_a_shard_is_decoded_again(shards, bucket, tree, tmp_path):  # noqa: F811
     before = opened(shards, tmp_path / "cache").sets()["test"].parts["x"]
     write_noise(tree / "test/cat/0.png", 999)
