@@ -22,6 +22,12 @@ from chaos.sandbox import REFUSED, WORKED, Short
 pytestmark = pytest.mark.extended
 
 
+@pytest.fixture(autouse=True)
+def no_table(monkeypatch):
+    """Keep the cases of these tests out of the table."""
+    monkeypatch.setattr("chaos.explore.OUT", None)
+
+
 def say(text: str, code: int = 2) -> None:
     sys.stderr.write(text)
     sys.exit(code)
