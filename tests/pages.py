@@ -121,8 +121,11 @@ def shrink(words: Sequence[str], analyses: bool) -> list[str]:
     except HydraException:
         return list(words)  # the command ends with its own error
     named = {word.split("=")[0].lstrip("+") for word in config}
+    pretrained = str(cfg.init).startswith("pretrained:")
     for key, value in SMALL.items():
         group = key.partition(".")[0]
+        if pretrained and (group == "model" or key == "data.size"):
+            continue  # those of the pretrained flow
         if key in named or any(word.startswith(f"{group}=") for word in own):
             continue
         if key_exists(cfg, key):
