@@ -71,6 +71,11 @@ def test_weights_choose_the_rows(normal):
     weight = np.repeat([0.0, 1.0], len(train))
     density = FlowDensity(**SMALL | {"max_steps": 200}).fit(shifted, sample_weight=weight)
     assert density.score(train + 1000.0) > density.score(train) + 5
+    # Few rows have a weight: all validation rows could be among the others.
+    weight = np.zeros(len(train))
+    weight[:20] = 1.0
+    density = FlowDensity(**SMALL).fit(train, sample_weight=weight)
+    assert np.isfinite(density.score(train[:20]))
 
 
 @pytest.mark.parametrize("rows", [60, 2500])
@@ -124,6 +129,8 @@ def test_categories_and_missing_values():
     assert model.score(frame, label) > 0.95
     with pytest.raises(ValueError, match="cannot be drawn"):
         model.sample("a")
+    with pytest.raises(ValueError, match="column size has only missing values"):
+        FlowAnomalyDetector(**SMALL).fit(Frame(size=np.full(9, np.nan), colour=word[:9]))
     with pytest.raises(ValueError, match="have no density"):
         FlowDensity(**SMALL).fit(frame)
 

@@ -101,6 +101,10 @@ class FlowEstimator(BaseEstimator):
         context: np.ndarray | None = None,
         weight: np.ndarray | None = None,
     ) -> CouplingFlow:
+        if weight is not None:  # a row of weight 0 is as one that is not there
+            used = weight > 0
+            rows, weight = rows[used], weight[used]
+            context = None if context is None else context[used]
         settings = Settings(
             depth=self.depth,
             hidden=self.hidden,

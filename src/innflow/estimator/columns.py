@@ -34,25 +34,28 @@ class Columns:
         """Read means, deviations and categories of the training rows (N, D)."""
         self.parts: list[tuple[Any, list[str] | None]] = []
         numbers, marks = [], []
+        is_number: list[bool] = []
         for name, column in _read(x).items():
             if _is_category(column):
                 self.parts.append((name, sorted(set(_words(column)))))
+                is_number += [False] * len(self.parts[-1][1] or ())
                 continue
             self.parts.append((name, None))
             numbers.append(column.astype(np.float64))
+            if np.isnan(numbers[-1]).all():
+                raise ValueError(f"fit: column {name} has only missing values")
             marks.append(bool(np.isnan(numbers[-1]).any()))
+            is_number += [True, *[False] * marks[-1]]
         self.marked = marks
         values = np.stack(numbers, axis=1) if numbers else np.zeros((1, 0))
-        empty = np.isnan(values).all(axis=0)
-        if empty.any():
-            raise ValueError(f"fit: number column {int(empty.argmax())} has only missing values")
         self.mean = np.nanmean(values, axis=0)
         spread = np.nanstd(values, axis=0)
         self.spread = np.where(spread > 0, spread, 1.0)
         encoded = self._encode(x)
-        self.centre = np.where(self._is_number, 0.0, encoded.mean(axis=0))
+        number = np.array(is_number)
+        self.centre = np.where(number, 0.0, encoded.mean(axis=0))
         deviation = encoded.std(axis=0)
-        self.scale = np.where(self._is_number | (deviation == 0), 1.0, deviation)
+        self.scale = np.where(number | (deviation == 0), 1.0, deviation)
         return self
 
     @property
@@ -82,14 +85,13 @@ class Columns:
         return found
 
     def _encode(self, x: Any) -> np.ndarray:
-        table, pieces, is_number = _read(x), [], []
+        table, pieces = _read(x), list[np.ndarray]()
         at = 0
         for name, categories in self.parts:
             column = table[name]
             if categories is not None:
                 words = np.array(_words(column), dtype=object)
                 pieces += [(words == category).astype(np.float64) for category in categories]
-                is_number += [False] * len(categories)
                 continue
             number = column.astype(np.float64)
             missing = np.isnan(number)
@@ -98,12 +100,9 @@ class Columns:
                     f"column {name} has missing values, which no training row has there"
                 )
             pieces.append(np.where(missing, 0.0, (number - self.mean[at]) / self.spread[at]))
-            is_number.append(True)
             if self.marked[at]:
                 pieces.append(missing.astype(np.float64))
-                is_number.append(False)
             at += 1
-        self._is_number = np.array(is_number)
         return np.stack(pieces, axis=1)
 
 

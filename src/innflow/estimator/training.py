@@ -68,7 +68,7 @@ def fit_flow(
         noise: standard deviation of normal noise added to x, a number or one per column.
         seed: of initial weights, split, batches and noise.
         context: (N, C), what the flow is conditioned on.
-        weight: (N,) non-negative weights of the rows in the likelihood.
+        weight: (N,) positive weights of the rows in the likelihood.
         verbose: print the progress.
 
     Raises:
@@ -111,8 +111,6 @@ def fit_flow(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * falling * min(1.0, (step + 1) / _WARMUP)
         index = train[torch.randint(len(train), (settings.batch_size,), generator=generator)]
-        if not float(weights[index].sum()) > 0:
-            continue
         loss = loss_of(flow, index, noisy(index))
         if not torch.isfinite(loss):
             raise ValueError(
@@ -137,6 +135,8 @@ def fit_flow(
                 best, best_loss = copy.deepcopy(average.state_dict()), current
             elif since == settings.patience:
                 break
+    if not math.isfinite(best_loss):
+        raise ValueError("fit: the likelihood of the validation rows was never finite")
     average.load_state_dict(best)
     return average.double().eval().requires_grad_(False)
 

@@ -3,8 +3,8 @@
     app = innflow.pretrained.load("general32")
     innflow.pretrained.card("general32")["licence"]
 
-Each is a file of weights (safetensors) with a card (JSON) beside it. The commands take them as
-`pretrained:NAME`. They are made by `experiments/pretrained`.
+Each is a file of weights (safetensors) with a card (JSON) in the same folder. The commands take
+them as `pretrained:NAME`. They are made by `experiments/pretrained`.
 """
 
 from innflow.app import Application

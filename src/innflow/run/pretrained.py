@@ -1,4 +1,4 @@
-"""Packed checkpoints: weights and config in a safetensors file, with a JSON card beside it."""
+"""Packed checkpoints: weights and config in a safetensors file, with a JSON card."""
 
 import difflib
 import hashlib

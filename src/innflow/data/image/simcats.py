@@ -58,7 +58,7 @@ class _Drawings(Images):
 
 
 class SimShapes(_Drawings):
-    """Drawn shapes of random outline and material, as general images beside `SimCats`.
+    """Drawn shapes of random outline and material, as general images for `SimCats`.
 
     Backgrounds, light and camera are those of `SimCats`; cats, dogs, beach balls and flowers are
     not drawn.
