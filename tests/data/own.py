@@ -12,9 +12,10 @@ import pytest
 def write_module(
     monkeypatch: pytest.MonkeyPatch, folder: Path, source: str, name: str = "mymodule"
 ) -> None:
-    """Write a module that no process has imported yet; sys.path lacks the current folder."""
+    """Write a module that is not imported yet, nor after the test; sys.path lacks its folder."""
     (folder / f"{name}.py").write_text(dedent(source))
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(folder))])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    sys.modules.pop(name, None)
+    monkeypatch.setitem(sys.modules, name, None)  # what the test imports is undone with it
+    del sys.modules[name]
