@@ -15,6 +15,8 @@ from data.image.test_vision import write_cifar, write_mnist, write_svhn
 from PIL import Image
 from tiny import train
 
+from innflow.figure import style
+
 EXPERIMENTS = sorted(
     path.stem for path in (Path(innflow.conf.__file__).parent / "experiment").glob("*.yaml")
 )
@@ -117,7 +119,8 @@ def stand_ins(command, request, monkeypatch) -> Callable[[str], list[str]]:
 
 
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != ALONE])
-def test_every_experiment_ends_with_a_report(experiment, command, stand_ins):
+def test_every_experiment_ends_with_a_report(experiment, command, stand_ins, monkeypatch):
+    monkeypatch.setattr(style, "DPI", 30)  # a tenth of the pixels; others look at the figures
     answer = command(
         *("innflow-train", f"+experiment={experiment}", *QUICK), *stand_ins(experiment)
     )
@@ -126,13 +129,20 @@ def test_every_experiment_ends_with_a_report(experiment, command, stand_ins):
 
 
 def test_an_experiment_in_a_process_of_its_own(tmp_path):
+    """From an empty folder; the last line on stdout is the run folder."""
     program = [sys.executable, "-c", "from innflow.command.main import train; train()"]
-    overrides = (f"+experiment={ALONE}", *QUICK)
+    overrides = (f"+experiment={ALONE}", "+debug=fdr")
     done = subprocess.run(
         [*program, *overrides], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    check_results(tmp_path / "run")
+    lines = done.stdout.splitlines()
+    run_dir = Path(lines[-1])
+    assert run_dir.parent == tmp_path / "outputs" / ALONE
+    check_results(run_dir)
+    assert any(line.startswith("time/train_seconds ") for line in lines)
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 
 def check_results(run: Path) -> None:

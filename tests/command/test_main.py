@@ -256,21 +256,6 @@ def test_a_run_folder_in_use_by_another_process(refuse):
     assert not Path("held").exists()
 
 
-def test_the_last_line_on_stdout_is_the_run_folder(tmp_path):
-    """In a process of its own, from an empty folder."""
-    command = [sys.executable, "-c", "from innflow.command.main import train; train()"]
-    command += [*TINY_MOONS, "analysis=none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    run_dir = Path(lines[-1])
-    assert run_dir.parent == tmp_path / "outputs/moons"
-    assert (run_dir / "report.html").is_file()
-    assert any(line.startswith("time/train_seconds ") for line in lines)
-    assert "Traceback" not in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
-
-
 def test_an_interrupt_before_the_first_step_is_one_line(command, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
