@@ -261,6 +261,7 @@ def test_evaluation_and_resimulation_name_no_code(
 SIMULATOR = {"_target_": "innflow.data.Simulator", "prior": "innflow.problem.arm.prior"}
 
 
+@pytest.mark.representatives("*forward*", "*np.load*", "*args*")
 @pytest.mark.parametrize(
     "change",
     [

@@ -15,7 +15,6 @@ from innflow.figure.classification.classes import (
 )
 from innflow.figure.classification.reliability import plot_reliability
 from innflow.figure.matrix import plot_confusion
-from innflow.figure.style import DPI
 
 RNG = np.random.default_rng(0)
 CENTRES = np.array([[-1.0, 0.0], [1.0, 0.0]])
@@ -49,7 +48,7 @@ def test_figures_draw_without_a_warning_and_leave_matplotlib_as_it_was(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = FIGURES[name]()
-        figure.savefig(io.BytesIO(), format="png", dpi=DPI)
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
     assert isinstance(figure, Figure)
     assert dict(mpl.rcParams) == before
 

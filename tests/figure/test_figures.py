@@ -77,7 +77,7 @@ def test_figures_draw_without_a_warning_and_leave_matplotlib_as_it_was(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = FIGURES[name]()
-        figure.savefig(io.BytesIO(), format="png", dpi=DPI)
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
         figure.savefig(io.BytesIO(), format="svg")
     assert isinstance(figure, Figure)
     assert dict(mpl.rcParams) == before

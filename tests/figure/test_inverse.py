@@ -10,7 +10,6 @@ from innflow.errors import InnflowError
 from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
 from innflow.figure.posterior.pairs import plot_pairs
 from innflow.figure.posterior.profile import plot_profile, plot_recovery, plot_resimulation
-from innflow.figure.style import DPI
 
 RNG = np.random.default_rng(0)
 
@@ -61,7 +60,7 @@ def test_figures_draw_without_a_warning_and_leave_matplotlib_as_it_was(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = FIGURES[name]()
-        figure.savefig(io.BytesIO(), format="png", dpi=DPI)
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
     assert isinstance(figure, Figure)
     assert dict(mpl.rcParams) == before
 

@@ -213,6 +213,7 @@ def test_an_application_without_posterior_is_refused():
         Posterior().check(plane_study())
 
 
+@pytest.mark.extended  # experiments go through it as well
 def test_a_real_run_goes_through_the_whole_group(tmp_path):
     run_dir = tmp_path / "run"
     metrics = train(run_dir, *TINY_MOONS, f"data.cache_dir={tmp_path / 'cache'}")

@@ -59,6 +59,7 @@ def model(monkeypatch, tmp_path):
     return make
 
 
+@pytest.mark.extended
 def test_results_and_failures_are_the_same_in_worker_processes(model, monkeypatch, capsys):
     here = simulate(model("noisy"), X, [7], processes=0)
     assert torch.equal(here, simulate(model("noisy"), X, [7]))

@@ -281,6 +281,7 @@ NAMED = [
 ]
 
 
+@pytest.mark.representatives("two_moons", "gravity_linear")
 @pytest.mark.parametrize("name", NAMED)
 def test_every_problem_of_innflow_is_this_data_module(name):
     with hydra.initialize_config_dir(str(PROBLEMS.parent), version_base="1.3"):
