@@ -62,12 +62,14 @@ class LinearGaussian(Unconditional):
     def log_prob(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         return self.measure(dequantize(x, noise_seed)).log_prob
 
-    def sample(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
+    def draw_latents(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
         generator = torch.Generator()
         if seed is not None:
             generator.manual_seed(seed)
-        z = temperature * torch.randn(n, math.prod(self.shape), generator=generator)
-        x = self.decode(z)
+        return temperature * torch.randn(n, math.prod(self.shape), generator=generator)
+
+    def sample(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
+        x = self.decode(self.draw_latents(n, temperature, seed))
         return x.round().clamp(0, 255).to(torch.uint8) if self.image else x
 
 

@@ -63,7 +63,8 @@ def test_the_folder_holds_the_files_of_the_design(image_run):
     names = {path.name for path in image_run.iterdir()} - {".lock"}
     assert names == {
         *("config.yaml", "overrides.yaml", "environment.json", "checkpoints", "metrics.csv"),
-        *("metrics.json", "scores.csv", "scores.npz", "figures", "report.json", "report.html"),
+        *("metrics.json", "scores.csv", "scores.npz", "latents.npz", "figures"),
+        *("report.json", "report.html"),
     }
     assert {path.name for path in (image_run / "checkpoints").iterdir()} == {
         "best.ckpt",

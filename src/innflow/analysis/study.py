@@ -15,10 +15,12 @@ from torch import Tensor
 
 from innflow.analysis.findings import Findings
 from innflow.app.application import Application, Unconditional
+from innflow.app.density import Generation
 from innflow.data.base import PartsDataModule
 from innflow.data.sets import PartsSet
 from innflow.errors import InnflowError
 from innflow.figure.style import palette
+from innflow.latent import PrincipalNormal
 from innflow.score.base import Measured
 from innflow.score.scorer import Scorer
 from innflow.system.progress import track
@@ -163,9 +165,18 @@ class Study:
         """Return the items of latent vectors (N, D) as floats in data units."""
         return in_batches(self.density.decode, z.astype(np.float32, copy=False), description)
 
-    def sample(self, n: int, temperature: float = 1.0) -> np.ndarray:
-        """Draw n items with the study's seed, from the same latent noise at every temperature."""
-        return sample_in_batches(self.density.sample, n, temperature, self.seed)
+    @property
+    def fitted_latents(self) -> PrincipalNormal | None:
+        """The distribution from which the application draws latents of images, if it is fitted."""
+        return self.app.fitted_latents if isinstance(self.app, Generation) else None
+
+    def sample(self, n: int, temperature: float = 1.0, exact: bool = False) -> np.ndarray:
+        """Draw n items with the study's seed, from the same latent noise at every temperature.
+
+        `exact` draws images from the density even if a distribution is fitted to the latents.
+        """
+        options = {"exact": exact} if isinstance(self.app, Generation) else {}
+        return sample_in_batches(self.density.sample, n, temperature, self.seed, **options)
 
     def picture(self, x: np.ndarray) -> np.ndarray:
         """Round and clip images to whole grey levels and stretch them to 8 bits for display."""

@@ -190,11 +190,18 @@ class Unconditional(Application):
         """
         return self._draw(n, temperature, seed, {})
 
-    def _draw(self, n: int, temperature: float, seed: int | None, targets: Parts) -> Tensor:
+    def draw_latents(self, n: int, temperature: float = 1.0, seed: int | None = None) -> Tensor:
+        """Draw latents (n, N) of the density; arguments as for `sample`."""
+        return self._draw_latents(n, temperature, seed, {})
+
+    def _draw_latents(self, n: int, temperature: float, seed: int | None, targets: Parts) -> Tensor:
         if n < 1 or temperature < 0:
             raise InnflowError(f"sample: n={n}, temperature={temperature}: must be >= 1 and >= 0")
         with self._inference():
-            drawn = self._sample_right(n, seeded_generator(seed), targets, temperature)
+            return self._sample_right(n, seeded_generator(seed), targets, temperature)
+
+    def _draw(self, n: int, temperature: float, seed: int | None, targets: Parts) -> Tensor:
+        drawn = self._draw_latents(n, temperature, seed, targets)
         return self.preprocessing.quantize(self.decode(drawn))
 
     def measure(self, x: Any) -> Measured[Tensor]:

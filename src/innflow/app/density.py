@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from innflow.app.application import Unconditional
 from innflow.app.preprocess import LEVELS, Dequantization
 from innflow.errors import InnflowError
+from innflow.latent.principal import PrincipalNormal
 
 
 class Density(Unconditional):
@@ -27,11 +30,13 @@ class Density(Unconditional):
 class Generation(Density):
     """Density, samples and latents of images of integer grey levels; [x] <-> [z].
 
-    `log_prob` is in nats per image, see `Dequantization`.
+    `log_prob` is in nats per image, see `Dequantization`. A finished run has a normal distribution
+    fitted to the latents of its training images (`PrincipalNormal`), from which `sample` draws.
 
     Args:
-        levels: number of grey levels, 256 for 8-bit images. The other arguments are those of
-            `FlowModule`.
+        levels: number of grey levels, 256 for 8-bit images.
+        components: number of principal components of that distribution; 0 to fit none. The other
+            arguments are those of `FlowModule`.
 
     Example:
         >>> from innflow import flow
@@ -40,5 +45,32 @@ class Generation(Density):
         torch.uint8
     """
 
-    def __init__(self, *args: Any, levels: int = LEVELS, **kwargs: Any) -> None:
+    fitted_latents: PrincipalNormal | None = None
+
+    def __init__(
+        self, *args: Any, levels: int = LEVELS, components: int = 200, **kwargs: Any
+    ) -> None:
         super().__init__(*args, preprocessing=Dequantization(levels), **kwargs)
+        if components < 0:
+            raise InnflowError(f"app: components={components}: must be at least 0")
+        self.components = components
+
+    def sample(
+        self, n: int, temperature: float = 1.0, seed: int | None = None, exact: bool = False
+    ) -> Tensor:
+        """Draw n images, (n, *shape) as uint8.
+
+        Args:
+            n: number of samples.
+            temperature: factor on the standard deviations of the latents.
+            seed: seed of the samples; None uses torch's global generator.
+            exact: draw from the density of the flow, as a flow without fitted latents always does,
+                and not from the distribution fitted to latents.
+
+        Raises:
+            InnflowError: if n < 1 or temperature < 0.
+        """
+        if exact or self.fitted_latents is None:
+            return super().sample(n, temperature, seed)
+        drawn = self.fitted_latents.transform(self.draw_latents(n, temperature, seed))
+        return self.preprocessing.quantize(self.decode(drawn))

@@ -40,7 +40,7 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
             valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
         elif name in ("out", "truth"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
-        elif name in ("trust", "correct"):
+        elif name in ("trust", "correct", "exact"):
             valid, expected = isinstance(value, bool), "true or false"
         elif name == "temperature":
             number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from innflow.app import Generation
 from innflow.command.arguments import BATCH, check_arguments, load_unconditional, output_folder
 from innflow.run.folder import claim
 from innflow.system.memory import require_memory
@@ -25,7 +26,10 @@ def sample(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     app = load_unconditional(arguments)
     require_memory(f"n={n}", 4 * n * app.dims)
     starts = track(range(0, n, BATCH), "sample")
-    drawn = torch.cat([app.sample(min(BATCH, n - s), temperature, seed + s).cpu() for s in starts])
+    options = {"exact": arguments["exact"]} if isinstance(app, Generation) else {}
+    drawn = torch.cat(
+        [app.sample(min(BATCH, n - s), temperature, seed + s, **options).cpu() for s in starts]
+    )
     out = output_folder(arguments, "samples")
     with claim(out, key="out"):
         (_write_images if drawn.dtype == torch.uint8 else _write_vectors)(drawn, out)

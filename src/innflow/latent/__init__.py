@@ -2,5 +2,15 @@
 
 from innflow.latent.density import Density, Latent, Normal, Observed, StandardNormal
 from innflow.latent.mixture import ClassMixture, OneHot
+from innflow.latent.principal import PrincipalNormal
 
-__all__ = ["ClassMixture", "Density", "Latent", "Normal", "Observed", "OneHot", "StandardNormal"]
+__all__ = [
+    "ClassMixture",
+    "Density",
+    "Latent",
+    "Normal",
+    "Observed",
+    "OneHot",
+    "PrincipalNormal",
+    "StandardNormal",
+]

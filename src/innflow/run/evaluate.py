@@ -9,13 +9,14 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from innflow.analysis.study import Analysis, Study
-from innflow.app import Application
+from innflow.app import Application, Generation
 from innflow.config.build import build
 from innflow.dashboard import publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
+from innflow.latent import PrincipalNormal
 from innflow.run.artifacts import save_findings
-from innflow.run.load import SCORES
+from innflow.run.load import LATENTS, SCORES
 from innflow.run.report.run_report import write_report
 from innflow.system.file.atomic import write_json
 
@@ -63,6 +64,12 @@ def run_analyses(study: Study, analyses: Mapping[str, Analysis], out: Path) -> d
             study.fit_scorer()
         study.app.scorer = study.scorer
         study.scorer.save(out / SCORES)
+    if isinstance(study.app, Generation) and study.app.components:
+        if study.app.fitted_latents is None:
+            latents = study.measure("train").latent
+            fitted = PrincipalNormal.fit(latents, study.app.components, study.seed)
+            study.app.fitted_latents = fitted
+        study.app.fitted_latents.save(out / LATENTS)
     findings = {}
     for name, analysis in analyses.items():
         log.info("analysis %s", name)

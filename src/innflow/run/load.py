@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from innflow.app import Application
+from innflow.app import Application, Generation
 from innflow.config.build import build, refusals
 from innflow.config.schema import check
 from innflow.config.sizes import check_sizes, largest_size
 from innflow.config.trust import check_resolved, check_trusted
 from innflow.errors import InnflowError
-from innflow.latent.density import Latent
+from innflow.latent import Latent, PrincipalNormal
 from innflow.partition import Partition
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
 from innflow.run.folder import check_links
@@ -20,6 +20,8 @@ from innflow.system.memory import Allocations
 
 SCORES = "scores.npz"
 """File of a run folder with its fitted scores."""
+LATENTS = "latents.npz"
+"""File of a run folder with the normal distribution fitted to the latents of training images."""
 COORDINATES = "coordinates.npz"
 """File of a run folder with the state of its data module: the fitted coordinates of features."""
 MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
@@ -112,4 +114,7 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     if fitted.is_file() and config["score"]:
         with reading(path):
             app.scorer = build(config["score"], "score").load(fitted)
+    latents = Path(run) / LATENTS
+    if latents.is_file() and isinstance(app, Generation):
+        app.fitted_latents = PrincipalNormal.load(latents, app.dims)
     return app.eval()

@@ -40,6 +40,7 @@ def test_the_table_has_samples_beside_training_images(findings):
 def test_bad_samples_are_far_and_exploded_ones_counted(findings):
     study = flow_study()
     study.sample = lambda n, temperature: 1e4 * torch.randn(n, 3, 8, 8).numpy()
+    study.decode = lambda z: 1e4 * z
     found = SampleQuality(samples=20, size=32, exploded=10)(study).metrics
     assert found["samples/kid"] > 5 * abs(findings.metrics["samples/kid"])
     assert found["samples/exploded"] == 1

@@ -40,7 +40,7 @@ class LatentCloud(Analysis):
         pca = projection.principal_components(train, self.components, study.seed)
         variance = projection.total_variance(train)
         plane = projection.principal_plane(pca, variance)
-        samples = study.encode(study.sample(study.count(self.samples, 64)))
+        samples = study.encode(study.sample(study.count(self.samples, 64), exact=True))
         latents = {"train": train, "samples": samples}
         latents |= {name: study.measure(name).latent for name in ("test", *study.outliers)}
         findings = Findings("Latent cloud", "")

@@ -69,6 +69,9 @@ class SampleQuality(ImageAnalysis):
             "samples": to_pixels(study.sample(count, self.temperature)),
             "training images": study.picture(train[chosen[:count]]),
         }
+        if study.fitted_latents is not None:
+            drawn = to_pixels(study.sample(count, self.temperature, exact=True))
+            images["samples of the density"] = drawn
         general = study.data.general_set
         if general is not None:
             some = np.random.default_rng(study.seed).permutation(len(general))[:count]
@@ -83,6 +86,8 @@ class SampleQuality(ImageAnalysis):
         found = {name: self._compare(x, reference, probe) for name, x in features.items()}
         metrics = {f"samples/{key}": value for key, value in found["samples"].items()}
         metrics |= {f"samples/{key}_train": v for key, v in found["training images"].items()}
+        density = found.get("samples of the density", {})
+        metrics |= {f"samples/{key}_density": v for key, v in density.items()}
         large = self._count_exploded(study)
         metrics["samples/exploded"] = large
         columns = list(found["samples"])
@@ -96,8 +101,9 @@ class SampleQuality(ImageAnalysis):
             f"{study.app.shape[1]} to {self.size} pixels. Smaller distances are better; a Frechet "
             "distance depends on the number of images and compares only rows of this table. "
             f"Precision is the share of samples among the test images, recall that of test images "
-            f"among the samples. Of {study.count(self.exploded, 16)} samples at temperature 1, "
-            f"{large:.1%} are far outside the range of grey levels.",
+            "among the samples. Samples are drawn as by innflow-sample, those of the density with "
+            f"exact=true. Of {study.count(self.exploded, 16)} samples of the density at "
+            f"temperature 1, {large:.1%} are far outside the range of grey levels.",
             metrics,
             {"unselected": Plot(plot(np.split(shown, 4)), "Samples, not selected.")},
             [Table("Distance from the test images", ["set", *columns], rows)],
@@ -117,7 +123,9 @@ class SampleQuality(ImageAnalysis):
 
     def _count_exploded(self, study: Study) -> float:
         levels = study.data.levels
-        drawn = study.sample(study.count(self.exploded, 16), 1.0).reshape(-1, study.dims)
+        count = study.count(self.exploded, 16)
+        latents = study.density.draw_latents(count, 1.0, study.seed).cpu().numpy()
+        drawn = study.decode(latents).reshape(-1, study.dims)
         far = np.abs(drawn - levels / 2) > (EXPLODED + 0.5) * levels
         return float((far | ~np.isfinite(drawn)).any(axis=1).mean())
 

@@ -1,4 +1,4 @@
-"""Samples, their nearest training images, and samples from principal components of latents."""
+"""Samples at several temperatures, their nearest training images, principal components."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from innflow.analysis.latent.projection import principal_components, total_varia
 from innflow.analysis.study import BATCH, ImageAnalysis, Study, to_pixels
 from innflow.data.sets import PartsSet
 from innflow.figure.image_rows import plot_image_rows
+from innflow.latent.principal import DETAIL
 from innflow.system.progress import track
 
 SAME = 0.5
@@ -26,7 +27,7 @@ class Samples(ImageAnalysis):
         0.8
 
     Attributes:
-        temperatures: one row for each.
+        temperatures: one row of samples of the density for each.
         columns: number of samples in a row.
         nearest_at: temperature of the samples whose nearest training images are searched.
         components: numbers of principal components of the latents to sample from, one row for each.
@@ -41,11 +42,19 @@ class Samples(ImageAnalysis):
         """Draw the grid, the nearest images and the samples from few components."""
         self.check(study)
         findings = Findings("Samples", "")
-        rows = [to_pixels(study.sample(self.columns, t)) for t in self.temperatures]
+        if (fitted := study.fitted_latents) is not None:
+            drawn = to_pixels(study.sample(4 * self.columns))
+            findings.figures["fitted"] = Plot(
+                plot_image_rows(np.split(drawn, 4), [""] * 4),
+                "Samples, not selected. Their latents are drawn from a normal distribution fitted "
+                f"to the latents of training images in {len(fitted.deviations)} principal "
+                f"components, and with standard deviation {DETAIL:g} in all other directions.",
+            )
+        rows = [to_pixels(study.sample(self.columns, t, exact=True)) for t in self.temperatures]
         findings.figures["temperatures"] = Plot(
             plot_image_rows(rows, [f"T = {t:g}" for t in self.temperatures]),
-            "Samples, not selected. A row has one temperature T, which scales the latent noise; a "
-            "column has the same noise.",
+            "Samples of the density, not selected. A row has one temperature T, which scales the "
+            "latent noise; a column has the same noise.",
         )
         findings.text = self._nearest(study, findings) + "\n\n" + self._subspace(study, findings)
         return findings

@@ -32,7 +32,7 @@ class Temperature(ImageAnalysis):
         """Draw the grid, and tabulate bits per dim and contrast with those of the test set."""
         self.check(study)
         items = study.count(self.items, 8)
-        drawn = {t: to_pixels(study.sample(items, t)) for t in self.temperatures}
+        drawn = {t: to_pixels(study.sample(items, t, exact=True)) for t in self.temperatures}
         table = []
         for t, images in drawn.items():
             log_prob = in_batches(study.density.log_prob, images, f"samples at T = {t:g}")
@@ -43,7 +43,7 @@ class Temperature(ImageAnalysis):
         figure = plot_image_rows(
             list(grid), [""] * len(grid), columns=[f"T = {t:g}" for t in self.temperatures]
         )
-        caption = "A row has one draw of latent noise, scaled by the temperature T."
+        caption = "Samples of the density. A row has the same latent noise, scaled by T."
         text = (
             f"{items} samples at each of {len(drawn)} temperatures, from the same noise, "
             f"and {len(test):,} test images. Contrast is the standard deviation within an image; "
