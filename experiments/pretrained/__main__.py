@@ -36,7 +36,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "drawn32": Recipe(
-        ("+experiment=general", "data=simshapes", "trainer.max_time=00:00:24:00"),
+        ("+experiment=general", "data=simshapes", "trainer.max_time=00:00:36:00"),
         "10,000 drawn shapes of random outline and material at 32x32, by innflow.data.SimShapes; "
         "no cats, dogs, beach balls or flowers",
         "Apache-2.0, as innflow",

@@ -14,7 +14,7 @@ from innflow.system.file.atomic import write_arrays
 from innflow.system.file.npz import DAMAGE, read_arrays
 
 DETAIL = 0.3
-"""Standard deviation outside of the principal components; the choice: experiments/cats_glow."""
+"""Standard deviation outside of the principal components; chosen in experiments/cats_samples."""
 ENTRIES = ("mean", "axes", "deviations")
 
 
@@ -51,12 +51,18 @@ class PrincipalNormal:
         found = (pca.mean_, pca.components_, np.sqrt(pca.explained_variance_))
         return cls(*(torch.from_numpy(np.asarray(each, dtype=np.float32)) for each in found))
 
-    def transform(self, noise: Tensor) -> Tensor:
-        """Return draws (B, N) for standard normal noise (B, N), or noise of any temperature."""
+    def transform(self, noise: Tensor, detail: float = DETAIL) -> Tensor:
+        """Return draws (B, N) for standard normal noise (B, N), or noise of any temperature.
+
+        Args:
+            noise: (B, N).
+            detail: standard deviation outside of the principal components.
+        """
         axes = self.axes.to(noise)
         along = noise @ axes.T
         outside = noise - along @ axes
-        return self.mean.to(noise) + (along * self.deviations.to(noise)) @ axes + DETAIL * outside
+        wide = (along * self.deviations.to(noise)) @ axes
+        return self.mean.to(noise) + wide + detail * outside
 
     def save(self, path: Path) -> None:
         """Write the distribution to an .npz file."""
