@@ -56,6 +56,12 @@ RECIPES = {
         "Apache-2.0; data: UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
         "reading of real digits: the writers are few and the images small",
     ),
+    "arm": Recipe(
+        ("+experiment=inverse_kinematics", "seed=1"),
+        "2,000,000 simulations of the arm of three links (Kruse et al., arXiv:2101.10763)",
+        "Apache-2.0, as innflow",
+        "other arms, or positions outside of the reach of this one",
+    ),
 }
 
 

@@ -68,6 +68,28 @@ def test_images_are_drawn_from_it_unless_exact(turned):
     assert not torch.equal(expected, plain)
 
 
+def test_images_far_outside_of_the_grey_levels_are_drawn_again(monkeypatch):
+    app = Generation(flow.glow((3, 2, 2), levels=1, depth=1, hidden=4)).eval()
+    app.fitted_latents = PrincipalNormal(torch.zeros(12), torch.eye(12)[:2], torch.ones(2))
+    usual, counts = app.sample(4, seed=0), []
+    decode = app.decode
+
+    def explode(z):
+        x = decode(z)
+        counts.append(len(z))
+        if len(counts) == 1:
+            x[1, 0, 0, 0], x[3, 0, 0, 0] = 400.0, torch.nan
+        return x
+
+    monkeypatch.setattr(app, "decode", explode)
+    drawn = app.sample(4, seed=0)
+    assert counts == [4, 2]
+    assert torch.equal(drawn[[0, 2]], usual[[0, 2]])
+    assert not torch.equal(drawn[1], usual[1])
+    monkeypatch.setattr(app, "decode", lambda z: torch.full((len(z), 3, 2, 2), 1e4))
+    assert (app.sample(2, seed=0) == 255).all()  # in the end it is clipped
+
+
 def test_a_file_is_read_as_written_and_a_wrong_one_refused(fitted, tmp_path, refused):
     path = tmp_path / "latents.npz"
     fitted.save(path)

@@ -38,7 +38,7 @@ def rewrite(folder, change) -> None:
     path, card = folder / "tiny8.safetensors", folder / "tiny8.json"
     own = read_checkpoint(path)["innflow"]
     change(own)
-    save_file(load_file(path), path, {"innflow": json.dumps(own)})
+    save_file(load_file(path), path, {"innflow": json.dumps(own), "extra_state": "{}"})
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": checksum}))
 
@@ -163,6 +163,17 @@ def test_a_run_is_packed_with_its_card(image_run, tmp_path):
     assert card == {**card, **json.loads(json.dumps(describe("general32", image_run)))}
     assert str(tmp_path.parent) not in json.dumps(card)
     assert innflow.load(tmp_path / "general32.safetensors").shape == (3, 8, 8)
+
+
+def test_the_extra_state_of_modules_is_packed(inverse_run, tmp_path):
+    original = innflow.load(inverse_run)
+    checkpoint = read_checkpoint(find_checkpoint(inverse_run))
+    pretrained.pack(checkpoint, tmp_path / "arm.safetensors", {})
+    packed = innflow.load(tmp_path / "arm.safetensors")
+    assert packed.latent["y"].get_extra_state() == original.latent["y"].get_extra_state()
+    ours, theirs = (app.misspecification.get_extra_state() for app in (packed, original))
+    assert len(theirs["distances"])
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("words", [[], ["make"], ["pack", "nothing"], ["pack", "digits8", "x=1"]])

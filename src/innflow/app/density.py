@@ -2,12 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from innflow.app.application import Unconditional
 from innflow.app.preprocess import LEVELS, Dequantization
 from innflow.errors import InnflowError
 from innflow.latent.principal import PrincipalNormal
+
+FAR = 0.5
+"""Distance from the grey levels, in their range, beyond which a sample is drawn again."""
+ATTEMPTS = 3
 
 
 class Density(Unconditional):
@@ -60,6 +65,9 @@ class Generation(Density):
     ) -> Tensor:
         """Draw n images, (n, *shape) as uint8.
 
+        An image with a value far outside of the grey levels, which no image can have, is drawn
+        again, at most three times, unless the draws are exact.
+
         Args:
             n: number of samples.
             temperature: factor on the standard deviations of the latents.
@@ -72,5 +80,26 @@ class Generation(Density):
         """
         if exact or self.fitted_latents is None:
             return super().sample(n, temperature, seed)
-        drawn = self.fitted_latents.transform(self.draw_latents(n, temperature, seed))
-        return self.preprocessing.quantize(self.decode(drawn))
+        images = self._draw_fitted(n, temperature, seed)
+        for attempt in range(ATTEMPTS):
+            far = self._is_far(images)
+            if not far.any():
+                break
+            again = None if seed is None else _derive(seed, attempt)
+            images[far] = self._draw_fitted(int(far.sum()), temperature, again)
+        return self.preprocessing.quantize(images)
+
+    def _draw_fitted(self, n: int, temperature: float, seed: int | None) -> Tensor:
+        assert self.fitted_latents is not None
+        noise = self.draw_latents(n, temperature, seed)
+        return self.decode(self.fitted_latents.transform(noise))
+
+    def _is_far(self, images: Tensor) -> Tensor:
+        """Return for each image whether a value is not finite or far from all grey levels."""
+        levels = self.preprocessing.levels
+        far = ((images - levels / 2).abs() > (0.5 + FAR) * levels) | ~images.isfinite()
+        return far.flatten(1).any(dim=1)
+
+
+def _derive(seed: int, attempt: int) -> int:
+    return int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0])

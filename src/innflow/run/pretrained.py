@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from innflow.config.places import PRETRAINED, is_place
 from innflow.errors import InnflowError
@@ -68,10 +69,13 @@ def pack(checkpoint: Mapping[str, Any], path: Path, facts: Mapping[str, Any]) ->
         path: file to write; the card has the suffix .json.
         facts: further entries of the card.
     """
-    own, weights = checkpoint["innflow"], checkpoint["state_dict"]
-    extra = [name for name, value in weights.items() if isinstance(value, dict)]
-    if extra:
-        raise InnflowError(f"{path}: cannot be packed, {extra[0]} is no tensor")
+    own, weights, plain = checkpoint["innflow"], {}, {}
+    for name, value in checkpoint["state_dict"].items():
+        if isinstance(value, dict):  # the extra state of a module
+            plain[name] = {k: v for k, v in value.items() if not isinstance(v, Tensor)}
+            weights |= {f"{name}/{k}": v for k, v in value.items() if isinstance(v, Tensor)}
+        else:
+            weights[name] = value
     config = {key: own["config"][key] for key in _CONFIG}
     # Places of the machine on which it was trained.
     config["data"] = {
@@ -82,7 +86,7 @@ def pack(checkpoint: Mapping[str, Any], path: Path, facts: Mapping[str, Any]) ->
     stored = {**own, "config": config, "signature": None}
     content = save(
         {name: value.contiguous() for name, value in weights.items()},
-        {"innflow": json.dumps(stored)},
+        {"innflow": json.dumps(stored), "extra_state": json.dumps(plain)},
     )
     with writing(path) as file:
         file.write(content)
@@ -102,8 +106,14 @@ def unpack(path: Path) -> dict[str, Any]:
         raise InnflowError(f"{path}: damaged, it differs from the checksum in its card")
     try:
         with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return {"state_dict": weights, "innflow": json.loads(file.metadata()["innflow"])}
+            state: dict[str, Any] = json.loads(file.metadata()["extra_state"])
+            for key in file.keys():  # noqa: SIM118
+                name, _, entry = key.partition("/")
+                if entry:
+                    state[name][entry] = file.get_tensor(key)
+                else:
+                    state[name] = file.get_tensor(key)
+            return {"state_dict": state, "innflow": json.loads(file.metadata()["innflow"])}
     except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
         raise InnflowError(f"{path}: is no packed checkpoint ({error})") from None
 
