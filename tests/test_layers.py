@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "problem": "errors",
     "data": "errors system problem",
     "app": "errors system partition latent objective flow metric score problem data",
-    "analysis": "errors system config flow metric score figure data app",
+    "analysis": "errors system config latent flow metric score figure data app",
     "dashboard": "errors system config",
     "callback": "errors system app figure dashboard",
     "run": "errors system config partition latent objective flow score figure data app analysis "
@@ -41,7 +41,7 @@ ONLY_IN = {
     "nflows": "flow",
     "pytorch_lightning": "app callback dashboard data run system",
     "matplotlib": "figure analysis callback",
-    "sklearn": "metric score figure data analysis estimator",
+    "sklearn": "latent metric score figure data analysis estimator",
     "torchvision": "data command",
     "fsspec": "data",
     "webdataset": "data",

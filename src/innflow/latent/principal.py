@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from innflow.errors import InnflowError
@@ -46,6 +45,8 @@ class PrincipalNormal:
     @classmethod
     def fit(cls, latents: np.ndarray, components: int, seed: int = 0) -> "PrincipalNormal":
         """Fit latents (M, N); at most a quarter as many components as there are items."""
+        from sklearn.decomposition import PCA  # takes a second, and loading a run needs none
+
         count = max(1, min(components, latents.shape[1] - 1, len(latents) // 4))
         pca = PCA(count, svd_solver="randomized", random_state=seed).fit(latents)
         found = (pca.mean_, pca.components_, np.sqrt(pca.explained_variance_))
