@@ -38,10 +38,14 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         elif name == "runs":
             texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
             valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
-        elif name in ("out", "truth"):
+        elif name in ("out", "truth", "calibration"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
         elif name in ("trust", "correct", "exact"):
             valid, expected = isinstance(value, bool), "true or false"
+        elif name == "threshold":
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            valid = value is None or (number and 0 < value < 1)
+            expected = "a p-value between 0 and 1, or null"
         elif name == "temperature":
             number = isinstance(value, int | float) and not isinstance(value, bool)
             valid, expected = number and 0 <= value < math.inf, "a number of at least 0"

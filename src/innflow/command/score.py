@@ -1,6 +1,7 @@
 """innflow-score: anomaly scores and p-values of files, by a trained run."""
 
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from innflow.analysis.data import build_data, trusted_data
-from innflow.app import Application
+from innflow.app import Application, Unconditional
 from innflow.command.arguments import (
     BATCH,
     check_arguments,
@@ -42,10 +43,22 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(
             f"run={arguments['run']}: has no fitted scores; give the folder of a finished run"
         )
-    items, names = _read_items(app, arguments)
-    batches = [app.score(batch) for batch in track(items.split(BATCH), "score")]
-    table = {"path": np.array(names, dtype=object)}
-    table |= {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    if arguments["calibration"] is not None:
+        inliers, _ = _read_items(app, arguments, "calibration")
+        app.scorer.calibrate(_score(app, inliers, "calibrate"))
+    items, names = _read_items(app, arguments, "input")
+    table = {"path": np.array(names, dtype=object), **_score(app, items, "score")}
+    for line in _calibration(app.scorer.calibration_items, arguments["threshold"]):
+        log.warning("%s", line)
+    if (threshold := arguments["threshold"]) is not None:
+        flag = table["p_value"] <= threshold
+        at = 1 + list(table).index("p_value")
+        columns = list(table.items())
+        table = dict([*columns[:at], ("flag", flag.astype(int)), *columns[at:]])
+        log.warning(
+            "%d of %d flagged at p_value <= %g; if all were inliers, at most %.3g were expected",
+            *(flag.sum(), len(flag), threshold, threshold * len(flag)),
+        )
     if out is None:
         sys.stdout.write(to_csv(table))
         return
@@ -56,9 +69,29 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     announce(str(out))
 
 
-def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[str]]:
+def _score(app: Unconditional, items: Tensor, description: str) -> dict[str, np.ndarray]:
+    """Return the columns of the scores of items."""
+    batches = [app.score(batch) for batch in track(items.split(BATCH), description)]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _calibration(items: int, threshold: float | None) -> list[str]:
+    """Return lines on the smallest p-value, and on a threshold that is below it."""
+    smallest = 1 / (items + 1)
+    lines = [f"p-values: calibrated on {items:,} inliers, the smallest possible is {smallest:.2g}"]
+    if threshold is not None and threshold < smallest:
+        lines.append(
+            f"threshold={threshold:g}: no item can be flagged, which needs "
+            f"{math.ceil(1 / threshold - 1):,} calibration inliers or more: calibration=FOLDER"
+        )
+    return lines
+
+
+def _read_items(
+    app: Application, arguments: Mapping[str, Any], key: str
+) -> tuple[Tensor, list[str]]:
     """Read images, features of images, or vectors, in the format of the application."""
-    source, settings = arguments["input"], app.config["data"]
+    source, settings = arguments[key], app.config["data"]
     if settings.get("_target_") == EMBEDDINGS:
         # The network embeds the given images; those of the run are not read.
         unread = {"root": None, "inliers": None, "labels": False}
@@ -75,7 +108,7 @@ def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor,
         channels, size, _ = app.shape
         return _read_images(source, size, channels)
     names, label = app.feature_names("x", app.dims), settings.get("label")
-    x = read_rows(source, names, "input", label, note=log.warning)  # stdout may hold the scores
+    x = read_rows(source, names, key, label, note=log.warning)  # stdout may hold the scores
     return x, [f"{Path(source).name}/{row}" for row in range(len(x))]
 
 

@@ -33,6 +33,12 @@ HEADLINES = [
         "",
         "outliers scored above inliers: 0.5 is chance, 1 perfect",
     ),
+    Headline(
+        f"ood/{SCORE}/p_value_min",
+        "smallest possible p-value",
+        "",
+        "1 / (n + 1) for n inliers that calibrate",
+    ),
     Headline("test/kl", "KL(p || q)", "nats", "0 is the exact density"),
     Headline("test/nll", "test set, -log p", "nats", "less is better"),
     Headline("test/integral", "integral of the density", "", "1 is exact"),
