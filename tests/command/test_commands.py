@@ -192,6 +192,33 @@ def test_a_threshold_flags_items_and_names_the_false_alarms(command, vector_run,
     )
 
 
+def test_maps_are_files_by_the_names_of_the_pictures(command, image_run, photographs):
+    folder = Path("new/below")
+    folder.mkdir(parents=True)
+    shutil.copy(photographs / "val/dog/0.png", folder / "0.png")
+    shutil.copy(photographs / "val/dog/1.png", "new/1.png")
+    given = [f"run={image_run}", "input=new", "maps=maps"]
+    answer = command("innflow-score", *given)
+    assert answer.code == 0, answer.err
+    assert sorted(str(path) for path in Path("maps").rglob("*.png")) == [
+        "maps/1.png.png",
+        "maps/below/0.png.png",
+    ]
+    with Image.open("maps/1.png.png") as image:
+        assert image.width > 2 * image.height > 500
+    answer = command("innflow-score", *given)
+    assert "maps=maps: holds files already" in answer.err
+
+
+def test_vectors_have_no_maps(command, vector_run):
+    Path("points.csv").write_text("a,b\n0.5,0.25\n")
+    answer = command("innflow-score", f"run={vector_run}", "input=points.csv", "maps=maps")
+    assert answer.err == (
+        "innflow-score: error: maps: anomaly maps: need images or maps of features, "
+        "the data have shape (2,)\n"
+    )
+
+
 def test_a_loaded_run_answers_in_data_units(image_run, photographs):
     app = innflow.load(image_run)
     x, _, _ = read_images(photographs / "val/cat", 8, 3)

@@ -63,6 +63,10 @@ def test_maps_of_features_go_through_a_whole_run(command, photographs):
     assert "test/bpd" not in metrics  # they have the shape of images, and no grey levels
     assert metrics["map/dog/mean"] > 0
     assert Path("run/figures/anomaly_map_anomaly_maps.png").is_file()
+    given = ["run=run", f"input={photographs / 'val/ball'}", "maps=maps", "out=scores.csv"]
+    answer = command("innflow-score", *given)
+    assert answer.code == 0, answer.err
+    assert len([*Path("maps").glob("*.png.png")]) == 7
     answer = command("innflow-sample", "run=run", "n=3", "out=drawn")
     assert answer.code == 0, answer.err
     with np.load("drawn/samples.npz") as drawn:

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.app.anomaly_map import likelihood_map
 from innflow.app.inputs import to_images, to_vectors
 from innflow.app.module import FlowModule, Noise
 from innflow.app.preprocess import Dequantization, Preprocessing
 from innflow.app.sharding import gathered_parameters
 from innflow.errors import InnflowError
 from innflow.flow.inspect import CouplingTrace, trace
-from innflow.latent.density import Normal
+from innflow.latent.density import Normal, StandardNormal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
 from innflow.score.base import Measured
@@ -273,6 +274,26 @@ class Unconditional(Application):
             raise InnflowError("score: no fitted scores: load the folder of a finished run")
         scored = [self.scorer(self.measure(piece).numpy()) for piece in self._pieces(x)]
         return {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
+
+    def anomaly_map(self, x: Any) -> Tensor:
+        """Return the contribution of each pixel to -log p(x), (B, H, W) in nats.
+
+        The sum over pixels is `-log_prob(x)`; large values mark improbable places. Of maps of
+        features there is a value for each position. For the forms of x see `to_data`.
+
+        Raises:
+            InnflowError: for vectors, for a model that mixes all pixels, and as `to_data`.
+        """
+        latent = [self.latent[name] for name in self.partition.right]
+        if PAD in self.partition.left or not all(isinstance(one, StandardNormal) for one in latent):
+            raise InnflowError(f"anomaly maps: need the partition x <-> z, not {self.partition}")
+        with self._inference():
+            maps = [
+                likelihood_map(self.flow, self.partition.join("left", self._left(piece)))
+                for piece in self._pieces(x)
+            ]
+        found = torch.cat(maps)
+        return found + self.log_volume / found[0].numel()
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the bits per dim of images."""

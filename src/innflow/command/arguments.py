@@ -38,7 +38,7 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         elif name == "runs":
             texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
             valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
-        elif name in ("out", "truth", "calibration"):
+        elif name in ("out", "truth", "calibration", "maps"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
         elif name in ("trust", "correct", "exact"):
             valid, expected = isinstance(value, bool), "true or false"

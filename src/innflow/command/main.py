@@ -86,8 +86,10 @@ def score() -> None:
     Without out= it is written to stdout; out=scores.json writes a list of objects.
 
     threshold=0.01 adds the column flag: 1 where p_value is at most 0.01, which is at most 1 in 100
-    inliers. calibration=FOLDER calibrates the p-values on other inliers than the run's test set;
-    the flow must not have been trained on them.
+    inliers. maps=DIR writes a PNG of each picture with its anomaly map over it: the contribution of
+    each pixel to -log p, which is large where the picture is improbable. calibration=FOLDER
+    calibrates the p-values on other inliers than the run's test set; the flow must not have been
+    trained on them.
     """
     _call(score, "innflow-score", "score")
 

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -18,6 +18,7 @@ from innflow.command.arguments import (
     load_unconditional,
     restore_coordinates,
 )
+from innflow.command.score_maps import check_maps, write_maps
 from innflow.config.message import one_line
 from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
@@ -43,10 +44,12 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(
             f"run={arguments['run']}: has no fitted scores; give the folder of a finished run"
         )
+    if arguments["maps"] is not None:
+        check_maps(app)
     if arguments["calibration"] is not None:
-        inliers, _ = _read_items(app, arguments, "calibration")
+        inliers = _read_items(app, arguments, "calibration").data
         app.scorer.calibrate(_score(app, inliers, "calibrate"))
-    items, names = _read_items(app, arguments, "input")
+    items, names, pictures = _read_items(app, arguments, "input")
     table = {"path": np.array(names, dtype=object), **_score(app, items, "score")}
     for line in _calibration(app.scorer.calibration_items, arguments["threshold"]):
         log.warning("%s", line)
@@ -59,6 +62,10 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             "%d of %d flagged at p_value <= %g; if all were inliers, at most %.3g were expected",
             *(flag.sum(), len(flag), threshold, threshold * len(flag)),
         )
+    if arguments["maps"] is not None and pictures is not None:
+        shown = zip(table["score"], table["p_value"], strict=True)
+        notes = [f"score\n{score:.4g}\n\np-value\n{p:.2g}" for score, p in shown]
+        write_maps(app, items, pictures, names, notes, Path(arguments["maps"]))
     if out is None:
         sys.stdout.write(to_csv(table))
         return
@@ -87,9 +94,15 @@ def _calibration(items: int, threshold: float | None) -> list[str]:
     return lines
 
 
-def _read_items(
-    app: Application, arguments: Mapping[str, Any], key: str
-) -> tuple[Tensor, list[str]]:
+class Items(NamedTuple):
+    """Data of the application, their names, and the pictures that they come from, if any."""
+
+    data: Tensor
+    names: list[str]
+    pictures: Tensor | None
+
+
+def _read_items(app: Application, arguments: Mapping[str, Any], key: str) -> Items:
     """Read images, features of images, or vectors, in the format of the application."""
     source, settings = arguments[key], app.config["data"]
     if settings.get("_target_") == EMBEDDINGS:
@@ -103,13 +116,14 @@ def _read_items(
                 "give the folder of a finished run"
             )
         images, names = _read_images(source, settings["size"], 3)
-        return data.embed(images), names
+        return Items(data.embed(images), names, images)
     if len(app.shape) == 3:
         channels, size, _ = app.shape
-        return _read_images(source, size, channels)
+        images, names = _read_images(source, size, channels)
+        return Items(images, names, images)
     names, label = app.feature_names("x", app.dims), settings.get("label")
     x = read_rows(source, names, key, label, note=log.warning)  # stdout may hold the scores
-    return x, [f"{Path(source).name}/{row}" for row in range(len(x))]
+    return Items(x, [f"{Path(source).name}/{row}" for row in range(len(x))], None)
 
 
 def _read_images(source: str, size: int, channels: int) -> tuple[Tensor, list[str]]:
