@@ -28,12 +28,12 @@ from tiny import TINY_MOONS
 import innflow
 from innflow.analysis.posterior import references
 from innflow.app.module import FORMAT
-from innflow.command.arguments import restore_coordinates
 from innflow.command.evaluate import evaluate
 from innflow.data.image import cache, tar
 from innflow.data.image.decode import decode
 from innflow.data.simulation import simulate
 from innflow.data.table.files import read_table
+from innflow.run.features import restore_coordinates
 from innflow.system.file import npz as archive
 
 COMMANDS = ("innflow-eval", "innflow-sample", "innflow-score", "innflow-posterior")
@@ -131,7 +131,7 @@ def test_a_pickle_is_no_start_no_companion_and_nothing_to_resume(command, key, w
 
 def read_coordinates(path: Path) -> None:
     module = SimpleNamespace(load_state=lambda state: None)
-    restore_coordinates(module, {"run": str(path.parent)})
+    restore_coordinates(module, path.parent)
 
 
 def read_reference(path: Path) -> None:

@@ -37,6 +37,22 @@ def to_images(items: Any, shape: Sequence[int], levels: int) -> Tensor:
     return images
 
 
+def are_pictures(items: Any) -> bool:
+    """Return whether items are images rather than numbers: uint8 arrays, PIL images or paths.
+
+    Example:
+        >>> are_pictures(["a.png"]), are_pictures("table.csv"), are_pictures(torch.rand(3, 8))
+        (True, False, False)
+    """
+    if isinstance(items, list | tuple) and items:
+        return are_pictures(items[0])
+    if isinstance(items, str | os.PathLike):
+        return not os.fspath(items).lower().endswith((".csv", ".npz", ".parquet"))
+    if isinstance(items, Tensor | np.ndarray):
+        return items.dtype in (torch.uint8, np.uint8)
+    return hasattr(items, "getpixel")  # a PIL image
+
+
 def to_vectors(
     items: Any, names: Sequence[str], known: bool, key: str = "x", label: str | None = None
 ) -> Tensor:

@@ -8,12 +8,9 @@ from typing import Any
 import torch
 
 from innflow.app import Application, Inverse, Unconditional
-from innflow.config.message import one_line
 from innflow.config.resolvers import time_of_day
-from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
-from innflow.run.load import COORDINATES, load
-from innflow.system.file.npz import DAMAGE, read_arrays
+from innflow.run.load import load
 from innflow.system.importing import add_current_folder
 
 BATCH = 256
@@ -101,22 +98,6 @@ def load_unconditional(arguments: Mapping[str, Any]) -> Unconditional:
             f"innflow-posterior run={arguments['run']} y=FILE"
         )
     return app
-
-
-def restore_coordinates(data: PartsDataModule, arguments: Mapping[str, Any]) -> bool:
-    """Load the run's fitted coordinates into a data module; return whether the run has any.
-
-    Raises:
-        InnflowError: if the file is damaged, or of other data.
-    """
-    path = run_folder(arguments) / COORDINATES
-    if not path.is_file():
-        return False
-    try:
-        data.load_state(read_arrays(path))
-    except DAMAGE as error:
-        raise InnflowError(f"{path}: damaged, or not of this run ({one_line(error)})") from None
-    return True
 
 
 def run_folder(arguments: Mapping[str, Any]) -> Path:

@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from innflow.analysis.data import build_data, trusted_data
-from innflow.app import Application, Unconditional
+from innflow.app import Unconditional
 from innflow.command.arguments import (
     BATCH,
     check_arguments,
     load_unconditional,
-    restore_coordinates,
 )
 from innflow.command.score_maps import check_maps, write_maps
 from innflow.config.message import one_line
@@ -24,13 +22,10 @@ from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
 from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
-from innflow.run.load import COORDINATES
 from innflow.run.scores_csv import to_csv, write_scores
 from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)
-
-EMBEDDINGS = "innflow.data.Embeddings"
 
 
 def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -102,21 +97,13 @@ class Items(NamedTuple):
     pictures: Tensor | None
 
 
-def _read_items(app: Application, arguments: Mapping[str, Any], key: str) -> Items:
+def _read_items(app: Unconditional, arguments: Mapping[str, Any], key: str) -> Items:
     """Read images, features of images, or vectors, in the format of the application."""
     source, settings = arguments[key], app.config["data"]
-    if settings.get("_target_") == EMBEDDINGS:
-        # The network embeds the given images; those of the run are not read.
-        unread = {"root": None, "inliers": None, "labels": False}
-        node = trusted_data({**settings, **unread}, app, arguments["run"], arguments["trust"])
-        data: Any = build_data(node)  # features, which embed
-        if not restore_coordinates(data, arguments):
-            raise InnflowError(
-                f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "
-                "give the folder of a finished run"
-            )
-        images, names = _read_images(source, settings["size"], 3)
-        return Items(data.embed(images), names, images)
+    if app.features is not None:
+        features = app.features()
+        images, names = _read_images(source, features.size, 3)
+        return Items(features.embed(images), names, images)
     if len(app.shape) == 3:
         channels, size, _ = app.shape
         images, names = _read_images(source, size, channels)
