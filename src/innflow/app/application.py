@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.anomaly_map import likelihood_map
+from innflow.app.anomaly_map import likelihood_map, why_no_map
 from innflow.app.inputs import are_pictures, to_images, to_vectors
 from innflow.app.module import FlowModule, Noise
 from innflow.app.preprocess import LEVELS, Dequantization, Preprocessing
@@ -286,6 +286,13 @@ class Unconditional(Application):
         scored = [self.scorer(self.measure(piece).numpy()) for piece in self._pieces(x)]
         return {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
 
+    def why_no_map(self) -> str:
+        """Return why there are no anomaly maps; empty if there are."""
+        latent = [self.latent[name] for name in self.partition.right]
+        if PAD in self.partition.left or not all(isinstance(one, StandardNormal) for one in latent):
+            return f"anomaly maps: need the partition x <-> z, not {self.partition}"
+        return why_no_map(self.flow)
+
     def anomaly_map(self, x: Any) -> Tensor:
         """Return the contribution of each pixel to -log p(x), (B, H, W) in nats.
 
@@ -293,11 +300,10 @@ class Unconditional(Application):
         features there is a value for each position. For the forms of x see `to_data`.
 
         Raises:
-            InnflowError: for vectors, for a model that mixes all pixels, and as `to_data`.
+            InnflowError: as `why_no_map` and `to_data`.
         """
-        latent = [self.latent[name] for name in self.partition.right]
-        if PAD in self.partition.left or not all(isinstance(one, StandardNormal) for one in latent):
-            raise InnflowError(f"anomaly maps: need the partition x <-> z, not {self.partition}")
+        if reason := self.why_no_map():
+            raise InnflowError(reason)
         with self._inference():
             maps = [
                 likelihood_map(self.flow, self.partition.join("left", self._left(piece)))

@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor
 
 from innflow.app import Unconditional
-from innflow.app.anomaly_map import why_no_map
 from innflow.command.arguments import BATCH
 from innflow.errors import InnflowError
 from innflow.figure.ood.heat_overlay import UNIT, choose_limits, plot_anomaly_maps
@@ -21,7 +20,7 @@ SIDE = 288
 
 def check_maps(app: Unconditional) -> None:
     """Raise if the model has no anomaly maps."""
-    if reason := why_no_map(app.flow):
+    if reason := app.why_no_map():
         raise InnflowError(f"maps: {reason}")
 
 

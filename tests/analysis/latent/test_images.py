@@ -1,11 +1,13 @@
 """The analyses of images, on a linear Gaussian flow and drawn pictures."""
 
+import base64
 import io
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from analysis.linear import Bare, image_study, images, make_set, plane_study
 from innflow.analysis import (
@@ -116,6 +118,22 @@ def test_flagged_are_those_whose_p_value_is_at_most_5_percent(study, scored):
         assert scored.metrics[f"ood/{headline}/{name}/flagged"] == share, name
     assert scored.metrics[f"ood/{headline}/threshold"] in score[half]
     assert "extremes" in scored.figures
+
+
+def test_the_report_lists_the_extreme_items_with_their_pictures(study, scored):
+    table = scored.tables[-1]
+    assert list(table.columns) == ["picture", "set", "item", "score", "p-value"]
+    rows = [row for row in table.rows if row[1] == "dog"]
+    assert len(rows) == 20
+    score = study.scorer(study.measure("dog"))["score"]
+    assert [float(row[3]) for row in rows[:10]] == pytest.approx(
+        np.sort(score)[::-1][:10], rel=1e-4
+    )
+    png = base64.b64decode(rows[0][0].removeprefix("data:image/png;base64,"))
+    with Image.open(io.BytesIO(png)) as image:
+        shown = np.asarray(image).transpose(2, 0, 1)
+    strangest = study.measure("dog").data[np.argmax(score)]
+    np.testing.assert_array_equal(shown, study.picture(strangest[None])[0])
 
 
 def test_p_values_of_test_items_leave_the_item_out(study, scored):

@@ -16,6 +16,7 @@ FIGURES = {
     *("couplings", "couplings_outputs", "ranking_images", "ranking_spearman"),
     *("texture_differences", "texture_likelihood"),
     *("amplitude_phase_images", "amplitude_phase_likelihood"),
+    "anomaly_map_anomaly_maps",
     *("batches", "scores_extremes", "scores_histograms", "scores_roc", "scores_p_values"),
 }
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.ood.gallery import pictures_of
 from innflow.analysis.study import Analysis, Study, in_batches
-from innflow.app.anomaly_map import why_no_map
 from innflow.config.bounds import Positive
 from innflow.data.feature.embeddings import Embeddings
 from innflow.errors import InnflowError
@@ -45,7 +45,7 @@ class AnomalyMap(Analysis):
     def __call__(self, study: Study) -> Findings:
         """Return `map/SET/mean` and `map/SET/peak`, averages over a set, with the figure."""
         self.check(study)
-        if reason := why_no_map(study.app.flow):
+        if reason := study.density.why_no_map():
             return Findings("Anomaly maps", f"There are none. {reason.capitalize()}.")
         metrics: dict[str, float] = {}
         rows, pictures, shown, maps = [], [], [], {}
@@ -56,7 +56,7 @@ class AnomalyMap(Analysis):
             mean, peak = float(values.mean()), float(values.max(axis=(1, 2)).mean())
             metrics |= {f"map/{name}/mean": mean, f"map/{name}/peak": peak}
             rows.append([name, f"{len(values):,}", f"{mean:.2f}", f"{peak:.2f}"])
-            pictures.append(self._pictures(study, name, order[: self.shown]))
+            pictures.append(pictures_of(study, name, order[: self.shown]))
             shown.append(values[: self.shown])
         limits = choose_limits(maps["test"], shown)
         figure = plot_anomaly_maps(
@@ -93,9 +93,3 @@ class AnomalyMap(Analysis):
         if name == "test":
             log_prob = np.abs(log_prob - np.median(log_prob))
         return np.argsort(log_prob, kind="stable")
-
-    @staticmethod
-    def _pictures(study: Study, name: str, index: np.ndarray) -> np.ndarray:
-        if isinstance(study.data, Embeddings):
-            return study.data.picture(name, study.index(name)[index])
-        return study.picture(study.measure(name).data[index])

@@ -11,6 +11,7 @@ from scipy.stats import kstest
 
 from innflow.analysis.examples import MOST_SETS
 from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.ood.gallery import list_extremes
 from innflow.analysis.ood.ranking import order_titles
 from innflow.analysis.study import Analysis, Study
 from innflow.figure.image_rows import plot_image_rows
@@ -106,6 +107,7 @@ class Scores(Analysis):
         )
         if study.is_image:
             findings.figures["extremes"] = _plot_extremes(study, columns)
+        findings.tables.append(list_extremes(study, columns))
         findings.text = "\n\n".join(notes)
         return findings
 

@@ -45,7 +45,7 @@ def plot_anomaly_maps(
         pairs = [
             tile
             for image, heat in zip(colored, heats, strict=True)
-            for tile in (image, _overlay(image, heat, limits))
+            for tile in (image, overlay(image, heat, limits))
         ]
         rows.append(np.stack(pairs))
     figure = plot_image_rows(rows, labels, group=2, margin=MARGIN, target=target)
@@ -66,7 +66,7 @@ def choose_limits(reference: np.ndarray, shown: Sequence[np.ndarray]) -> tuple[f
     return low, max(high, low + 1e-6)
 
 
-def _overlay(picture: np.ndarray, heat: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+def overlay(picture: np.ndarray, heat: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Return the grey image under the colours of a map, (3, H, W) uint8."""
     values = torch.from_numpy(np.asarray(heat, dtype=np.float32))[None, None]
     fine = interpolate(values, size=picture.shape[1:], mode="bilinear", align_corners=False)[0, 0]
