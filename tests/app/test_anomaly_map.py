@@ -60,7 +60,7 @@ def test_what_has_no_positions_is_refused(refused):
 
 @pytest.mark.parametrize(("texture", "least"), [("noise", 0.98), ("stripes", 0.9)])
 def test_a_pasted_square_is_found_in_a_drawing(texture, least):
-    # 0.996 and 0.944 with the flow of drawn shapes that comes with innflow.
+    # 0.996 and 0.924 with the flow of drawn shapes that comes with innflow.
     random = np.random.default_rng(0)
     pictures = [
         np.asarray(draw("cat", [5, i], 64).convert("RGB").resize((32, 32))) for i in range(40)

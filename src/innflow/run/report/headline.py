@@ -68,9 +68,7 @@ _UNCORRECTED = "below 0.01: not calibrated"
 _CORRECTED = f"corrected; {_UNCORRECTED}"
 HEADLINES = [
     Headline("test/bpd", "test set", "bits/dim", "upper bound of the code length; less is better"),
-    Headline(
-        "train/bpd", "training set", "bits/dim", "overfitted if far below the test set", _judge_gap
-    ),
+    Headline("train/bpd", "training set", "bits/dim", "to compare with the test set", _judge_gap),
     Headline(
         f"ood/{SCORE}/mean/auroc",
         f"mean AUROC, {SCORE}",
