@@ -108,6 +108,6 @@ def palette(roles: Mapping[str, str]) -> dict[str, str]:
 def to_png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file on white, large enough for all that it shows."""
     buffer = io.BytesIO()
-    options = {"format": "png", "dpi": DPI, "facecolor": "white"}
-    figure.savefig(buffer, bbox_inches="tight", pad_inches=0.06, **options)
+    paper: dict[str, Any] = {"facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.06}
+    figure.savefig(buffer, format="png", dpi=DPI, **paper)
     return buffer.getvalue()

@@ -56,7 +56,8 @@ class AnomalyMap(Analysis):
             mean, peak = float(values.mean()), float(values.max(axis=(1, 2)).mean())
             metrics |= {f"map/{name}/mean": mean, f"map/{name}/peak": peak}
             rows.append([name, f"{len(values):,}", f"{mean:.2f}", f"{peak:.2f}"])
-            pictures.append(pictures_of(study, name, order[: self.shown]))
+            found = pictures_of(study, name, order[: self.shown])
+            pictures += [] if found is None else [found]  # never None after `check`
             shown.append(values[: self.shown])
         limits = choose_limits(maps["test"], shown)
         figure = plot_anomaly_maps(
