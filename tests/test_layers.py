@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "run": "errors system config partition latent objective flow score figure data app analysis "
     "dashboard callback",
     "command": "errors system config figure metric data app analysis run",
-    "estimator": "errors system flow",
+    "estimator": "errors system flow score",
     "pretrained": "config app run",
     "__init__": "errors system partition latent objective flow app run pretrained",
 }

@@ -43,6 +43,9 @@ class LinearGaussian(Unconditional):
         )
         self.logabsdet = -factor.diagonal().log().sum()
 
+    def why_no_map(self) -> str:
+        return "anomaly maps: this model mixes all pixels"
+
     def encode(self, x: Tensor, noise_seed: int | None = None) -> Tensor:
         return ((dequantize(x, noise_seed).flatten(1).double() - self.bias) @ self.white.T).float()
 

@@ -114,6 +114,12 @@ class Frame:
         return np.stack([c.astype(object) for c in columns] if mixed else columns, axis=1)
 
 
+def test_text_in_a_frame_becomes_indicators():
+    names = ["c=blue", "a", "c=red"]
+    given = Frame({"a": [1.0, 2.0], "c": ["red", "green"]})
+    assert to_vectors(given, names, known=True).tolist() == [[0, 1, 1], [0, 2, 0]]
+
+
 def frame(**others) -> Frame:
     return Frame({name: VALUES[:, NAMES.index(name)].tolist() for name in "cab"} | others)
 

@@ -16,7 +16,8 @@ from PIL import Image
 import innflow
 from innflow.data.image.storage import read_images
 
-SCORES = ["score", "p_value", "log_prob", "likelihood", "bits_per_dim", "latent_distance"]
+LEADING = ["score", "p_value", "p_value_min", "calibration_items", "log_prob"]
+SCORES = [*LEADING, "likelihood", "bits_per_dim", "latent_distance"]
 P_VALUES = ["likelihood_p", "bits_per_dim_p", "latent_distance_p", "typicality_p"]
 COLUMNS = ["path", *SCORES, "typicality", *P_VALUES]
 
@@ -162,7 +163,60 @@ def test_scores_of_a_table(command, vector_run):
     check_same(table, names, innflow.load(vector_run).score(x))
     strangest = max(table[1:], key=lambda row: float(row[1]))
     assert strangest[0] == "points.csv/1"
-    assert float(strangest[2]) == pytest.approx(1 / 21)  # stranger than all 20 calibration items
+    assert float(strangest[2]) == pytest.approx(1 / 41)  # stranger than all 40 calibration items
+
+
+def test_a_threshold_flags_items_and_names_the_false_alarms(command, vector_run, caplog):
+    Path("points.csv").write_text("a,b\n0.5,0.25\n100,100\n1,0\n")
+    Path("inliers.csv").write_text("a,b\n" + "50,50\n" * 3)
+    given = [f"run={vector_run}", "input=points.csv", "out=scores.json"]
+    answer = command("innflow-score", *given, "threshold=0.03")
+    assert answer.code == 0, answer.err
+    _, first, second = caplog.messages  # on stderr; stdout may hold the table
+    assert "calibrated on 40 inliers, the smallest possible is 0.024" in first
+    assert "1 of 3 flagged at p_value <= 0.03" in second
+    assert "at most 0.09 were expected" in second
+    rows = json.loads(Path("scores.json").read_text())
+    assert [row["flag"] for row in rows] == [0, 1, 0]
+    assert list(rows[0]) == ["path", "score", "p_value", "flag", *COLUMNS[3:]]
+    assert rows[1]["path"] == "points.csv/1"
+
+    answer = command("innflow-score", *given, "threshold=0.03", "calibration=inliers.csv")
+    assert "calibrated on 3 inliers, the smallest possible is 0.25" in caplog.text
+    assert "no item can be flagged, which needs 33 calibration inliers" in caplog.text
+    rows = json.loads(Path("scores.json").read_text())
+    assert [row["p_value"] for row in rows] == [1, 0.25, 1]
+    answer = command("innflow-score", *given, "threshold=5")
+    assert answer.err == (
+        "innflow-score: error: threshold=5: must be a p-value between 0 and 1, or null\n"
+    )
+
+
+def test_maps_are_files_by_the_names_of_the_pictures(command, image_run, photographs):
+    folder = Path("new/below")
+    folder.mkdir(parents=True)
+    shutil.copy(photographs / "val/dog/0.png", folder / "0.png")
+    shutil.copy(photographs / "val/dog/1.png", "new/1.png")
+    given = [f"run={image_run}", "input=new", "maps=maps"]
+    answer = command("innflow-score", *given)
+    assert answer.code == 0, answer.err
+    assert sorted(str(path) for path in Path("maps").rglob("*.png")) == [
+        "maps/1.png.png",
+        "maps/below/0.png.png",
+    ]
+    with Image.open("maps/1.png.png") as image:
+        assert image.width > 2 * image.height > 500
+    answer = command("innflow-score", *given)
+    assert "maps=maps: holds files already" in answer.err
+
+
+def test_vectors_have_no_maps(command, vector_run):
+    Path("points.csv").write_text("a,b\n0.5,0.25\n")
+    answer = command("innflow-score", f"run={vector_run}", "input=points.csv", "maps=maps")
+    assert answer.err == (
+        "innflow-score: error: maps: anomaly maps: need images or maps of features, "
+        "the data have shape (2,)\n"
+    )
 
 
 def test_a_loaded_run_answers_in_data_units(image_run, photographs):

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import innflow
 from innflow.config.build import build
-from innflow.run.load import COORDINATES
+from innflow.run.features import COORDINATES
 
 # Noise hardly moves some channels, by 1e-6: standardised, they would make large what the network
 # rounds, which depends on the other images of a batch.
@@ -38,6 +39,14 @@ def test_pictures_are_scored_by_a_run_on_features(command, photographs):
     for row in rows:
         if row["path"].startswith("dog"):
             assert np.isclose(-float(row["likelihood"]), exact[f"val/{row['path']}"], rtol=1e-3)
+    # Pictures in the forms that Python has.
+    paths = [photographs / "val" / row["path"] for row in rows[:3]]
+    expected = [float(row["score"]) for row in rows[:3]]
+    arrays = [np.asarray(Image.open(path)) for path in paths]
+    for form in (paths, arrays, np.stack(arrays), [Image.open(path) for path in paths]):
+        np.testing.assert_allclose(app.score(form)["score"], expected, rtol=1e-3)
+    features = app.to_data(paths)
+    np.testing.assert_allclose(-app.log_prob(features), expected, rtol=1e-3)
 
 
 def test_a_run_without_its_coordinates_is_refused(command, photographs, tmp_path):
@@ -63,6 +72,10 @@ def test_maps_of_features_go_through_a_whole_run(command, photographs):
     assert "test/bpd" not in metrics  # they have the shape of images, and no grey levels
     assert metrics["map/dog/mean"] > 0
     assert Path("run/figures/anomaly_map_anomaly_maps.png").is_file()
+    given = ["run=run", f"input={photographs / 'val/ball'}", "maps=maps", "out=scores.csv"]
+    answer = command("innflow-score", *given)
+    assert answer.code == 0, answer.err
+    assert len([*Path("maps").glob("*.png.png")]) == 7
     answer = command("innflow-sample", "run=run", "n=3", "out=drawn")
     assert answer.code == 0, answer.err
     with np.load("drawn/samples.npz") as drawn:

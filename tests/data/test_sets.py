@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from innflow.data.sets import PartsSet, make_sets
+from innflow.data.sets import PartsSet, hold_out, make_sets, share_of_test
 
 
 @pytest.fixture
@@ -47,3 +47,11 @@ def test_given_rows_and_given_items_are_taken_as_they_are(items):
     assert len(held["val"]) == 8
     assert {*held["train"].names, *held["val"].names} == set(sets["train"].names)
     assert held["test"].names == ["item/0", "item/1"]
+
+
+@pytest.mark.parametrize(
+    ("count", "held"), [(30, 10), (500, 167), (1000, 199), (1990, 199), (9000, 900)]
+)
+def test_a_small_set_keeps_more_items_for_the_test(count, held):
+    _, test = hold_out(torch.arange(count), share_of_test(count), 0, "items")
+    assert len(test) == held

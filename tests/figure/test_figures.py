@@ -5,13 +5,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.latent_plane import plot_clusters, plot_latent
 from innflow.figure.learning_curves import plot_learning_curves
 from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.figure.plane import plot_deformed_grid, plot_densities, plot_maps, plot_pointwise
-from innflow.figure.style import DPI, OUTLIERS, ROLES, palette
+from innflow.figure.style import DPI, OUTLIERS, ROLES, palette, to_png
 
 RNG = np.random.default_rng(0)
 SETS = [f"set {i}" for i in range(12)]
@@ -95,6 +96,16 @@ def test_pictures_keep_their_pixels():
     columns = np.flatnonzero((drawn != 255).any(axis=(0, 2)))
     seen = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     np.testing.assert_array_equal(seen, enlarged)
+
+
+def test_a_file_shows_what_stands_beyond_the_edge_of_the_figure():
+    def ink(place: float) -> int:
+        figure = Figure((2, 1))
+        figure.text(place, 0.5, "abc")
+        with Image.open(io.BytesIO(to_png(figure))) as drawn:
+            return int((np.asarray(drawn.convert("L")) < 128).sum())
+
+    assert ink(0.95) == pytest.approx(ink(0.3), rel=0.1)
 
 
 def test_histogram_counts_every_item():

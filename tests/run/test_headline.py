@@ -31,7 +31,28 @@ def test_the_table_has_the_headline_score_and_each_of_its_outlier_sets():
         ("roundtrip/max_error", "1.0e-05"),
     ]
     assert rows[0][2] == "bits/dim"
-    assert rows[1][2:4] == ["outliers", "scored"]
+    assert rows[1][2:5] == ["good:", "share", "of"]
+    assert " ".join(rows[2][2:]) == "very good: of the set ball alone"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "verdicts"),
+    [
+        ("ood/ratio/mean/auroc", (0.5, 0.8, 0.95, 1.0), "poor, fair, good, very good"),
+        ("ood/ratio/p_value_min", (0.005, 0.02, 0.1), "good, fair, too few inliers"),
+        ("train/bpd", (3.7, 3.6), "not overfitted, overfitted"),
+        ("test/integral", (1.0, 0.9), "good, poor"),
+        ("posterior/sbc_p", (0.5, 0.001), "passed, failed"),
+        ("test/bpd", (3.0,), ""),
+    ],
+)
+def test_a_card_says_whether_a_number_is_good(key, values, verdicts):
+    found = []
+    for value in values:
+        metrics = {"test/bpd": 3.75, key: value}
+        chosen = {each.key: each for each, _ in choose_headlines(metrics, "ratio")}
+        found.append(chosen[key].verdict(metrics))
+    assert ", ".join(found) == verdicts
 
 
 def test_a_run_without_scores_has_no_score_in_its_table():

@@ -63,7 +63,8 @@ def test_the_report_is_well_formed_and_loads_no_other_file(run):
     page = Page(text)
     assert page.open == []
     for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "object", "base")
+        assert tag not in ("link", "iframe", "object", "base")
+        assert tag != "script" or not attributes
         assert not [name for name in attributes if name.startswith("on")]
         assert attributes.get("src", PNG).startswith(PNG)
         assert attributes.get("href", "#").startswith("#")
@@ -80,7 +81,7 @@ def test_figures_are_embedded_unchanged(run):
 
 def test_hostile_text_is_escaped(run):
     text = write_report(run).read_text()
-    assert "<script" not in text
+    assert text.count("<script") == 1  # which sorts tables
     # title, text, caption (twice: the alternative text), table, cell, config, environment, command
     assert text.count("&lt;script") >= 8
     assert any('alert("x")' in data for data in Page(text).text)

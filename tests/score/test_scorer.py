@@ -39,7 +39,8 @@ def test_columns_come_in_order(fitted):
     result = fitted(items)
     named = ["likelihood", "far", "typical"]
     p = [f"{name}_p" for name in named]
-    assert list(result) == ["score", "p_value", "log_prob", *named, *p]
+    limit = ["p_value_min", "calibration_items"]
+    assert list(result) == ["score", "p_value", *limit, "log_prob", *named, *p]
     np.testing.assert_array_equal(result["score"], result["likelihood"])
     np.testing.assert_array_equal(result["log_prob"], items.log_prob)
     calibration = Likelihood()(measured(99, seed=1))
@@ -207,7 +208,7 @@ def test_a_composite_is_made_of_the_values_of_its_parts():
     scorer = combining()
     scorer.fit(measured(200), measured(99, seed=1))
     result = scorer(measured(40, seed=2))
-    assert list(result)[3:6] == ["both", "likelihood", "near"]
+    assert list(result)[5:8] == ["both", "likelihood", "near"]
     parts = {name: result[name] for name in ("likelihood", "near")}
     np.testing.assert_array_equal(result["both"], scorer.scores["both"](parts))
     assert (scorer.scores["both"].weights_ > 0).all()

@@ -24,7 +24,7 @@ class Plot:
 
 @dataclass
 class Table:
-    """A table of the report; every cell is text.
+    """A table of the report; every cell is text, or a picture as `data:image/png;base64,...`.
 
     >>> len(Table("Sizes", ["set", "items"], [["train", "100"]]).rows)
     1

@@ -39,8 +39,8 @@ QUICK_ITEMS = 64
 class Study:
     """A trained application, its sets and its scorer; results for each set are computed once.
 
-    The test set of inliers is split into two halves by the seed: p-values are calibrated on one
-    half, and scores are evaluated on the other.
+    All test inliers calibrate the p-values of new items. To evaluate p-values and scores, the test
+    inliers are split into two halves by the seed: one calibrates, the other is evaluated.
 
         >>> from innflow.app import Density
         >>> from innflow.data.toy.clouds import Toy
@@ -121,7 +121,7 @@ class Study:
 
     @property
     def calibration_index(self) -> np.ndarray:
-        """Indices of the measured test items on which p-values are calibrated."""
+        """Indices of the measured test items that calibrate p-values when they are evaluated."""
         return self._halves[0]
 
     @property
@@ -152,10 +152,8 @@ class Study:
         return self._measured[name]
 
     def fit_scorer(self) -> None:
-        """Fit the scorer on train and calibrate it on the calibration half of the test set."""
-        self.require_scorer("scores").fit(
-            self.measure("train"), self.measure("test")[self.calibration_index]
-        )
+        """Fit the scorer on train and calibrate it on the test set."""
+        self.require_scorer("scores").fit(self.measure("train"), self.measure("test"))
 
     def encode(self, x: np.ndarray, description: str = "encode") -> np.ndarray:
         """Return the latent vectors of items (N, ...) as float32, (N, D)."""

@@ -1,7 +1,7 @@
 """Inference with a trained flow: density, latents, samples and anomaly scores in data units."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.inputs import to_images, to_vectors
+from innflow.app.anomaly_map import likelihood_map, why_no_map
+from innflow.app.inputs import are_pictures, to_images, to_vectors
 from innflow.app.module import FlowModule, Noise
-from innflow.app.preprocess import Dequantization, Preprocessing
+from innflow.app.preprocess import LEVELS, Dequantization, Preprocessing
 from innflow.app.sharding import gathered_parameters
+from innflow.data.feature.embeddings import Embeddings
 from innflow.errors import InnflowError
 from innflow.flow.inspect import CouplingTrace, trace
-from innflow.latent.density import Normal
+from innflow.latent.density import Normal, StandardNormal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
 from innflow.score.base import Measured
@@ -90,6 +92,9 @@ class Unconditional(Application):
         preprocessing: maps data to the units of the flow; the identity by default. The other
             arguments are those of `FlowModule`.
 
+    Attributes:
+        features: of a loaded run on features of a pretrained network, returns what embeds pictures.
+
     Example:
         >>> from innflow import flow
         >>> app = Unconditional(flow.vector(2, depth=2, hidden=(8,)))
@@ -97,6 +102,8 @@ class Unconditional(Application):
         >>> torch.allclose(app.decode(app.encode(x)), x, atol=1e-5)
         True
     """
+
+    features: Callable[[], Embeddings] | None = None
 
     def __init__(
         self, *args: Any, preprocessing: Preprocessing | None = None, **kwargs: Any
@@ -127,11 +134,16 @@ class Unconditional(Application):
 
         Images of integer grey levels: tensors or arrays, channels first or last, PIL images, paths,
         folders, or a list of these; all but floats are resized and cropped as in training. Vectors:
-        tensors, arrays, data frames with the columns of the run, or the path of a table.
+        tensors, arrays, data frames with the columns of the run, or the path of a table. For
+        features of a pretrained network: features, or pictures (uint8) in all forms of images.
 
         Raises:
             InnflowError: if a shape, a column or a value does not fit, or an image is scaled.
         """
+        if self.features is not None and are_pictures(x):
+            features = self.features()
+            pictures = to_images(x, (3, features.size, features.size), LEVELS)
+            return features.embed(pictures).to(self.device)
         if len(self.shape) == 1:
             return self._vectors("x", x, self.dims)
         if isinstance(self.preprocessing, Dequantization):
@@ -273,6 +285,32 @@ class Unconditional(Application):
             raise InnflowError("score: no fitted scores: load the folder of a finished run")
         scored = [self.scorer(self.measure(piece).numpy()) for piece in self._pieces(x)]
         return {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
+
+    def why_no_map(self) -> str:
+        """Return why there are no anomaly maps; empty if there are."""
+        latent = [self.latent[name] for name in self.partition.right]
+        if PAD in self.partition.left or not all(isinstance(one, StandardNormal) for one in latent):
+            return f"anomaly maps: need the partition x <-> z, not {self.partition}"
+        return why_no_map(self.flow)
+
+    def anomaly_map(self, x: Any) -> Tensor:
+        """Return the contribution of each pixel to -log p(x), (B, H, W) in nats.
+
+        The sum over pixels is `-log_prob(x)`; large values mark improbable places. Of maps of
+        features there is a value for each position. For the forms of x see `to_data`.
+
+        Raises:
+            InnflowError: as `why_no_map` and `to_data`.
+        """
+        if reason := self.why_no_map():
+            raise InnflowError(reason)
+        with self._inference():
+            maps = [
+                likelihood_map(self.flow, self.partition.join("left", self._left(piece)))
+                for piece in self._pieces(x)
+            ]
+        found = torch.cat(maps)
+        return found + self.log_volume / found[0].numel()
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the bits per dim of images."""

@@ -37,6 +37,22 @@ def to_images(items: Any, shape: Sequence[int], levels: int) -> Tensor:
     return images
 
 
+def are_pictures(items: Any) -> bool:
+    """Return whether items are images rather than numbers: uint8 arrays, PIL images or paths.
+
+    Example:
+        >>> are_pictures(["a.png"]), are_pictures("table.csv"), are_pictures(torch.rand(3, 8))
+        (True, False, False)
+    """
+    if isinstance(items, list | tuple) and items:
+        return are_pictures(items[0])
+    if isinstance(items, str | os.PathLike):
+        return not os.fspath(items).lower().endswith((".csv", ".npz", ".parquet"))
+    if isinstance(items, Tensor | np.ndarray):
+        return items.dtype in (torch.uint8, np.uint8)
+    return hasattr(items, "getpixel")  # a PIL image
+
+
 def to_vectors(
     items: Any, names: Sequence[str], known: bool, key: str = "x", label: str | None = None
 ) -> Tensor:
@@ -148,9 +164,14 @@ def _check_levels(images: Tensor, levels: int) -> None:
 
 def _from_frame(frame: Any, names: Sequence[str] | None, key: str) -> np.ndarray:
     """Return the values (B, D) of the named columns of a data frame; of all without names."""
+    from innflow.data.table.categories import categories_in, indicator_names, indicators
     from innflow.data.table.files import listed
 
-    found = [str(column) for column in frame.columns]
+    table, found = frame.to_numpy(), [str(column) for column in frame.columns]
+    texts = categories_in(names or (), found)
+    for column, categories in texts.items():
+        table = np.column_stack([table, indicators(table[:, found.index(column)], categories)])
+        found += indicator_names(column, categories)
     chosen = found if names is None else list(names)
     missing = [name for name in chosen if name not in found]
     if missing:
@@ -158,10 +179,10 @@ def _from_frame(frame: Any, names: Sequence[str] | None, key: str) -> np.ndarray
             f"{key} has no column {listed(missing)}; it has {listed(found)}, the run was trained "
             f"on {listed(chosen)}"
         )
-    others = [name for name in found if name not in chosen]
+    others = [name for name in found if name not in chosen and name not in texts]
     if others:
         log.warning("%s: %s ignored, the run has no such columns", key, listed(others))
-    values = frame.to_numpy()[:, [found.index(name) for name in chosen]]
+    values = table[:, [found.index(name) for name in chosen]]
     if values.dtype != object:
         return values
     rows = np.empty(values.shape)

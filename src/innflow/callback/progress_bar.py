@@ -119,7 +119,7 @@ class Progress(ProgressBar):
         parts = [f"step {step:,} of {self._steps:,.0f}" if by_steps else f"step {step:,}"]
         if share > self._first_share:
             left = elapsed * (1 - share) / (share - self._first_share)
-            parts.append(f"{_clock(left)} left")
+            parts[0] += f", {_duration(left)} left"
         if elapsed > 0:
             parts.append(f"{(step - self._first_step) / elapsed:.1f} steps/s")
         metrics = trainer.progress_bar_metrics
@@ -129,12 +129,14 @@ class Progress(ProgressBar):
         return parts
 
 
-def _clock(seconds: float) -> str:
-    """Return a duration as h:mm:ss, or as m:ss below an hour.
+def _duration(seconds: float) -> str:
+    """Return a duration in its two largest units.
 
-    >>> _clock(75), _clock(3675)
-    ('1:15', '1:01:15')
+    >>> _duration(18), _duration(75), _duration(3675)
+    ('18 s', '1 min 15 s', '1 h 1 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

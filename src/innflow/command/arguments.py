@@ -8,12 +8,9 @@ from typing import Any
 import torch
 
 from innflow.app import Application, Inverse, Unconditional
-from innflow.config.message import one_line
 from innflow.config.resolvers import time_of_day
-from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
-from innflow.run.load import COORDINATES, load
-from innflow.system.file.npz import DAMAGE, read_arrays
+from innflow.run.load import load
 from innflow.system.importing import add_current_folder
 
 BATCH = 256
@@ -38,10 +35,14 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
         elif name == "runs":
             texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
             valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
-        elif name in ("out", "truth"):
+        elif name in ("out", "truth", "calibration", "maps"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
         elif name in ("trust", "correct", "exact"):
             valid, expected = isinstance(value, bool), "true or false"
+        elif name == "threshold":
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            valid = value is None or (number and 0 < value < 1)
+            expected = "a p-value between 0 and 1, or null"
         elif name == "temperature":
             number = isinstance(value, int | float) and not isinstance(value, bool)
             valid, expected = number and 0 <= value < math.inf, "a number of at least 0"
@@ -97,22 +98,6 @@ def load_unconditional(arguments: Mapping[str, Any]) -> Unconditional:
             f"innflow-posterior run={arguments['run']} y=FILE"
         )
     return app
-
-
-def restore_coordinates(data: PartsDataModule, arguments: Mapping[str, Any]) -> bool:
-    """Load the run's fitted coordinates into a data module; return whether the run has any.
-
-    Raises:
-        InnflowError: if the file is damaged, or of other data.
-    """
-    path = run_folder(arguments) / COORDINATES
-    if not path.is_file():
-        return False
-    try:
-        data.load_state(read_arrays(path))
-    except DAMAGE as error:
-        raise InnflowError(f"{path}: damaged, or not of this run ({one_line(error)})") from None
-    return True
 
 
 def run_folder(arguments: Mapping[str, Any]) -> Path:

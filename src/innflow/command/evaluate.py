@@ -12,7 +12,6 @@ from innflow.command.arguments import (
     check_arguments,
     load_run,
     output_folder,
-    restore_coordinates,
     run_folder,
 )
 from innflow.config.build import as_config, build_group, compose_config, to_plain
@@ -23,6 +22,7 @@ from innflow.config.sizes import check_sizes
 from innflow.config.trust import check_trusted
 from innflow.errors import InnflowError
 from innflow.run.evaluate import build_study, run_analyses, write_results
+from innflow.run.features import restore_coordinates
 from innflow.run.folder import claim, write_origin
 from innflow.run.report.headline import warn_of_calibration
 from innflow.system.progress import announce
@@ -62,7 +62,7 @@ def evaluate(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
             f"data have shape {tuple(data.shape)}, the run was trained on {tuple(app.shape)}"
         )
     analyses = build_group(config["analysis"], "analysis")
-    restore_coordinates(data, arguments)
+    restore_coordinates(data, run_folder(arguments))
     data.prepare_data()
     study = build_study(app, data, config, run_folder(arguments), analyses)
     out = output_folder(arguments, "eval")

@@ -81,8 +81,15 @@ def score() -> None:
     """innflow-score run=DIR input=FOLDER out=scores.csv: compute anomaly scores of files.
 
     input= is a folder, s3://bucket/prefix, an image or a table. The result has for each item: path,
-    score (higher is more anomalous), p_value (the share of inliers at least as anomalous), then
-    every score by name. Without out= it is written to stdout.
+    score (higher is more anomalous), p_value (the share of inliers at least as anomalous),
+    p_value_min (the smallest possible, 1 / (calibration_items + 1)), then every score by name.
+    Without out= it is written to stdout; out=scores.json writes a list of objects.
+
+    threshold=0.01 adds the column flag: 1 where p_value is at most 0.01, which is at most 1 in 100
+    inliers. maps=DIR writes a PNG of each picture with its anomaly map over it: the contribution of
+    each pixel to -log p, which is large where the picture is improbable. calibration=FOLDER
+    calibrates the p-values on other inliers than the run's test set; the flow must not have been
+    trained on them.
     """
     _call(score, "innflow-score", "score")
 

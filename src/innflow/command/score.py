@@ -1,34 +1,31 @@
 """innflow-score: anomaly scores and p-values of files, by a trained run."""
 
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from innflow.analysis.data import build_data, trusted_data
-from innflow.app import Application
+from innflow.app import Unconditional
 from innflow.command.arguments import (
     BATCH,
     check_arguments,
     load_unconditional,
-    restore_coordinates,
 )
+from innflow.command.score_maps import check_maps, write_maps
 from innflow.config.message import one_line
 from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images
 from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
-from innflow.run.load import COORDINATES
 from innflow.run.scores_csv import to_csv, write_scores
 from innflow.system.progress import announce, track
 
 log = logging.getLogger(__name__)
-
-EMBEDDINGS = "innflow.data.Embeddings"
 
 
 def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -42,10 +39,28 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise InnflowError(
             f"run={arguments['run']}: has no fitted scores; give the folder of a finished run"
         )
-    items, names = _read_items(app, arguments)
-    batches = [app.score(batch) for batch in track(items.split(BATCH), "score")]
-    table = {"path": np.array(names, dtype=object)}
-    table |= {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    if arguments["maps"] is not None:
+        check_maps(app)
+    if arguments["calibration"] is not None:
+        inliers = _read_items(app, arguments, "calibration").data
+        app.scorer.calibrate(_score(app, inliers, "calibrate"))
+    items, names, pictures = _read_items(app, arguments, "input")
+    table = {"path": np.array(names, dtype=object), **_score(app, items, "score")}
+    for line in _calibration(app.scorer.calibration_items, arguments["threshold"]):
+        log.warning("%s", line)
+    if (threshold := arguments["threshold"]) is not None:
+        flag = table["p_value"] <= threshold
+        at = 1 + list(table).index("p_value")
+        columns = list(table.items())
+        table = dict([*columns[:at], ("flag", flag.astype(int)), *columns[at:]])
+        log.warning(
+            "%d of %d flagged at p_value <= %g; if all were inliers, at most %.3g were expected",
+            *(flag.sum(), len(flag), threshold, threshold * len(flag)),
+        )
+    if arguments["maps"] is not None and pictures is not None:
+        shown = zip(table["score"], table["p_value"], strict=True)
+        notes = [f"score\n{score:.4g}\n\np-value\n{p:.2g}" for score, p in shown]
+        write_maps(app, items, pictures, names, notes, Path(arguments["maps"]))
     if out is None:
         sys.stdout.write(to_csv(table))
         return
@@ -56,27 +71,46 @@ def score(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     announce(str(out))
 
 
-def _read_items(app: Application, arguments: Mapping[str, Any]) -> tuple[Tensor, list[str]]:
+def _score(app: Unconditional, items: Tensor, description: str) -> dict[str, np.ndarray]:
+    """Return the columns of the scores of items."""
+    batches = [app.score(batch) for batch in track(items.split(BATCH), description)]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _calibration(items: int, threshold: float | None) -> list[str]:
+    """Return lines on the smallest p-value, and on a threshold that is below it."""
+    smallest = 1 / (items + 1)
+    lines = [f"p-values: calibrated on {items:,} inliers, the smallest possible is {smallest:.2g}"]
+    if threshold is not None and threshold < smallest:
+        lines.append(
+            f"threshold={threshold:g}: no item can be flagged, which needs "
+            f"{math.ceil(1 / threshold - 1):,} calibration inliers or more: calibration=FOLDER"
+        )
+    return lines
+
+
+class Items(NamedTuple):
+    """Data of the application, their names, and the pictures that they come from, if any."""
+
+    data: Tensor
+    names: list[str]
+    pictures: Tensor | None
+
+
+def _read_items(app: Unconditional, arguments: Mapping[str, Any], key: str) -> Items:
     """Read images, features of images, or vectors, in the format of the application."""
-    source, settings = arguments["input"], app.config["data"]
-    if settings.get("_target_") == EMBEDDINGS:
-        # The network embeds the given images; those of the run are not read.
-        unread = {"root": None, "inliers": None, "labels": False}
-        node = trusted_data({**settings, **unread}, app, arguments["run"], arguments["trust"])
-        data: Any = build_data(node)  # features, which embed
-        if not restore_coordinates(data, arguments):
-            raise InnflowError(
-                f"run={arguments['run']}: has no {COORDINATES}, the coordinates of its features; "
-                "give the folder of a finished run"
-            )
-        images, names = _read_images(source, settings["size"], 3)
-        return data.embed(images), names
+    source, settings = arguments[key], app.config["data"]
+    if app.features is not None:
+        features = app.features()
+        images, names = _read_images(source, features.size, 3)
+        return Items(features.embed(images), names, images)
     if len(app.shape) == 3:
         channels, size, _ = app.shape
-        return _read_images(source, size, channels)
+        images, names = _read_images(source, size, channels)
+        return Items(images, names, images)
     names, label = app.feature_names("x", app.dims), settings.get("label")
-    x = read_rows(source, names, "input", label, note=log.warning)  # stdout may hold the scores
-    return x, [f"{Path(source).name}/{row}" for row in range(len(x))]
+    x = read_rows(source, names, key, label, note=log.warning)  # stdout may hold the scores
+    return Items(x, [f"{Path(source).name}/{row}" for row in range(len(x))], None)
 
 
 def _read_images(source: str, size: int, channels: int) -> tuple[Tensor, list[str]]:

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from innflow.errors import InnflowError
 
+CALIBRATING = 199
+"""Number of test inliers that allow p-values of 0.005."""
 Role = Literal["train", "val", "inlier", "outlier"]
 Batch = dict[str, Tensor]
 
@@ -125,6 +127,18 @@ def make_sets(
         "val": select("val", "val", val),
         "test": select("test", "inlier", test),
     }
+
+
+def share_of_test(count: int) -> float:
+    """Return the fraction of the items that becomes the test set, where none is given.
+
+    It is 10%, and more of a small set: the test inliers calibrate p-values, of which n allow none
+    below 1 / (n + 1). `CALIBRATING` items are held out, but at most a third.
+
+    >>> share_of_test(10_000), round(share_of_test(1000), 3), round(share_of_test(500), 3)
+    (0.1, 0.199, 0.333)
+    """
+    return max(0.1, min(CALIBRATING / max(count, 1), 1 / 3))
 
 
 def hold_out(

@@ -11,6 +11,7 @@ from innflow.estimator.base import FlowEstimator, random_of
 from innflow.estimator.training import encode
 from innflow.flow import CouplingFlow
 from innflow.flow.builder.vector import CouplingName
+from innflow.score import cross_conformal_p_values
 
 FOLDS = 3
 """Flows, and parts of the training rows, where there are few rows."""
@@ -139,10 +140,7 @@ class FlowAnomalyDetector(OutlierMixin, FlowEstimator):
         The smallest possible value is 1 / (n + 1) for n rows of calibration.
         """
         rows = self._rows(X)
-        at_least = np.zeros(len(rows))
-        for held, scores in zip(self._held, self._score(rows), strict=True):
-            at_least += len(held) - np.searchsorted(np.sort(held), scores, side="left")
-        return np.asarray((1 + at_least) / (len(self.calibration_) + 1))
+        return cross_conformal_p_values(zip(self._held, self._score(rows), strict=True))
 
     def explain(self, X: Any) -> np.ndarray:
         """Return by how much each column makes a row strange, (N, D).

@@ -96,7 +96,7 @@ def fit_flow(
         return chosen + sd * torch.randn(chosen.shape, generator=generator)
 
     def loss_of(model: CouplingFlow, index: Tensor, noised: Tensor) -> Tensor:
-        nll = negative_log_prob(model, noised, None if given is None else given[index])
+        nll = -model.log_prob(noised, None if given is None else given[index])
         return (weights[index] * nll).sum() / weights[index].sum()
 
     first = train[: min(len(train), ROWS)]
@@ -141,16 +141,10 @@ def fit_flow(
     return average.double().eval().requires_grad_(False)
 
 
-def negative_log_prob(flow: CouplingFlow, x: Tensor, context: Tensor | None) -> Tensor:
-    """Return -log p(x | context), (B,) in nats, of rows (B, D) in the units of the flow."""
-    z, logabsdet = flow(x, context)
-    return 0.5 * (z * z).sum(dim=1) + 0.5 * math.log(2 * math.pi) * z.shape[1] - logabsdet
-
-
 def log_prob(flow: CouplingFlow, x: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
     """Return log p(x | context), (N,) in nats, of rows (N, D) in the units of the flow."""
     with torch.no_grad():
-        pieces = [-negative_log_prob(flow, *piece) for piece in _pieces(x, context)]
+        pieces = [flow.log_prob(*piece) for piece in _pieces(x, context)]
     return torch.cat(pieces).numpy()
 
 

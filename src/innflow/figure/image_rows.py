@@ -24,6 +24,7 @@ def plot_image_rows(
     block: int = 0,
     group: int = 0,
     margin: int = 0,
+    target: int = TARGET,
 ) -> Figure:
     """Draw rows of images, enlarged by a whole factor.
 
@@ -35,8 +36,9 @@ def plot_image_rows(
         block: number of rows between wider gaps; 0 for equal gaps.
         group: number of columns between wider gaps; 0 for equal gaps.
         margin: width left free at the right, in pixels of the figure.
+        target: approximate size of an image, in pixels of the figure.
     """
-    factor = max(1, round(TARGET / max(rows[0].shape[2:])))
+    factor = max(1, round(target / max(rows[0].shape[2:])))
     tall, wide = (factor * side for side in rows[0].shape[2:])
     count = max(len(row) for row in rows)
     width_of_labels = max(map(text_width, labels), default=0)

@@ -106,7 +106,8 @@ def palette(roles: Mapping[str, str]) -> dict[str, str]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG file on white."""
+    """Return a figure as the bytes of a PNG file on white, large enough for all that it shows."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+    paper: dict[str, Any] = {"facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.06}
+    figure.savefig(buffer, format="png", dpi=DPI, **paper)
     return buffer.getvalue()

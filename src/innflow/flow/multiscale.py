@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from nflows.transforms.base import Transform
 from torch import Tensor, nn
+from torch.distributions import Distribution, Normal
 
 from innflow.errors import InnflowError
 from innflow.flow import fused
@@ -18,6 +19,11 @@ from innflow.flow.initialise import initialise
 def _check(inputs: Tensor, shape: tuple[int, ...], name: str) -> None:
     if tuple(inputs.shape[1:]) != shape:
         raise InnflowError(f"flow: {name} have shape {tuple(inputs.shape[1:])}, expected {shape}")
+
+
+def _base(base: Distribution | None, latent: Tensor) -> Distribution:
+    """Return the base distribution, by default a standard normal like the latents."""
+    return base or Normal(torch.zeros_like(latent[0]), torch.ones_like(latent[0]))
 
 
 class CouplingFlow(Transform):
@@ -44,6 +50,8 @@ class CouplingFlow(Transform):
         >>> x, _ = flow.inverse(z)
         >>> z.shape, logabsdet.shape, x.shape
         (torch.Size([3, 4]), torch.Size([3]), torch.Size([3, 4]))
+        >>> flow.log_prob(x).shape, flow.sample(7).shape
+        (torch.Size([3]), torch.Size([7, 4]))
     """
 
     def __init__(
@@ -119,6 +127,55 @@ class CouplingFlow(Transform):
             total = total + logabsdet
         assert kept is not None
         return kept, total
+
+    def log_prob(
+        self, inputs: Tensor, context: Tensor | None = None, base: Distribution | None = None
+    ) -> Tensor:
+        """Return log p (B,) in nats of data (B, *shape), with gradients.
+
+        Args:
+            inputs: (B, *shape).
+            context: (B, C), of a conditional flow.
+            base: distribution of the latent (N,), or of each of its features; standard normal by
+                default.
+
+        Example:
+            >>> from innflow.flow import vector
+            >>> flow, x = vector(2, depth=2, context=3), torch.randn(5, 2)
+            >>> flow.log_prob(x, torch.randn(5, 3)).shape
+            torch.Size([5])
+            >>> flow.log_prob(x, torch.randn(5, 3), torch.distributions.StudentT(4.0)).shape
+            torch.Size([5])
+        """
+        latent, logabsdet = self(inputs, context)
+        log_prob: Tensor = _base(base, latent).log_prob(latent)
+        return log_prob.reshape(len(latent), -1).sum(dim=1) + logabsdet
+
+    def sample(
+        self, n: int, context: Tensor | None = None, base: Distribution | None = None
+    ) -> Tensor:
+        """Draw n items, (n, *shape), by torch's global generator.
+
+        Args:
+            n: number of samples.
+            context: (C,) for all samples, or (B, C): n for each row, (B, n, *shape).
+            base: as for `log_prob`.
+
+        Example:
+            >>> from innflow.flow import vector
+            >>> flow = vector(2, depth=2, context=3)
+            >>> flow.sample(10, torch.zeros(3)).shape, flow.sample(10, torch.zeros(5, 3)).shape
+            (torch.Size([10, 2]), torch.Size([5, 10, 2]))
+        """
+        rows = 1 if context is None or context.dim() == 1 else len(context)
+        if context is not None:
+            context = context.reshape(rows, -1).repeat_interleave(n, dim=0)
+        like = next(self.parameters()).new_empty(rows * n, self.features)
+        chosen = _base(base, like)
+        single = not (chosen.batch_shape or chosen.event_shape)
+        latent = chosen.sample(like.shape if single else like.shape[:1]).to(like)
+        drawn, _ = self.inverse(latent, context)
+        return drawn if rows == 1 else drawn.unflatten(0, (rows, n))
 
     @torch.no_grad()
     def initialise(

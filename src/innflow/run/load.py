@@ -1,12 +1,13 @@
 """Applications built from a config, and loaded from checkpoints."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from innflow.app import Application, Generation
+from innflow.app import Application, Generation, Unconditional
 from innflow.config.build import build, refusals
 from innflow.config.schema import check
 from innflow.config.sizes import check_sizes, largest_size
@@ -15,6 +16,7 @@ from innflow.errors import InnflowError
 from innflow.latent import Latent, PrincipalNormal
 from innflow.partition import Partition
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
+from innflow.run.features import EMBEDDINGS, open_features
 from innflow.run.folder import check_links
 from innflow.system.memory import Allocations
 
@@ -22,8 +24,6 @@ SCORES = "scores.npz"
 """File of a run folder with its fitted scores."""
 LATENTS = "latents.npz"
 """File of a run folder with the normal distribution fitted to the latents of training images."""
-COORDINATES = "coordinates.npz"
-"""File of a run folder with the state of its data module: the fitted coordinates of features."""
 MODEL = ("app", "model", "latent", "objective", "optimizer", "schedule", "score")
 """Nodes of a config from which an application is built."""
 COMPANIONS = "companions"
@@ -117,4 +117,6 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     latents = Path(run) / LATENTS
     if latents.is_file() and isinstance(app, Generation):
         app.fitted_latents = PrincipalNormal.load(latents, app.dims)
+    if isinstance(app, Unconditional) and config.get("data", {}).get("_target_") == EMBEDDINGS:
+        app.features = cache(partial(open_features, app, str(run), trust))
     return app.eval()

@@ -22,8 +22,8 @@ from innflow.run import setup
 from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 from innflow.run.companion import keep_companions
 from innflow.run.evaluate import build_study, run_analyses, write_results
+from innflow.run.features import COORDINATES
 from innflow.run.folder import claim, is_requeued_run, write_origin
-from innflow.run.load import COORDINATES
 from innflow.run.report.headline import describe_models
 from innflow.run.strategy import check_devices, leave_group, spawn, spawns
 from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation

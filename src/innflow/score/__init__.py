@@ -10,7 +10,12 @@ from innflow.score.batch import (
 )
 from innflow.score.combined import Combined
 from innflow.score.complexity import Complexity, code_lengths
-from innflow.score.conformal import find_threshold, leave_one_out_p_values, p_values
+from innflow.score.conformal import (
+    cross_conformal_p_values,
+    find_threshold,
+    leave_one_out_p_values,
+    p_values,
+)
 from innflow.score.distance import Mahalanobis, NearestNeighbours
 from innflow.score.likelihood import BitsPerDim, Likelihood, NearestClass
 from innflow.score.ratio import Ratio
@@ -42,6 +47,7 @@ __all__ = [
     "batch_p_value",
     "batch_power",
     "code_lengths",
+    "cross_conformal_p_values",
     "find_threshold",
     "leave_one_out_p_values",
     "p_values",

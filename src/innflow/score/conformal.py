@@ -6,6 +6,7 @@ The smallest p-value is 1 / (n + 1).
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -26,11 +27,40 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
         >>> p_values(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.5, 9.0]))
         array([1.  , 0.5 , 0.25])
     """
-    ordered = np.sort(check_scores(calibration, "calibration scores"))
-    if np.isnan(scores).any():
-        raise InnflowError(f"p-values: {int(np.isnan(scores).sum())} scores are NaN")
-    at_least = len(ordered) - np.searchsorted(ordered, scores, side="left")
-    return (1 + at_least) / (len(ordered) + 1)
+    return cross_conformal_p_values([(calibration, scores)])
+
+
+def cross_conformal_p_values(folds: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return p-values of items that a model of each fold scores, (N,).
+
+    Each model was fitted without its fold, which calibrates its scores (Vovk, "Cross-conformal
+    predictors", 2015). The counts of all folds are added.
+
+    Args:
+        folds: scores (n,) of the fold and scores (N,) of the items by the model of this fold.
+
+    Example:
+        >>> cross_conformal_p_values([(np.array([1.0]), np.array([2.0, 0.0]))] * 4)
+        array([0.2, 1. ])
+    """
+    at_least, count = np.array(1), 1
+    for calibration, scores in folds:
+        ordered = np.sort(check_scores(calibration, "calibration scores"))
+        if np.isnan(scores).any():
+            raise InnflowError(f"p-values: {int(np.isnan(scores).sum())} scores are NaN")
+        at_least = at_least + len(ordered) - np.searchsorted(ordered, scores, side="left")
+        count += len(ordered)
+    return at_least / count
+
+
+def smallest_p_value(calibration: int) -> float:
+    """Return the smallest p-value that this number of calibration inliers allows, 1 / (n + 1).
+
+    Example:
+        >>> smallest_p_value(99)
+        0.01
+    """
+    return 1 / (calibration + 1)
 
 
 def find_threshold(calibration: np.ndarray, level: float) -> float:

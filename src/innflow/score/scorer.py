@@ -12,14 +12,17 @@ import numpy as np
 
 from innflow.errors import InnflowError
 from innflow.score.base import CompositeScore, Measured, Score, nll
-from innflow.score.conformal import p_values
+from innflow.score.conformal import check_scores, p_values, smallest_p_value
 from innflow.system.file.atomic import write_arrays
 from innflow.system.file.npz import DAMAGE, read_arrays
 
 log = logging.getLogger(__name__)
 
 FORMAT = "innflow scorer 3"
-RESERVED = ("path", "score", "p_value", "log_prob", "set")
+RESERVED = (
+    *("path", "score", "p_value", "p_value_min", "calibration_items"),
+    *("log_prob", "flag", "set"),
+)
 
 Values = dict[str, np.ndarray]
 
@@ -80,6 +83,16 @@ class Scorer:
         """Whether `fit` or `load` was called."""
         return bool(self.calibration)
 
+    @property
+    def calibration_items(self) -> int:
+        """Number of inliers that calibrate the p-values."""
+        return len(self.calibration[self.headline])
+
+    @property
+    def p_value_min(self) -> float:
+        """Smallest possible p-value, 1 / (n + 1) for n calibration items."""
+        return smallest_p_value(self.calibration_items)
+
     def check(self, companions: Collection[str]) -> None:
         """Raise if a score needs a companion that is not among these names."""
         for score in self.scores.values():
@@ -101,12 +114,22 @@ class Scorer:
             score.fit(train)
         for fitted in self.scores.values():  # same types, so same bits, as after loading
             fitted.load_state(fitted.state())
-        self.calibration = self._score(calibration)
+        self.calibrate(self._score(calibration))
+
+    def calibrate(self, values: Mapping[str, np.ndarray]) -> None:
+        """Calibrate the p-values on the scores (n,) of other inliers, as calling returns them.
+
+        They must be inliers that neither flow nor scores were fitted on.
+        """
+        self.calibration = {
+            name: check_scores(values[name], f"calibration scores {name}") for name in self.scores
+        }
 
     def __call__(self, items: Measured) -> Values:
         """Return `score`, `p_value`, `log_prob`, and every score `NAME` with its p-value `NAME_p`.
 
-        Each is an array (N,); scores are higher for more anomalous items. All are computed in one
+        Each is an array (N,); scores are higher for more anomalous items. `p_value_min` is the
+        smallest p-value that the number of `calibration_items` allows. All are computed in one
         pass without noise: log_prob of images, at bin centres, is no bound. A NaN score raises.
         """
         if not self.fitted:
@@ -114,7 +137,11 @@ class Scorer:
         named = self._score(items)
         p = {column(name): p_values(self.calibration[name], named[name]) for name in named}
         headline = {"score": named[self.headline], "p_value": p[column(self.headline)]}
-        return {**headline, "log_prob": -nll(items), **named, **p}
+        limit = {
+            "p_value_min": np.full(len(headline["score"]), self.p_value_min),
+            "calibration_items": np.full(len(headline["score"]), self.calibration_items),
+        }
+        return {**headline, **limit, "log_prob": -nll(items), **named, **p}
 
     def _cross_fitted(self, train: Measured) -> Values:
         """Return the scores of every part for training items that it was not fitted on."""

@@ -1,11 +1,13 @@
 """The analyses of images, on a linear Gaussian flow and drawn pictures."""
 
+import base64
 import io
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from analysis.linear import Bare, image_study, images, make_set, plane_study
 from innflow.analysis import (
@@ -85,7 +87,8 @@ def test_scores_csv_has_its_columns_and_all_items(study, scored):
     items = scored.items
     named = ["likelihood", "bits_per_dim", "latent_distance", "typicality"]
     p = [f"{name}_p" for name in named]
-    assert list(items) == ["path", "score", "p_value", "log_prob", *named, *p, "set"]
+    limit = ["p_value_min", "calibration_items"]
+    assert list(items) == ["path", "score", "p_value", *limit, "log_prob", *named, *p, "set"]
     assert {len(column) for column in items.values()} == {300 + 40 + 200 + 60 + 60}
     assert items["path"][0] == study.names("train")[0]
     sets, counts = np.unique(items["set"], return_counts=True)
@@ -107,35 +110,59 @@ def test_outliers_are_judged_against_the_test_half_alone(study, scored):
 
 def test_flagged_are_those_whose_p_value_is_at_most_5_percent(study, scored):
     headline, half = study.scorer.headline, study.calibration_index
-    for name in ("test", "dog", "ball"):
-        columns = study.scorer(study.measure(name))
-        chosen = study.test_index if name == "test" else slice(None)
-        share = np.mean(columns["p_value"][chosen] <= 0.05)
-        assert scored.metrics[f"ood/{headline}/{name}/flagged"] == share, name
     score = study.scorer(study.measure("test"))["score"]
+    for name in ("test", "dog", "ball"):
+        values = study.scorer(study.measure(name))["score"]
+        chosen = study.test_index if name == "test" else slice(None)
+        share = np.mean(p_values(score[half], values[chosen]) <= 0.05)
+        assert scored.metrics[f"ood/{headline}/{name}/flagged"] == share, name
     assert scored.metrics[f"ood/{headline}/threshold"] in score[half]
     assert "extremes" in scored.figures
 
 
-def test_p_values_of_the_calibration_half_leave_the_item_out(study, scored):
-    test = scored.items["set"] == "test"
-    score, p = scored.items["score"][test], scored.items["p_value"][test]
-    half, rest = study.calibration_index, study.test_index
-    np.testing.assert_array_equal(p[rest], p_values(score[half], score[rest]))
-    first = half[0]
-    np.testing.assert_allclose(p[first], p_values(score[half[1:]], score[[first]])[0])
+def test_the_report_lists_the_extreme_items_with_their_pictures(study, scored):
+    table = scored.tables[-1]
+    assert list(table.columns) == ["picture", "set", "item", "score", "p-value"]
+    rows = [row for row in table.rows if row[1] == "dog"]
+    assert len(rows) == 20
+    score = study.scorer(study.measure("dog"))["score"]
+    assert [float(row[3]) for row in rows[:10]] == pytest.approx(
+        np.sort(score)[::-1][:10], rel=1e-4
+    )
+    png = base64.b64decode(rows[0][0].removeprefix("data:image/png;base64,"))
+    with Image.open(io.BytesIO(png)) as image:
+        shown = np.asarray(image).transpose(2, 0, 1)
+    strangest = study.measure("dog").data[np.argmax(score)]
+    np.testing.assert_array_equal(shown, study.picture(strangest[None])[0])
+
+
+def test_p_values_of_test_items_leave_the_item_out(study, scored):
+    test, dog = (scored.items["set"] == name for name in ("test", "dog"))
+    for name, column in {name: f"{name}_p" for name in study.scorer.scores}.items():
+        values, p = scored.items[name][test], scored.items[column][test]
+        np.testing.assert_allclose(p[3], p_values(np.delete(values, 3), values[[3]])[0])
+        expected = p_values(values, scored.items[name][dog])
+        np.testing.assert_array_equal(scored.items[column][dog], expected)
     assert "leave one out" in scored.text
-    for name in study.scorer.scores:
-        values, p = scored.items[name][test], scored.items[f"{name}_p"][test]
-        np.testing.assert_array_equal(p[rest], p_values(values[half], values[rest]))
-        np.testing.assert_allclose(p[first], p_values(values[half[1:]], values[[first]])[0])
+    assert set(scored.items["calibration_items"][test]) == {199}
+    assert set(scored.items["calibration_items"][dog]) == {200}
+    assert scored.metrics["ood/likelihood/p_value_min"] == 1 / 201
+
+
+def test_a_level_that_few_inliers_cannot_reach_is_named(caplog):
+    study = image_study(quick=True)
+    study.scorer.calibrate({name: np.arange(18.0) for name in study.scorer.scores})
+    findings = Scores(resamples=50)(study)
+    assert "No item can be flagged at the level 0.05" in findings.text
+    assert "18 calibration inliers" in caplog.text
+    assert "ood/likelihood/threshold" not in findings.metrics
 
 
 def test_p_values_calibrated_elsewhere_are_not_left_out():
     study = image_study()
     study.scorer.calibration["likelihood"] = study.scorer.calibration["likelihood"] + 5.0
     findings = Scores(resamples=50)(study)
-    assert "not calibrated on these items" in findings.text
+    assert "They are not the items of the test set" in findings.text
 
 
 def test_a_wrong_calibration_is_called_out():

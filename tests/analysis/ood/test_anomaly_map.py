@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.linear import LinearGaussian, make_set, plane_study
+from analysis.linear import LinearGaussian, image_study, make_set, plane_study
 from innflow.analysis import Study
-from innflow.analysis.ood.anomaly_map import AnomalyMap, compute_maps
+from innflow.analysis.ood.anomaly_map import AnomalyMap
 from innflow.data.base import PartsDataModule
 from innflow.data.feature.embeddings import Embeddings
-from innflow.figure.ood.heat_overlay import _overlay, plot_anomaly_maps
+from innflow.figure.ood.heat_overlay import overlay, plot_anomaly_maps
 
 SHAPE = (6, 8, 8)
 # Of the maps; in the pictures the same place is eight times as large.
@@ -46,34 +46,33 @@ def study() -> Study:
         "test": make_set("test", "inlier", features(200, 2)),
         "patched": make_set("patched", "outlier", strange),
     }
-    return Study(LinearGaussian(train), Pictures(), sets, None)
+    return Study(Squares(train), Pictures(), sets, None)
 
 
-def test_a_map_is_half_the_sum_of_squares_over_channels():
-    z = features(3, 0)
-    maps = compute_maps(z.flatten(1).numpy(), SHAPE)
-    assert maps.shape == (3, 8, 8)
-    np.testing.assert_allclose(maps, (z.double() ** 2).sum(dim=1) / 2, rtol=1e-6)
-    total = -0.5 * z.flatten(1).square().sum(dim=1)
-    np.testing.assert_allclose(-maps.sum(axis=(1, 2)), total, rtol=1e-5)
+def half_squares(latent: np.ndarray) -> np.ndarray:
+    """Return half the sum of squares of z over the channels, (N, H, W)."""
+    return 0.5 * np.square(latent.reshape(-1, *SHAPE)).sum(axis=1)
 
 
-def test_the_map_of_an_anomalous_patch_is_largest_there(study):
-    maps = compute_maps(study.measure("patched").latent, SHAPE)
-    inside = np.zeros((8, 8), dtype=bool)
-    inside[ROWS, COLUMNS] = True
-    assert maps[:, inside].min() > maps[:, ~inside].max()
+class Squares(LinearGaussian):
+    """The maps of a flow without log-determinants."""
+
+    def why_no_map(self) -> str:
+        return ""
+
+    def anomaly_map(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(half_squares(self.measure(x).latent.numpy()))
 
 
 def test_findings_have_the_numbers_of_each_set(study):
     findings = AnomalyMap()(study)
     assert findings.metrics["map/test/mean"] == pytest.approx(3.0, rel=0.15)
-    patched = compute_maps(study.measure("patched").latent, SHAPE)
+    patched = half_squares(study.measure("patched").latent)
     assert findings.metrics["map/patched/mean"] == pytest.approx(patched.mean())
     assert findings.metrics["map/patched/peak"] == pytest.approx(patched.max(axis=(1, 2)).mean())
     assert findings.metrics["map/patched/peak"] > 4 * findings.metrics["map/test/peak"]
     (table,) = findings.tables
-    assert [row[0] for row in table.rows] == ["test", "patched"]
+    assert [row[:2] for row in table.rows] == [["test", "128"], ["patched", "20"]]
     assert "1% quantile" in findings.figures["anomaly_maps"].caption
 
 
@@ -85,11 +84,17 @@ def test_typical_inliers_and_the_least_probable_outliers_are_shown(study):
     assert set(study.data.asked["test"]) == set(np.argsort(distance)[:3])
 
 
+def test_a_flow_that_mixes_all_pixels_has_no_maps_and_says_so():
+    findings = AnomalyMap()(image_study())
+    assert not findings.figures
+    assert "mixes all pixels" in findings.text
+
+
 def test_heat_lies_over_the_patch_in_the_picture():
     picture = np.full((3, 64, 64), 120, dtype=np.uint8)
     heat = np.zeros((8, 8))
     heat[ROWS, COLUMNS] = 10.0
-    drawn = _overlay(picture, heat, (0.0, 10.0)).astype(float).sum(axis=0)
+    drawn = overlay(picture, heat, (0.0, 10.0)).astype(float).sum(axis=0)
     middle = drawn[16, 48]
     assert middle == drawn.max()
     assert middle > drawn[48, 16] + 200
@@ -97,14 +102,14 @@ def test_heat_lies_over_the_patch_in_the_picture():
 
 
 def test_one_scale_of_colours_serves_all_rows_and_is_labelled():
-    maps = [np.full((2, 4, 4), value) for value in (1.0, 2.0)]
+    heats = [np.full((2, 4, 4), value) for value in (1.0, 2.0)]
     images = [np.full((2, channels, 16, 16), 90, dtype=np.uint8) for channels in (1, 3)]
-    figure = plot_anomaly_maps(images, maps, ["a", "b"], (1.0, 3.0), "nats")
+    figure = plot_anomaly_maps(images, heats, ["a", "b"], (1.0, 3.0), "nats")
     _, bar = figure.axes
     assert bar.get_ylim() == (1.0, 3.0)
     assert bar.get_ylabel() == "nats"
 
 
 def test_other_data_are_refused(refused):
-    with refused("analysis anomaly_map", "maps of features", "data.spatial=true"):
+    with refused("analysis anomaly_map", "images or maps of features", "data.spatial=true"):
         AnomalyMap().check(plane_study())

@@ -16,6 +16,7 @@ FIGURES = {
     *("couplings", "couplings_outputs", "ranking_images", "ranking_spearman"),
     *("texture_differences", "texture_likelihood"),
     *("amplitude_phase_images", "amplitude_phase_likelihood"),
+    "anomaly_map_anomaly_maps",
     *("batches", "scores_extremes", "scores_histograms", "scores_roc", "scores_p_values"),
 }
 
@@ -39,7 +40,7 @@ def test_all_analyses_of_a_run_on_images(command, image_run):
     ):
         assert key in metrics
     sections = json.loads((there / "report.json").read_text())
-    assert len(sections) == 2 + 6
+    assert len(sections) == 3 + 6
 
 
 def test_analyses_of_images_are_refused_for_vectors(command, vector_run):

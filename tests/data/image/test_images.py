@@ -155,21 +155,21 @@ def test_a_plain_folder_is_all_inliers(tree, tmp_path, capsys, source):
     sets = opened(tree / source, tmp_path / "cache").sets()
     total = len(list((tree / source).rglob("*.png")))
     assert list(sets) == ["train", "val", "test"]
-    assert len(sets["test"]) == total // 10
+    assert len(sets["test"]) == round(total / 3)  # few images: a third
     assert sum(map(len, sets.values())) == total
     assert len({name for part in sets.values() for name in part.names}) == total
-    line = f"{tree / source}: no test/, so the test set is a tenth of the training images\n"
-    assert capsys.readouterr().out == line
+    line = "no test/, so 33% of the training images, chosen at random, become the test set"
+    assert capsys.readouterr().out == f"{tree / source}: {line}\n"
 
 
-def test_without_a_test_folder_a_tenth_of_train_is_the_test_set(tree, tmp_path, capsys):
+def test_without_a_test_folder_a_third_of_a_small_train_is_the_test_set(tree, tmp_path, capsys):
     shutil.rmtree(tree / "test")
     write_noise(tree / "more/cat/0.png")
     sets = opened(tree, tmp_path / "cache").sets()
-    assert len(sets["test"]) == 4
+    assert len(sets["test"]) == 13
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        f"{tree}: no test/, so the test set is a tenth of the training images",
+        f"{tree}: no test/, so 33% of the training images, chosen at random, become the test set",
         f"{tree}: 1 images outside train/, val/ and test/ are not used",
     ]
 

@@ -50,12 +50,29 @@ def test_other_names_are_taken_by_position(table, capsys):
         ("end x,end y\n1,\n", ("line 2, column end y", "not a finite number")),
         ("end x,end y\nnan,1\n", ("line 2, column end x", "nan")),
         ("end x,end y\n", ("no rows",)),
-        ("1,2\n3,4\n", ("expected the column names",)),
+        ("1,2,3\n3,4,5\n", ("line 1: 3 cells for 2 columns",)),
+        ("1,2\n3,x\n", ("line 2, column end y: 'x'",)),
     ],
 )
 def test_what_does_not_fit_is_refused(text, says, table, refused):
     with refused("obs.csv", *says):
         read_rows(table(text), NAMES, "y")
+
+
+def test_rows_without_names_are_taken_by_position(table, capsys):
+    path = table("1,2\n3,4.5\n")
+    assert read_rows(path, NAMES, "y").tolist() == [[1, 2], [3, 4.5]]
+    line = "has no column names, its columns are taken as end x, end y"
+    assert capsys.readouterr().out == f"y={path}: {line}\n"
+
+
+def test_text_becomes_the_indicators_of_the_run(table, capsys):
+    names = ["colour=blue", "size", "colour=red", "colour=blank"]
+    path = table("size,colour\n1,red\n2,\n3,green\n")
+    expected = [[0, 1, 1, 0], [0, 2, 0, 1], [0, 3, 0, 0]]
+    assert read_rows(path, names, "input").tolist() == expected
+    line = "colour is of no category of the run in 1 rows"
+    assert capsys.readouterr().out == f"input={path}: {line}\n"
 
 
 def test_many_names_are_cut_in_a_message(table, refused):

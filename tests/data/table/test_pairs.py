@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -91,3 +92,20 @@ def test_names_that_collide(tmp_path):
     np.savez(tmp_path / "t.npz", a=VALUES[:, :2], a0=VALUES[:, 2], y=VALUES[:, 3])
     with pytest.raises(InnflowError, match="a0, a1, a0 have a name twice"):
         Pairs(tmp_path / "t.npz", ["a", "a0"], "y")
+
+
+def test_whole_numbers_get_noise_of_their_bins_in_training(path, capsys):
+    values = VALUES.copy()
+    values[:, 0] = np.arange(60) % 5
+    values[:, 3] = np.arange(60) // 20
+    np.savetxt(path, values, delimiter=",", header=",".join(NAMES), comments="", fmt="%.17g")
+    data = Pairs(path, x=["depth", "speed"], y=["t0", "t1"], batch_size=32)
+    batch = data.sets()["train"].__getitems__(range(32))
+    assert capsys.readouterr().out.endswith("(dequantization): depth, t1\n")
+    assert data.on_after_batch_transfer(batch, 0) is batch
+    data.trainer = SimpleNamespace(training=True, global_rank=0, world_size=1)
+    noisy = data.on_after_batch_transfer(dict(batch), 0)
+    for part, at in (("x", 0), ("y", 1)):
+        change = noisy[part] - batch[part]
+        assert 0.3 < change[:, at].abs().max() <= 0.5
+        assert not change[:, 1 - at].any()

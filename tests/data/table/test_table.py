@@ -101,9 +101,75 @@ def test_a_table_of_constants_is_refused(tmp_path, refused):
 
 def test_discrete_columns_are_named(tmp_path, capsys):
     values = VALUES.copy()
-    values[:, 1] = np.arange(60) % 2
+    values[:, 1] = np.arange(60) % 2 / 2
     Table(write(tmp_path / "t.csv", values)).sets()
     assert "t.csv: at most 10 distinct values in b: the likelihood" in capsys.readouterr().out
+
+
+def test_whole_numbers_get_noise_of_their_bins_in_training(tmp_path, capsys):
+    values = VALUES.copy()
+    values[:, 1] = np.arange(60) % 2
+    data = Table(write(tmp_path / "t.csv", values), batch_size=50)
+    x = data.sets()["train"].parts["x"]
+    line = "adds uniform noise from -1/2 to 1/2 (dequantization): b\n"
+    assert capsys.readouterr().out.endswith(line)
+    change = torch.stack([data.augment(x) - x for _ in range(100)])
+    assert not change[..., [0, 2]].any()
+    assert 0.45 < change[..., 1].max() <= 0.5
+    assert -0.45 > change[..., 1].min() >= -0.5
+    assert abs(change[..., 1].mean()) < 0.02
+
+
+MIXED = "size,colour,flag,kind\n" + "".join(
+    f"{VALUES[i, 0]},{('red', 'blue', '')[i % 3]},{i % 2},{'even' if i % 4 else 'odd'}\n"
+    for i in range(60)
+)
+
+
+def test_text_and_blanks(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text(MIXED.replace(f"{VALUES[7, 0]},", "NA,").replace(f"{VALUES[9, 0]},", ","))
+    data = Table(path, label="kind")
+    names = ["size", "colour=blank", "colour=blue", "colour=red", "flag"]
+    assert data.columns == {"x": names, "label": ["even", "odd"]}
+    sets = data.sets()
+    rows = {
+        int(name.split("/")[1]): (x, label)
+        for part in sets.values()
+        for name, x, label in zip(part.names, part.parts["x"], part.parts["label"], strict=True)
+    }
+    assert sorted(rows) == [i for i in range(60) if i not in (7, 9)]
+    for row, (x, label) in rows.items():
+        colour = [float(row % 3 == i) for i in (2, 1, 0)]
+        torch.testing.assert_close(x, torch.tensor([VALUES[row, 0], *colour, row % 2]).float())
+        assert label == (0 if row % 4 else 1)
+    out = capsys.readouterr().out
+    assert "2 of 60 rows have blanks and are left out" in out
+    assert "text, taken as categories: colour (3)" in out
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["red"] * 59 + ["7"], "line 2, column b: 'red' is not a finite number"),
+        (['"1,5"', '"2,5"'] * 30, "line 2, column b: '1,5' is not a finite number"),
+        (["2020-01-31", "2020-02-01"] * 30, "line 2, column b: '2020-01-31'"),
+        ([f"name {'x' * i}" for i in range(60)], "column b: 60 different texts (name"),
+    ],
+)
+def test_what_is_no_category(tmp_path, refused, cells, says):
+    rows = [f"{a},{b}\n" for a, b in zip(VALUES[:, 0], cells, strict=True)]
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(rows))
+    with refused("t.csv", says):
+        Table(tmp_path / "t.csv")
+
+
+def test_text_in_parquet(tmp_path):
+    columns = {"a": VALUES[:, 0], "b": ["red", "blue", None] * 20}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    data = Table(tmp_path / "t.parquet")
+    assert data.columns == {"x": ["a", "b=blank", "b=blue", "b=red"]}
+    assert data.sets()["train"].parts["x"][:, 1:].sum(dim=1).unique().tolist() == [1.0]
 
 
 def test_equal_columns_are_named(tmp_path, capsys):

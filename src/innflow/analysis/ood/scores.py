@@ -1,5 +1,6 @@
 """Anomaly scores of every item, and the detection of outliers by each score."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from scipy.stats import kstest
 
 from innflow.analysis.examples import MOST_SETS
 from innflow.analysis.findings import Findings, Plot, Table
+from innflow.analysis.ood.gallery import list_extremes
 from innflow.analysis.ood.ranking import order_titles
 from innflow.analysis.study import Analysis, Study
 from innflow.figure.image_rows import plot_image_rows
 from innflow.figure.ood.roc_curves import plot_histograms, plot_p_values, plot_roc
 from innflow.metric import Estimate, compute_ood
-from innflow.score import find_threshold, leave_one_out_p_values
+from innflow.score import find_threshold, leave_one_out_p_values, p_values
+from innflow.score.conformal import smallest_p_value
 from innflow.score.scorer import column
+
+log = logging.getLogger(__name__)
 
 Columns = dict[str, np.ndarray]
 Found = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
@@ -31,7 +36,8 @@ SHOWN = 6
 class Scores(Analysis):
     """Score all sets, and evaluate each score on the evaluation half of the test set.
 
-    The p-values are calibrated on the other half.
+    The p-values in scores.csv are calibrated on all other test items. To evaluate them, they are
+    calibrated on the calibration half alone.
 
         >>> Scores(resamples=100)
         Scores(resamples=100)
@@ -50,18 +56,22 @@ class Scores(Analysis):
         """Score every set; `items` of the findings are the columns of scores.csv."""
         scorer = study.require_scorer("scores")
         columns = {name: scorer(study.measure(name)) for name in study.sets}
-        notes = [self._leave_one_out(study, columns["test"])]
+        calibration, note = _leave_one_out(study, columns["test"])
+        notes = [note]
         findings = Findings("Anomaly scores", "", items=_items(study, columns))
         inliers = {key: values[study.test_index] for key, values in columns["test"].items()}
 
-        p = inliers["p_value"]
-        calibrated = len(scorer.calibration[scorer.headline])
+        p = p_values(calibration, inliers["score"])
+        calibrated = len(calibration)
+        prefix = f"ood/{scorer.headline}"
+        findings.metrics[f"{prefix}/calibration_items"] = float(scorer.calibration_items)
+        findings.metrics[f"{prefix}/p_value_min"] = scorer.p_value_min
         distance, critical = _uniformity(p, calibrated)
         verdict = "within" if distance <= critical else "BEYOND"
         notes.append(
             f"Kolmogorov-Smirnov distance of the p-values of the {len(p):,} inliers of the "
-            f"evaluation half from the uniform distribution: {distance:.3f}, {verdict} the "
-            f"critical value {critical:.3f} at 5%."
+            f"evaluation half, calibrated on {calibrated:,}, from the uniform distribution: "
+            f"{distance:.3f}, {verdict} the critical value {critical:.3f} at 5%."
         )
         resamples = study.count(self.resamples, 50)
         if study.outliers:
@@ -72,7 +82,6 @@ class Scores(Analysis):
                 for score in study.score_names("scores")
             }
             findings.metrics |= _metrics(found)
-            calibration = scorer.calibration[scorer.headline]
             findings.metrics |= _flagged(
                 scorer.headline, calibration, {"test": inliers, **outliers}
             )
@@ -98,28 +107,41 @@ class Scores(Analysis):
         )
         if study.is_image:
             findings.figures["extremes"] = _plot_extremes(study, columns)
+        findings.tables.append(list_extremes(study, columns))
         findings.text = "\n\n".join(notes)
         return findings
 
-    @staticmethod
-    def _leave_one_out(study: Study, test: Columns) -> str:
-        """Replace the p-values of the calibration half by leave-one-out p-values, in place."""
-        half = study.calibration_index
-        own = test["score"][half]
-        scorer = study.require_scorer("scores")
-        calibration = scorer.calibration[scorer.headline]
-        if len(calibration) != len(own) or not np.allclose(np.sort(calibration), np.sort(own)):
-            return "The p-values were not calibrated on these items."
-        test["p_value"][half] = leave_one_out_p_values(own)
-        for name in scorer.scores:
-            test[column(name)][half] = leave_one_out_p_values(test[name][half])
-        return (
-            "The p-value of an item is the probability that an inlier has at least its score "
-            f"{scorer.headline}. It is calibrated on {len(half):,} inliers, half of the test set, "
-            "not on training items. The p-values of the other scores, in the columns that end in "
-            "_p, are calibrated in the same way. In scores.csv an item of this half is compared "
-            "with the other items of the half (leave one out)."
-        )
+
+def _leave_one_out(study: Study, test: Columns) -> tuple[np.ndarray, str]:
+    """Replace the p-values of test items by leave-one-out p-values, in place.
+
+    Returns the headline scores on which p-values are calibrated when they are evaluated, and a text
+    on the calibration.
+    """
+    scorer = study.require_scorer("scores")
+    calibration, own = scorer.calibration[scorer.headline], test["score"]
+    smallest = scorer.p_value_min
+    text = (
+        "The p-value of an item is the probability that an inlier has at least its score "
+        f"{scorer.headline}. It is calibrated on {len(calibration):,} inliers, so that the "
+        f"smallest possible p-value is {smallest:.2g}. "
+    )
+    if smallest > LEVEL:
+        text += f"No item can be flagged at the level {LEVEL:g}: add inliers to the test set. "
+        n = len(calibration)
+        log.warning("p-values: %d calibration inliers, none can be below %.2g", n, smallest)
+    if len(calibration) != len(own) or not np.allclose(np.sort(calibration), np.sort(own)):
+        return calibration, f"{text}They are not the items of the test set."
+    test["p_value"] = leave_one_out_p_values(own)
+    for name in scorer.scores:
+        test[column(name)] = leave_one_out_p_values(test[name])
+    test["calibration_items"] = test["calibration_items"] - 1
+    test["p_value_min"] = np.full(len(own), smallest_p_value(len(own) - 1))
+    return own[study.calibration_index], (
+        f"{text}They are the test set; none was trained on. In scores.csv a test item is compared "
+        "with all others (leave one out). The p-values of the other scores, in the columns that "
+        "end in _p, are calibrated in the same way."
+    )
 
 
 def _items(study: Study, columns: Mapping[str, Columns]) -> Columns:

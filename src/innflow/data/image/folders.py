@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from innflow.data.sets import share_of_test
 from innflow.errors import InnflowError
 
 LAYOUT = "expected ROOT/train/<class>/... and ROOT/test/<class>/..."
@@ -24,6 +25,7 @@ class Folders:
     Attributes:
         classes: The inlier classes in alphabetical order.
         tested: Folder of the test set: "test", or "val" where there is no test/.
+        test_share: Fraction of the training images that is the test set, where none is given.
         used: Whether each image is used at all.
         notes: Lines for the user about what is unusual in the tree.
 
@@ -62,6 +64,8 @@ class Folders:
         strangers = sum(
             split == "val" and not used for (split, _), used in zip(places, self.used, strict=True)
         )
+        # Where classes are told apart, no p-values are calibrated.
+        self.test_share = 0.1 if labels else share_of_test(len(self.rows("train")))
         self.notes = self._notes(splits, strangers, self.used.count(False) - strangers)
 
     def rows(self, split: str, classes: Iterable[str] | None = None) -> Tensor:
@@ -117,7 +121,8 @@ class Folders:
         if not len(self.rows(self.tested)):
             where = f"no images of the training classes in {self.tested}/"
             where = where if self.tested in splits else "no test/"
-            notes.append(f"{where}, so the test set is a tenth of the training images")
+            share = f"{self.test_share:.0%} of the training images"
+            notes.append(f"{where}, so {share}, chosen at random, become the test set")
         if strangers:
             notes.append(f"{strangers:,} images in val/ are of no training class and not used")
         if outside:

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 DEFAULT_CACHE = "~/.cache/innflow"
 MAX_SIZE = 1024
 """Largest height and width, so that a typo of a few zeros does not fill the memory."""
-_TEST_SHARE = 0.1
 
 
 class ImageModule(PartsDataModule):
@@ -102,8 +101,8 @@ class Images(ImageModule):
 
     The classes in train/ are the inliers. Their images in val/ and test/ are the sets "val" and
     "test"; every other class in test/ is an outlier set by its name. Missing val/: `holdout` of
-    train/. Missing test/: val/ if present, else 10% of train/. A root without such folders consists
-    of inliers only.
+    train/. Missing test/: val/ if present, else 10% of train/, of small sets up to a third. A root
+    without such folders consists of inliers only.
 
     With labels, the class folders of the inliers in alphabetical order are labels 0, 1 and so on,
     all splits are stratified by class, and a root may hold just the class folders.
@@ -174,7 +173,7 @@ class Images(ImageModule):
         parts = {"x": cached.images} | ({"label": folders.labels()} if self.labels else {})
         sets = make_sets(
             PartsSet("images", "train", parts, cached.names),
-            test if len(test) else _TEST_SHARE,
+            test if len(test) else folders.test_share,
             val if len(val) else self.holdout,
             self.seed,
             f"{self.root}, training images",

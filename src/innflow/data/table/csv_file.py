@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from innflow.errors import InnflowError
@@ -25,16 +26,29 @@ def read_csv_header(path: Path) -> list[str]:
     return []
 
 
-def read_csv_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def has_names(path: Path) -> bool:
+    """Return whether the first line of a file holds anything but numbers."""
+    return not all(_looks_numeric(cell) for _, header in islice(_rows(path), 1) for cell in header)
+
+
+def read_csv_cells(
+    path: Path, columns: Sequence[str], header: Sequence[str] | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """Yield the place of each row, for messages, and its cells in these columns.
+
+    Args:
+        path: of the file.
+        columns: names from the header.
+        header: names of the columns of a file whose first line has none.
 
     Raises:
         InnflowError: A row has too many or too few cells, or the file is no CSV file.
     """
-    header = read_csv_header(path)
-    at = [header.index(column) for column in columns]
     rows = _rows(path)
-    next(rows)
+    if header is None:
+        header = read_csv_header(path)
+        next(rows)
+    at = [header.index(column) for column in columns]
     for line, cells in rows:
         where = f"{path}, line {line}"
         if len(cells) != len(header):

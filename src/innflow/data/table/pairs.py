@@ -3,11 +3,13 @@
 import os
 
 from innflow.data.base import check_fraction
-from innflow.data.sets import PartsSet, make_sets
+from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.support import Support, check_varied, given_support
 from innflow.data.table import files
+from innflow.data.table.categories import whole_columns, within_bins
 from innflow.errors import InnflowError
+from innflow.system.progress import announce
 
 
 class Pairs(InverseData):
@@ -61,6 +63,14 @@ class Pairs(InverseData):
         else:
             self.support = given_support(support, *self.shape)
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Add uniform noise to the whole numbers of a training batch."""
+        if self.is_training:
+            with self.shared_draws():
+                noisy = {part: within_bins(batch[part], self._whole[part]) for part in "xy"}
+            return {**batch, **noisy}
+        return batch
+
     def load_sets(self) -> dict[str, PartsSet]:
         """Return the rows of the file in three disjoint sets.
 
@@ -74,5 +84,17 @@ class Pairs(InverseData):
         }
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
         self.support.check(parts["x"], self._columns["x"])
+        self._whole = {part: whole_columns(values) for part, values in parts.items()}
+        whole = [
+            name
+            for part, names in self._columns.items()
+            for name, is_whole in zip(names, self._whole[part], strict=True)
+            if is_whole
+        ]
+        if whole:
+            announce(
+                f"{self.path}: whole numbers, to which training adds uniform noise from -1/2 to "
+                f"1/2 (dequantization): {files.listed(whole)}"
+            )
         items, of = PartsSet.numbered(self.path.name, "train", parts), f"{self.path}, rows"
         return make_sets(items, self.test, self.holdout, self.seed, of)

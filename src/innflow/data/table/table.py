@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from innflow.data.base import PartsDataModule, check_fraction
 from innflow.data.sets import PartsSet, make_sets
 from innflow.data.table import files
+from innflow.data.table.categories import whole_columns, within_bins
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
@@ -20,7 +22,10 @@ class Table(PartsDataModule):
     """Rows of a table as vectors.
 
     Columns that are constant over the training rows have no density: they are left out, with a line
-    for the user, so that the file is read when the module is built.
+    for the user, so that the file is read when the module is built. A column of text becomes an
+    indicator for each of its categories. Rows in which a number is missing are left out. Training
+    adds uniform noise from -1/2 to 1/2 to whole numbers (dequantization), so that log p of whole
+    numbers approximates their log probability.
 
     >>> import numpy as np
     >>> np.savetxt("points.csv", np.random.rand(100, 2), delimiter=",", header="a,b", comments="")
@@ -55,9 +60,10 @@ class Table(PartsDataModule):
         self.label = label
         widths = files.read_header(self.path, label)
         self.chosen = files.choose_columns(self.path, widths, columns, label)
-        self._values = files.spread_names(self.chosen, widths)
+        self._categories = files.find_categories(self.path, self.chosen)
+        self._values = files.spread_names(self.chosen, widths, self._categories)
         super().__init__((len(self._values),), batch_size, holdout, workers, seed)
-        self._x, self._rows = files.read_table(self.path, self.chosen, label, apart=True)
+        self._x, self._rows = self._read(self.path)
         train = self._split(self._x)["train"].parts["x"]
         low, high = train.aminmax(dim=0)
         self._constant = {
@@ -109,7 +115,7 @@ class Table(PartsDataModule):
         sets = self._split(self._x[:, at])
         self._note_columns(sets["train"].parts["x"])
         if self.outliers is not None:
-            other, other_names = files.read_table(self.outliers, self.chosen, self.label)
+            other, other_names = self._read(self.outliers)
             if other.shape[1:] != self._x.shape[1:]:
                 raise InnflowError(
                     f"{self.outliers} has {other.shape[1]} values a row, {self.path} "
@@ -119,18 +125,35 @@ class Table(PartsDataModule):
             sets["outliers"] = PartsSet("outliers", "outlier", {"x": other[:, at]}, other_names)
         return sets
 
+    def _read(self, path: Path) -> tuple[Tensor, list[str]]:
+        """Return the values (N, D) of the rows of a file without blanks, and their names."""
+        return files.read_table(
+            *(path, self.chosen, self.label),
+            apart=path == self.path,
+            categories=self._categories,
+            blanks=True,
+        )
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Return x with uniform noise in the columns of whole numbers."""
+        return within_bins(x, self._whole)
+
     def _split(self, x: Tensor) -> dict[str, PartsSet]:
         """Return the sets of rows x of the file, with labels if there are any."""
         parts = {"x": x}
         if self.label is not None:
             labels = {name: label for label, name in enumerate(self.classes)}
             found = files.read_labels(self.path, self.label)
-            parts["label"] = torch.tensor([labels[name] for name in found])
+            kept = [int(name.rpartition("/")[2]) for name in self._rows]
+            parts["label"] = torch.tensor([labels[found[row]] for row in kept])
         items, of = PartsSet("rows", "train", parts, self._rows), f"{self.path}, rows"
         return make_sets(items, self.test, self.holdout, self.seed, of, classes=self.classes)
 
     def _note_columns(self, train: Tensor) -> None:
         """Announce the columns that are left out, equal to others, or of few distinct values."""
+        if self._categories:
+            texts = [f"{name} ({len(of)})" for name, of in self._categories.items()]
+            announce(f"{self.path}: text, taken as categories: {files.listed(texts)}")
         left = {name: low for name, low in self._constant.items() if name not in self._names}
         out = [f"{name} ({value:g})" for name, value in left.items()]
         if out:
@@ -148,7 +171,18 @@ class Table(PartsDataModule):
                 f"{files.listed(equal)}; choose by data.columns"
             )
         counts = [len(column.unique()) for column in train.T]
-        few = [name for name, n in zip(self._names, counts, strict=True) if n <= _FEW < len(train)]
+        self._whole = whole_columns(train)
+        whole = [name for name, is_whole in zip(self._names, self._whole, strict=True) if is_whole]
+        if whole:
+            announce(
+                f"{self.path}: whole numbers, to which training adds uniform noise from -1/2 to "
+                f"1/2 (dequantization): {files.listed(whole)}"
+            )
+        few = [
+            name
+            for name, n in zip(self._names, counts, strict=True)
+            if n <= _FEW < len(train) and name not in whole
+        ]
         if few:
             announce(
                 f"warning: {self.path}: at most {_FEW} distinct values in {files.listed(few)}: the "

@@ -101,8 +101,8 @@ def maps(
     """Build a flow on feature maps (C, H, W) of a pretrained network (arXiv:2111.07677).
 
     ActNorm, 1x1 convolution and channel coupling, `depth` times, at full size. The latent keeps
-    the shape of the maps, so that its squares summed over channels are an anomaly map. C is at
-    least 2. Arguments are those of `glow`, without levels.
+    the shape of the maps, so that it has a value at every position. C is at least 2.
+    Arguments are those of `glow`, without levels.
 
     Raises:
         InnflowError: if a size is out of range.

@@ -1,10 +1,44 @@
 """The most important metrics of a run, with units and meaning, for the terminal and the report."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from innflow.run.report.page import format_number
+
+Judge = Callable[[float, Mapping[str, float]], str]
+"""Function of a value and of all metrics that returns a word or two on the value."""
+LEVEL = 0.01
+"""Significance level of tests of calibration."""
+
+
+def grade(*steps: tuple[float, str], last: str) -> Judge:
+    """Return a function that names the first step that a value does not exceed.
+
+    >>> grade((0.02, "good"), (0.05, "fair"), last="poor")(0.03, {})
+    'fair'
+    """
+
+    def judge(value: float, _: Mapping[str, float]) -> str:
+        return next((name for bound, name in steps if value <= bound), last)
+
+    return judge
+
+
+def _judge_gap(value: float, metrics: Mapping[str, float]) -> str:
+    """Return whether bits per dim of the training set are far below those of the test set."""
+    gap = metrics.get("test/bpd", value) - value
+    return "overfitted" if gap > 0.1 else "not overfitted"
+
+
+_RANKING = grade((0.7, "poor"), (0.9, "fair"), (0.98, "good"), last="very good")
+_ERROR = grade((0.02, "good"), (0.05, "fair"), last="poor")
+_C2ST = grade((0.55, "very good"), (0.65, "good"), (0.8, "fair"), last="poor")
+
+
+def _judge_test(p: float, _: Mapping[str, float]) -> str:
+    """Return whether a test of calibration was passed at `LEVEL`."""
+    return "failed" if p < LEVEL else "passed"
 
 
 class Headline(NamedTuple):
@@ -15,30 +49,56 @@ class Headline(NamedTuple):
         label: what was measured.
         unit: may be empty.
         meaning: how to read the value.
+        judge: says in a word or two whether the value is good, from it and all metrics.
     """
 
     key: str
     label: str
     unit: str
     meaning: str
+    judge: Judge | None = None
+
+    def verdict(self, metrics: Mapping[str, float]) -> str:
+        """Return whether the value is good; empty where that depends on the task."""
+        return self.judge(metrics[self.key], metrics) if self.judge else ""
 
 
 SCORE = "{score}"
+_UNCORRECTED = "below 0.01: not calibrated"
+_CORRECTED = f"corrected; {_UNCORRECTED}"
 HEADLINES = [
     Headline("test/bpd", "test set", "bits/dim", "upper bound of the code length; less is better"),
-    Headline("train/bpd", "training set", "bits/dim", "overfitted if far below the test set"),
+    Headline("train/bpd", "training set", "bits/dim", "to compare with the test set", _judge_gap),
     Headline(
         f"ood/{SCORE}/mean/auroc",
         f"mean AUROC, {SCORE}",
         "",
-        "outliers scored above inliers: 0.5 is chance, 1 perfect",
+        "share of pairs in which the outlier scores above the inlier: 0.5 is chance",
+        _RANKING,
     ),
-    Headline("test/kl", "KL(p || q)", "nats", "0 is the exact density"),
+    Headline(
+        f"ood/{SCORE}/p_value_min",
+        "smallest possible p-value",
+        "",
+        "1 / (n + 1) for n inliers that calibrate",
+        grade((0.01, "good"), (0.05, "fair"), last="too few inliers"),
+    ),
+    Headline("test/kl", "KL(p || q)", "nats", "0 is the exact density", _ERROR),
     Headline("test/nll", "test set, -log p", "nats", "less is better"),
-    Headline("test/integral", "integral of the density", "", "1 is exact"),
+    Headline(
+        "test/integral",
+        "integral of the density",
+        "",
+        "1 is exact",
+        lambda value, metrics: _ERROR(abs(value - 1), metrics),
+    ),
     Headline("test/accuracy", "accuracy", "", "share of test items classified correctly"),
-    Headline("test/ece", "expected calibration error", "", "0: probabilities equal frequencies"),
-    Headline("posterior/c2st", "C2ST to the reference", "", "0.5: not distinguished, 1: disjoint"),
+    Headline(
+        "test/ece", "expected calibration error", "", "0: probabilities equal frequencies", _ERROR
+    ),
+    Headline(
+        "posterior/c2st", "C2ST to the reference", "", "0.5: not distinguished, 1: disjoint", _C2ST
+    ),
     Headline(
         "posterior/err_post_median",
         "median Err_post",
@@ -53,14 +113,12 @@ HEADLINES = [
         "resimulated data to y; 0 is exact",
     ),
     Headline("posterior/nltp", "-log p of the true parameters", "nats", "less is better"),
-    Headline("posterior/coverage_p", "coverage, p-value", "", "below 0.01: not calibrated"),
-    Headline("posterior/tarp_p", "TARP, p-value", "", "below 0.01: not calibrated"),
     Headline(
-        "posterior/sbc_p", "SBC, smallest p-value", "", "corrected; below 0.01: not calibrated"
+        "posterior/coverage_p", "coverage, p-value", "", "below 0.01: not calibrated", _judge_test
     ),
-    Headline(
-        "posterior/lc2st_p", "L-C2ST, smallest p-value", "", "corrected; below 0.01: not calibrated"
-    ),
+    Headline("posterior/tarp_p", "TARP, p-value", "", _UNCORRECTED, _judge_test),
+    Headline("posterior/sbc_p", "SBC, smallest p-value", "", _CORRECTED, _judge_test),
+    Headline("posterior/lc2st_p", "L-C2ST, smallest p-value", "", _CORRECTED, _judge_test),
     Headline("roundtrip/max_error", "largest round-trip error", "data units", "0 is exact"),
     Headline("time/train_seconds", "training time", "s", "validation included"),
     Headline("time/images_per_second", "training speed", "items/s", "without validation"),
@@ -75,8 +133,6 @@ CALIBRATION = {
     "L-C2ST": "posterior/lc2st_p",
 }
 """Tests of the calibration of a posterior and the metrics of their p-values."""
-LEVEL = 0.01
-"""Significance level of these tests."""
 
 
 def warn_of_calibration(metrics: Mapping[str, float]) -> str | None:
@@ -122,11 +178,16 @@ def table(metrics: Mapping[str, float], score: str | None) -> list[str]:
     """
     rows = []
     for each, value in choose_headlines(metrics, score):
-        rows.append((each.key, format_number(value), each.unit, each.meaning))
+        meaning = ": ".join(filter(None, (each.verdict(metrics), each.meaning)))
+        rows.append((each.key, format_number(value), each.unit, meaning))
         prefix, mean, _ = each.key.partition("/mean/auroc")
         if mean:
             keys = (k for k in sorted(metrics) if k.startswith(prefix) and k.endswith("/auroc"))
-            rows += [(k, format_number(metrics[k]), "", "") for k in keys if k != each.key]
+            for key in keys:
+                if key != each.key:
+                    of = key.removeprefix(f"{prefix}/").removesuffix("/auroc")
+                    meaning = f"{_RANKING(metrics[key], metrics)}: of the set {of} alone"
+                    rows.append((key, format_number(metrics[key]), "", meaning))
     widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
     return [
         f"{key:<{widths[0]}}  {value:>{widths[1]}}  {unit:<{widths[2]}}  {meaning}".rstrip()
@@ -175,3 +236,24 @@ def describe_detection(metrics: Mapping[str, float], score: str | None) -> str:
         f"Of 100 {items} {listed}; of other inliers, {inliers}. Stranger: the score {score} is "
         f"above {format_number(metrics[f'ood/{score}/threshold'])}."
     )
+
+
+def describe_result(metrics: Mapping[str, float]) -> str:
+    """Return what accuracy, likelihood and tests of calibration say; empty if there are none.
+
+    >>> describe_result({"test/accuracy": 0.975, "posterior/sbc_p": 0.3, "posterior/tarp_p": 0.001})
+    'Of 100 test items 97.5 are classified correctly. 1 of 2 tests of calibration passed.'
+    """
+    parts = []
+    if "test/accuracy" in metrics:
+        share = 100 * metrics["test/accuracy"]
+        parts.append(f"Of 100 test items {share:.3g} are classified correctly.")
+    if "test/bpd" in metrics:
+        bits = f"A test picture has a code length of at most {metrics['test/bpd']:.3g} bits per dim"
+        train = metrics.get("train/bpd")
+        parts.append(f"{bits}." if train is None else f"{bits}, a training picture {train:.3g}.")
+    tests = [metrics[key] for key in CALIBRATION.values() if key in metrics]
+    if tests:
+        passed = sum(p >= LEVEL for p in tests)
+        parts.append(f"{passed} of {len(tests)} tests of calibration passed.")
+    return " ".join(parts)

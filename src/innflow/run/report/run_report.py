@@ -10,6 +10,7 @@ from innflow.run.report.headline import (
     choose_headlines,
     describe_detection,
     describe_models,
+    describe_result,
     warn_of_calibration,
 )
 from innflow.run.report.page import embed_png, format_number, write_page
@@ -33,7 +34,8 @@ def write_report(run_dir: Path) -> Path:
     config = run_dir / "config.yaml"
     settings = read_yaml(config, {})
     headline = str((settings.get("score") or {}).get("headline", ""))
-    summary = [describe_models(settings), describe_detection(metrics, headline)]
+    summary = [describe_detection(metrics, headline), describe_result(metrics)]
+    summary.append(describe_models(settings))
     overrides = read_yaml(run_dir / "overrides.yaml", [])
     if not isinstance(overrides, list):
         raise InnflowError(f"{run_dir / 'overrides.yaml'}: should be a list of overrides")
@@ -49,7 +51,10 @@ def write_report(run_dir: Path) -> Path:
         origin=["innflow", folder, *origin],
         warning=warn_of_calibration(metrics),
         summary=[text for text in summary if text],
-        cards=choose_headlines(metrics, headline)[:MOST_HEADLINES],
+        cards=[
+            (each, value, each.verdict(metrics))
+            for each, value in choose_headlines(metrics, headline)[:MOST_HEADLINES]
+        ],
         sections=sections,
         images={file: _embed(run_dir / file) for file in files},
         command=shlex.join(["innflow-train", *map(str, overrides)]),
