@@ -69,7 +69,9 @@ def pack(checkpoint: Mapping[str, Any], path: Path, facts: Mapping[str, Any]) ->
         path: file to write; the card has the suffix .json.
         facts: further entries of the card.
     """
-    own, weights, plain = checkpoint["innflow"], {}, {}
+    own = checkpoint["innflow"]
+    weights: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
     for name, value in checkpoint["state_dict"].items():
         if isinstance(value, dict):  # the extra state of a module
             plain[name] = {k: v for k, v in value.items() if not isinstance(v, Tensor)}
