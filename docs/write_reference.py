@@ -23,6 +23,7 @@ COMMANDS: dict[Callable[[], None], str | None] = {
     main.sample: "sample",
     main.score: "score",
     main.posterior: "posterior",
+    main.export: "export",
     main.sweep_report: "sweep",
 }
 EXAMPLES = """\
@@ -43,6 +44,7 @@ innflow-eval   run=DIR data.root=DIR2                        # tests a run on ot
 innflow-sample run=DIR n=64 temperature=0.8                  # images and a grid, or vectors
 innflow-score  run=DIR input=FOLDER out=scores.csv           # anomaly scores of files
 innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2         # posterior draws for observed data
+innflow-export run=DIR format=onnx out=DIR2                  # files for programs without innflow
 innflow-sweep-report DIR                                     # compares the jobs of a sweep
 """  # noqa: E501
 

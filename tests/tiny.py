@@ -108,6 +108,7 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
         "innflow-score": cli.score,
         "innflow-posterior": cli.posterior,
         "innflow-compare": cli.compare,
+        "innflow-export": cli.export,
     }
     here = tmp_path / "here"
     here.mkdir()

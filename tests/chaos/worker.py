@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "innflow-score": cli.score,
     "innflow-posterior": cli.posterior,
     "innflow-compare": cli.compare,
+    "innflow-export": cli.export,
     "innflow-sweep-report": cli.sweep_report,
 }
 

@@ -40,6 +40,8 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
             valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
         elif name in ("out", "truth"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
+        elif name == "format":
+            valid, expected = value in ("onnx", "torch"), "onnx or torch"
         elif name in ("trust", "correct", "exact"):
             valid, expected = isinstance(value, bool), "true or false"
         elif name == "temperature":

@@ -38,7 +38,7 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 
 def innflow() -> None:
     """innflow: list commands and experiments."""
-    commands = (train, evaluate, sample, score, posterior, compare, sweep_report)
+    commands = (train, evaluate, sample, score, posterior, compare, export, sweep_report)
 
     def command() -> None:
         others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
@@ -115,6 +115,17 @@ def compare() -> None:
     expected calibration error. A small misspecification p of all: none of the models fits.
     """
     _call(compare, "innflow-compare", "compare")
+
+
+def export() -> None:
+    """innflow-export run=DIR format=onnx out=DIR2: write a run as files that need no innflow.
+
+    Writes log_prob, sample and score, or log_prob and posterior, as ONNX files (format=torch:
+    programs of torch.export), and card.json with their inputs, outputs and units. Data are in the
+    units of the user, with any number of rows; random numbers are an input. Each file is compared
+    with the run before it is kept: the largest error is 1e-4 of the largest value.
+    """
+    _call(export, "innflow-export", "export")
 
 
 def sweep_report() -> None:
