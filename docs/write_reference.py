@@ -24,6 +24,7 @@ COMMANDS: dict[Callable[[], None], str | None] = {
     main.score: "score",
     main.posterior: "posterior",
     main.export: "export",
+    main.serve: "serve",
     main.sweep_report: "sweep",
 }
 EXAMPLES = """\
@@ -45,6 +46,7 @@ innflow-sample run=DIR n=64 temperature=0.8                  # images and a grid
 innflow-score  run=DIR input=FOLDER out=scores.csv           # anomaly scores of files
 innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2         # posterior draws for observed data
 innflow-export run=DIR format=onnx out=DIR2                  # files for programs without innflow
+innflow-serve run=DIR port=8000                              # answers requests by HTTP
 innflow-sweep-report DIR                                     # compares the jobs of a sweep
 """  # noqa: E501
 

@@ -109,6 +109,7 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
         "innflow-posterior": cli.posterior,
         "innflow-compare": cli.compare,
         "innflow-export": cli.export,
+        "innflow-serve": cli.serve,
     }
     here = tmp_path / "here"
     here.mkdir()

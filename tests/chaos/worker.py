@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "innflow-posterior": cli.posterior,
     "innflow-compare": cli.compare,
     "innflow-export": cli.export,
+    "innflow-serve": cli.serve,
     "innflow-sweep-report": cli.sweep_report,
 }
 

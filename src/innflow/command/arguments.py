@@ -18,6 +18,8 @@ from innflow.system.importing import add_current_folder
 
 BATCH = 256
 """Items in a batch of the flow."""
+POSITIVE = ("n", "rows", "draws", "megabytes", "queue", "seconds")
+"""Arguments that are integers of at least 1; other integers may be 0."""
 
 
 def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> None:
@@ -33,7 +35,7 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
     if rest:
         raise InnflowError(f"{rest[0].split('=')[0]} is unknown; --help shows the keys")
     for name, value in arguments.items():
-        if name in ("run", "input", "ckpt", "device", "y"):
+        if name in ("run", "input", "ckpt", "device", "y", "host"):
             valid, expected = isinstance(value, str) and value != "", "text; write folder 3 as ./3"
         elif name == "runs":
             texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
@@ -48,7 +50,7 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
             number = isinstance(value, int | float) and not isinstance(value, bool)
             valid, expected = number and 0 <= value < math.inf, "a number of at least 0"
         else:
-            least = 1 if name == "n" else 0
+            least = 1 if name in POSITIVE else 0
             whole = isinstance(value, int) and not isinstance(value, bool)
             optional = name in ("seed", "proposals") and value is None
             valid = optional or (whole and least <= value < 2**32)

@@ -38,7 +38,7 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 
 def innflow() -> None:
     """innflow: list commands and experiments."""
-    commands = (train, evaluate, sample, score, posterior, compare, export, sweep_report)
+    commands = (train, evaluate, sample, score, posterior, compare, export, serve, sweep_report)
 
     def command() -> None:
         others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
@@ -126,6 +126,16 @@ def export() -> None:
     with the run before it is kept: the largest error is 1e-4 of the largest value.
     """
     _call(export, "innflow-export", "export")
+
+
+def serve() -> None:
+    """innflow-serve run=DIR port=8000: answer requests by HTTP with a trained run.
+
+    POST /score, /log_prob, /classify, /sample or /posterior, whichever the run has, with JSON or
+    pictures; GET / lists them with what they take, and GET /health is for monitoring. Requests that
+    wait for the model together are joined to one call of it.
+    """
+    _call(serve, "innflow-serve", "serve")
 
 
 def sweep_report() -> None:
