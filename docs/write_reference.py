@@ -26,6 +26,7 @@ COMMANDS: dict[Callable[[], None], str | None] = {
     main.export: "export",
     main.serve: "serve",
     main.sweep_report: "sweep",
+    main.new: "new",
 }
 EXAMPLES = """\
 innflow                                                      # lists commands and experiments
@@ -48,6 +49,7 @@ innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2         # posterior draws f
 innflow-export run=DIR format=onnx out=DIR2                  # files for programs without innflow
 innflow-serve run=DIR port=8000                              # answers requests by HTTP
 innflow-sweep-report DIR                                     # compares the jobs of a sweep
+innflow-new NAME                                             # a folder with own parts, to begin with
 """  # noqa: E501
 
 

@@ -38,7 +38,10 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 
 def innflow() -> None:
     """innflow: list commands and experiments."""
-    commands = (train, evaluate, sample, score, posterior, compare, export, serve, sweep_report)
+    commands = (
+        *(train, evaluate, sample, score, posterior, compare),
+        *(export, serve, sweep_report, new),
+    )
 
     def command() -> None:
         others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
@@ -145,6 +148,14 @@ def sweep_report() -> None:
     Without metric=, jobs are ranked by the validation metric that selected their best.ckpt.
     """
     _call(sweep_report, "innflow-sweep-report", "sweep", first="dir")
+
+
+def new() -> None:
+    """innflow-new NAME: write a folder with an experiment, own parts and a test, to begin with.
+
+    It runs as it is: cd NAME, then innflow-train --config-dir conf +experiment=NAME.
+    """
+    _call(new, "innflow-new", "new", first="name")
 
 
 def _call(entry: Callable[[], None], name: str, config: str, first: str | None = None) -> None:
