@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from innflow.command import overview
+from innflow.command import completion, overview
 from innflow.command import train as training
 from innflow.config.build import compose_config, to_plain
 from innflow.config.message import one_line
@@ -37,19 +37,31 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 
 
 def innflow() -> None:
-    """innflow: list commands and experiments."""
+    """Innflow [--completion bash|zsh|fish]: list commands and experiments."""
     commands = (
         *(train, evaluate, sample, score, posterior, compare),
         *(export, serve, sweep_report, new),
     )
 
     def command() -> None:
+        if "--completion" in sys.argv[1:]:
+            _write_completion(sys.argv[1:], commands)
+            return
         others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
         if others:
             raise InnflowError(f"{others[0]} is unknown; innflow alone lists the commands")
         overview.write(overview.describe(commands))
 
     _guard("innflow", command)
+
+
+def _write_completion(typed: Sequence[str], commands: Sequence[Callable[[], None]]) -> None:
+    """Print the completion script of the shell in `--completion SHELL`."""
+    shell = typed[1] if len(typed) == 2 and typed[0] == "--completion" else ""
+    if shell not in completion.SHELLS:
+        raise InnflowError("--completion takes one of bash, zsh and fish")
+    names = [(inspect.getdoc(each) or "").split()[0].rstrip(":") for each in commands]
+    overview.write(completion.write_script(shell, ["innflow", *names]))
 
 
 def train() -> None:
