@@ -40,7 +40,9 @@ BASH = """\
     # In bash only the text after the last = or : is replaced.
     local before=${{cur%"${{cur##*[=:]}}"}}
     [[ $COMP_WORDBREAKS == *=* ]] && COMPREPLY=("${{COMPREPLY[@]#"$before"}}")
-    [[ ${{COMPREPLY[0]}} == *[=/] ]] && type compopt > /dev/null 2>&1 && compopt -o nospace 2> /dev/null
+    if [[ ${{COMPREPLY[0]}} == *[=/] ]] && type compopt > /dev/null 2>&1; then
+        compopt -o nospace 2> /dev/null
+    fi
     return 0
 }}
 complete -F _innflow_complete {commands}

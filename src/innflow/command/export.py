@@ -47,8 +47,8 @@ def export(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
                     path.rename(out / path.name)
         except OSError as error:
             raise InnflowError(f"out={out}: cannot be written ({error.strerror})") from None
-    for name, error in errors.items():
-        announce(f"{name}{SUFFIXES[form]}  largest error {error:.1e}")
+    for name, size in errors.items():
+        announce(f"{name}{SUFFIXES[form]}  largest error {size:.1e}")
     if left_out:
         announce(
             f"left out: {', '.join(left_out)}: they are not functions of tensors; innflow-score "
@@ -63,7 +63,7 @@ def _card(
     errors: Mapping[str, float],
     left_out: Sequence[str],
 ) -> dict[str, Any]:
-    described = {}
+    described: dict[str, Any] = {}
     for name, program in programs.items():
         with torch.no_grad():
             outputs = program.module(*program.inputs.values())

@@ -3,12 +3,12 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from innflow.score.base import COMPANIONS, FittedArrays, Score
+from innflow.score.base import COMPANIONS, Score
 from innflow.score.combined import Combined
 from innflow.score.distance import Mahalanobis, NearestNeighbours
 from innflow.score.likelihood import BitsPerDim, Likelihood, NearestClass
@@ -32,7 +32,7 @@ def _mahalanobis(score: Mahalanobis, items: Tensors) -> Tensor:
 
 
 def _neighbours(score: NearestNeighbours, items: Tensors) -> Tensor:
-    found, train = _vectors(items, score.of), score.train_
+    found, train = _vectors(items, score.of), cast(Tensor, score.train_)
     if score.normalise:
         found = found / found.norm(dim=1, keepdim=True).clamp(min=1e-38)
     squares = found.square().sum(dim=1, keepdim=True) + train.square().sum(dim=1)
@@ -127,7 +127,7 @@ class TensorScorer(nn.Module):
         self.headline, self.names = scorer.headline, list_portable(scorer)
         chosen = {name: scorer.scores[name] for name in self.names}
         self.sums = {name: _used(s) for name, s in chosen.items() if isinstance(s, Combined)}
-        self.scores = {name: _copy(s) for name, s in chosen.items() if name not in self.sums}
+        self.scores = {name: _copy(s) for name, s in chosen.items() if isinstance(s, Score)}
         for name in self.names:
             values = torch.as_tensor(scorer.calibration[name], dtype=torch.float64)
             self.register_buffer(f"calibration_{name}", values)
@@ -151,7 +151,7 @@ class TensorScorer(nn.Module):
         return {**headline, "log_prob": items["log_prob"].double(), **named, **p_values}
 
 
-def _copy(score: FittedArrays) -> FittedArrays:
+def _copy(score: Score) -> Score:
     """Return a score whose fitted arrays are tensors in double precision."""
     copied = copy.copy(score)
     for name, values in score.state().items():

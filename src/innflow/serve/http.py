@@ -13,7 +13,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from torch import Tensor
 
 from innflow.app import Application
 from innflow.config.message import one_line
@@ -170,9 +169,9 @@ async def _decode(files: list[tuple[str, bytes]], shape: tuple[int, ...]) -> np.
     return await run_in_threadpool(decode_all)
 
 
-def _plain(values: np.ndarray | Tensor) -> Any:
+def _plain(array: np.ndarray) -> Any:
     """Return an array as nested lists, with None for values that are not finite."""
-    array = np.asarray(values)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return np.where(np.isfinite(array), array, None).tolist()
+        array = array.astype(object)
+        array[~np.isfinite(array.astype(float))] = None
     return array.tolist()
