@@ -123,7 +123,7 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
     aten = torch.ops.aten
     table: dict[Any, Callable[..., Any]] = dict(torch.export.default_decompositions())
     table[aten.linalg_solve_triangular.default] = _solve_triangular
-    table[aten._linalg_solve_ex.default] = _solve
+    table[aten.linalg_solve.default] = _solve
     table[aten.special_ndtri.default] = _ndtri
     table[aten.erf.default] = _erf
     table[aten.erfc.default] = _erfc
@@ -139,13 +139,9 @@ def _solve_triangular(
     return inverse @ values if left else values @ inverse
 
 
-def _solve(
-    matrix: Tensor, values: Tensor, *, left: bool = True, check_errors: bool = False
-) -> tuple[Tensor, ...]:
+def _solve(matrix: Tensor, values: Tensor, *, left: bool = True) -> Tensor:
     inverse = torch.linalg.inv(matrix)
-    unused = torch.zeros((), dtype=torch.int32)
-    solved = inverse @ values if left else values @ inverse
-    return solved, matrix, unused, unused
+    return inverse @ values if left else values @ inverse
 
 
 def _ndtri(share: Tensor) -> Tensor:
