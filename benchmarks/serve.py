@@ -6,14 +6,12 @@ python -m benchmarks.serve [pretrained:NAME or DIR ...]
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.client import HTTPConnection
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -25,8 +23,22 @@ from innflow.command.serve import _listen
 from innflow.pretrained import names
 from innflow.serve import Limits, make_server
 
-CALLS = 300
+CALLS, FIRST = 200, 10
+"""Calls that are measured, and calls before them that are not."""
 CLIENTS = 8
+# A process of its own: in this one a client would hold the interpreter's lock.
+CLIENT = """
+import sys, time
+from http.client import HTTPConnection
+connection, body = HTTPConnection("127.0.0.1", int(sys.argv[1])), sys.argv[3]
+for _ in range(int(sys.argv[2])):
+    start = time.perf_counter()
+    connection.request("POST", "/log_prob", body)
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    answer.read()
+    print(1e3 * (time.perf_counter() - start))
+"""
 
 
 @contextmanager
@@ -44,53 +56,42 @@ def served(app: Unconditional) -> Iterator[int]:
             thread.join()
 
 
-def milliseconds(call: Callable[[], object], calls: int) -> np.ndarray:
-    """Return the times of calls in ms, after some that are not counted."""
-    times = []
-    for number in range(calls + 20):
+def ask(port: int, body: str, clients: int) -> np.ndarray:
+    """Return the times in ms of the requests of several clients, each over one connection."""
+    line = [sys.executable, "-c", CLIENT, str(port), str(CALLS // clients + FIRST), body]
+    running = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
+    times = [process.communicate()[0].split()[FIRST:] for process in running]
+    return np.concatenate(times).astype(float)
+
+
+def model_alone(app: Unconditional) -> np.ndarray:
+    """Return the times in ms of calls with one row."""
+    x, times = app.sample(1, seed=0), []
+    for _ in range(CALLS + FIRST):
         start = time.perf_counter()
-        call()
-        if number >= 20:
-            times.append(1e3 * (time.perf_counter() - start))
-    return np.array(times)
-
-
-def ask(port: int, body: bytes, calls: int) -> np.ndarray:
-    """Return the times of requests over one connection."""
-    connection = HTTPConnection("127.0.0.1", port)
-
-    def call() -> None:
-        connection.request("POST", "/log_prob", body)
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        answer.read()
-
-    return milliseconds(call, calls)
+        app.log_prob(x)
+        times.append(1e3 * (time.perf_counter() - start))
+    return np.array(times[FIRST:])
 
 
 def rows(runs: Sequence[str]) -> Iterator[str]:
     """Yield a line of the table for each run."""
-    yield "| run | model, p50 | model, p99 | server, p50 | server, p99 | 8 clients, answers/s |\n"
-    yield "|---|---|---|---|---|---|\n"
+    yield "| run | model, p50 and p99 | server, p50 and p99 | 8 clients, p50 and p99 |\n"
+    yield "|---|---|---|---|\n"
     for run in runs:
         app = innflow.load(run)
         assert isinstance(app, Unconditional)
-        x = app.sample(1, seed=0)
-        alone = milliseconds(lambda app=app, x=x: app.log_prob(x), CALLS)
-        body = json.dumps({"x": x.tolist()}).encode()
-        # Clients are processes of their own: in this one they would hold the interpreter's lock.
-        with served(app) as port, ProcessPoolExecutor(CLIENTS, get_context("spawn")) as pool:
-            list(pool.map(ask, [port] * CLIENTS, [body] * CLIENTS, [1] * CLIENTS))  # starts them
-            one = pool.submit(ask, port, body, CALLS).result()
-            start = time.perf_counter()
-            list(pool.map(ask, [port] * CLIENTS, [body] * CLIENTS, [CALLS // 4] * CLIENTS))
-            rate = CLIENTS * (CALLS // 4 + 20) / (time.perf_counter() - start)
-        model = " | ".join(f"{np.quantile(alone, q):.2f} ms" for q in (0.5, 0.99))
-        server = " | ".join(f"{np.quantile(one, q):.2f} ms" for q in (0.5, 0.99))
-        yield f"| `{run}` | {model} | {server} | {rate:.0f} |\n"
+        body = json.dumps({"x": app.sample(1, seed=0).tolist()})
+        with served(app) as port:
+            measured = [model_alone(app), ask(port, body, 1), ask(port, body, CLIENTS)]
+        cells = [
+            " and ".join(f"{np.quantile(times, q):.1f} ms" for q in (0.5, 0.99))
+            for times in measured
+        ]
+        yield f"| `{run}` | {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for line in rows(sys.argv[1:] or map("pretrained:{}".format, names())):
+    for line in rows(sys.argv[1:] or [f"pretrained:{name}" for name in names()]):
         print(line, end="", flush=True)

@@ -11,6 +11,8 @@ from http.client import HTTPConnection
 
 import pytest
 
+from innflow.command.serve import _listen
+
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
@@ -36,6 +38,14 @@ def test_a_port_in_use_and_a_missing_package_are_one_line(command, vector_run, m
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     answer = command("innflow-serve", f"run={vector_run}", "port=0")
     assert (answer.code, "pip install 'innflow[serve]'" in answer.err) == (2, True)
+
+
+def test_the_body_of_an_answer_does_not_wait_for_the_client():
+    with _listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.extended
