@@ -151,6 +151,9 @@ def test_pictures_as_bodies_and_forms(image_run, photographs):
         )
         form = ask(port, "/score", parts + b"--edge--\r\n", "multipart/form-data; boundary=edge")
         np.testing.assert_allclose(form.json["p_value"], expected["p_value"])
+        for exact in (True, False):
+            drawn = ask(port, "/sample", {"n": 2, "seed": 1, "exact": exact})
+            assert drawn.json["x"] == app.sample(2, seed=1, exact=exact).tolist()
         broken = ask(port, "/score", b"GIF89a", "image/gif")
         assert broken.status == 422
         spoilt = ask(port, "/score", b"--edge\r\nno header", "multipart/form-data; boundary=edge")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
+from innflow.app.density import Generation
 from innflow.app.inverse import Inverse
 from innflow.app.preprocess import Dequantization
 from innflow.errors import InnflowError
@@ -76,7 +77,10 @@ class _Samples(nn.Module):
         self.app = app
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> dict[str, Tensor]:
-        joined, _ = self.app.flow.inverse(_right(self.app, z, label))
+        right = _right(self.app, z, label)
+        if isinstance(self.app, Generation) and self.app.fitted_latents is not None:
+            right = self.app.fitted_latents.transform(right)
+        joined, _ = self.app.flow.inverse(right)
         x = self.app.preprocessing.postprocess(self.app.partition.split("left", joined)["x"])
         return {"x": self.app.preprocessing.quantize(x)}
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app import Application, Classification, Inverse, Unconditional
+from innflow.app import Application, Classification, Generation, Inverse, Unconditional
 from innflow.app.inputs import to_vectors
 from innflow.errors import InnflowError
 from innflow.serve.batching import Arrays
@@ -98,9 +98,13 @@ def _unconditional(app: Unconditional, rows: int, draws: int) -> dict[str, Endpo
         temperature = fields.get("temperature", 1.0)
         if isinstance(temperature, bool) or not isinstance(temperature, int | float):
             raise InnflowError(f"temperature={temperature}: must be a number of at least 0")
-        chosen = {}
+        chosen: dict[str, Any] = {}
         if fields.get("label") is not None:
             chosen["label"] = _integer(fields, "label", None, 0, MOST_SEED)
+        if isinstance(app, Generation):
+            chosen["exact"] = fields.get("exact", False)
+            if not isinstance(chosen["exact"], bool):
+                raise InnflowError(f"exact={chosen['exact']}: must be true or false")
         call = partial(app.sample, n, temperature, seed, **chosen)
         return lambda: {"x": call().cpu().numpy()}, None
 
@@ -111,6 +115,8 @@ def _unconditional(app: Unconditional, rows: int, draws: int) -> dict[str, Endpo
     }
     if isinstance(app, Classification):
         drawn["label"] = "class, 0 for the first"
+    if isinstance(app, Generation):
+        drawn["exact"] = "true: from the density of the flow, not from the distribution of latents"
     found = {name: joined(function) for name, function in functions.items()}
     return {**found, "sample": Endpoint(drawn, draw)}
 
