@@ -16,6 +16,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY conf ./conf
+COPY examples/own_parts ./examples/own_parts
 RUN pip wheel --no-deps --wheel-dir /dist .
 
 FROM base AS runtime

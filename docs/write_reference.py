@@ -23,7 +23,10 @@ COMMANDS: dict[Callable[[], None], str | None] = {
     main.sample: "sample",
     main.score: "score",
     main.posterior: "posterior",
+    main.export: "export",
+    main.serve: "serve",
     main.sweep_report: "sweep",
+    main.new: "new",
 }
 EXAMPLES = """\
 innflow                                                      # lists commands and experiments
@@ -43,7 +46,10 @@ innflow-eval   run=DIR data.root=DIR2                        # tests a run on ot
 innflow-sample run=DIR n=64 temperature=0.8                  # images and a grid, or vectors
 innflow-score  run=DIR input=FOLDER out=scores.csv           # anomaly scores of files
 innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2         # posterior draws for observed data
+innflow-export run=DIR format=onnx out=DIR2                  # files for programs without innflow
+innflow-serve run=DIR port=8000                              # answers requests by HTTP
 innflow-sweep-report DIR                                     # compares the jobs of a sweep
+innflow-new NAME                                             # a folder with own parts, to begin with
 """  # noqa: E501
 
 

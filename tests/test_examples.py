@@ -40,6 +40,26 @@ def test_own_parts_are_trained_and_loaded_again(own, command):
     assert len(rows) == 2
 
 
+def test_a_new_folder_runs_as_it_is(command, monkeypatch):
+    answer = command("innflow-new", "rings")
+    assert answer.code == 0, answer.err
+    made = Path("rings").absolute()
+    assert answer.out.splitlines()[-1] == str(made)
+    assert {path.name for path in made.iterdir()} == {"README.md", "conf", "own.py", "test_own.py"}
+    experiment = (made / "conf/experiment/rings.yaml").read_text()
+    assert "name: rings" in experiment
+    assert "+experiment=rings" in experiment
+    again = command("innflow-new", "rings")
+    assert (again.code, "rings: exists already" in again.err) == (2, True)
+    assert command("innflow-new", "2 rings").code == 2
+    assert not list(Path.cwd().glob(".partial-*"))
+    monkeypatch.chdir(made)
+    arguments = ("--config-dir", str(made / "conf"), "+experiment=rings", "run_dir=run")
+    answer = command("innflow-train", *arguments, *SHORT, "analysis=none")
+    assert answer.code == 0, answer.err
+    assert pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(made), str(made)]) == 0
+
+
 def test_an_own_network_fits_a_model_of_innflow(own, command):
     arguments = ("--config-dir", str(own / "conf"), "+experiment=moons", "run_dir=run", *SHORT)
     answer = command("innflow-train", *arguments, "subnet@model.subnet=wave", "analysis=none")

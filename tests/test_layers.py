@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "callback": "errors system app figure dashboard",
     "run": "errors system config partition latent objective flow score figure data app analysis "
     "dashboard callback",
-    "command": "errors system config figure metric data app analysis run",
+    "serve": "errors config data app",
+    "command": "errors system config figure metric data app analysis run serve",
     "estimator": "errors system flow score",
     "pretrained": "config app run",
     "__init__": "errors system partition latent objective flow app run pretrained",
@@ -49,6 +50,10 @@ ONLY_IN = {
     "omegaconf": "config run system command",
     "wandb": "dashboard",
     "pydantic": "config run",
+    "onnxruntime": "run",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "uvicorn": "command",
     "lightning": "",  # another namespace with the same classes: isinstance() fails between them
 }
 

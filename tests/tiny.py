@@ -108,6 +108,9 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
         "innflow-score": cli.score,
         "innflow-posterior": cli.posterior,
         "innflow-compare": cli.compare,
+        "innflow-export": cli.export,
+        "innflow-serve": cli.serve,
+        "innflow-new": cli.new,
     }
     here = tmp_path / "here"
     here.mkdir()

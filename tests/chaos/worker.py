@@ -35,6 +35,9 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "innflow-score": cli.score,
     "innflow-posterior": cli.posterior,
     "innflow-compare": cli.compare,
+    "innflow-export": cli.export,
+    "innflow-serve": cli.serve,
+    "innflow-new": cli.new,
     "innflow-sweep-report": cli.sweep_report,
 }
 

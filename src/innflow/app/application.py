@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import accumulate
 from typing import Any, cast
 
@@ -156,8 +155,7 @@ class Unconditional(Application):
 
     def _left(self, x: Any, noise_seed: int | None = None) -> dict[str, Tensor]:
         """Return the left parts, padding included, of items as `to_data` takes them."""
-        prepared = self.preprocess({"x": self.to_data(x)}, noise_seed)
-        return self.pad(prepared, noise_seed)
+        return self.pad(self.preprocess({"x": self.to_data(x)}, noise_seed), noise_seed)
 
     def _pieces(self, x: Any) -> Iterator[Tensor]:
         """Yield the data of items, as many rows at a time as fit into memory."""
@@ -224,15 +222,16 @@ class Unconditional(Application):
         """
         x = self.to_data(x)
         with self._inference():
-            measured = self._measure(x)
+            arrays = self.measured_arrays(x)
         companions = {
             name: cast(Unconditional, companion).to(self.device).measure(x).terms
             for name, companion in self.companions.items()
         }
-        return replace(measured, companions=companions)
+        return Measured(**arrays, companions=companions)
 
-    def _measure(self, x: Tensor) -> Measured[Tensor]:
-        parts = self._left(x)
+    def measured_arrays(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the entries of `Measured` but those of companions for data (B, *shape)."""
+        parts = self.pad(self.preprocess({"x": x}, None), None)
         scales = self.flow.terms(self.partition.join("left", parts))
         latent = torch.cat([z for z, _ in scales], dim=1)
         shares = self._shares(latent, [z.shape[1] for z, _ in scales])
@@ -241,7 +240,13 @@ class Unconditional(Application):
         if PAD in self.partition.left:
             last = self.latent[PAD].log_prob(parts[PAD].flatten(1))
             terms = torch.cat((terms[:, :-1], terms[:, -1:] - last[:, None]), dim=1)
-        return Measured(terms.sum(dim=1), terms, logdets.sum(dim=1), latent, x)
+        return {
+            "log_prob": terms.sum(dim=1),
+            "terms": terms,
+            "logabsdet": logdets.sum(dim=1),
+            "latent": latent,
+            "data": x,
+        }
 
     def trace(self, x: Any) -> list[CouplingTrace]:
         """Return inputs and outputs of every coupling for data (B, *shape), in their layout."""

@@ -1,6 +1,5 @@
 """Generative classification of images and vectors by Bayes' rule (applications 3 and 4)."""
 
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -12,7 +11,6 @@ from innflow.app.preprocess import LEVELS, Dequantization, Preprocessing
 from innflow.errors import InnflowError
 from innflow.latent.mixture import ClassMixture
 from innflow.objective.base import Parts, Step
-from innflow.score.base import Measured
 
 
 class Classification(Unconditional):
@@ -90,11 +88,12 @@ class Classification(Unconditional):
             step = self(self._left(x, noise_seed))
             return step.log_prob[:, None] + self.mixture.class_log_ratio(step.latents["y"])
 
-    def _measure(self, x: Tensor) -> Measured[Tensor]:
-        measured = super()._measure(x)
-        y = self.partition.split("right", measured.latent)["y"]
-        class_log_prob = measured.log_prob[:, None] + self.mixture.class_log_ratio(y)
-        return replace(measured, class_log_prob=class_log_prob)
+    def measured_arrays(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the entries of `Measured`, with those of the classes."""
+        arrays = super().measured_arrays(x)
+        y = self.partition.split("right", arrays["latent"])["y"]
+        class_log_prob = arrays["log_prob"][:, None] + self.mixture.class_log_ratio(y)
+        return {**arrays, "class_log_prob": class_log_prob}
 
     def classify(self, x: Any, noise_seed: int | None = None) -> Tensor:
         """Return p(class | x), (B, C), by Bayes' rule; arguments as for `log_prob`."""

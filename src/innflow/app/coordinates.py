@@ -98,8 +98,8 @@ class Unconstrained(nn.Module):
         return self.low.double(), self.high.double() + self.discrete
 
     def _dequantize(self, x: Tensor, noise: Noise) -> Tensor:
-        if not bool(self.discrete.any()):
-            return x
+        if noise is not None and not bool(self.discrete.any()):
+            return x  # without drawing noise for every value
         return x + draw_within_bins(x, noise) * self.discrete.to(x)
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,6 +185,12 @@ class Standardized(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """Return standardised data (..., M)."""
         return (self._raw(y) - self.mean) / self.scale
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Return data (..., M) of standardised data."""
+        raw = values * self.scale + self.mean
+        y = torch.where(self.heavy, raw.sinh() * self.unit + self.centre, raw)
+        return torch.where(self.positive, y.exp(), y)
 
     def slope(self) -> Tensor:
         """Return the derivative (M,) of standardised data by data at the median."""

@@ -15,6 +15,8 @@ from innflow.system.importing import add_current_folder
 
 BATCH = 256
 """Items in a batch of the flow."""
+POSITIVE = ("n", "rows", "draws", "megabytes", "queue", "seconds")
+"""Arguments that are integers of at least 1; other integers may be 0."""
 
 
 def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> None:
@@ -30,13 +32,15 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
     if rest:
         raise InnflowError(f"{rest[0].split('=')[0]} is unknown; --help shows the keys")
     for name, value in arguments.items():
-        if name in ("run", "input", "ckpt", "device", "y"):
+        if name in ("run", "input", "ckpt", "device", "y", "host"):
             valid, expected = isinstance(value, str) and value != "", "text; write folder 3 as ./3"
         elif name == "runs":
             texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
             valid, expected = texts and len(value) > 1, "two folders or more: [DIR, DIR2]"
         elif name in ("out", "truth", "calibration", "maps"):
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
+        elif name == "format":
+            valid, expected = value in ("onnx", "torch"), "onnx or torch"
         elif name in ("trust", "correct", "exact"):
             valid, expected = isinstance(value, bool), "true or false"
         elif name == "threshold":
@@ -47,7 +51,7 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
             number = isinstance(value, int | float) and not isinstance(value, bool)
             valid, expected = number and 0 <= value < math.inf, "a number of at least 0"
         else:
-            least = 1 if name == "n" else 0
+            least = 1 if name in POSITIVE else 0
             whole = isinstance(value, int) and not isinstance(value, bool)
             optional = name in ("seed", "proposals") and value is None
             valid = optional or (whole and least <= value < 2**32)

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from innflow.command import overview
+from innflow.command import completion, overview
 from innflow.command import train as training
 from innflow.config.build import compose_config, to_plain
 from innflow.config.message import one_line
@@ -37,16 +37,31 @@ PLUGINS = re.compile(r"(joblib|submitit|optuna|innflow_launcher)")
 
 
 def innflow() -> None:
-    """innflow: list commands and experiments."""
-    commands = (train, evaluate, sample, score, posterior, compare, sweep_report)
+    """Innflow [--completion bash|zsh|fish]: list commands and experiments."""
+    commands = (
+        *(train, evaluate, sample, score, posterior, compare),
+        *(export, serve, sweep_report, new),
+    )
 
     def command() -> None:
+        if "--completion" in sys.argv[1:]:
+            _write_completion(sys.argv[1:], commands)
+            return
         others = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
         if others:
             raise InnflowError(f"{others[0]} is unknown; innflow alone lists the commands")
         overview.write(overview.describe(commands))
 
     _guard("innflow", command)
+
+
+def _write_completion(typed: Sequence[str], commands: Sequence[Callable[[], None]]) -> None:
+    """Print the completion script of the shell in `--completion SHELL`."""
+    shell = typed[1] if len(typed) == 2 and typed[0] == "--completion" else ""
+    if shell not in completion.SHELLS:
+        raise InnflowError("--completion takes one of bash, zsh and fish")
+    names = [(inspect.getdoc(each) or "").split()[0].rstrip(":") for each in commands]
+    overview.write(completion.write_script(shell, ["innflow", *names]))
 
 
 def train() -> None:
@@ -124,6 +139,27 @@ def compare() -> None:
     _call(compare, "innflow-compare", "compare")
 
 
+def export() -> None:
+    """innflow-export run=DIR format=onnx out=DIR2: write a run as files that need no innflow.
+
+    Writes log_prob, sample and score, or log_prob and posterior, as ONNX files (format=torch:
+    programs of torch.export), and card.json with their inputs, outputs and units. Data are in the
+    units of the user, with any number of rows; random numbers are an input. Each file is compared
+    with the run before it is kept: the largest error is 1e-4 of the largest value.
+    """
+    _call(export, "innflow-export", "export")
+
+
+def serve() -> None:
+    """innflow-serve run=DIR port=8000: answer requests by HTTP with a trained run.
+
+    POST /score, /log_prob, /classify, /sample or /posterior, whichever the run has, with JSON or
+    pictures; GET / lists them with what they take, and GET /health is for monitoring. Requests that
+    wait for the model together are joined to one call of it.
+    """
+    _call(serve, "innflow-serve", "serve")
+
+
 def sweep_report() -> None:
     """innflow-sweep-report DIR [metric=NAME] [mode=min|max]: compare the jobs of a sweep.
 
@@ -131,6 +167,14 @@ def sweep_report() -> None:
     Without metric=, jobs are ranked by the validation metric that selected their best.ckpt.
     """
     _call(sweep_report, "innflow-sweep-report", "sweep", first="dir")
+
+
+def new() -> None:
+    """innflow-new NAME: write a folder with an experiment, own parts and a test, to begin with.
+
+    It runs as it is: cd NAME, then innflow-train --config-dir conf +experiment=NAME.
+    """
+    _call(new, "innflow-new", "new", first="name")
 
 
 def _call(entry: Callable[[], None], name: str, config: str, first: str | None = None) -> None:

@@ -62,6 +62,7 @@ def describe(commands: Iterable[Callable[[], None]]) -> str:
         f"Commands (--help shows their arguments):\n{_table(purposes)}\n"
         f"Experiments (innflow-train +experiment=NAME):\n{_table(experiments())}\n"
         "Pages: README.md and docs/ of the repository\n"
+        "Completion: innflow --completion bash, zsh or fish prints a script for the shell\n"
     )
 
 
@@ -69,7 +70,7 @@ def train_help() -> str:
     """Return the help of innflow-train: usage, experiments, keys and groups."""
     keys = [
         (f"{found[1]}={found[2]}", found[3])
-        for line in _read("train.yaml").splitlines()
+        for line in read("train.yaml").splitlines()
         if (found := KEY.match(line))
     ]
     keys += [
@@ -78,7 +79,7 @@ def train_help() -> str:
         ("trainer.max_time=00:00:15:00", "limit of the training time, days:hours:minutes:seconds"),
         ("trainer.devices=1", "number of devices; several need strategy=ddp or fsdp"),
     ]
-    groups = [(group, ", ".join(_options(group))) for group in GROUPS]
+    groups = [(group, ", ".join(options(group))) for group in GROUPS]
     return (
         f"{USAGE}\nExperiments (+experiment=NAME):\n{_table(experiments())}\n"
         f"Keys (KEY=VALUE; --cfg job shows all):\n{_table(keys)}\n"
@@ -89,8 +90,8 @@ def train_help() -> str:
 def experiments() -> list[tuple[str, str]]:
     """Return name and question of every experiment, from the headers of their configs."""
     found = []
-    for name in _options("experiment"):
-        header = _read(f"experiment/{name}.yaml").partition("# Run:")[0]
+    for name in options("experiment"):
+        header = read(f"experiment/{name}.yaml").partition("# Run:")[0]
         found.append((name, header.partition("# Question:")[2].replace("\n#", " ").strip()))
     return found
 
@@ -104,12 +105,14 @@ def write(text: str) -> None:
         sys.stderr.close()  # otherwise Python reports the closed pipe at exit
 
 
-def _options(group: str) -> list[str]:
+def options(group: str) -> list[str]:
+    """Return the options of a group of conf/."""
     found = (file.name for file in files(CONF).joinpath(group).iterdir())
     return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """Return the text of a file of conf/."""
     return files(CONF).joinpath(*name.split("/")).read_text(encoding="utf-8")
 
 

@@ -113,8 +113,8 @@ class Spline:
 
 def _with_ends(inner: Tensor, first: float, last: float) -> Tensor:
     """Return a table with a constant before and after it along dim 3."""
-    end = torch.empty_like(inner[:, :, :, :1])
-    return torch.cat((end.fill_(first), inner, torch.full_like(end, last)), dim=3)
+    end = inner[:, :, :, :1]
+    return torch.cat((torch.full_like(end, first), inner, torch.full_like(end, last)), dim=3)
 
 
 def _clamp(x: Tensor, bound: float) -> Tensor:

@@ -44,6 +44,16 @@ class Density(nn.Module):
     ) -> Tensor:
         """Draw values of the shape, type and device of `like`, widths times the temperature."""
 
+    def from_normal(
+        self, noise: Tensor, temperature: float = 1.0, target: Tensor | None = None
+    ) -> Tensor:
+        """Map standard normal numbers (B, N) to values of this density.
+
+        Raises:
+            InnflowError: if the density has no such map; only an exported program needs it.
+        """
+        raise InnflowError(f"latent: {type(self).__name__} has no from_normal, which export needs")
+
     def build(self, features: int) -> None:
         """Create the parameters that depend on the size N of the part; called once."""
 
@@ -100,8 +110,13 @@ class Normal(Density):
         target: Tensor | None = None,
     ) -> Tensor:
         """Draw values of the shape of `like` with standard deviation width * temperature."""
-        noise = draw_normal(like, generator) * (self.widths(like) * temperature)
-        return self.mean(like, target) + noise
+        return self.from_normal(draw_normal(like, generator), temperature, target)
+
+    def from_normal(
+        self, noise: Tensor, temperature: float = 1.0, target: Tensor | None = None
+    ) -> Tensor:
+        """Map standard normal numbers to values with standard deviation width * temperature."""
+        return self.mean(noise, target) + noise * (self.widths(noise) * temperature)
 
     def extra_repr(self) -> str:
         """Show the standard deviation."""

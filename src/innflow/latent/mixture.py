@@ -87,9 +87,14 @@ class ClassMixture(Density):
         if target is None:
             weights = self.log_prior.detach().exp().cpu()
             target = torch.multinomial(weights, len(like), replacement=True, generator=generator)
-        target = target.to(like.device)
-        noise = draw_normal(like, generator) * temperature
-        return self.means[target] + self.log_scales[target].exp() * noise
+        noise = draw_normal(like, generator)
+        return self.from_normal(noise, temperature, target.to(like.device))
+
+    def from_normal(
+        self, noise: Tensor, temperature: float = 1.0, target: Tensor | None = None
+    ) -> Tensor:
+        """Map standard normal numbers (B, N) to values of the classes in `target` (B,)."""
+        return self.means[target] + self.log_scales[target].exp() * (noise * temperature)
 
     def transfer(self, value: Tensor, label: Tensor, target: Tensor) -> Tensor:
         """Move values (B, N) from classes (B,) to others, keeping the standardised deviation."""

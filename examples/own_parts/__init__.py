@@ -1,0 +1,1 @@
+"""The folder that `innflow-new` copies, without this file."""
