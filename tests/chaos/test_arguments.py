@@ -25,7 +25,6 @@ GIVEN: dict[str, dict[str, str]] = {
     "innflow-sample": {"run": "run", "n": "3", "temperature": "0.5", "seed": "1", "out": "out"},
     "innflow-posterior": {"run": "arm", "y": "y.csv", "n": "3", "out": "out", "seed": "2"},
     "innflow-compare": {"runs": "[arm,arm]", "y": "y.csv", "out": "out.json", "seed": "2"},
-    "innflow-export": {"run": "run", "out": "out", "ckpt": "best", "format": "torch"},
     "innflow-eval": {"run": "run", "out": "out", "seed": "3", "data.n_test": "30"},
     "innflow-sweep-report": {"dir": "sweep", "metric": "val/nll", "mode": "min"},
 }
