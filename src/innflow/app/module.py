@@ -181,7 +181,7 @@ class FlowModule(pl.LightningModule):
         log p(x, pad) - log q(pad).
         """
         targets = targets or {}
-        context = self.partition.join_context(targets)
+        context = self.context(targets)
         latent, logabsdet = self.flow(self.partition.join("left", parts), context)
         latents = self.partition.split("right", latent)
         log_prob = self.latent_log_prob(latents, targets) + logabsdet - self.log_volume
@@ -205,6 +205,10 @@ class FlowModule(pl.LightningModule):
                 for name, companion in self.companions.items()
             },
         )
+
+    def context(self, targets: Parts) -> Tensor | None:
+        """Return the context (B, features) of the couplings; None where there is none."""
+        return self.partition.join_context(targets)
 
     def latent_log_prob(self, latents: Parts, targets: Parts) -> Tensor:
         """Return log p of right parts with these targets, (B,) in nats."""
@@ -283,7 +287,7 @@ class FlowModule(pl.LightningModule):
             # Layers may regress on values of the first right part, but not on class labels.
             first = targets.get(next(iter(self.partition.right)))
             values = first if first is not None and first.is_floating_point() else None
-            context = self.partition.join_context(targets)
+            context = self.context(targets)
             self.flow.initialise(self.partition.join("left", parts), context, values)
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -13,6 +13,8 @@ from innflow.config.schema import check
 from innflow.config.sizes import check_sizes, largest_size
 from innflow.config.trust import check_resolved, check_trusted
 from innflow.errors import InnflowError
+from innflow.flow import Embedding
+from innflow.flow.network.base import fix
 from innflow.latent import Latent, PrincipalNormal
 from innflow.partition import Partition
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
@@ -51,8 +53,10 @@ def assemble(
     optimizer = build(config["optimizer"], "optimizer")
     with refusals("optimizer"):
         optimizer([torch.nn.Parameter(torch.zeros(1))])  # refuses bad values before training
+    embedding = make_embedding(config, partition)
+    features = partition.context_features if embedding is None else embedding.features
     with refusals("model"), Allocations(largest_size(config, "model")):
-        flow = make_flow(partition.shape, context=partition.context_features)
+        flow = make_flow(partition.shape, context=features)
     flow.reversible = bool(config.get("reversible"))
     with refusals("app"):
         app: Application = make_app(
@@ -62,6 +66,7 @@ def assemble(
             objective=build(config["objective"], "objective"),
             optimizer=optimizer,
             schedule=build(config["schedule"], "schedule"),
+            **({} if embedding is None else {"embedding": embedding}),
         )
     if not isinstance(app, Application):
         raise InnflowError(f"app._target_={config['app']['_target_']}: is no application")
@@ -70,6 +75,18 @@ def assemble(
     app.shapes = {name: list(shape) for name, shape in shapes.items()}
     app.columns = {name: list(names) for name, names in (columns or {}).items()}
     return app
+
+
+def make_embedding(config: Mapping[str, Any], partition: Partition) -> Embedding | None:
+    """Return the embedding of y as context that a config describes; None where it has none."""
+    if config.get("embedding") is None or "y" not in partition.context:
+        return None
+    data = config.get("data") or {}
+    trials = data.get("trials") is not None
+    missing = trials or data.get("missing") is not None
+    with refusals("embedding"):
+        make = fix(build(config["embedding"], "embedding"), missing=missing, trials=trials)
+        return make(partition.context["y"])
 
 
 def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
@@ -98,7 +115,7 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     missing = [name for name in (*MODEL, "partition") if name not in config]
     if missing:
         raise InnflowError(f"{path}: cannot be loaded, its config lacks {', '.join(missing)}")
-    model = {name: config[name] for name in MODEL}
+    model = {name: config[name] for name in (*MODEL, "embedding") if name in config}
     if not trust:
         check_resolved(config, str(path))  # also in nodes that a command may build later
         check_trusted(model, str(path))

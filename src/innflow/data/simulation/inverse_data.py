@@ -4,9 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from innflow.data.base import PartsDataModule
+from innflow.data.sets import Batch, PartsSet
+from innflow.data.simulation.missing import Missing
 from innflow.data.simulation.support import Support
 from innflow.errors import InnflowError
 
@@ -18,12 +21,17 @@ class InverseData(PartsDataModule):
         support: Of the parameters.
         prior: Distribution of the parameters; None where unknown.
         forward: Data (B, M) of parameters (B, P) without declared noise; None where unknown.
+        y_shape: Of one y, whose values are flat in all arrays.
+        missing: Which values of y are left out at random, in the sets "val" and "test" once, and in
+            training in every batch anew.
         noise: Factor S (M, M), float32, of the declared noise S eps; None where there is none.
         reference: Sampler of the exact posterior, (y (M,), n, seed) -> (n, P); None where unknown.
         reference_path: Import path of the reference.
     """
 
     support: Support
+    y_shape: tuple[int, ...]
+    missing: Missing
     prior: Any = None
     forward: Callable[[Tensor], Tensor] | None = None
     noise: Tensor | None = None
@@ -41,7 +49,23 @@ class InverseData(PartsDataModule):
         """Shape of every part, known before anything is read or simulated."""
         x, y = (self.columns[part] for part in "xy")
         noise = {} if self.noise is None else {"eps": (len(y),)}
-        return {"x": (len(x),), "y": (len(y),), **noise}
+        return {"x": (len(x),), "y": self.y_shape, **noise}
+
+    def hide_missing(self, sets: dict[str, PartsSet]) -> dict[str, PartsSet]:
+        """Return the sets with the missing values of "val" and "test" left out."""
+        for stream, name in enumerate(("val", "test")):
+            items, generator = sets[name], torch.Generator().manual_seed(self.seed + stream)
+            parts = {**items.parts, "y": self.missing.hide(items.parts["y"], generator)}
+            sets[name] = PartsSet(name, items.role, parts, items.names)
+        return sets
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Leave out missing values of a training batch."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if not self.is_training:
+            return batch
+        with self.shared_draws():
+            return {**batch, "y": self.missing.hide(batch["y"])}
 
     def simulate(self, x: Tensor, seed: int) -> Tensor:
         """Return data (B, M) with fresh noise for parameters (B, P), possibly NaN."""
