@@ -70,10 +70,11 @@ def test_forms_of_a_set(trials):
 def test_the_order_of_trials_changes_nothing(trials):
     y, x = torch.randn(3, 1), torch.rand(6, 2) + 0.1
     turned = y[[2, 0, 1]]
-    torch.testing.assert_close(trials.posterior(y, 9, seed=0), trials.posterior(turned, 9, seed=0))
+    drawn = [trials.posterior(one, 9, seed=0) for one in (y, turned)]
+    torch.testing.assert_close(*drawn, rtol=1e-4, atol=1e-4)  # sums in another order
     rows = [torch.nn.functional.pad(one.T, (0, 2), value=torch.nan) for one in (y, turned)]
     densities = [trials.log_prob(x, row.expand(6, -1)) for row in rows]
-    torch.testing.assert_close(*densities)
+    torch.testing.assert_close(*densities, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(*(trials.misspecification_p(row) for row in rows))
 
 

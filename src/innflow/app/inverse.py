@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.application import ELEMENTS
+from innflow.app.conditional import Conditional
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.inputs import to_tensor
 from innflow.app.misspecification import MisspecificationTest
 from innflow.app.module import Noise
-from innflow.app.padding import NoisePadding
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
-from innflow.flow import Embedding
 from innflow.latent.density import draw_normal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
@@ -31,7 +29,7 @@ DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
 
 
-class Inverse(NoisePadding):
+class Inverse(Conditional):
     """The posterior p(x | y) of parameters x given data y.
 
     There are three ways of training:
@@ -53,8 +51,7 @@ class Inverse(NoisePadding):
         bounded: map of an interval to the real line: probit or logit.
         trials: number of exchangeable trials under the same parameters, concatenated in y. Training
             shuffles them, and the posterior is averaged over their orders. The other arguments are
-            those of `FlowModule`.
-        embedding: of y as context, trained with the flow; by default y itself is the context.
+            those of `Conditional`.
 
     Raises:
         InnflowError: if the partition is not one of these, or y is not that many trials.
@@ -72,7 +69,6 @@ class Inverse(NoisePadding):
         *args: Any,
         bounded: Bounded = "probit",
         trials: int = 1,
-        embedding: Embedding | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -83,13 +79,6 @@ class Inverse(NoisePadding):
                 f"x, eps <-> y, z, not {self.partition}"
             )
         self.x_units = Unconstrained(self.shape[0], bounded)
-        self.y_shape = (context if self.conditional else right)["y"]
-        if len(self.y_shape) > 1 and embedding is None:
-            raise InnflowError(
-                f"y has the shape {self.y_shape}, which needs partition=given_y and an embedding, "
-                f"not {self.partition}"
-            )
-        self.embedding = embedding
         self.y_units = Standardized(math.prod(self.y_shape))
         self.misspecification = MisspecificationTest()
         self.trials = trials
@@ -100,21 +89,11 @@ class Inverse(NoisePadding):
             raise InnflowError(f"app.trials={trials}: use partition=given_y: {self.partition}")
 
     @property
-    def conditional(self) -> bool:
-        """Whether y is context."""
-        return "y" in self.partition.context
-
-    @property
     def width(self) -> float:
         """Standard deviation of the noise now added to the standardised y; 0 for none."""
         if "y" not in self.latent or self.observed.matched:
             return 0.0
         return self.observed.width
-
-    @property
-    def accepts_missing(self) -> bool:
-        """Whether values of y may be missing."""
-        return self.embedding is not None and self.embedding.missing
 
     def setup(self, stage: str) -> None:
         """Fit the coordinates to the training simulations, unless a checkpoint has them."""
@@ -170,25 +149,6 @@ class Inverse(NoisePadding):
         if self.width > 0:
             y = y + self.width * draw_normal(y, seeded_generator(noise or 0))
         return {"y": y}
-
-    def context(self, targets: Parts) -> Tensor | None:
-        """Return y (B, M) or its embedding (B, features) as context; None where y is no context."""
-        if self.embedding is None:
-            return super().context(targets)
-        y = targets["y"]
-        if torch.is_grad_enabled():
-            return self.embedding(y)
-        # Rows that repeat, as for many draws at one observation, are embedded once.
-        filled = y.nan_to_num(nan=torch.inf)
-        _, places, counts = filled.unique_consecutive(
-            dim=0, return_inverse=True, return_counts=True
-        )
-        pieces = y[counts.cumsum(0) - counts].split(max(1, ELEMENTS // y.shape[1]))
-        return torch.cat([self.embedding(piece) for piece in pieces])[places]
-
-    def summarize(self, y: Tensor) -> Tensor:
-        """Return standardised data (B, M) as finite numbers (B, K) for tests of calibration."""
-        return y if self.embedding is None else self.embedding.summarize(y)
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return several batches, enough simulations for a linear regression."""
@@ -251,8 +211,7 @@ class Inverse(NoisePadding):
         """Draw the left parts for each row of standardised data (B, M)."""
         targets = {"y": y}
         right = self._sample_right(len(y), generator, targets)
-        joined, _ = self.flow.inverse(right, self.context(targets))
-        left = self.partition.split("left", joined)
+        left = self.partition.split("left", self.invert(right, targets))
         return {**left, "x": self.x_units.inverse(left["x"])}
 
     def log_prob(self, x: Any, y: Any) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from innflow.errors import InnflowError
 from innflow.flow.network.base import need_sizes
 
+BOUND = 10.0
+"""Of the logarithm of an attention weight, so that its exponential is finite."""
 VARIANCE = 0.01
 """Added to variances, in units of the standardised data, before the logarithm is taken."""
 
@@ -106,13 +108,18 @@ class SetEmbedding(Embedding):
     def forward(self, y: Tensor) -> Tensor:
         """Map data (B, n D) to (B, features)."""
         statistics = self.summarize(y)
-        items, mask = (part.unflatten(1, self.shape) for part in split_missing(y))
-        there = mask.amax(dim=2, keepdim=True)
-        h = self.items(torch.cat((items, mask), dim=2))
-        weights = self.queries(h).masked_fill(there == 0, -1e9).softmax(dim=1) * there
-        grouped = h.unflatten(2, (self.heads, -1))
-        attended = (weights[..., None] * grouped).sum(dim=1).flatten(1)
-        mean = (there * h).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+        parts = torch.cat([part.unflatten(1, self.shape) for part in split_missing(y)], dim=2)
+        there = parts[..., self.shape[1] :].any(dim=2)
+        row = there.nonzero()[:, 0]  # of each item that is there; no others are computed
+        h = self.items(parts[there])
+
+        def add(values: Tensor) -> Tensor:
+            return values.new_zeros(len(y), values.shape[1]).index_add(0, row, values)
+
+        weights = (BOUND * (self.queries(h) / BOUND).tanh()).exp()
+        weights = weights / add(weights)[row]
+        attended = add((weights[..., None] * h.unflatten(1, (self.heads, -1))).flatten(1))
+        mean = add(h) / there.sum(dim=1, keepdim=True).clamp(min=1)
         return torch.cat((statistics, self.rest(torch.cat((attended, mean, statistics), 1))), 1)
 
     def summarize(self, y: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class ConvEmbedding(Embedding):
         )
         conv = nn.Conv1d if series else nn.Conv2d
         width, size = hidden, max(self.grid)
-        layers = [conv(count * (1 + missing) + len(axes), width, 3, padding=1)]
+        layers: list[nn.Module] = [conv(count * (1 + missing) + len(axes), width, 3, padding=1)]
         layers.append(_Residual(conv, width))
         while size > COARSE:
             layers += [nn.SiLU(), conv(width, 2 * hidden, 3, stride=2, padding=1)]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,5 +91,4 @@ def embed(
         return Observed(shape) if missing else None
     if kind not in kinds:
         raise InnflowError(f"embedding: kind={kind}: must be auto, none, {', '.join(kinds)}")
-    made: Embedding = fix(kinds[kind], missing=missing)(shape)
-    return made
+    return cast(Embedding, fix(kinds[kind], missing=missing)(shape))
