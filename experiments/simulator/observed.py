@@ -19,7 +19,7 @@ from innflow.app import Inverse
 from innflow.metric import compute_c2st
 from innflow.problem import gaussian_linear, normal
 
-DRAWS, OBSERVATIONS, SEED = 4_000, 5, 1
+DRAWS, OBSERVATIONS, SEED = 2_000, 3, 1
 TRIALS = (1, 3, 10, 30, 100)
 
 
@@ -36,7 +36,7 @@ def observe_trials(most: int) -> Iterator[tuple[str, Tensor, np.ndarray, np.ndar
 
 def observe_missing(columns: int) -> Iterator[tuple[str, Tensor, np.ndarray, np.ndarray]]:
     """Yield the same for data of which every value is missing with probability 1/2."""
-    for x in gaussian_linear.prior.sample((2 * OBSERVATIONS,)):
+    for x in gaussian_linear.prior.sample((OBSERVATIONS,)):
         y = gaussian_linear.forward(x[None])[0]
         y[torch.rand(columns) < 0.5] = torch.nan
         rng = np.random.default_rng(SEED)
@@ -53,7 +53,7 @@ def main(kind: str, run: str) -> None:
     found: dict[str, list[list[float]]] = {}
     for name, y, exact, again in observe(app.y_shape[0]):
         drawn = app.posterior(y, DRAWS, seed=SEED).numpy()
-        scores = [compute_c2st(cloud, exact, SEED, jobs=1) for cloud in (drawn, again)]
+        scores = [compute_c2st(cloud, exact, SEED) for cloud in (drawn, again)]
         found.setdefault(name if kind == "trials" else "all masks", []).append(scores)
         print(name, *(f"{score:.3f}" for score in scores), flush=True)  # noqa: T201
     for name, rows in found.items():

@@ -88,5 +88,7 @@ def test_an_ensemble_is_a_key_of_a_run(tmp_path):
 def test_an_ensemble_is_one_of_posteriors_given_y(config, refused):
     with refused("ensemble=0"):
         assemble({**config, "ensemble": 0}, {"x": (2,)})
+    with refused("data.missing=0.3", "partition=given_y"):
+        assemble({**config, "data": {"missing": 0.3}}, {"x": (2,)})
     with refused("ensemble=2", "partition=given_y"):
         assemble({**config, "ensemble": 2}, {"x": (2,)})

@@ -143,6 +143,9 @@ def test_a_test_of_misspecification_leaves_out_what_is_missing():
 def test_data_that_do_not_fit_are_refused(trials, refused):
     with refused("inf", "y, row 0"):
         trials.posterior(torch.tensor([1.0, 2.0, torch.inf, 0.0, 0.0]), 3)
+    complete = build(SetEmbedding((5, 1), missing=False, hidden=4))
+    with refused("(3, 1)"):
+        complete.posterior(torch.zeros(3, 1), 3)
     series = build(SeriesEmbedding((6, 2), hidden=4))
     with refused("not a finite number"):
         series.posterior(torch.full((6, 2), torch.nan), 3)

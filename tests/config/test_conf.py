@@ -42,7 +42,7 @@ BY_CODE |= {"args", "kwargs", "context", "missing", "trials"}
 NEEDS = {
     "model/surrogate": ("model.observed=1",),
     "data/table": ("data.path={table}",),
-    "embedding/parts": ("embedding.parts={a: [2]}",),
+    "embedding/parts": ("embedding.parts={{a: [2]}}",),
     "latent/class_mixture": ("latent.y.classes=3",),
     "latent/one_hot": ("latent.y.classes=3",),
     "data/simulator": (

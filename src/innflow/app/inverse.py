@@ -85,8 +85,8 @@ class Inverse(Conditional):
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
             raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
-        if trials > 1 and not self.conditional:
-            raise InnflowError(f"app.trials={trials}: use partition=given_y: {self.partition}")
+        if trials > 1 and (not self.conditional or self.embedding is not None):
+            raise InnflowError(f"app.trials={trials}: is for partition=given_y without embedding")
 
     @property
     def width(self) -> float:
@@ -110,8 +110,7 @@ class Inverse(Conditional):
         channels = torch.arange(columns) % (columns // self.trials)
         if self.embedding is not None:
             channels = self.embedding.channels
-        logarithms = self.conditional and data.noise is None
-        self.y_units.fit_channels(parts["y"], channels, logarithms)
+        self.y_units.fit_channels(parts["y"], channels, self.conditional and data.noise is None)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
         self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]), self.summarize)
         self._set_default_width(data.deterministic, data.noise)
@@ -164,8 +163,7 @@ class Inverse(Conditional):
 
         Args:
             y: observed data in data units: a tensor, array, list, data frame or path of a table,
-                in the shape of one y or flat. NaN or a blank cell is a missing value, and a set may
-                have fewer items, where the run was trained with missing values.
+                in the shape of one y or flat; NaN or a blank is missing, a set may be smaller.
             n: number of samples for each observation.
             seed: of the samples; torch's global generator where None.
 

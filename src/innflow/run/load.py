@@ -97,11 +97,14 @@ def _make_member(config: Mapping[str, Any], partition: Partition, make_flow: Any
 
 def _make_embedding(config: Mapping[str, Any], partition: Partition) -> Embedding | None:
     """Return the embedding of y as context that a config describes; None where it has none."""
-    if config.get("embedding") is None or "y" not in partition.context:
-        return None
     data = config.get("data") or {}
     trials = data.get("trials") is not None
     missing = trials or data.get("missing") is not None
+    if missing and "y" not in partition.context:
+        key = "trials" if trials else "missing"
+        raise InnflowError(f"data.{key}={data[key]}: needs partition=given_y, not {partition}")
+    if config.get("embedding") is None or "y" not in partition.context:
+        return None
     with refusals("embedding"):
         make = fix(build(config["embedding"], "embedding"), missing=missing, trials=trials)
         return cast(Embedding | None, make(partition.context["y"]))

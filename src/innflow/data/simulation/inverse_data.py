@@ -1,6 +1,7 @@
 """The data module of an inverse problem: parameters x, data y, and what is known of both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -80,3 +81,18 @@ class InverseData(PartsDataModule):
             InnflowError: The prior density or the likelihood is unknown.
         """
         raise InnflowError(f"{type(self).__name__}: these data have no likelihood")
+
+
+def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
+    """Return n different names: the given ones, else those of the module, else x0, x1, ...
+
+    The `key` is "parameters" or "observables", in capitals the name in the module.
+    """
+    if given is not None:
+        if len(given) != n or len(set(given)) < n:
+            raise InnflowError(f"data.{key}={list(given)}: give {n} different names")
+        return list(given)
+    found = getattr(module, key.upper(), None)
+    if isinstance(found, list | tuple) and len(found) == n and len(set(map(str, found))) == n:
+        return [str(name) for name in found]
+    return [f"{'x' if key == 'parameters' else 'y'}{i}" for i in range(n)]

@@ -2,10 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation import simulate as runs
 from innflow.data.simulation.external import CommandModel
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
-from innflow.data.simulation.inverse_data import InverseData
+from innflow.data.simulation.inverse_data import InverseData, names_of
 from innflow.data.simulation.likelihood import Likelihood
 from innflow.data.simulation.missing import check_missing
 from innflow.data.simulation.noise import (
@@ -294,18 +293,3 @@ class Simulator(InverseData):
         kind = [self._model.kind, self._model.trials]
         facts = [*self._behaviour, self._model.source]
         return runs.cache_key(modules, paths, n, seed, kind, *facts)
-
-
-def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
-    """Return n different names: the given ones, else those of the module, else x0, x1, ...
-
-    The `key` is "parameters" or "observables", in capitals the name in the module.
-    """
-    if given is not None:
-        if len(given) != n or len(set(given)) < n:
-            raise InnflowError(f"data.{key}={list(given)}: give {n} different names")
-        return list(given)
-    found = getattr(module, key.upper(), None)
-    if isinstance(found, list | tuple) and len(found) == n and len(set(map(str, found))) == n:
-        return [str(name) for name in found]
-    return [f"{'x' if key == 'parameters' else 'y'}{i}" for i in range(n)]

@@ -71,6 +71,7 @@ class SetEmbedding(Embedding):
 
     Args:
         shape: (largest n, D).
+        missing: whether there may be fewer items, or missing values.
         features: outputs of the second network.
         hidden: width of both networks.
         heads: number of learned queries.
@@ -89,6 +90,7 @@ class SetEmbedding(Embedding):
     def __init__(
         self,
         shape: Sequence[int],
+        missing: bool = True,
         features: int = 16,
         hidden: int = 64,
         heads: int = 4,
@@ -98,7 +100,7 @@ class SetEmbedding(Embedding):
         _, size = check_axes("set", shape, 2)
         if hidden % heads:
             raise InnflowError(f"embedding.heads={heads}: hidden={hidden} is no multiple of it")
-        super().__init__(shape, 2 * size + 1 + features, missing=True)
+        super().__init__(shape, 2 * size + 1 + features, missing)
         self.channels = torch.arange(math.prod(shape)) % size
         self.heads = heads
         self.items = make_mlp((2 * size, hidden, hidden), 0.0)
