@@ -70,7 +70,7 @@ def keys(text: str) -> list[tuple[str, str, str]]:
         parents = [parent for parent in parents if parent[0] < indent]
         parents.append((indent, line[2]))
         name = ".".join(name for _, name in parents).removeprefix("command.")
-        if not name.startswith(("hydra", "defaults", "_")) and name != "command":
+        if not name.startswith(("hydra", "defaults", "_")) and (name != "command" or line[3]):
             comment = (line[4] or "").replace("<", "&lt;")
             found.append((f"`{name}`", code(line[3]), comment))
     return found

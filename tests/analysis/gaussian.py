@@ -66,6 +66,9 @@ class Gaussian(Inverse):
 
     y_units.mean = torch.ones(2)  # as of `Standardized`
 
+    def summarize(self, y: Tensor) -> Tensor:
+        return y
+
     def moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the means (B, 3) and the lower factor (3, 3) of the covariance."""
         if self.prior:

@@ -37,11 +37,12 @@ OPTIONS = sorted(
 )
 # Parameters that whoever calls a partial gives.
 BY_CODE = {"shape", "features", "flow", "partition", "latent", "objective", "optimizer", "schedule"}
-BY_CODE |= {"args", "kwargs", "context"}
+BY_CODE |= {"args", "kwargs", "context", "missing", "trials"}
 # What an option needs beside itself: its files, or a model of its own data.
 NEEDS = {
     "model/surrogate": ("model.observed=1",),
     "data/table": ("data.path={table}",),
+    "embedding/parts": ("embedding.parts={{a: [2]}}",),
     "latent/class_mixture": ("latent.y.classes=3",),
     "latent/one_hot": ("latent.y.classes=3",),
     "data/simulator": (

@@ -88,3 +88,19 @@ def test_prior():
     prior = MODEL.prior()
     assert prior.sample().dtype == torch.float32
     np.testing.assert_allclose(prior.log_prob(torch.from_numpy(x).float()), reference, rtol=1e-4)
+
+
+@pytest.mark.parametrize("noise", ["equal", "correlated"])
+def test_a_missing_value_is_a_row_less(noise):
+    y, known = Y.copy(), np.array([True, False, True])
+    y[1] = np.nan
+    factor = NOISES[noise]
+    mean, covariance = MODEL.moments(y, factor)
+    fewer = LinearGaussian(MODEL.mean, MODEL.covariance, MODEL.matrix[known])
+    noise_covariance = (factor @ factor.T)[known][:, known]
+    expected = condition(fewer, Y[known], noise_covariance)
+    np.testing.assert_allclose(mean, expected[0], atol=1e-8)
+    np.testing.assert_allclose(covariance, expected[1], atol=1e-8)
+    nothing = MODEL.moments(np.full(3, np.nan), factor)
+    np.testing.assert_allclose(nothing[0], MODEL.mean)
+    np.testing.assert_allclose(nothing[1], MODEL.covariance, atol=1e-10)

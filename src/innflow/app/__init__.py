@@ -2,6 +2,7 @@
 
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
+from innflow.app.conditional import Member
 from innflow.app.correction import Correction, correct_posterior
 from innflow.app.density import Density, Generation
 from innflow.app.inverse import Inverse
@@ -16,6 +17,7 @@ __all__ = [
     "FlowModule",
     "Generation",
     "Inverse",
+    "Member",
     "Unconditional",
     "constant",
     "correct_posterior",

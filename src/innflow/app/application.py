@@ -77,10 +77,10 @@ class Application(FlowModule):
         """Return the names of the features of a part that consists of vectors."""
         return self.columns.get(part) or [f"{part}{i}" for i in range(features)]
 
-    def _vectors(self, part: str, values: Any, features: int) -> Tensor:
+    def _vectors(self, part: str, values: Any, features: int, missing: bool = False) -> Tensor:
         """Return vectors of a part, (B, D), on the device of the flow; see `to_vectors`."""
         names, label = self.feature_names(part, features), self.config.get("data", {}).get("label")
-        vectors = to_vectors(values, names, part in self.columns, part, label)
+        vectors = to_vectors(values, names, part in self.columns, part, label, missing)
         return vectors.to(self.device, self.parameter_dtype)
 
 

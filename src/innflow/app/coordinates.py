@@ -19,6 +19,7 @@ HEAVY = 8.0
 # Positive data columns of which the 99% quantile is above this many times the 1% quantile are
 # replaced by their logarithm, if it is less skewed.
 RATIO = 10.0
+CHANNEL_VALUES = 10_000_000  # to which the units of a channel are fitted
 QUANTILE_ROWS = 100_000  # torch.quantile takes no more than 16 million values
 
 
@@ -182,8 +183,34 @@ class Standardized(nn.Module):
         scale = raw.std(dim=0)
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
 
+    def fit_channels(self, y: Tensor, channels: Tensor, logarithms: bool = False) -> None:
+        """Fit to data (N, M) with NaN for missing values; a channel shares its standardisation.
+
+        Args:
+            y: (N, M).
+            channels: (M,) index of the channel of each column.
+            logarithms: as for `fit`.
+
+        Raises:
+            InnflowError: if all values of a channel are missing.
+        """
+        if len(channels.unique()) == len(channels) and not bool(y.isnan().any()):
+            self.fit(y, logarithms)
+            return
+        for channel in channels.unique():
+            columns = channels == channel
+            values = y[:, columns].flatten()
+            values = values[~values.isnan()][:CHANNEL_VALUES, None]
+            if not len(values):
+                first = int(columns.int().argmax())
+                raise InnflowError(f"data y, column {first} (from 0): all its values are missing")
+            one = Standardized(1)
+            one.fit(values, logarithms)
+            for name, buffer in self.named_buffers():
+                buffer[columns] = one.get_buffer(name)
+
     def forward(self, y: Tensor) -> Tensor:
-        """Return standardised data (..., M)."""
+        """Return standardised data (..., M); missing values stay NaN."""
         return (self._raw(y) - self.mean) / self.scale
 
     def inverse(self, values: Tensor) -> Tensor:

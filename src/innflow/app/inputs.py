@@ -54,9 +54,14 @@ def are_pictures(items: Any) -> bool:
 
 
 def to_vectors(
-    items: Any, names: Sequence[str], known: bool, key: str = "x", label: str | None = None
+    items: Any,
+    names: Sequence[str],
+    known: bool,
+    key: str = "x",
+    label: str | None = None,
+    missing: bool = False,
 ) -> Tensor:
-    """Return vectors (B, D) of finite numbers.
+    """Return vectors (B, D) of finite numbers, and of NaN where values are missing.
 
     Args:
         items: the path of a table, a data frame, or an array of one vector (D,) or several (B, D).
@@ -66,6 +71,7 @@ def to_vectors(
             by position.
         key: what the vectors are, for messages.
         label: column of classes in a table, which is no feature.
+        missing: whether values may be missing: NaN, or blank cells of a table.
 
     Raises:
         InnflowError: if a column is missing or unknown, or a value is not a finite number.
@@ -73,17 +79,18 @@ def to_vectors(
     if isinstance(items, str | os.PathLike):
         from innflow.data.table.files import read_rows  # late: most programs pass arrays
 
-        return read_rows(items, names, key, label)
+        return read_rows(items, names, key, label, missing=missing)
     if hasattr(items, "columns") and hasattr(items, "to_numpy"):
         items = _from_frame(items, names if known else None, key)
-    vectors = _to_tensor(items, key)
+    vectors = to_tensor(items, key)
     if vectors.dim() == 1 and len(vectors) == len(names):
         vectors = vectors[None]
     if vectors.dim() != 2 or vectors.shape[1] != len(names):
         raise InnflowError(
             f"{key} has shape {tuple(vectors.shape)}, expected (batch, {len(names)})"
         )
-    bad = (~vectors.float().isfinite()).nonzero()
+    good = vectors.float().isfinite() | (vectors.isnan() & missing)
+    bad = (~good).nonzero()
     if len(bad):
         row, column = bad[0].tolist()
         raise InnflowError(
@@ -113,7 +120,7 @@ def _stack(items: Any, shape: tuple[int, ...]) -> Tensor:
             raise InnflowError(f"x: {error}") from error
     if isinstance(items, list | tuple) and items:
         return torch.cat([_stack(item, shape) for item in items])
-    images = _to_tensor(items, "x")
+    images = to_tensor(items, "x")
     if tuple(images.shape[-3:]) == shape and images.dim() in (3, 4):
         return images.reshape(-1, *shape)
     rows = _channels_last(images, channels)
@@ -198,7 +205,7 @@ def _from_frame(frame: Any, names: Sequence[str] | None, key: str) -> np.ndarray
     return rows
 
 
-def _to_tensor(items: Any, key: str) -> Tensor:
+def to_tensor(items: Any, key: str) -> Tensor:
     """Return an array of numbers as a tensor."""
     if isinstance(items, Tensor):
         return items

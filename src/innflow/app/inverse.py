@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innflow.app.conditional import Conditional
 from innflow.app.coordinates import Bounded, Standardized, Unconstrained
+from innflow.app.inputs import to_tensor
 from innflow.app.misspecification import MisspecificationTest
 from innflow.app.module import Noise
-from innflow.app.padding import NoisePadding
 from innflow.app.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
 from innflow.latent.density import draw_normal
@@ -28,7 +29,7 @@ DETERMINISTIC_WIDTH = 0.01
 """Standard deviation of y, in those of the data, where the forward model has no noise."""
 
 
-class Inverse(NoisePadding):
+class Inverse(Conditional):
     """The posterior p(x | y) of parameters x given data y.
 
     There are three ways of training:
@@ -50,7 +51,7 @@ class Inverse(NoisePadding):
         bounded: map of an interval to the real line: probit or logit.
         trials: number of exchangeable trials under the same parameters, concatenated in y. Training
             shuffles them, and the posterior is averaged over their orders. The other arguments are
-            those of `FlowModule`.
+            those of `Conditional`.
 
     Raises:
         InnflowError: if the partition is not one of these, or y is not that many trials.
@@ -64,7 +65,11 @@ class Inverse(NoisePadding):
     """
 
     def __init__(
-        self, *args: Any, bounded: Bounded = "probit", trials: int = 1, **kwargs: Any
+        self,
+        *args: Any,
+        bounded: Bounded = "probit",
+        trials: int = 1,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         right, context = self.partition.right, self.partition.context
@@ -74,19 +79,14 @@ class Inverse(NoisePadding):
                 f"x, eps <-> y, z, not {self.partition}"
             )
         self.x_units = Unconstrained(self.shape[0], bounded)
-        self.y_units = Standardized((context if self.conditional else right)["y"][0])
+        self.y_units = Standardized(math.prod(self.y_shape))
         self.misspecification = MisspecificationTest()
         self.trials = trials
         columns = len(self.y_units.mean)
         if trials < 1 or columns % trials:
             raise InnflowError(f"app.trials={trials}: y has {columns} columns, no multiple of it")
-        if trials > 1 and not self.conditional:
-            raise InnflowError(f"app.trials={trials}: use partition=given_y: {self.partition}")
-
-    @property
-    def conditional(self) -> bool:
-        """Whether y is context."""
-        return "y" in self.partition.context
+        if trials > 1 and (not self.conditional or self.embedding is not None):
+            raise InnflowError(f"app.trials={trials}: is for partition=given_y without embedding")
 
     @property
     def width(self) -> float:
@@ -105,14 +105,14 @@ class Inverse(NoisePadding):
         parts = data.sets()["train"].parts
         support = data.support
         self.x_units.fit(parts["x"], support.low, support.high, support.discrete)
+        columns = len(self.y_units.mean)
         # All trials share one standardisation, as they are shuffled.
-        trial = Standardized(len(self.y_units.mean) // self.trials)
-        y = parts["y"].reshape(-1, len(trial.mean))
-        trial.fit(y, logarithms=self.conditional and data.noise is None)
-        state = {name: value.repeat(self.trials) for name, value in trial.state_dict().items()}
-        self.y_units.load_state_dict(state)
+        channels = torch.arange(columns) % (columns // self.trials)
+        if self.embedding is not None:
+            channels = self.embedding.channels
+        self.y_units.fit_channels(parts["y"], channels, self.conditional and data.noise is None)
         order = torch.randperm(len(parts["y"]), generator=torch.Generator().manual_seed(0))
-        self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]))
+        self.misspecification.fit(self.y_units(parts["y"][order[:ROWS]]), self.summarize)
         self._set_default_width(data.deterministic, data.noise)
 
     def _set_default_width(self, deterministic: bool, noise: Tensor | None) -> None:
@@ -162,7 +162,8 @@ class Inverse(NoisePadding):
         """Sample p(x | y) in data units, (n, P) for y (M,) or (B, n, P) for y (B, M).
 
         Args:
-            y: observed data in data units: a tensor, array, list, data frame or path of a table.
+            y: observed data in data units: a tensor, array, list, data frame or path of a table,
+                in the shape of one y or flat; NaN or a blank is missing, a set may be smaller.
             n: number of samples for each observation.
             seed: of the samples; torch's global generator where None.
 
@@ -187,7 +188,7 @@ class Inverse(NoisePadding):
     def _posterior(self, y: Any, n: int, seed: int | None) -> dict[str, Tensor]:
         if n < 1:
             raise InnflowError(f"posterior: n={n}: must be at least 1")
-        observed = self._standardize(y)
+        observed, alone = self._observations(y)
         generator = seeded_generator(seed)
         rows = observed.repeat_interleave(n, dim=0)
         if self.trials > 1:
@@ -201,15 +202,14 @@ class Inverse(NoisePadding):
                 f"posterior: {bad} of {len(rows)} samples are not finite: the data are too far "
                 "from every simulation"
             )
-        batch = [] if np.ndim(y) == 1 else [len(observed)]
+        batch = [] if alone else [len(observed)]
         return {name: draws.reshape(*batch, n, draws.shape[1]) for name, draws in drawn.items()}
 
     def _draw(self, y: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the left parts for each row of standardised data (B, M)."""
         targets = {"y": y}
         right = self._sample_right(len(y), generator, targets)
-        joined, _ = self.flow.inverse(right, self.partition.join_context(targets))
-        left = self.partition.split("left", joined)
+        left = self.partition.split("left", self.invert(right, targets))
         return {**left, "x": self.x_units.inverse(left["x"])}
 
     def log_prob(self, x: Any, y: Any) -> Tensor:
@@ -260,7 +260,7 @@ class Inverse(NoisePadding):
     def misspecification_p(self, y: Any) -> Tensor:
         """Return the p-values (B,) of `MisspecificationTest` of data (M,) or (B, M)."""
         with self._inference():
-            return self.misspecification(self._standardize(y))
+            return self.misspecification(self._standardize(y), self.summarize)
 
     def _left(self, x: Tensor, eps: Tensor | None) -> dict[str, Tensor]:
         batch = {"x": self._vectors("x", x, self.shape[0])}
@@ -271,8 +271,25 @@ class Inverse(NoisePadding):
         return self.preprocess(batch, None)
 
     def _standardize(self, y: Any) -> Tensor:
-        """Return data (M,) or (B, M) standardised, (B, M); raise if they are not valid."""
-        return self.y_units(self._vectors("y", y, len(self.y_units.mean)))
+        """Return data standardised, (B, M); raise if they are not valid."""
+        return self._observations(y)[0]
+
+    def _observations(self, y: Any) -> tuple[Tensor, bool]:
+        """Return data standardised, (B, M), and whether y is a single observation."""
+        columns, rest = len(self.y_units.mean), list(self.y_shape[1:])
+        alone = np.ndim(y) == 1
+        if rest and np.ndim(y) > 1:
+            values = to_tensor(y, "y")
+            axes = values.ndim - len(rest)  # the first axis of one y is the last of them
+            if axes in (1, 2) and list(values.shape[axes:]) == rest:
+                absent = self.y_shape[0] - values.shape[axes - 1]
+                if absent > 0 and self.accepts_missing:  # a set of fewer items
+                    pads = values.new_full((*values.shape[: axes - 1], absent, *rest), torch.nan)
+                    values, absent = torch.cat((values, pads), dim=axes - 1), 0
+                if absent == 0:
+                    alone = axes == 1
+                    y = values.reshape(1 if alone else len(values), -1)
+        return self.y_units(self._vectors("y", y, columns, self.accepts_missing)), alone
 
     def step_metrics(self, stage: str, step: Step) -> dict[str, Tensor]:
         """Return the mean squared error of the predicted data, where y is a right part."""

@@ -1,11 +1,19 @@
 """Test of model misspecification: conformal p-values of observed data under the simulator."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 REFERENCE, CALIBRATION, NEIGHBOUR = 4000, 1000, 5
+VALUES = 4_000_000
+"""Largest number of values of the reference, which a checkpoint holds."""
+Summary = Callable[[Tensor], Tensor]
+
+
+def _identity(y: Tensor) -> Tensor:
+    return y
 
 
 class MisspecificationTest(nn.Module):
@@ -13,7 +21,8 @@ class MisspecificationTest(nn.Module):
 
     The score is the distance to the fifth nearest reference simulation. The first min(4000, N/2)
     simulations are the reference; the next 1,000 calibrate. Where the p-value is small, the
-    posterior is an extrapolation.
+    posterior is an extrapolation. What is missing in an observation (NaN) is left out of the
+    simulations too.
 
     Example:
         >>> test = MisspecificationTest()
@@ -23,11 +32,12 @@ class MisspecificationTest(nn.Module):
     """
 
     reference: Tensor
+    calibration: Tensor
     distances: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.reference = torch.empty(0, 0)
+        self.reference = self.calibration = torch.empty(0, 0)
         self.distances = torch.empty(0)
 
     @property
@@ -40,26 +50,46 @@ class MisspecificationTest(nn.Module):
         """Smallest possible p-value, 1 / (1 + number of calibration simulations)."""
         return 1 / (1 + len(self.distances))
 
-    def fit(self, y: Tensor) -> None:
-        """Fit on standardised simulated data (N, M) in random order."""
-        split = min(REFERENCE, max(len(y) // 2, 1))
+    def fit(self, y: Tensor, summarize: Summary = _identity) -> None:
+        """Fit on standardised simulated data (N, M) in random order.
+
+        `summarize` maps data with NaN to statistics (N, K), whose distances are compared.
+        """
+        split = min(REFERENCE, max(len(y) // 2, 1), max(VALUES // y.shape[1], 1))
         self.reference = y[:split].clone()
-        self.distances = self._distance(y[split : split + CALIBRATION]).sort().values
+        self.calibration = y[split : split + min(CALIBRATION, split)].clone()
+        self.distances = self._calibrate(summarize(self.reference), summarize(self.calibration))
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor, summarize: Summary = _identity) -> Tensor:
         """Return the p-values (B,) of standardised data (B, M)."""
-        distance = self._distance(y.to(self.reference))
-        nearer = torch.searchsorted(self.distances, distance)
-        return (1 + len(self.distances) - nearer).float() / (1 + len(self.distances))
+        y = y.to(self.reference)
+        masks, kinds = y.isnan().unique(dim=0, return_inverse=True)
+        p_values = y.new_empty(len(y))
+        for kind, mask in enumerate(masks):
+            reference = summarize(self.reference.masked_fill(mask, torch.nan))
+            distances = self.distances
+            if bool(mask.any()):
+                calibration = self.calibration.masked_fill(mask, torch.nan)
+                distances = self._calibrate(reference, summarize(calibration))
+            rows = kinds == kind
+            nearer = torch.searchsorted(distances, _distance(summarize(y[rows]), reference))
+            p_values[rows] = (1 + len(distances) - nearer).float() / (1 + len(distances))
+        return p_values
 
-    def _distance(self, y: Tensor) -> Tensor:
-        neighbour = min(NEIGHBOUR, len(self.reference))
-        return torch.cdist(y, self.reference).kthvalue(neighbour, dim=1).values
+    def _calibrate(self, reference: Tensor, calibration: Tensor) -> Tensor:
+        return _distance(calibration, reference).sort().values
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """Return the fitted tensors, whose sizes depend on the number of simulations."""
-        return {"reference": self.reference, "distances": self.distances}
+        return {name: getattr(self, name) for name in ("reference", "calibration", "distances")}
 
     def set_extra_state(self, state: Any) -> None:
         """Restore the fitted tensors from a checkpoint."""
-        self.reference, self.distances = state["reference"], state["distances"]
+        for name in ("reference", "calibration", "distances"):
+            setattr(self, name, state[name])
+
+
+def _distance(y: Tensor, reference: Tensor) -> Tensor:
+    """Return the distance (B,) of y (B, K) to the fifth nearest reference (R, K)."""
+    neighbour = min(NEIGHBOUR, len(reference))
+    return torch.cdist(y, reference).kthvalue(neighbour, dim=1).values

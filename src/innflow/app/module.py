@@ -181,7 +181,7 @@ class FlowModule(pl.LightningModule):
         log p(x, pad) - log q(pad).
         """
         targets = targets or {}
-        context = self.partition.join_context(targets)
+        context = self.context(targets)
         latent, logabsdet = self.flow(self.partition.join("left", parts), context)
         latents = self.partition.split("right", latent)
         log_prob = self.latent_log_prob(latents, targets) + logabsdet - self.log_volume
@@ -205,6 +205,19 @@ class FlowModule(pl.LightningModule):
                 for name, companion in self.companions.items()
             },
         )
+
+    @property
+    def flows(self) -> list[CouplingFlow]:
+        """The flow; all flows of an ensemble."""
+        return [self.flow]
+
+    def contexts(self, targets: Parts) -> list[Tensor | None]:
+        """Return the context (B, features) of each flow; None where there is none."""
+        return [self.partition.join_context(targets)]
+
+    def context(self, targets: Parts) -> Tensor | None:
+        """Return the context (B, features) of the flow; None where there is none."""
+        return self.contexts(targets)[0]
 
     def latent_log_prob(self, latents: Parts, targets: Parts) -> Tensor:
         """Return log p of right parts with these targets, (B,) in nats."""
@@ -271,20 +284,22 @@ class FlowModule(pl.LightningModule):
             self.initialise()
             scatter_parameters(self)
         if self.compiled:
-            compile_flow(self.flow, self.device)
+            for flow in self.flows:
+                compile_flow(flow, self.device)
 
     def initialise(self) -> None:
         """Initialise data-dependent layers, such as ActNorm, from training data."""
         loader: Any = self.trainer.train_dataloader
         batch = self.trainer.strategy.batch_to_device(self.initial_batch(loader))
         self.latent.advance(0.0)
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             parts, targets = self.prepare_batch(batch, torch.default_generator)
             # Layers may regress on values of the first right part, but not on class labels.
             first = targets.get(next(iter(self.partition.right)))
             values = first if first is not None and first.is_floating_point() else None
-            context = self.partition.join_context(targets)
-            self.flow.initialise(self.partition.join("left", parts), context, values)
+            left = self.partition.join("left", parts)
+            for flow, context in zip(self.flows, self.contexts(targets), strict=True):
+                flow.initialise(left, context, values)
 
     def initial_batch(self, loader: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the batch from which `initialise` takes its values."""
@@ -292,7 +307,8 @@ class FlowModule(pl.LightningModule):
 
     def on_train_end(self) -> None:
         """Undo the compilation, as each new batch size would trigger another one."""
-        self.flow.uncompile()
+        for flow in self.flows:
+            flow.uncompile()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the config, from which `innflow.load` builds the application."""

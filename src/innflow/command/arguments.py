@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from innflow.app import Application, Inverse, Unconditional
 from innflow.config.resolvers import time_of_day
+from innflow.data.table.files import existing_table, read_header, read_rows
 from innflow.errors import InnflowError
 from innflow.run.load import load
 from innflow.system.importing import add_current_folder
@@ -41,7 +43,7 @@ def check_arguments(arguments: Mapping[str, Any], rest: Sequence[str] = ()) -> N
             valid, expected = isinstance(value, str | None) and value != "", "a path, or null"
         elif name == "format":
             valid, expected = value in ("onnx", "torch"), "onnx or torch"
-        elif name in ("trust", "correct", "exact"):
+        elif name in ("trust", "correct", "exact", "arviz"):
             valid, expected = isinstance(value, bool), "true or false"
         elif name == "threshold":
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -102,6 +104,26 @@ def load_unconditional(arguments: Mapping[str, Any]) -> Unconditional:
             f"innflow-posterior run={arguments['run']} y=FILE"
         )
     return app
+
+
+def read_observations(app: Inverse, path: str) -> Tensor:
+    """Return the observations (B, M) in a table, one a row.
+
+    A table with the columns of one trial holds one observation of several trials, one a row.
+
+    Raises:
+        InnflowError: if a column or a value is missing, or there are too many trials.
+    """
+    names = app.feature_names("y", len(app.y_units.mean))
+    most, size = app.y_shape if len(app.y_shape) == 2 else (1, len(names))
+    trial = [name.removesuffix(" 1") for name in names[:size]]
+    if trial == names[:size] or not set(trial) <= set(read_header(existing_table(path))):
+        return read_rows(path, names, "y", missing=app.accepts_missing)
+    rows = read_rows(path, trial, "y", missing=app.accepts_missing)
+    if len(rows) > most or (len(rows) < most and not app.accepts_missing):
+        raise InnflowError(f"y={path}: has {len(rows)} trials, the run was trained on {most}")
+    pads = rows.new_full((most - len(rows), size), torch.nan)
+    return torch.cat((rows, pads)).reshape(1, -1)
 
 
 def run_folder(arguments: Mapping[str, Any]) -> Path:

@@ -8,14 +8,13 @@ import numpy as np
 from scipy.special import softmax
 from torch import Tensor
 
-from innflow.analysis.posterior.local_calibration import read_simulations
+from innflow.analysis.posterior.local_calibration import read_simulations, standardize
 from innflow.analysis.posterior.resimulation import build_problem
 from innflow.app import Inverse, correct_posterior
 from innflow.app.correction import check_proposal
-from innflow.command.arguments import check_arguments, load_inverse
+from innflow.command.arguments import check_arguments, load_inverse, read_observations
 from innflow.command.posterior import MISSPECIFIED, list_unreliable
 from innflow.data.simulation.inverse_data import InverseData
-from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError
 from innflow.metric.model_probabilities import classify_models
 from innflow.system.file.atomic import write_json
@@ -37,15 +36,17 @@ def compare(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
                 f"runs: the data of {runs[0]} are {', '.join(names[0])}, those of {run} "
                 f"{', '.join(other)}: give runs on the same data"
             )
-    y = read_rows(arguments["y"], names[0], "y")
+    y = read_observations(apps[0], arguments["y"])
     unlikely = np.stack([app.misspecification_p(y).cpu().numpy() for app in apps], axis=1)
     problems = _find_problems(apps, runs, y, arguments["trust"])
     result: dict[str, Any] = {"runs": runs}
     if problems is None:
         simulated = [
-            read_simulations(app, Path(run))["y"] for app, run in zip(apps, runs, strict=True)
+            standardize(apps[0], read_simulations(app, Path(run))["y"])
+            for app, run in zip(apps, runs, strict=True)
         ]
-        probabilities, ece = classify_models(simulated, y.numpy(), arguments["seed"] or 0)
+        observed = standardize(apps[0], y)
+        probabilities, ece = classify_models(simulated, observed, arguments["seed"] or 0)
         result["ece"] = ece
         announce(f"probabilities by a classifier of simulations, calibration error {ece:.3f}")
         columns = {"probability": probabilities}

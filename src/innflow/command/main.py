@@ -124,6 +124,8 @@ def posterior() -> None:
     declared noise or data.log_likelihood; summary.json has efficiency, Pareto k and log evidence,
     proposals.csv the draws of the flow with their weights. Without it, the posterior is tested at
     each observation (L-C2ST); reasons not to trust it are printed and are in summary.json.
+
+    arviz=true also writes posterior.nc, which `arviz.from_netcdf` reads.
     """
     _call(posterior, "innflow-posterior", "posterior")
 

@@ -31,6 +31,7 @@ GROUPS = [
     "data",
     "model",
     "subnet",
+    "embedding",
     "partition",
     "latent",
     "objective",

@@ -18,7 +18,13 @@ from innflow.analysis.posterior.resimulation import (
 )
 from innflow.app import Correction, Inverse, correct_posterior
 from innflow.app.correction import check_proposal
-from innflow.command.arguments import check_arguments, load_inverse, output_folder
+from innflow.command.arguments import (
+    check_arguments,
+    load_inverse,
+    output_folder,
+    read_observations,
+)
+from innflow.command.posterior_arviz import require_arviz, write_inference_data
 from innflow.command.posterior_files import Posteriors, write_draws, write_figures, write_summary
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.table.files import read_rows
@@ -46,12 +52,14 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
     app = load_inverse(arguments)
     parameters = app.feature_names("x", app.shape[0])
     observables = app.feature_names("y", len(app.y_units.mean))
-    y = read_rows(arguments["y"], observables, "y")
+    y = read_observations(app, arguments["y"])
     truth = None
     if arguments["truth"] is not None:
         truth = read_rows(arguments["truth"], parameters, "truth").numpy()
         if len(truth) != len(y):
             raise InnflowError(f"truth: {len(truth)} rows for {len(y)} observations in y")
+    if arguments["arviz"]:
+        require_arviz()
     n, proposals = arguments["n"], arguments["proposals"]
     require_memory(f"n={n}", 4 * max(n, proposals or 0) * len(y) * app.dims)
     if proposals is not None and not arguments["correct"]:
@@ -110,6 +118,8 @@ def posterior(arguments: Mapping[str, Any], overrides: Sequence[str]) -> None:
                 write_draws(result, partial)
                 write_summary(result, partial)
                 write_figures(result, partial, limits, noise)
+                if arguments["arviz"]:
+                    write_inference_data(result, partial)
                 typed = [f"{key}={value}" for key, value in arguments.items() if value is not None]
                 write_origin(partial, {**app.config, "seed": seed}, typed, str(app.device))
                 for path in list(partial.iterdir()):

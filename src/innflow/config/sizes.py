@@ -6,7 +6,7 @@ from typing import Any
 from innflow.system.memory import require_memory
 from innflow.system.tree import walk
 
-GROUPS = ("model", "latent", "app", "score", "data", "analysis")
+GROUPS = ("model", "embedding", "latent", "app", "score", "data", "analysis")
 """Nodes of a config whose whole numbers are sizes."""
 _LEAST = {
     "depth": 20_000,  # a coupling and its network, with one unit a layer

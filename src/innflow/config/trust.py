@@ -34,8 +34,8 @@ All of torch would be too wide: it holds functions that load, compile and downlo
 
 NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
 OWN_CODE = re.compile(r"innflow\.problem\.[a-z]\w*\.(prior|forward|posterior|log_likelihood|NOISE)")
-IMPORTED = ("forward", "prior", "noise", "reference", "log_likelihood")
-"""Keys of a data module whose values may be import paths."""
+IMPORTED = ("forward", "command", "prior", "noise", "reference", "log_likelihood")
+"""Keys of a data module whose values may be import paths, or a command."""
 
 
 def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> None:

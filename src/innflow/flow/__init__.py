@@ -11,7 +11,10 @@ from innflow.flow.inspect import CouplingTrace, latent_layout, to_image_layout, 
 from innflow.flow.linear import LULinear, Orthogonal
 from innflow.flow.multiscale import CouplingFlow
 from innflow.flow.network.conv import Autoencoder, ConvNet, GatedNet, ImageMLP, ResNet
+from innflow.flow.network.embedding import Embedding, Observed, SetEmbedding
+from innflow.flow.network.grid_embedding import ImageEmbedding, SeriesEmbedding
 from innflow.flow.network.mlp import MLP
+from innflow.flow.network.parts_embedding import PartsEmbedding, embed
 from innflow.flow.network.transformer import Transformer
 from innflow.flow.permute import Permute
 from innflow.flow.reshape import Flatten, PairTokens, Patchify, Patchwise
@@ -29,23 +32,30 @@ __all__ = [
     "Coupling",
     "CouplingFlow",
     "CouplingTrace",
+    "Embedding",
     "Flatten",
     "GatedNet",
     "GivenFirst",
+    "ImageEmbedding",
     "ImageMLP",
     "LULinear",
     "LinearForecast",
     "MaskedCoupling",
+    "Observed",
     "Orthogonal",
     "PairTokens",
+    "PartsEmbedding",
     "Patchify",
     "Patchwise",
     "Permute",
     "Regression",
     "ResNet",
+    "SeriesEmbedding",
+    "SetEmbedding",
     "Spline",
     "Transformer",
     "dense",
+    "embed",
     "flat",
     "glow",
     "latent_layout",

@@ -59,6 +59,7 @@ class LinearGaussian:
         """Return mean (P,) and covariance (P, P) of p(x | y) for data y (M,).
 
         `noise` is S (M, M), or None for data without noise; the covariance then has lower rank.
+        NaN is a missing value.
 
         Raises:
             InnflowError: no x gives these data.
@@ -91,13 +92,15 @@ class LinearGaussian:
             L (P, P), the basis (rank, P + M), and the mean of u (P + M,).
         """
         factor = np.linalg.cholesky(self.covariance)
-        rows = len(self.matrix)
-        scale = np.zeros((rows, 0)) if noise is None else np.asarray(noise, dtype=np.float64)
-        residual = np.asarray(y, dtype=np.float64) - self.matrix @ self.mean
+        known = ~np.isnan(y)
+        matrix = self.matrix[known]
+        rows = len(matrix)
+        scale = np.zeros((rows, 0)) if noise is None else np.asarray(noise, np.float64)[known]
+        residual = np.asarray(y, dtype=np.float64)[known] - matrix @ self.mean
         left, values, basis = np.linalg.svd(
-            np.hstack([self.matrix @ factor, scale]), full_matrices=False
+            np.hstack([matrix @ factor, scale]), full_matrices=False
         )
-        kept = values > RANK_TOLERANCE * values[0]
+        kept = values > RANK_TOLERANCE * values.max(initial=0.0)
         left, values, basis = left[:, kept], values[kept], basis[kept]
         explained = left.T @ residual
         if np.linalg.norm(residual - left @ explained) > 1e-4 * np.linalg.norm(residual):

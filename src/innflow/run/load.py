@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from innflow.app import Application, Generation, Unconditional
+from innflow.app import Application, Generation, Member, Unconditional
 from innflow.config.build import build, refusals
 from innflow.config.schema import check
 from innflow.config.sizes import check_sizes, largest_size
 from innflow.config.trust import check_resolved, check_trusted
 from innflow.errors import InnflowError
+from innflow.flow import Embedding
+from innflow.flow.network.base import fix
 from innflow.latent import Latent, PrincipalNormal
 from innflow.partition import Partition
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
@@ -51,9 +53,10 @@ def assemble(
     optimizer = build(config["optimizer"], "optimizer")
     with refusals("optimizer"):
         optimizer([torch.nn.Parameter(torch.zeros(1))])  # refuses bad values before training
-    with refusals("model"), Allocations(largest_size(config, "model")):
-        flow = make_flow(partition.shape, context=partition.context_features)
-    flow.reversible = bool(config.get("reversible"))
+    members = [_make_member(config, partition, make_flow) for _ in range(_ensemble(config))]
+    flow, embedding = members[0].flow, members[0].embedding
+    given: dict[str, Any] = {} if embedding is None else {"embedding": embedding}
+    given |= {"others": members[1:]} if members[1:] else {}
     with refusals("app"):
         app: Application = make_app(
             flow=flow,
@@ -62,6 +65,7 @@ def assemble(
             objective=build(config["objective"], "objective"),
             optimizer=optimizer,
             schedule=build(config["schedule"], "schedule"),
+            **given,
         )
     if not isinstance(app, Application):
         raise InnflowError(f"app._target_={config['app']['_target_']}: is no application")
@@ -70,6 +74,40 @@ def assemble(
     app.shapes = {name: list(shape) for name, shape in shapes.items()}
     app.columns = {name: list(names) for name, names in (columns or {}).items()}
     return app
+
+
+def _ensemble(config: Mapping[str, Any]) -> int:
+    count = config.get("ensemble", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InnflowError(f"ensemble={count}: must be a number of flows, at least 1")
+    if count > 1 and "y" not in (config["partition"].get("context") or {}):
+        raise InnflowError(f"ensemble={count}: is for posteriors, with partition=given_y")
+    return count
+
+
+def _make_member(config: Mapping[str, Any], partition: Partition, make_flow: Any) -> Member:
+    """Return a flow and its embedding, newly initialised."""
+    embedding = _make_embedding(config, partition)
+    features = partition.context_features if embedding is None else embedding.features
+    with refusals("model"), Allocations(largest_size(config, "model")):
+        flow = make_flow(partition.shape, context=features)
+    flow.reversible = bool(config.get("reversible"))
+    return Member(flow, embedding)
+
+
+def _make_embedding(config: Mapping[str, Any], partition: Partition) -> Embedding | None:
+    """Return the embedding of y as context that a config describes; None where it has none."""
+    data = config.get("data") or {}
+    trials = data.get("trials") is not None
+    missing = trials or data.get("missing") is not None
+    if missing and "y" not in partition.context:
+        key = "trials" if trials else "missing"
+        raise InnflowError(f"data.{key}={data[key]}: needs partition=given_y, not {partition}")
+    if config.get("embedding") is None or "y" not in partition.context:
+        return None
+    with refusals("embedding"):
+        make = fix(build(config["embedding"], "embedding"), missing=missing, trials=trials)
+        return cast(Embedding | None, make(partition.context["y"]))
 
 
 def load(run: str | Path, which: str = "best", trust: bool = False) -> Application:
@@ -98,7 +136,7 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     missing = [name for name in (*MODEL, "partition") if name not in config]
     if missing:
         raise InnflowError(f"{path}: cannot be loaded, its config lacks {', '.join(missing)}")
-    model = {name: config[name] for name in MODEL}
+    model = {name: config[name] for name in (*MODEL, "embedding") if name in config}
     if not trust:
         check_resolved(config, str(path))  # also in nodes that a command may build later
         check_trusted(model, str(path))

@@ -119,7 +119,6 @@ def test_numbers_beyond_single_precision_are_infinite(model):
         ("unpacks", "raises ValueError: too many values to unpack"),
         ("pair", "returns a tuple, expected one array (B, M)"),
         ("scalar", "returns the shape (), expected (3, M)"),
-        ("images", "returns the shape (3, 2, 2), expected (3, M)"),
         ("text", "returns <U1, expected real numbers"),
         ("complex_", "expected real numbers"),
         ("raises", "it raises ValueError: no luck"),

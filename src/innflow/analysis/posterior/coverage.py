@@ -17,6 +17,7 @@ from innflow.analysis.posterior.draws import (
     require_posterior,
     widen,
 )
+from innflow.analysis.posterior.local_calibration import standardize
 from innflow.analysis.study import Analysis, Study
 from innflow.config.bounds import Many
 from innflow.figure.posterior.calibration_curves import plot_coverage, plot_ranks, plot_sharpness
@@ -73,7 +74,7 @@ class Coverage(Analysis):
         levels: dict[str, np.ndarray] = {}
         if has_density(app):
             levels["highest density"] = _levels(study, truth, draws, y, rng)
-        points = metric.draw_tarp_references(x, y.numpy(), rng)
+        points = metric.draw_tarp_references(x, standardize(app, y), rng)
         levels["TARP"] = metric.compute_tarp(x, draws, points, rng)
         tests = {name: metric.check_levels(values) for name, values in levels.items()}
         prior_sd = study.sets["train"].parts["x"].std(dim=0).numpy()

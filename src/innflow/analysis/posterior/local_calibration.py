@@ -118,5 +118,6 @@ def fit_local_test(app: Inverse, held: dict[str, Tensor], seed: int) -> LocalTes
 
 
 def standardize(app: Inverse, y: Tensor) -> np.ndarray:
-    """Return data (N, M) in the units of the flow."""
-    return app.y_units(y.to(app.device)).detach().cpu().numpy()
+    """Return data (N, M) as statistics (N, K) in the units of the flow."""
+    with torch.no_grad():
+        return app.summarize(app.y_units(y.to(app.device))).cpu().numpy()

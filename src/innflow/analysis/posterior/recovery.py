@@ -8,6 +8,7 @@ from torch import Tensor
 
 from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior import draws
+from innflow.analysis.posterior.local_calibration import standardize
 from innflow.analysis.study import Analysis, Study
 from innflow.app.inverse import Inverse
 from innflow.config.bounds import Many
@@ -51,7 +52,7 @@ class Recovery(Analysis):
         eps = parts["eps"] if "eps" in app.partition.left else None
         z = app.encode(_spread(study, parts["x"]), y, eps).cpu().numpy()
         normal = compute_normality(z)
-        joint = compute_independence(z, y.numpy(), study.seed)
+        joint = compute_independence(z, standardize(app, y), study.seed)
         metrics = {
             "latent/normal_p": normal.p_value,
             "latent/normal_distance": float(normal.distances.max()),

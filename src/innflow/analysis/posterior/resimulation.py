@@ -24,7 +24,7 @@ class Resimulation(NamedTuple):
 
     Attributes:
         y: (k, M) finite rows.
-        error: mean of |f(x) - y|^2; NaN if no row is finite.
+        error: mean of |f(x) - y|^2 over what is not missing in y; NaN if no row is finite.
         rms: (M,) root mean square of f(x) - y.
         left_out: number of rows that are not finite and therefore left out.
     """
@@ -96,7 +96,7 @@ def resimulate_or_announce(
 def build_forward_model(app: Inverse, trust: bool, run: str) -> InverseData | None:
     """Return the data module of a run, or None, with a printed line, if it cannot resimulate."""
     config = app.config["data"]
-    if config.get("forward") is None:
+    if config.get("forward") is None and config.get("command") is None:
         return None
     if not trust and (code := foreign_code(config)) is not None:
         announce(f"resimulation left out: {code} is code; trust=true runs it")
@@ -141,4 +141,4 @@ def _compare(made: np.ndarray, y: np.ndarray) -> Resimulation:
     if not len(good):
         return Resimulation(good, float("nan"), np.full(len(y), np.nan), len(made))
     rms = np.sqrt(np.square(good.astype(np.float64) - y).mean(axis=0))
-    return Resimulation(good, float(np.square(rms).sum()), rms, len(made) - len(good))
+    return Resimulation(good, float(np.nansum(np.square(rms))), rms, len(made) - len(good))

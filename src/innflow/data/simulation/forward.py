@@ -3,6 +3,7 @@
 Worker processes import this module, so it has few imports.
 """
 
+import math
 import time
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -27,7 +28,9 @@ class Unfit(ValueError):
 
 
 class ForwardModel(Lazy):
-    """A function of parameters (B, P) that returns data (B, M), called by its import path.
+    """A function of parameters (B, P) that returns data, called by its import path.
+
+    The data are (B, M), or have more axes, as of series and images; they are flattened.
 
     It is pickled as its path, so a worker process imports the module itself.
 
@@ -37,10 +40,13 @@ class ForwardModel(Lazy):
         array: Type of its argument: "torch" (float32 tensors), "numpy" (float64 arrays), or "auto",
             which tries torch first, but NumPy where the function uses only NumPy, since NumPy code
             can give other results on a tensor (its standard deviation divides by N - 1).
+        trials: Number of times that it is called for the same parameters; their data (B, D) are
+            those of one call.
 
     Attributes:
         kind: Type of its argument, "torch" or "numpy".
-        dims: Number M of its observables.
+        dims: Number M of its observables, those of all trials together.
+        shape: Of the data of one row: that which the function returns, (trials, D) of trials.
         seconds: Time of one row in the check.
 
     Raises:
@@ -49,12 +55,15 @@ class ForwardModel(Lazy):
 
     key = "data.forward"
 
-    def __init__(self, path: str, rows: Tensor, array: str = "auto") -> None:
-        self.path = path
+    def __init__(
+        self, path: str, rows: Tensor, array: str = "auto", trials: int | None = None
+    ) -> None:
+        self.path, self.trials = path, trials
+        self.shape: tuple[int, ...] = (1,)
         self.dims, self.kind, self.seconds = 0, "torch", 0.0
         if not callable(self.imported.value):
             found = type(self.imported.value).__name__
-            raise InnflowError(f"data.forward={path}: has the type {found}, expected a function")
+            raise InnflowError(f"{self.key}={path}: has the type {found}, expected a function")
         reasons: dict[str, str] = {}
         for_numpy = _packages(self.imported.value) & {"torch", "numpy"} == {"numpy"}
         order = ("numpy", "torch") if for_numpy else ("torch", "numpy")
@@ -67,7 +76,7 @@ class ForwardModel(Lazy):
                 reasons[_NAMES[kind]] = explain(error)
         kinds, texts = " or a ".join(reasons), list(dict.fromkeys(reasons.values()))
         raise InnflowError(
-            f"data.forward={path}: given {len(rows) - 1} draws from the prior at once, as a "
+            f"{self.key}={path}: given {len(rows) - 1} draws from the prior at once, as a "
             f"{kinds} {(len(rows) - 1, rows.shape[1])}, it {' or '.join(texts)}"
         )
 
@@ -81,36 +90,48 @@ class ForwardModel(Lazy):
             given = x.detach().cpu().float().numpy()
             return torch.from_numpy(call(lambda: self.rows(given)))
         except Ended as error:
-            raise InnflowError(f"data.forward={self.path}: it {error}") from None
+            raise InnflowError(f"{self.key}={self.path}: it {error}") from None
         except Exception as error:
-            raise InnflowError(f"data.forward={self.path}: it {explain(error)}") from error
+            raise InnflowError(f"{self.key}={self.path}: it {explain(error)}") from error
+
+    @property
+    def source(self) -> str:
+        """What the results depend on besides the modules of the function, as text."""
+        return ""
 
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Return data (B, M) float32 for parameters (B, P) float32; its errors are not caught."""
-        given = torch.tensor(x) if self.kind == "torch" else x.astype(np.float64)  # a copy
+        return self._shaped(x).reshape(len(x), -1)
+
+    def _shaped(self, x: np.ndarray) -> np.ndarray:
+        many = x.repeat(self.trials or 1, axis=0)  # a copy
         with user_code(may_exit=True):
-            result = self.imported.value(given)
-        y = _array(result, len(x))
-        if self.dims and y.shape[1] != self.dims:
-            raise Unfit(f"returns {y.shape[1]} observables, after {self.dims} for the first rows")
-        return y
+            result = self.imported.value(
+                torch.from_numpy(many) if self.kind == "torch" else many.astype(np.float64)
+            )
+        y = _array(result, len(many))
+        dims = y[0].size * (self.trials or 1)
+        if self.dims and dims != self.dims:
+            raise Unfit(f"returns {dims} observables, after {self.dims} for the first rows")
+        return y if self.trials is None else y.reshape(len(x), self.trials, -1)
 
     def _tried(self, rows: Tensor) -> int:
         self.dims, count = 0, len(rows) - 1
         try:
-            dims, self.seconds = call(lambda: self._measure(rows[:count]))
+            self.shape, self.seconds = call(lambda: self._measure(rows[:count]))
+            dims = math.prod(self.shape)
             if dims == count:  # as many observables as rows: possibly (M, B)
                 call(lambda: self._measure(rows))
         except Ended as error:
             raise Unfit(str(error)) from None
         return dims
 
-    def _measure(self, rows: Tensor) -> tuple[int, float]:
-        """Return the number of observables, and the seconds of one row."""
+    def _measure(self, rows: Tensor) -> tuple[tuple[int, ...], float]:
+        """Return the shape of the data of one row, and its seconds."""
         start = time.monotonic()
         with seeded([0], self.imported.modules):
-            dims = self.rows(rows.numpy()).shape[1]
-        return dims, (time.monotonic() - start) / len(rows)
+            shape = self._shaped(rows.numpy()).shape[1:]
+        return shape, (time.monotonic() - start) / len(rows)
 
 
 def explain(error: Exception) -> str:
@@ -149,7 +170,7 @@ def _packages(function: Any) -> set[str]:
 
 
 def _array(y: Any, count: int) -> np.ndarray:
-    """Return the result of a forward model as (B, M) float32."""
+    """Return the result of a forward model as (B, ...) float32 of at least two axes."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if not hasattr(y, "shape"):
@@ -157,10 +178,11 @@ def _array(y: Any, count: int) -> np.ndarray:
     y = np.asarray(y)
     if y.dtype.kind not in "fiub":
         raise Unfit(f"returns {y.dtype}, expected real numbers")
-    if y.shape[:1] != (count,) or y.ndim > 2 or not y.size:
+    if y.shape[:1] != (count,) or not y.size:
         raise Unfit(f"returns the shape {y.shape}, expected ({count}, M)")
     with np.errstate(over="ignore"):  # overflow becomes infinite
-        return np.ascontiguousarray(y.reshape(count, -1), dtype=np.float32)
+        shaped = y.reshape(count, 1) if y.ndim == 1 else y
+        return np.ascontiguousarray(shaped, dtype=np.float32)
 
 
 def run_chunk(

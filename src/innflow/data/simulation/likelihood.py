@@ -33,11 +33,20 @@ class Likelihood(Lazy):
     def __call__(self, y: Tensor, x: Tensor) -> Tensor:
         """Return log p(y | x) in nats (B,), float64, of data (M,) and parameters (B, P).
 
-        NaN counts as -inf, as of parameters outside the model's domain.
+        NaN counts as -inf, as of parameters outside the model's domain. Trials are independent: the
+        function is called for each that is not missing.
 
         Raises:
-            InnflowError: The function raises, or does not return numbers (B,) below infinity.
+            InnflowError: The function raises, or does not return numbers (B,) below infinity, or a
+                part of the data is missing.
         """
+        trials = y.reshape(self._model.trials or 1, -1)
+        trials = trials[~trials.isnan().all(dim=1)]
+        if bool(trials.isnan().any()):
+            raise InnflowError(f"{self.key}={self.path}: unknown for data with missing values")
+        return torch.stack([self._of_one(one, x) for one in trials]).sum(dim=0)
+
+    def _of_one(self, y: Tensor, x: Tensor) -> Tensor:
         where = f"data.log_likelihood={self.path}"
         given: list[Any] = [part.detach().cpu().float() for part in (y, x)]
         if self._model.kind == "numpy":

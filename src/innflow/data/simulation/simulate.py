@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,8 @@ ALLOWED = 0.01
 """Largest fraction of the simulations that may be NaN or infinite; they are left out."""
 _FORMAT = 1
 _CHUNKS = 100
+_KEEP_AFTER = 5.0
+"""Seconds after which chunks are kept."""
 _CHUNK = 4096
 _WORTH_WORKERS = 10.0
 """Seconds of remaining work from which starting worker processes pays."""
@@ -46,6 +48,7 @@ def simulate(
     seed: Sequence[int],
     processes: int | None = None,
     allowed: float = ALLOWED,
+    keep: Path | None = None,
 ) -> Tensor:
     """Return data (N, M) for parameters x (N, P), independent of the number of processes.
 
@@ -56,6 +59,8 @@ def simulate(
         processes: Largest number of workers, None for as many as there are cores; 0 for this
             process, which a model can then end. Short simulations have one worker.
         allowed: Largest fraction of rows that may be NaN or infinite.
+        keep: Folder in which the chunks of a long simulation are kept until all are done, so that
+            it continues there; None for none.
 
     Raises:
         InnflowError: The model raises, changes the shape of its results, or has too many rows that
@@ -68,22 +73,57 @@ def simulate(
     parts: list[np.ndarray] = []
     bad: list[int] = []
     pool = Isolated(partial(run_chunk, model), model.dims, model.seconds)
-    with closing(pool), closing(_results(model, pool, tasks, processes)) as results:
-        bar = track(results, f"simulating, {size:,} at a time", total=len(tasks))
+    stored = {} if keep is None else _read_chunks(keep, tasks, model.dims)
+    left = [task for number, task in enumerate(tasks) if number not in stored]
+    with closing(pool), closing(_results(model, pool, left, processes)) as results:
+        merged = _merge(results, len(tasks), stored, keep)
+        bar = track(merged, f"simulating, {size:,} at a time", total=len(tasks))
         for y, start in zip(bar, starts, strict=True):
             if isinstance(y, str):
-                raise InnflowError(f"data.forward={model.path}: {y}")
+                raise InnflowError(f"{model.key}={model.path}: {y}")
             parts.append(y)
             bad += (start + np.flatnonzero(~np.isfinite(y).all(axis=1))).tolist()
             if len(bad) > allowed * len(x):
                 raise InnflowError(
-                    f"data.forward={model.path}: {len(bad):,} of the first {start + len(y):,} "
+                    f"{model.key}={model.path}: {len(bad):,} of the first {start + len(y):,} "
                     f"simulations are not finite, {allowed:.0%} of {len(x):,} may be: fix it or "
                     f"narrow the prior; the first is x = {shown(rows[bad[0]])}{_lost(pool)}"
                 )
     if pool.lost:
-        announce(f"data.forward={model.path}: simulations that failed are NaN{_lost(pool)}")
+        announce(f"{model.key}={model.path}: simulations that failed are NaN{_lost(pool)}")
     return torch.from_numpy(np.concatenate(parts))
+
+
+def _merge(
+    results: Iterator[Result], count: int, stored: Mapping[int, np.ndarray], keep: Path | None
+) -> Iterator[Result]:
+    """Yield all chunks in order; keep the new ones if the simulation takes long."""
+    start = time.monotonic()
+    for number in range(count):
+        if number in stored:
+            yield stored[number]
+            continue
+        y = next(results)
+        if keep is not None and not isinstance(y, str) and time.monotonic() - start > _KEEP_AFTER:
+            with writable(keep):
+                write_arrays(keep / f"{number}.npz", {"y": y})
+        yield y
+
+
+def _read_chunks(keep: Path, tasks: Sequence[Task], dims: int) -> dict[int, np.ndarray]:
+    """Return the chunks that an earlier run has kept, by their number."""
+    found: dict[int, np.ndarray] = {}
+    for number, (rows, _, _) in enumerate(tasks):
+        try:
+            y = read_arrays(keep / f"{number}.npz", ["y"])["y"]
+        except (FileNotFoundError, *DAMAGE):
+            continue
+        if y.shape == (len(rows), dims):
+            found[number] = y
+    if found:
+        rows_done = sum(len(y) for y in found.values())
+        announce(f"{rows_done:,} simulations from {keep}: an earlier run has made them")
+    return found
 
 
 def _lost(pool: Isolated) -> str:
@@ -98,6 +138,8 @@ def _results(
     model: ForwardModel, pool: Isolated, tasks: Sequence[Task], processes: int | None
 ) -> Generator[Result, None, None]:
     """Yield the result of `run_chunk` for each task, in order."""
+    if not tasks:
+        return
     isolated = processes != 0 and can_isolate()
     start = time.monotonic()
     first = next(pool.results(tasks[:1], 1)) if isolated else run_chunk(model, *tasks[0])
@@ -124,7 +166,7 @@ def _results(
             yield from parallel(joblib.delayed(run_chunk)(model, *task) for task in tasks[1:])
     except TerminatedWorkerError:
         raise InnflowError(
-            f"data.forward={model.path}: killed its worker process, perhaps out of memory: "
+            f"{model.key}={model.path}: killed its worker process, perhaps out of memory: "
             "lower data.processes"
         ) from None
     finally:  # each idle worker holds a few hundred megabytes

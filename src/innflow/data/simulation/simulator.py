@@ -1,23 +1,23 @@
 """Inverse problems as data modules: parameters from a prior, data from a forward model."""
 
 import os
-from collections.abc import Callable, Sequence
-from functools import cached_property
+import shutil
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.base import check_choice, check_whole
+from innflow.data.base import check_choice, check_fraction, check_whole
 from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation import simulate as runs
+from innflow.data.simulation.external import CommandModel
 from innflow.data.simulation.forward import ARRAYS, ForwardModel, trial_rows
-from innflow.data.simulation.imports import describe, resolve
-from innflow.data.simulation.inverse_data import InverseData
+from innflow.data.simulation.inverse_data import InverseData, names_of
 from innflow.data.simulation.likelihood import Likelihood
+from innflow.data.simulation.missing import check_missing
 from innflow.data.simulation.noise import (
     Noise,
     add_noise,
@@ -26,6 +26,7 @@ from innflow.data.simulation.noise import (
     noise_log_prob,
 )
 from innflow.data.simulation.prior import Bounds, Prior
+from innflow.data.simulation.reference import check_reference, draw_reference
 from innflow.data.simulation.seeding import seeded
 from innflow.data.simulation.support import check_varied, given_support, support_of
 from innflow.errors import InnflowError
@@ -55,12 +56,18 @@ class Simulator(InverseData):
         prior: Import path of a distribution of torch, of a frozen one of scipy.stats, of another
             object with `sample((n,))` and perhaps `log_prob`, or of a function without arguments
             that makes one; or bounds {name: [low, high]} of uniform parameters.
-        forward: Import path of a function of parameters (B, P) that returns data (B, M).
+        forward: Import path of a function of parameters (B, P) that returns data (B, M), or (B,
+            ...) of series and images.
+        command: Program in place of it, see `CommandModel`: `./sim {a} {b}` prints the data.
         noise: S: a standard deviation, one for each observable, a lower-triangular factor (M, M),
             or the import path of one; null where the forward model has noise of its own, or none.
         reference: Import path of a function (y, n, rng, noise) that draws (n, P) from p(x | y).
         log_likelihood: Import path of a function of data (M,) and parameters (B, P) that returns
             log p(y | x), (B,) in nats; declared noise needs none.
+        missing: Mean share of the values of y that are left out at random; null for none.
+        trials: Number of independent trials under the same parameters, or [least, most]; y is then
+            (trials, D) for a forward model that returns (B, D). The reference gets the trials that
+            are not missing, (n, D), the likelihood one of them; null for a single y.
         n: Number of simulations for the sets "train" and "val".
         n_test: Number of simulations for the set "test".
         parameters: Names of the parameters; by default PARAMETERS of the forward model's module
@@ -68,6 +75,7 @@ class Simulator(InverseData):
         observables: Names of the data; by default OBSERVABLES likewise, else y0, y1, ...
         support: [low, high] of each parameter, null for an open end; by default what the prior
             declares, and any real number where it declares none.
+        failures: Largest fraction of the simulations that may fail; they are left out.
         processes: Worker processes that simulate, at most; all cores by default, 0 for this process
             alone. Short simulations have one.
         array: Type of the forward model's argument: "torch", "numpy" or "auto", see `ForwardModel`.
@@ -78,10 +86,13 @@ class Simulator(InverseData):
     def __init__(
         self,
         prior: str | Bounds,
-        forward: str,
+        forward: str | None = None,
+        command: str | None = None,
         noise: Noise | None = None,
         reference: str | None = None,
         log_likelihood: str | None = None,
+        missing: float | None = None,
+        trials: int | list[int] | None = None,
         n: int = 10_000,
         n_test: int = 1_000,
         parameters: list[str] | None = None,
@@ -90,6 +101,7 @@ class Simulator(InverseData):
         batch_size: int = 128,
         holdout: float = 0.1,
         workers: int = 0,
+        failures: float = runs.ALLOWED,
         processes: int | None = None,
         array: str = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
@@ -98,30 +110,46 @@ class Simulator(InverseData):
         array = check_choice("array", array, ARRAYS)
         self._prior = Prior(prior)
         self._trial = self._prior.draw(4, [0, _TRIAL, _PRIOR])[: trial_rows(self._prior.dims)]
-        self._model = ForwardModel(forward, self._trial, array)
+        self.missing = check_missing(missing, trials)
+        most = None if trials is None else self.missing.trials[1]
+        parameters = self._prior.names if parameters is None else parameters
+        if (forward is None) == (command is None):
+            raise InnflowError("data.forward, data.command: give one of them")
+        if command is not None:
+            named = names_of("parameters", parameters, None, self._prior.dims)
+            self._model: ForwardModel = CommandModel(command, named, self._trial, most)
+        else:
+            self._model = ForwardModel(str(forward), self._trial, array, most)
+        self.y_shape = self._model.shape
         super().__init__((self._prior.dims,), batch_size, holdout, workers, seed)
         self.prior = self._prior.value
         self.n = check_whole("n", n, 2)
         self.n_test = check_whole("n_test", n_test, 1)
         self.check_memory(n=n, n_test=n_test)
+        self.failures = 0.0 if failures == 0 else check_fraction("failures", failures)
         self.processes = None if processes is None else check_whole("processes", processes, 0)
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
-        self._factor = noise_factor(noise, self._model.dims)
-        if self._factor is not None:
+        self._single = noise_factor(noise, self._model.dims // (most or 1))
+        self._factor = self._single
+        if self._single is not None:
+            self._factor = np.kron(np.eye(most or 1), self._single)
             self.noise = self._noise_there = torch.from_numpy(self._factor).float()
         if reference is not None:
-            if not callable(resolve(reference, "data.reference").value):
-                raise InnflowError(f"data.reference={reference}: is no function (y, n, rng, noise)")
-            self.reference_path, self.reference = reference, self._draw_reference
+            check_reference(reference)
+            self.reference_path = reference
+            known = (reference, self._prior.dims, self._single, most)
+            self.reference = partial(draw_reference, *known)
         self._likelihood: Likelihood | None = None
         if log_likelihood is not None:
             self._likelihood = Likelihood(log_likelihood, self._model, self._trial)
         module = self._model.imported.module
-        parameters = self._prior.names if parameters is None else parameters
         self._columns = {
             "x": names_of("parameters", parameters, module, self._prior.dims),
-            "y": names_of("observables", observables, module, self._model.dims),
+            "y": names_of("observables", observables, module, self._model.dims // (most or 1)),
         }
+        if most is not None:
+            names = self._columns["y"]
+            self._columns["y"] = [f"{one} {i}" for i in range(1, most + 1) for one in names]
         if support is None:
             self.support = support_of(self._prior.value, self._prior.dims)
         else:
@@ -161,6 +189,10 @@ class Simulator(InverseData):
         """
         y = y.detach().cpu().float()
         factor, likelihood = self._factor, self._likelihood
+        there = y.isfinite()
+        if factor is not None and not bool(there.all()):
+            covariance = (factor @ factor.T)[there][:, there]
+            factor = np.linalg.cholesky(covariance)
         if likelihood is not None and factor is not None:
             raise InnflowError(
                 "data.log_likelihood is that of data without the declared data.noise: leave one out"
@@ -180,7 +212,7 @@ class Simulator(InverseData):
             if likelihood is not None:
                 found[inside] += likelihood(y, x[inside])
             elif factor is not None and inside.any():
-                residual = y.double() - self._without_noise(x[inside], 0).double()
+                residual = (y.double() - self._without_noise(x[inside], 0).double())[:, there]
                 found[inside] += noise_log_prob(residual, factor)
             return found
 
@@ -195,7 +227,8 @@ class Simulator(InverseData):
         train = PartsSet.numbered("train", "train", self._parts(self.n, _TRAIN))
         test = PartsSet.numbered("test", "inlier", self._parts(self.n_test, _TEST))
         check_varied(train.parts["x"], self._columns["x"], "all draws from the prior")
-        return make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
+        sets = make_sets(train, test, self.holdout, self.seed, f"data.n={self.n}")
+        return self.hide_missing(sets)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Draw fresh noise for a training batch on its device."""
@@ -228,11 +261,14 @@ class Simulator(InverseData):
         if found is not None:
             return found
         x = self._prior.draw(n, [self.seed, stream, _PRIOR])
-        y = runs.simulate(self._model, x, [self.seed, stream, _MODEL], self.processes)
+        keep = None if file is None else file.with_suffix(".parts")
+        numbers = [self.seed, stream, _MODEL]
+        y = runs.simulate(self._model, x, numbers, self.processes, self.failures, keep)
         good = y.isfinite().all(dim=1)
         made = runs.Simulations(x[good], y[good], n - int(good.sum()))
         if file is not None:
             runs.write_simulations(file, made)
+            shutil.rmtree(file.with_suffix(".parts"), ignore_errors=True)
         return made
 
     @cached_property
@@ -254,33 +290,6 @@ class Simulator(InverseData):
     def _key(self, n: int, stream: int) -> str:
         modules = [*self._prior.modules, *self._model.imported.modules]
         paths, seed = [self._prior.path, self._model.path], [self.seed, stream]
-        return runs.cache_key(modules, paths, n, seed, self._model.kind, *self._behaviour)
-
-    def _draw_reference(self, y: Any, n: int, seed: int) -> np.ndarray:
-        where = f"data.reference={self.reference_path}"
-        function = resolve(str(self.reference_path), "data.reference").value
-        given = np.asarray(y, dtype=np.float64)
-        try:
-            draws = function(given, n, np.random.default_rng(seed), self._factor)
-        except InnflowError:
-            raise
-        except Exception as error:
-            raise InnflowError(f"{where}: raises {describe(error)}") from error
-        if np.shape(draws) != (n, *self.shape):
-            raise InnflowError(f"{where}: returns {np.shape(draws)}, expected {(n, *self.shape)}")
-        return np.asarray(draws)
-
-
-def names_of(key: str, given: Sequence[str] | None, module: ModuleType | None, n: int) -> list[str]:
-    """Return n different names: the given ones, else those of the module, else x0, x1, ...
-
-    The `key` is "parameters" or "observables", in capitals the name in the module.
-    """
-    if given is not None:
-        if len(given) != n or len(set(given)) < n:
-            raise InnflowError(f"data.{key}={list(given)}: give {n} different names")
-        return list(given)
-    found = getattr(module, key.upper(), None)
-    if isinstance(found, list | tuple) and len(found) == n and len(set(map(str, found))) == n:
-        return [str(name) for name in found]
-    return [f"{'x' if key == 'parameters' else 'y'}{i}" for i in range(n)]
+        kind = [self._model.kind, self._model.trials]
+        facts = [*self._behaviour, self._model.source]
+        return runs.cache_key(modules, paths, n, seed, kind, *facts)

@@ -41,12 +41,13 @@ def read_table(
     apart: bool = False,
     categories: Categories | None = None,
     blanks: bool = False,
+    missing: bool = False,
 ) -> tuple[Tensor, list[str]]:
     """Return the rows of a table, float32 (N, D), and a name "file/row" for each, from 0.
 
     The columns are used in the given order; by default all but the label, which may be missing. A
     column of text with given `categories` becomes an indicator for each. With `blanks`, rows in
-    which a number is missing are left out.
+    which a number is missing are left out; with `missing`, a blank cell or NaN is NaN.
 
     Raises:
         InnflowError: The file or a column is missing, a cell is not a finite number, or, with
@@ -57,7 +58,7 @@ def read_table(
     chosen = choose_columns(path, widths, columns, label if label in widths else None)
     read = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[path.suffix.lower()]
     try:
-        values = read(path, chosen, categories, blanks)
+        values = read(path, chosen, categories, blanks or missing)
     except DAMAGE as error:
         raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
     if not len(values):
@@ -73,7 +74,7 @@ def read_table(
         )
     with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is an error below
         x = values.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(x))
+    bad = np.argwhere(~(np.isfinite(x) | (np.isnan(values) & missing)))
     names = [name for name in chosen for _ in range(len(categories.get(name, ())) or widths[name])]
     if len(bad):
         row, at = bad[0].tolist()
@@ -82,8 +83,9 @@ def read_table(
             f"{path}, row {rows[row]} (from 0), column {column}: {values[row, at]} is not a finite "
             "number in single precision: correct or remove it"
         )
-    spread = np.ptp(values, axis=0)
-    coarse = (np.abs(values - x).max(axis=0) > _RESOLUTION * spread) & (spread > 0)
+    spread = _spread(values)
+    rounding = np.nan_to_num(np.abs(values - x)).max(axis=0)
+    coarse = (rounding > _RESOLUTION * spread) & (spread > 0)
     if apart and coarse.any():
         column = names[int(coarse.argmax())]
         raise InnflowError(
@@ -91,6 +93,13 @@ def read_table(
             "subtract a constant from it, or leave it out"
         )
     return torch.from_numpy(x), [f"{path.name}/{row}" for row in rows]
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Return the range (D,) of the values (N, D) that are not missing."""
+    known = ~np.isnan(values)
+    highest = np.max(values, axis=0, where=known, initial=-np.inf)
+    return highest - np.min(values, axis=0, where=known, initial=np.inf)
 
 
 def find_categories(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
@@ -141,6 +150,7 @@ def read_rows(
     key: str,
     label: str | None = None,
     note: Callable[[str], None] = announce,
+    missing: bool = False,
 ) -> Tensor:
     """Return named columns of a table, float32 (B, len(names)), in the order of the names.
 
@@ -149,10 +159,10 @@ def read_rows(
     numbers: then its columns are taken by position. Columns of text become the indicators of the
     categories that the names have. An array a (N, D) of an .npz is D columns
     a0, a1 ... Messages name the table by `key`, the argument that gives it, and `note` is called
-    with lines for the user.
+    with lines for the user. With `missing`, a blank cell or NaN is NaN.
 
     Raises:
-        InnflowError: A column or a value is missing.
+        InnflowError: A column is missing, or a value without `missing`.
     """
     place = existing_table(path)
     if place.suffix.lower() == ".csv" and not has_names(place):
@@ -168,7 +178,7 @@ def read_rows(
     found = [name for group in spread.values() for name in group]
     if set(names) <= set(found):
         needed = [column for column, group in spread.items() if set(group) & set(names)]
-        values, _ = read_table(path, needed, categories=texts)
+        values, _ = read_table(path, needed, categories=texts, missing=missing)
         given = [name for column in needed for name in spread[column]]
         others = [name for name in found if name not in names]
         if others:
@@ -185,7 +195,7 @@ def read_rows(
         raise InnflowError(
             f"{key}={path}: has the columns {listed(found)}, the run has {listed(names)}"
         )
-    values, _ = read_table(path, label=label)
+    values, _ = read_table(path, label=label, missing=missing)
     note(f"{key}={path}: {listed(found)} taken by position as {listed(names)}")
     return values
 

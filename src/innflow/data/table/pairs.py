@@ -1,10 +1,12 @@
 """Pairs of parameters x and data y from the columns of a CSV, NPZ or Parquet file."""
 
+import math
 import os
 
 from innflow.data.base import check_fraction
 from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation.inverse_data import InverseData
+from innflow.data.simulation.missing import check_missing
 from innflow.data.simulation.support import Support, check_varied, given_support
 from innflow.data.table import files
 from innflow.data.table.categories import whole_columns, within_bins
@@ -27,6 +29,9 @@ class Pairs(InverseData):
             .parquet file.
         x: Columns that hold the parameters, in this order.
         y: Columns that hold the data. An array (N, D) of an .npz gives D of them, named a0, a1 ...
+        shape: Of one y, whose values are in the columns: [T, C] of a series; by default a vector.
+        missing: Mean share of the values of y that are left out at random. With 0, only those are
+            missing whose cells are blank or NaN; null for complete data.
         support: [low, high] of each parameter, null for an open end; any real number by default.
         test: Fraction of all rows that becomes the set "test".
         batch_size, holdout, workers, seed: See `PartsDataModule`.
@@ -37,6 +42,8 @@ class Pairs(InverseData):
         path: str | os.PathLike[str],
         x: str | list[str],
         y: str | list[str],
+        shape: list[int] | None = None,
+        missing: float | None = None,
         support: list[list[float | None]] | None = None,
         batch_size: int = 128,
         holdout: float = 0.1,
@@ -58,6 +65,11 @@ class Pairs(InverseData):
             part: files.spread_names(names, widths) for part, names in self.chosen.items()
         }
         super().__init__((len(self._columns["x"]),), batch_size, holdout, workers, seed)
+        columns = len(self._columns["y"])
+        self.y_shape = (columns,) if shape is None else tuple(shape)
+        if math.prod(self.y_shape) != columns:
+            raise InnflowError(f"data.shape={shape}: y has {columns} columns")
+        self.missing, self._blanks = check_missing(missing, None), missing is not None
         if support is None:
             self.support = Support.real(*self.shape)
         else:
@@ -79,7 +91,7 @@ class Pairs(InverseData):
                 in all rows.
         """
         parts = {
-            part: files.read_table(self.path, names, apart=True)[0]
+            part: files.read_table(self.path, names, apart=True, missing=self._may_miss(part))[0]
             for part, names in self.chosen.items()
         }
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
@@ -97,4 +109,7 @@ class Pairs(InverseData):
                 f"1/2 (dequantization): {files.listed(whole)}"
             )
         items, of = PartsSet.numbered(self.path.name, "train", parts), f"{self.path}, rows"
-        return make_sets(items, self.test, self.holdout, self.seed, of)
+        return self.hide_missing(make_sets(items, self.test, self.holdout, self.seed, of))
+
+    def _may_miss(self, part: str) -> bool:
+        return part == "y" and self._blanks

@@ -50,10 +50,13 @@ def plot_resimulation(
 
     Args:
         names: of the M observables.
-        y: (M,) the observation.
+        y: (M,) the observation, NaN where it is missing.
         resimulated: (n, M) data that the forward model gives for the draws.
         noise_sd: (M,) standard deviations of the noise, drawn as bands of one and two.
     """
+    there = np.isfinite(y)
+    names, y, resimulated = [*np.array(names)[there]], y[there], resimulated[:, there]
+    noise_sd = None if noise_sd is None else np.broadcast_to(noise_sd, there.shape)[there]
     residuals = resimulated - y
     if len(names) <= MOST_PANELS:
         return _residual_histograms(names, residuals, noise_sd)
