@@ -80,6 +80,11 @@ def test_many_names_are_cut_in_a_message(table, refused):
         read_rows(table("a\n1\n"), [f"y{i}" for i in range(40)], "y")
 
 
+def test_a_long_name_is_cut_in_a_message(table, refused):
+    with refused(f"has the columns {'a' * 60}..., the run has b, c"):
+        read_rows(table(f"{'a' * 3000}\n1\n"), ["b", "c"], "y")
+
+
 def test_arrays_of_an_archive(tmp_path, capsys):
     path = tmp_path / "obs.npz"
     np.savez(path, x=np.ones((3, 4)), y=np.arange(6.0).reshape(3, 2))

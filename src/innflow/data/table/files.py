@@ -26,6 +26,8 @@ from innflow.system.progress import announce
 
 SHOWN = 8
 """Number of column names in a message."""
+LONGEST = 60
+"""Number of characters of a column name in a message."""
 _RESOLUTION = 1e-3
 """Largest rounding error of a column, in units of its range."""
 _SUFFIXES = (".csv", ".npz", ".parquet")
@@ -386,5 +388,5 @@ def _first_line(error: BaseException) -> str:
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
     """Return the first names as text, and the number of all where there are more."""
-    shown = ", ".join(names[:most])
+    shown = ", ".join(f"{one[:LONGEST]}..." if len(one) > LONGEST else one for one in names[:most])
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
