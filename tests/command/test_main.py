@@ -391,8 +391,12 @@ def test_a_config_is_shown_without_a_run(command):
 
 
 def test_a_key_that_only_the_user_can_know_is_asked_for(command):
-    answer = command("innflow-train", "+experiment=simulator", "data.prior=mymodule.prior")
+    answer = command("innflow-train", "+experiment=simulator")
     assert answer.code == 2
     assert answer.err == (
-        "innflow-train: error: data.forward=... is needed; --cfg job shows every key\n"
+        "innflow-train: error: data.prior=... is needed; --cfg job shows every key\n"
     )
+    prior = "data.prior=innflow.problem.two_moons.prior"
+    answer = command("innflow-train", "+experiment=simulator", prior)
+    assert answer.code == 2
+    assert answer.err == "innflow-train: error: data.forward, data.command: give one of them\n"
