@@ -20,7 +20,7 @@ from innflow.run.export import TOLERANCE, open_program, write_program
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", SETTINGS)
+@pytest.mark.parametrize("model", [name for name in SETTINGS if name != "jet_large"])  # as jet_base
 def test_every_model_is_the_same_in_onnxruntime(model, tmp_path):
     app = small_application(model)
     for name, program in make_programs(app, rows=5).items():

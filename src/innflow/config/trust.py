@@ -56,12 +56,6 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
     check_resolved(config, where)
     packages = (*MODEL_PACKAGES, *DATA_PACKAGES) if data else MODEL_PACKAGES
     for path, node in nodes(config):
-        code = foreign_code(node) if data else None
-        if code is not None:
-            raise InnflowError(
-                f"{where}: {path} names {code}, which is code; if you trust its writer, load it "
-                "with trust=True"
-            )
         name = str(node["_target_"])
         own = is_exported(name, packages)
         if own and name.startswith(tuple(f"innflow.{home}." for home in DATA_PACKAGES)):
@@ -72,6 +66,12 @@ def check_trusted(config: Mapping[str, Any], where: str, data: bool = False) -> 
             raise InnflowError(
                 f"{where}: {path}._target_={name} is no exported name of innflow and no module, "
                 "optimizer or schedule of torch or torchvision; if you trust this file, load it "
+                "with trust=True"
+            )
+        code = foreign_code(node) if data else None
+        if code is not None:
+            raise InnflowError(
+                f"{where}: {path} names {code}, which is code; if you trust its writer, load it "
                 "with trust=True"
             )
 
