@@ -130,6 +130,7 @@ def test_compiled_flow_is_compiled_in_both_directions(monkeypatch):
         torch.testing.assert_close(flow.inverse(flow(x)[0])[0], x, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_flow_that_does_not_compile_is_a_row_with_the_reason(monkeypatch):
     def sleepless(call):
         def never_returns(*_):
@@ -272,6 +273,7 @@ def test_peak_is_exact_and_leaves_out_memory_that_remains():
     assert memory.peak_bytes(call) == 4 * 1500
 
 
+@pytest.mark.extended
 def test_memory_grows_with_depth_unless_activations_are_recomputed():
     names = (OURS, f"{OURS} {REVERSIBLE}", NFLOWS)
     work = Work("memory", "affine", (8,), 256, 8, names)

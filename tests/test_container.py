@@ -340,6 +340,7 @@ def batch(monkeypatch):
 IMAGE, SECRET = "1.dkr.ecr.us-east-1.amazonaws.com/innflow:0.1.0", "arn:aws:secretsmanager:x:1:y"
 
 
+@pytest.mark.extended
 def test_sweep_on_batch_is_one_array_job(batch, capsys):
     def say(*arguments: str) -> str:
         submit.main(arguments)

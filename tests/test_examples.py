@@ -40,6 +40,7 @@ def test_own_parts_are_trained_and_loaded_again(own, command):
     assert len(rows) == 2
 
 
+@pytest.mark.extended
 def test_a_new_folder_runs_as_it_is(command, monkeypatch):
     answer = command("innflow-new", "rings")
     assert answer.code == 0, answer.err

@@ -56,6 +56,7 @@ def test_bayes_factors_of_linear_gaussian_models_are_exact(command, runs):
     assert [line for line in answer.out.splitlines() if line.startswith("observation 1")]
 
 
+@pytest.mark.extended
 def test_without_likelihoods_a_classifier_compares(command, inverse_run):
     rng = np.random.default_rng(0)
     for name, shift in {"near": 0.0, "far": 2.0}.items():

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import innflow
@@ -59,6 +60,7 @@ def test_a_run_without_its_coordinates_is_refused(command, photographs, tmp_path
     assert len(answer.err.strip().splitlines()) == 1
 
 
+@pytest.mark.extended
 def test_maps_of_features_go_through_a_whole_run(command, photographs):
     answer = command(
         *("innflow-train", "+experiment=cats_embedding_maps", "+debug=fdr", "run_dir=run"),

@@ -77,6 +77,7 @@ def compose(composed, monkeypatch):
     return lambda *overrides: deepcopy(composed(*overrides))
 
 
+@pytest.mark.extended  # experiments pass through most of them
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_passes_the_check_and_shows_all_there_is_to_choose(group, option, compose):
     """The keys are the parameters of the target, so that `--cfg job` is the reference."""

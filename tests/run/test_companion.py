@@ -123,6 +123,7 @@ def test_other_models_are_refused(refused, image_run, vector_run, photographs, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.extended
 def test_scores_of_a_ratio_are_in_the_table(beside_run, photographs, tmp_path, command):
     cache = f"data.cache_dir={tmp_path / 'cache'}"
     out = tmp_path / "eval"

@@ -207,7 +207,7 @@ def test_a_run_stopped_twice_is_the_one_that_never_was(
     check_same_end(run_dir, whole)
 
 
-@pytest.mark.representatives("validation across epochs")
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "scenario", ["validation across epochs", "no step but the last is validated"]
 )

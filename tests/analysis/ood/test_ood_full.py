@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 SMALL = (
     *("analysis.scores.resamples=20", "analysis.samples=null", "analysis.latent_cloud=null"),
@@ -49,6 +50,7 @@ def test_analyses_of_images_are_refused_for_vectors(command, vector_run):
     assert "needs images" in answer.err
 
 
+@pytest.mark.extended
 def test_analyses_of_the_rows_of_a_table(command):
     rng = np.random.default_rng(0)
     for name, centre in (("inliers", 0.0), ("others", 4.0)):

@@ -43,9 +43,10 @@ class Samples(ImageAnalysis):
         self.check(study)
         findings = Findings("Samples", "")
         if (fitted := study.fitted_latents) is not None:
-            drawn = to_pixels(study.sample(4 * self.columns))
+            shown = study.count(4, 1)
+            drawn = to_pixels(study.sample(shown * self.columns))
             findings.figures["fitted"] = Plot(
-                plot_image_rows(np.split(drawn, 4), [""] * 4),
+                plot_image_rows(np.split(drawn, shown), [""] * shown),
                 "Samples, not selected. Their latents are drawn from a normal distribution fitted "
                 f"to the latents of training images in {len(fitted.deviations)} principal "
                 f"components, and with standard deviation {DETAIL:g} in all other directions.",
