@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 # of a worker the others would wait without end for its tests.
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs bench clean
+.PHONY: help demo test test-all tests all-tests lint docs bench clean
 
 help:
 	@echo "make demo      install, train a flow on drawn cats and write a report (4 minutes)"
-	@echo "make test      install, check style and types, test each feature once (7 minutes on two cores)"
-	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs, pages (30 minutes)"
+	@echo "make test      install, check style and types, test each feature once (6 minutes on two cores)"
+	@echo "make test-all  the same with every test: Slurm, several processes, faults, long runs, pages (35 minutes)"
 	@echo "make lint      check style and types only (1 minute)"
 	@echo "make docs      build the site of docs/ in build/docs (1 minute)"
 	@echo "make bench     compare speed and memory with other packages (2 hours, idle machine)"
@@ -39,10 +39,17 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# Style and types are checked on one core beside the first tests.
+test: $(VENV)/.dev
+	$(MAKE) --no-print-directory -j2 lint tests
+
+test-all: $(VENV)/.dev
+	$(MAKE) --no-print-directory -j2 lint all-tests
+
+tests: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not extended"
 
-test-all: lint
+all-tests: $(VENV)/.dev
 	$(PYTEST)
 
 docs: $(VENV)/.dev

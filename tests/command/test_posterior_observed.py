@@ -35,7 +35,7 @@ def undrawn(monkeypatch) -> None:
     monkeypatch.setattr("innflow.command.posterior_files.DRAWN", 0)
 
 
-@pytest.mark.representatives("trials")
+@pytest.mark.extended
 @pytest.mark.parametrize("name", ["missing", "trials"])
 def test_every_analysis_takes_what_is_missing(runs, name):
     metrics = json.loads((runs[name] / "metrics.json").read_text())

@@ -224,6 +224,7 @@ def broken(*args: Any) -> None:
     raise InnflowError("broken on purpose")
 
 
+@pytest.mark.extended
 def test_a_sweep_is_a_group_and_its_jobs_have_their_overrides_as_names(command):
     answer = command(
         *("innflow-train", "-m", *TINY_MOONS, "analysis=none", "logger=wandb", "seed=1,2"),

@@ -305,6 +305,7 @@ def test_a_run_that_stopped_early_stays_where_it_is(tmp_path):
     assert rows_of(run_dir) == rows
 
 
+@pytest.mark.extended
 def test_the_run_folder_shows_how_to_resume(command, whole_runs, overrides_of):
     """`run_dir=DIR ckpt=last` is enough, where the folder lies now; the signal is in the code."""
     scenario = "validation in every second epoch"
