@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -63,7 +64,8 @@ def test_a_card_states_origin_numbers_and_limits(name):
     assert card["minutes"] > 0
     assert card["seed"] >= 0
     assert card["format"] == innflow.app.module.FORMAT
-    assert card["metrics"]["test/bpd"] > 0
+    assert all(np.isfinite(value) for value in card["metrics"].values())
+    assert {"test/bpd", "posterior/c2st"} & card["metrics"].keys()
 
 
 def test_a_packed_flow_is_the_flow_of_the_run(tiny, image_run):
