@@ -100,6 +100,7 @@ def small_results() -> dict:
     return {"machine": machine, "claims": of}
 
 
+@pytest.mark.extended
 def test_the_page_has_a_row_a_section_and_a_small_figure_for_each_claim(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"# claims\n\n{page.BEGIN}\nPREVIOUS\n{page.END}\n\nLimits.\n")

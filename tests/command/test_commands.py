@@ -54,6 +54,7 @@ def test_evaluation_on_other_data_writes_a_whole_folder(command, image_run, phot
     assert "bpd/dog" not in metrics
 
 
+@pytest.mark.extended
 def test_evaluation_of_vectors_goes_into_the_run_by_default(command, vector_run):
     answer = command(
         "innflow-eval", f"run={vector_run}", "analysis.density2d=null", "data.n_test=60"

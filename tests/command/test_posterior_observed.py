@@ -86,6 +86,7 @@ def test_a_run_on_complete_data_takes_no_blank_cells(command, inverse_run):
 
 
 @pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.extended
 def test_draws_are_inference_data_of_arviz(command, runs, undrawn, count):
     arviz = pytest.importorskip("arviz")
     names = [f"y {i}" for i in range(1, 11)]

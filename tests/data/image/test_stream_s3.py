@@ -54,6 +54,7 @@ def test_a_new_version_of_a_shard_is_decoded_again(shards, bucket, tree, tmp_pat
     assert (before != after).flatten(1).any(1).sum() == 1
 
 
+@pytest.mark.extended
 def test_what_is_not_there(shards, bucket, refused):  # noqa: F811
     with refused("data.train: s3://pictures/packed/train-000004.tar does not exist"):
         find_shards(f"{shards}/train-{{000003..000004}}.tar", "train")
