@@ -11,8 +11,9 @@ from torch import nn
 
 from benchmarks.export import SETTINGS, small_application
 from innflow import flow
-from innflow.app import Classification, Density, Inverse
+from innflow.app import Classification, Density, Inverse, Member
 from innflow.app.program import make_programs
+from innflow.flow.network.embedding import Observed
 from innflow.latent import Latent, OneHot
 from innflow.partition import Partition
 from innflow.run import export
@@ -80,6 +81,16 @@ def test_padding_and_trials_are_refused(refused):
     partition = Partition({"x": (2,)}, {"z": (2,)}, context={"y": (4,)})
     with refused("app.trials=2"):
         make_programs(Inverse(flow.vector(2, depth=2, context=4), partition, trials=2))
+
+
+def test_embeddings_and_ensembles_are_refused(refused):
+    partition = Partition({"x": (2,)}, {"z": (2,)}, context={"y": (4,)})
+    first, second = (flow.vector(2, depth=2, context=4) for _ in range(2))
+    with refused("an ensemble has no program"):
+        make_programs(Inverse(first, partition, others=[Member(second)]))
+    wide = flow.vector(2, depth=2, context=8)
+    with refused("an embedding of y has no program"):
+        make_programs(Inverse(wide, partition, embedding=Observed((4,), missing=True)))
 
 
 @pytest.mark.slow

@@ -196,6 +196,9 @@ def _inverse_programs(app: Inverse, z: Tensor, generator: torch.Generator) -> di
             f"app.trials={app.trials}: the posterior is a mean over orders of the trials, drawn at "
             "random; train with app.trials=1"
         )
+    if app.embedding is not None or app.others:
+        kind = "an embedding of y" if app.embedding is not None else "an ensemble"
+        raise InnflowError(f"{kind} has no program: train with embedding=none and ensemble=1")
     meaning = {
         "y": "observed data, " + ", ".join(app.feature_names("y", len(app.y_units.mean))),
         "z": "standard normal numbers, one row for each draw; repeat y for several draws",

@@ -1,4 +1,4 @@
-"""Files of innflow-score maps=DIR: each picture beside its anomaly map."""
+"""Files of innflow-score maps=DIR: each picture next to its anomaly map."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath

@@ -41,7 +41,7 @@ class Endpoint:
         for name in fields:
             if name not in self.takes:
                 close = difflib.get_close_matches(name, self.takes, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
+                hint = f"; did you mean {close[0]}?" if close else "."
                 known = ", ".join(self.takes)
                 raise InnflowError(f"{name} is unknown{hint} The fields are {known}")
         return self.make(fields)
