@@ -30,3 +30,12 @@ def positive(key: str, value: float) -> float:
     if not value > 0:
         raise InnflowError(f"{key}={value}: must be a number above 0")
     return float(value)
+
+
+def cut(text: str, longest: int = 60) -> str:
+    """Return a name or value of a file at a length that fits in a message.
+
+    >>> cut("a" * 100, longest=5)
+    'aaaaa...'
+    """
+    return f"{text[:longest]}..." if len(text) > longest else text

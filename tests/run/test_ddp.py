@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,7 @@ def test_one_device_needs_no_other(tmp_path, alone):
     train(tmp_path / "run", *MOONS, "+extra=ema", "strategy=ddp", "trainer.devices=1", *NOTE)
     found, one = noted(tmp_path / "run", 0), noted(alone, 0)
     assert difference(found["weights"], one["weights"]) == 0
+    assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)  # of a later run
 
 
 def test_a_set_of_one_item_is_on_every_rank():

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ GRACE = 30.0
 """Seconds after the failure of one process before the others are terminated."""
 WHOLE = ("MovingAverage", "DropoutOnOverfit", "FindLearningRate", "FindBatchSize")
 """Callbacks that need the weights of the whole model on every device."""
+_OF_A_RANK = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Sharded(ModelParallelStrategy):
@@ -146,6 +148,23 @@ def _run_rank(
         if line is None:
             raise
         raise InnflowError(line) from error  # only its text reaches the launching process
+
+
+@contextmanager
+def restored_rank() -> Iterator[None]:
+    """Restore at the end the environment variables that Lightning sets in the process of a rank.
+
+    A later run of the same process would otherwise wait for the other ranks of this one.
+    """
+    before = {name: os.environ.get(name) for name in _OF_A_RANK}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def leave_group() -> None:

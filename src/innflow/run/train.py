@@ -25,7 +25,7 @@ from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.features import COORDINATES
 from innflow.run.folder import claim, is_requeued_run, write_origin
 from innflow.run.report.headline import describe_models
-from innflow.run.strategy import check_devices, leave_group, spawn, spawns
+from innflow.run.strategy import check_devices, leave_group, restored_rank, spawn, spawns
 from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation
 from innflow.system.allocator import keep_freed_memory
 from innflow.system.failed_jobs import FAILED
@@ -58,7 +58,8 @@ def run(
     start = setup.find_start(run_dir, config["ckpt"])
     resumed = config["ckpt"] is not None or is_requeued_run(run_dir)
     leader = is_leader()
-    with claim(run_dir, resumed) if leader else nullcontext(), dashboards_closed() as dashboards:
+    claimed = claim(run_dir, resumed) if leader else nullcontext()
+    with restored_rank(), claimed, dashboards_closed() as dashboards:
         pl.seed_everything(config["seed"], workers=True, verbose=False)
         data = build_data(config["data"])
         if data.drawn:

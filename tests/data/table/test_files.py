@@ -85,6 +85,11 @@ def test_a_long_name_is_cut_in_a_message(table, refused):
         read_rows(table(f"{'a' * 3000}\n1\n"), ["b", "c"], "y")
 
 
+def test_a_long_cell_is_cut_in_a_message(table, refused):
+    with refused(f"line 2, column a: '{'x/' * 30}...' is not a finite number"):
+        read_rows(table(f"a\n{'x/' * 3000}\n"), ["a"], "y")
+
+
 def test_arrays_of_an_archive(tmp_path, capsys):
     path = tmp_path / "obs.npz"
     np.savez(path, x=np.ones((3, 4)), y=np.arange(6.0).reshape(3, 2))

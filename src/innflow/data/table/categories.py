@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.errors import InnflowError
+from innflow.errors import InnflowError, cut
 from innflow.system.ranks import rand
 
 BLANK = "blank"
@@ -42,8 +42,9 @@ def categories_of(path: Path, column: str, cells: Sequence[Any]) -> list[str]:
     found = sorted({BLANK if cell in ("", None) else cell for cell in cells})
     if len(found) > MOST:
         raise InnflowError(
-            f"{path}, column {column}: {len(found):,} different texts ({', '.join(found[:3])}, "
-            f"...), at most {MOST} are taken as categories: leave it out by data.columns"
+            f"{path}, column {cut(column)}: {len(found):,} different texts "
+            f"({', '.join(map(cut, found[:3]))}, ...), at most {MOST} are taken as categories: "
+            "leave it out by data.columns"
         )
     return found
 

@@ -19,15 +19,13 @@ from innflow.data.table.categories import (
     is_text,
 )
 from innflow.data.table.csv_file import has_names, parse_number, read_csv_cells, read_csv_header
-from innflow.errors import InnflowError
+from innflow.errors import InnflowError, cut
 from innflow.system.file.npz import DAMAGE, check_archive, read_arrays
 from innflow.system.file.regular import why_not_regular
 from innflow.system.progress import announce
 
 SHOWN = 8
 """Number of column names in a message."""
-LONGEST = 60
-"""Number of characters of a column name in a message."""
 _RESOLUTION = 1e-3
 """Largest rounding error of a column, in units of its range."""
 _SUFFIXES = (".csv", ".npz", ".parquet")
@@ -82,8 +80,8 @@ def read_table(
         row, at = bad[0].tolist()
         column = names[at]
         raise InnflowError(
-            f"{path}, row {rows[row]} (from 0), column {column}: {values[row, at]} is not a finite "
-            "number in single precision: correct or remove it"
+            f"{path}, row {rows[row]} (from 0), column {cut(column)}: {values[row, at]} is not a "
+            "finite number in single precision: correct or remove it"
         )
     spread = _spread(values)
     rounding = np.nan_to_num(np.abs(values - x)).max(axis=0)
@@ -91,8 +89,8 @@ def read_table(
     if apart and coarse.any():
         column = names[int(coarse.argmax())]
         raise InnflowError(
-            f"{path}, column {column}: its values differ by less than single precision resolves: "
-            "subtract a constant from it, or leave it out"
+            f"{path}, column {cut(column)}: its values differ by less than single precision "
+            "resolves: subtract a constant from it, or leave it out"
         )
     return torch.from_numpy(x), [f"{path.name}/{row}" for row in rows]
 
@@ -219,7 +217,7 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
             values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
     except DAMAGE as error:
         raise InnflowError(
-            f"{path}, column {column} cannot be read: {_first_line(error)}"
+            f"{path}, column {cut(column)} cannot be read: {_first_line(error)}"
         ) from error
     names = []
     for row, value in enumerate(values):
@@ -227,8 +225,8 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
         name = str(int(value)) if whole else value
         if not isinstance(name, str) or not name:
             raise InnflowError(
-                f"{path}, row {row} (from 0), column {column}: {value!r} is no class: give a name "
-                "or an integer"
+                f"{path}, row {row} (from 0), column {cut(column)}: {cut(repr(value))} is no "
+                "class: give a name or an integer"
             )
         names.append(name)
     return names
@@ -344,7 +342,7 @@ def _to_numbers(
             number = math.nan if blanks and cell.lower() in _BLANKS else parse_number(cell)
             if number is None:
                 raise InnflowError(
-                    f"{where}, column {column}: {cell!r} is not a finite number: "
+                    f"{where}, column {cut(column)}: {cut(cell)!r} is not a finite number: "
                     "correct or remove it"
                 )
             row.append(number)
@@ -370,7 +368,7 @@ def _read_parquet(
             continue
         kind = table[column].type
         if not any(is_kind(kind) for is_kind in numeric):  # a date would become a number
-            raise InnflowError(f"{path}, column {column}: expected numbers, not {kind}")
+            raise InnflowError(f"{path}, column {cut(column)}: expected numbers, not {kind}")
         values.append(table[column].to_numpy().astype(np.float64))
     return np.column_stack(values)
 
@@ -388,5 +386,5 @@ def _first_line(error: BaseException) -> str:
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
     """Return the first names as text, and the number of all where there are more."""
-    shown = ", ".join(f"{one[:LONGEST]}..." if len(one) > LONGEST else one for one in names[:most])
+    shown = ", ".join(map(cut, names[:most]))
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
