@@ -56,6 +56,7 @@ def adam(lr: float):
     return partial(torch.optim.Adam, lr=lr)
 
 
+@pytest.mark.representatives("spline")
 @pytest.mark.parametrize("coupling", ["affine", "spline"])
 def test_training_reaches_the_entropy_of_a_gaussian(coupling, fit):
     """The entropy is the lower bound of the mean of -log_prob, and this flow can attain it."""

@@ -61,6 +61,7 @@ def test_jobs_of_joblib_fail_alone(jobs, tmp_path):
     assert "model.depth=0" in failure["overrides"]
 
 
+@pytest.mark.extended
 def test_an_adaptive_sweep_is_told_what_chose_the_best_checkpoint(command):
     answer = command(
         *("innflow-train", "-m", *QUICK, "hydra/sweeper=adaptive", "hydra.sweep.dir=sweep"),

@@ -204,6 +204,7 @@ def test_a_resumed_run_keeps_its_id_and_name(tmp_path):
     assert [each.step for each in history] == [0, 1, 2, 3]
 
 
+@pytest.mark.extended
 def test_runs_have_their_own_ids_and_failed_ones_are_marked(tmp_path, refused, monkeypatch):
     ids = []
     for name in ("a", "b"):

@@ -36,6 +36,7 @@ def test_the_elbow_bends_both_ways_evenly_for_an_end_on_the_axis():
     assert up.mean() == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.extended
 def test_true_parameters_rank_evenly_among_the_draws():
     assert rank_p_values(arm).min() > 0.002
 

@@ -57,6 +57,7 @@ def test_draws_lead_back_to_the_data(y):
     assert ((draws[:, 2] > low) & (draws[:, 2] < high)).all()
 
 
+@pytest.mark.extended
 def test_true_parameters_rank_evenly_among_the_draws():
     assert rank_p_values(ballistics).min() > 0.002
 

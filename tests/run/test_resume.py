@@ -188,9 +188,7 @@ def stop(run_dir: Path, step: int, signum: int, *overrides: str) -> int:
     return int(saved(run_dir)["global_step"])
 
 
-@pytest.mark.representatives(
-    "validation across epochs", "pixels read by a worker, varied and dequantised"
-)
+@pytest.mark.representatives("validation across epochs")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_run_stopped_twice_is_the_one_that_never_was(
     scenario, overrides_of, whole_runs, tmp_path
@@ -260,6 +258,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
+@pytest.mark.extended
 def test_a_closed_terminal_stops_a_run_unless_it_is_under_nohup(tmp_path, monkeypatch):
     scenario = [*MOONS, "trainer.max_steps=3", "trainer.val_check_interval=2"]
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
@@ -331,6 +330,7 @@ def test_the_run_folder_shows_how_to_resume(command, whole_runs, overrides_of):
     assert config["callbacks"]["last"]["dirpath"] == str(Path("moved/checkpoints").absolute())
 
 
+@pytest.mark.extended
 def test_changes_that_a_resumed_run_cannot_have_are_refused_in_one_line(command):
     small = [o for o in MOONS if "draws" not in o]
     answer = command("innflow-train", *small, "run_dir=run", "trainer.max_steps=4")

@@ -22,6 +22,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.extended
 def test_all_analyses_of_a_run_on_images(command, image_run):
     answer = command(
         *("innflow-eval", f"run={image_run}", "analysis=ood_full", "out=there"),

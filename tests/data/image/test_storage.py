@@ -127,6 +127,7 @@ def test_no_server(bucket, monkeypatch):
     assert "cannot reach the server" in refused("s3://pictures/some")
 
 
+@pytest.mark.extended
 def test_a_server_lost_on_the_way(bucket, monkeypatch):
     second = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     second.start()
@@ -168,8 +169,8 @@ class Tries(logging.Handler):
         self.logger.setLevel(self.before)
 
 
-@pytest.mark.representatives("an image")
 @pytest.mark.parametrize("what", ["an image", "a shard"])
+@pytest.mark.extended
 def test_a_server_that_is_lost_and_comes_back_is_waited_for(bucket, monkeypatch, what):
     first = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     first.start()

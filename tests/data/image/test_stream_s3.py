@@ -31,7 +31,7 @@ def opened(url: str, cache: Path, **options) -> Shards:
     return Shards(**(usual | options))
 
 
-@pytest.mark.representatives("2")
+@pytest.mark.representatives("0")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bucket_streams_like_the_folder(shards, tree, tmp_path, workers):
     near = str(tmp_path / "near")

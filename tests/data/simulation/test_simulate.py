@@ -85,6 +85,7 @@ def copies(monkeypatch) -> None:
     monkeypatch.setattr(innflow.data.simulation.isolate, "_UNFORKABLE", ())
 
 
+@pytest.mark.representatives("exits*")
 @pytest.mark.usefixtures("copies")
 @pytest.mark.parametrize(
     ("name", "end"),
