@@ -66,7 +66,7 @@ def observed() -> str:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Leave the figures out, which take most of the time."""
-    monkeypatch.setattr("innflow.command.posterior_files.DRAWN", 0)
+    monkeypatch.setattr("innflow.command.posterior.files.DRAWN", 0)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def resimulated(x: np.ndarray) -> np.ndarray:
 
 
 def test_several_observations_go_into_the_run_by_default(command, inverse_run, monkeypatch):
-    monkeypatch.setattr("innflow.command.posterior_files.DRAWN", 2)
+    monkeypatch.setattr("innflow.command.posterior.files.DRAWN", 2)
     y = np.array([[1.5, 0.3], [1.2, -0.4], [50, 50], [1.7, 0], [1.6, 0.1]], dtype=np.float32)
     np.savez("obs.npz", data=y)
     answer = command("innflow-posterior", f"run={inverse_run}", "y=obs.npz", "n=40")
@@ -475,7 +475,7 @@ def test_what_cannot_be_finished_leaves_nothing(
     def fail(*_: Any) -> None:
         raise failure
 
-    monkeypatch.setattr("innflow.command.posterior.write_figures", fail)
+    monkeypatch.setattr("innflow.command.posterior.command.write_figures", fail)
     before = debris()
     answer = command("innflow-posterior", f"run={inverse_run}", observed, "n=5", "out=drawn")
     assert answer.code in (2, 130)

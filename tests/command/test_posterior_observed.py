@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import train
 
-from innflow.command.posterior_files import Posteriors
+from innflow.command.posterior.files import Posteriors
 
 QUICK = (
     *("app=inverse", "partition=given_y", "latent=observed", "score=none", "analysis=posterior"),
@@ -32,7 +32,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Leave the figures out, which take most of the time."""
-    monkeypatch.setattr("innflow.command.posterior_files.DRAWN", 0)
+    monkeypatch.setattr("innflow.command.posterior.files.DRAWN", 0)
 
 
 @pytest.mark.extended
@@ -112,16 +112,16 @@ def test_draws_are_inference_data_of_arviz(command, runs, undrawn, count):
 
 def test_the_call_of_arviz_1(monkeypatch):
     """Version 1 takes all groups as one mapping."""
-    from innflow.command import posterior_arviz
+    from innflow.command.posterior import arviz as inference_data
 
     called = []
     fake = SimpleNamespace(
         __version__="1.2.0", from_dict=lambda *args, **options: called.append((args, options))
     )
-    monkeypatch.setattr(posterior_arviz, "require_arviz", lambda: fake)
+    monkeypatch.setattr(inference_data, "require_arviz", lambda: fake)
     parts = {name: None for name in Posteriors.__dataclass_fields__}
     parts |= {"parameters": ["a"], "observables": ["b"], "x": np.ones((1, 4, 1))}
-    posterior_arviz.to_inference_data(Posteriors(**{**parts, "y": np.zeros((1, 1))}))
+    inference_data.to_inference_data(Posteriors(**{**parts, "y": np.zeros((1, 1))}))
     ((groups,), options) = called[0]
     assert set(groups) == {"posterior", "observed_data"}
     assert groups["posterior"]["a"].shape == (1, 4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from innflow.app.coordinates import Unconstrained
+from innflow.app.posterior.coordinates import Unconstrained
+from innflow.app.posterior.trials import shuffle_trials
 from innflow.app.preprocess import Dequantization
-from innflow.app.trials import shuffle_trials
 from innflow.data.image.augment import build_augment
 from innflow.data.image.digits import shift_images
 from innflow.latent.density import StandardNormal

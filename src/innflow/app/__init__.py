@@ -2,11 +2,11 @@
 
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
-from innflow.app.conditional import Member
-from innflow.app.correction import Correction, correct_posterior
 from innflow.app.density import Density, Generation
-from innflow.app.inverse import Inverse
 from innflow.app.module import FlowModule
+from innflow.app.posterior.conditional import Member
+from innflow.app.posterior.correction import Correction, correct_posterior
+from innflow.app.posterior.inverse import Inverse
 from innflow.app.schedule import constant, cosine
 
 __all__ = [

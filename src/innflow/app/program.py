@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from innflow.app.application import Application, Unconditional
 from innflow.app.classification import Classification
 from innflow.app.density import Generation
-from innflow.app.inverse import Inverse
+from innflow.app.posterior.inverse import Inverse
 from innflow.app.preprocess import Dequantization
 from innflow.errors import InnflowError
 from innflow.partition import PAD

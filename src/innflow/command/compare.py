@@ -11,9 +11,9 @@ from torch import Tensor
 from innflow.analysis.posterior.local_calibration import read_simulations, standardize
 from innflow.analysis.posterior.resimulation import build_problem
 from innflow.app import Inverse, correct_posterior
-from innflow.app.correction import check_proposal
+from innflow.app.posterior.correction import check_proposal
 from innflow.command.arguments import check_arguments, load_inverse, read_observations
-from innflow.command.posterior import MISSPECIFIED, list_unreliable
+from innflow.command.posterior.command import MISSPECIFIED, list_unreliable
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.errors import InnflowError
 from innflow.metric.model_probabilities import classify_models

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from innflow.analysis.study import Study, in_batches
-from innflow.app.inverse import Inverse
+from innflow.app.posterior.inverse import Inverse
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.errors import InnflowError
 

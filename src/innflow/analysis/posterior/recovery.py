@@ -10,7 +10,7 @@ from innflow.analysis.findings import Findings, Plot
 from innflow.analysis.posterior import draws
 from innflow.analysis.posterior.local_calibration import standardize
 from innflow.analysis.study import Analysis, Study
-from innflow.app.inverse import Inverse
+from innflow.app.posterior.inverse import Inverse
 from innflow.config.bounds import Many
 from innflow.errors import InnflowError
 from innflow.figure.posterior.profile import plot_recovery

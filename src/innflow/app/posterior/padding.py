@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from innflow.app.application import Application
-from innflow.app.coordinates import Standardized
 from innflow.app.module import PAD_SEED, Noise
+from innflow.app.posterior.coordinates import Standardized
 from innflow.flow.initialise import all_reduced
 from innflow.latent import density
 from innflow.latent.density import Observed

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from innflow.app import Inverse
-from innflow.app.misspecification import MisspecificationTest
+from innflow.app.posterior.misspecification import MisspecificationTest
 from innflow.data import Simulator
 from innflow.flow import Embedding, Observed, SeriesEmbedding, SetEmbedding, vector
 from innflow.latent import density

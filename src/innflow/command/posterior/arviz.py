@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from innflow.command.posterior_files import Posteriors
+from innflow.command.posterior.files import Posteriors
 from innflow.errors import InnflowError
 
 FILE = "posterior.nc"

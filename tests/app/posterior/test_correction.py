@@ -10,7 +10,7 @@ import torch
 from small import train_quietly
 from torch.distributions import Normal, Uniform
 
-from app.test_inverse import NOISE, Sum, build, posterior_of
+from app.posterior.test_inverse import NOISE, Sum, build, posterior_of
 from innflow.app import correct_posterior
 
 Y = 4.0

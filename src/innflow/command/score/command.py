@@ -16,7 +16,7 @@ from innflow.command.arguments import (
     check_arguments,
     load_unconditional,
 )
-from innflow.command.score_maps import check_maps, write_maps
+from innflow.command.score.maps import check_maps, write_maps
 from innflow.config.message import one_line
 from innflow.data.image.cache import name_first
 from innflow.data.image.storage import read_images

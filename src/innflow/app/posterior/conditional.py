@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from innflow.app.application import ELEMENTS
-from innflow.app.padding import NoisePadding
+from innflow.app.posterior.padding import NoisePadding
 from innflow.errors import InnflowError
 from innflow.flow import CouplingFlow, Embedding
 from innflow.objective.base import Parts, Step

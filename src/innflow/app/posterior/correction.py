@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.trials import MAX_ORDERS
+from innflow.app.posterior.trials import MAX_ORDERS
 from innflow.errors import InnflowError
 from innflow.metric.importance import FEWEST, Importance, compute_importance
 from innflow.problem.sampler.importance import systematic
 
 if TYPE_CHECKING:
-    from innflow.app.inverse import Inverse
+    from innflow.app.posterior.inverse import Inverse
 
 ROWS = 10_000
 """Proposals of which densities are computed at a time."""

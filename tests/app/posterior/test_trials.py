@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from innflow.app import Inverse
-from innflow.app.trials import MAX_ORDERS, shuffle_trials, trial_orders
+from innflow.app.posterior.trials import MAX_ORDERS, shuffle_trials, trial_orders
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
 from innflow.flow import vector

@@ -17,15 +17,15 @@ from innflow.analysis.posterior.resimulation import (
     resimulate_or_announce,
 )
 from innflow.app import Correction, Inverse, correct_posterior
-from innflow.app.correction import check_proposal
+from innflow.app.posterior.correction import check_proposal
 from innflow.command.arguments import (
     check_arguments,
     load_inverse,
     output_folder,
     read_observations,
 )
-from innflow.command.posterior_arviz import require_arviz, write_inference_data
-from innflow.command.posterior_files import Posteriors, write_draws, write_figures, write_summary
+from innflow.command.posterior.arviz import require_arviz, write_inference_data
+from innflow.command.posterior.files import Posteriors, write_draws, write_figures, write_summary
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.table.files import read_rows
 from innflow.errors import InnflowError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from innflow.app.coordinates import Standardized, Unconstrained
+from innflow.app.posterior.coordinates import Standardized, Unconstrained
 
 INF = torch.inf
 LOW = torch.tensor([-INF, -2.0, 1.0, -INF, 0.0])

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.app.conditional import Conditional
-from innflow.app.coordinates import Bounded, Standardized, Unconstrained
 from innflow.app.inputs import to_tensor
-from innflow.app.misspecification import MisspecificationTest
 from innflow.app.module import Noise
-from innflow.app.trials import shuffle_trials, trial_orders
+from innflow.app.posterior.conditional import Conditional
+from innflow.app.posterior.coordinates import Bounded, Standardized, Unconstrained
+from innflow.app.posterior.misspecification import MisspecificationTest
+from innflow.app.posterior.trials import shuffle_trials, trial_orders
 from innflow.errors import InnflowError
 from innflow.latent.density import draw_normal
 from innflow.objective.base import Parts, Step

@@ -9,8 +9,8 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from innflow.app import Inverse
-from innflow.app.misspecification import MisspecificationTest
-from innflow.app.padding import CARRIED
+from innflow.app.posterior.misspecification import MisspecificationTest
+from innflow.app.posterior.padding import CARRIED
 from innflow.data.base import PartsDataModule, PartsSet
 from innflow.data.simulation.support import Support
 from innflow.flow import surrogate, vector

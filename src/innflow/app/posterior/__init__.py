@@ -1,0 +1,1 @@
+"""Inverse problems: posteriors of parameters, their units, ensembles, corrections and tests."""
