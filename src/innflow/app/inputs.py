@@ -172,7 +172,7 @@ def _check_levels(images: Tensor, levels: int) -> None:
 def _from_frame(frame: Any, names: Sequence[str] | None, key: str) -> np.ndarray:
     """Return the values (B, D) of the named columns of a data frame; of all without names."""
     from innflow.data.table.categories import categories_in, indicator_names, indicators
-    from innflow.data.table.files import listed
+    from innflow.data.table.columns import listed
 
     table, found = frame.to_numpy(), [str(column) for column in frame.columns]
     texts = categories_in(names or (), found)

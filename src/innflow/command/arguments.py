@@ -10,7 +10,8 @@ from torch import Tensor
 
 from innflow.app import Application, Inverse, Unconditional
 from innflow.config.resolvers import time_of_day
-from innflow.data.table.files import existing_table, read_header, read_rows
+from innflow.data.table.files import read_rows
+from innflow.data.table.formats import existing_table, read_header
 from innflow.errors import InnflowError
 from innflow.run.load import load
 from innflow.system.importing import add_current_folder

@@ -1,37 +1,29 @@
-"""Tables in CSV, NPZ or Parquet files: column names, numbers and class labels."""
+"""Tables in files as tensors of numbers and lists of class labels."""
 
-import importlib
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innflow.data.table.categories import (
-    categories_in,
-    categories_of,
-    indicator_names,
-    indicators,
-    is_text,
+from innflow.data.table.categories import categories_in, indicator_names
+from innflow.data.table.columns import choose_columns, listed, value_names
+from innflow.data.table.csv_file import has_names
+from innflow.data.table.formats import (
+    Categories,
+    existing_table,
+    read_cells,
+    read_header,
+    read_unnamed,
+    read_values,
 )
-from innflow.data.table.csv_file import has_names, parse_number, read_csv_cells, read_csv_header
 from innflow.errors import InnflowError, cut
-from innflow.system.file.npz import DAMAGE, check_archive, read_arrays
-from innflow.system.file.regular import why_not_regular
 from innflow.system.progress import announce
 
-SHOWN = 8
-"""Number of column names in a message."""
 _RESOLUTION = 1e-3
 """Largest rounding error of a column, in units of its range."""
-_SUFFIXES = (".csv", ".npz", ".parquet")
-_BLANKS = ("", "na", "n/a", "nan", "null", "none")
-Categories = Mapping[str, Sequence[str]]
-"""Column of text -> its categories."""
 
 
 def read_table(
@@ -56,11 +48,7 @@ def read_table(
     path = existing_table(path)
     widths, categories = read_header(path, label), categories or {}
     chosen = choose_columns(path, widths, columns, label if label in widths else None)
-    read = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}[path.suffix.lower()]
-    try:
-        values = read(path, chosen, categories, blanks or missing)
-    except DAMAGE as error:
-        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
+    values = read_values(path, chosen, categories, blanks or missing)
     if not len(values):
         raise InnflowError(f"{path} has no rows below its column names")
     kept = ~np.isnan(values).any(axis=1) if blanks else np.ones(len(values), dtype=bool)
@@ -100,48 +88,6 @@ def _spread(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     highest = np.max(values, axis=0, where=known, initial=-np.inf)
     return highest - np.min(values, axis=0, where=known, initial=np.inf)
-
-
-def find_categories(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
-    """Return the categories of the columns that hold text, of a .csv or .parquet file.
-
-    A column is text if no cell is like a number or a date; blank cells are a category.
-    """
-    cells: Mapping[str, Sequence[Any]] = {}
-    if path.suffix.lower() == ".csv":
-        rows = [row for _, row in read_csv_cells(path, columns)]
-        cells = dict(zip(columns, zip(*rows, strict=True), strict=False))
-    elif path.suffix.lower() == ".parquet":
-        types = importlib.import_module("pyarrow.types")
-        table = _parquet(path).read_table(path, columns=list(columns))
-        words = [c for c in columns if types.is_string(table[c].type)]
-        cells = {column: table[column].to_pylist() for column in words}
-    texts = {column: values for column, values in cells.items() if is_text(values)}
-    return {column: categories_of(path, column, values) for column, values in texts.items()}
-
-
-def value_names(column: str, width: int, categories: Sequence[str] = ()) -> list[str]:
-    """Return a name for each value that a column holds in a row."""
-    if categories:
-        return indicator_names(column, categories)
-    return [column] if width == 1 else [f"{column}{i}" for i in range(width)]
-
-
-def spread_names(
-    columns: Sequence[str],
-    widths: Mapping[str, int],
-    categories: Categories | None = None,
-) -> list[str]:
-    """Return a name for each value of a row; an error names one that occurs twice."""
-    texts = categories or {}
-    names = [
-        name
-        for column in columns
-        for name in value_names(column, widths[column], texts.get(column, ()))
-    ]
-    if len(set(names)) < len(names):
-        raise InnflowError(f"the columns {listed(names)} have a name twice: rename an array")
-    return names
 
 
 def read_rows(
@@ -207,20 +153,8 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
         InnflowError: A row has no class, or a number that is not an integer.
     """
     path = existing_table(path)
-    values: list[Any]
-    try:
-        if path.suffix.lower() == ".csv":
-            values = [cells[0] for _, cells in read_csv_cells(path, [column])]
-        elif path.suffix.lower() == ".npz":
-            values = read_arrays(path, [column])[column].tolist()
-        else:
-            values = _parquet(path).read_table(path, columns=[column])[column].to_pylist()
-    except DAMAGE as error:
-        raise InnflowError(
-            f"{path}, column {cut(column)} cannot be read: {_first_line(error)}"
-        ) from error
     names = []
-    for row, value in enumerate(values):
+    for row, value in enumerate(read_cells(path, column)):
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         name = str(int(value)) if whole else value
         if not isinstance(name, str) or not name:
@@ -232,159 +166,9 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
     return names
 
 
-def existing_table(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a table; an error says what is wrong with it."""
-    place = Path(path).expanduser()
-    if place.suffix.lower() not in _SUFFIXES:
-        raise InnflowError(f"{place}: expected a file of the kind {', '.join(_SUFFIXES)}")
-    if reason := why_not_regular(place):
-        raise InnflowError(f"{place} {reason}: give the path of a table")
-    return place
-
-
-def choose_columns(
-    path: Path, widths: dict[str, int], columns: Sequence[str] | None, label: str | None
-) -> list[str]:
-    """Return the columns to read, by default all but the label; an error names a wrong one."""
-    known = ", ".join(widths)
-    if label is not None and label not in widths:
-        raise InnflowError(f"data.label: {path} has no column {label}: choose from {known}")
-    if columns is None:
-        columns = [column for column in widths if column != label]
-    if label in columns:
-        raise InnflowError(f"data.label={label} is among data.columns too: leave it out there")
-    return check_columns("columns", columns, widths, path)
-
-
-def check_columns(
-    key: str, columns: str | Sequence[str], widths: dict[str, int], path: Path
-) -> list[str]:
-    """Return columns of a table, at least one; an error names a missing or repeated one."""
-    known, listed = ", ".join(widths), [columns] if isinstance(columns, str) else list(columns)
-    if not listed or len(set(listed)) < len(listed):
-        raise InnflowError(f"data.{key}={listed}: give each column once, from {known}")
-    for column in listed:
-        if column not in widths:
-            raise InnflowError(f"data.{key}: {path} has no column {column}: choose from {known}")
-    return listed
-
-
-def read_header(path: Path, label: str | None = None) -> dict[str, int]:
-    """Return the number of values of each column in a row, from the header alone."""
-    try:
-        if path.suffix.lower() == ".csv":
-            widths = dict.fromkeys(read_csv_header(path), 1)
-        elif path.suffix.lower() == ".npz":
-            widths = _npz_header(path, label)
-        else:
-            widths = dict.fromkeys(_parquet(path).read_schema(path).names, 1)
-    except DAMAGE as error:
-        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
-    if not any(widths.values()):
-        raise InnflowError(f"{path} has no columns")
-    if not all(name.strip() for name in widths):
-        raise InnflowError(f"{path}: a column has no name")
-    return widths
-
-
-def _npz_header(path: Path, label: str | None) -> dict[str, int]:
-    headers = check_archive(path)
-    for name, (shape, dtype) in headers.items():
-        if name == label:
-            dims, kinds, expected = [1], "iufU", "(N,) names or integers"
-        else:
-            dims, kinds, expected = [1, 2], "fiub", "(N,) or (N, D) numbers"
-        if len(shape) not in dims or dtype.kind not in kinds:
-            raise InnflowError(f"{path}: array {name} {dtype} {shape} is not {expected}")
-    shapes = {name: shape for name, (shape, _) in headers.items()}
-    if len({shape[0] for shape in shapes.values()}) > 1:
-        raise InnflowError(f"{path}: its arrays differ in length: {shapes}")
-    return {name: 1 if len(shape) == 1 else shape[1] for name, shape in shapes.items()}
-
-
 def _read_unnamed(path: Path, names: Sequence[str]) -> Tensor:
     """Return the rows of a CSV file without column names, float32 (B, len(names))."""
-    try:
-        found = _to_numbers(read_csv_cells(path, names, names), list(names), False)
-    except DAMAGE as error:
-        raise InnflowError(f"{path} cannot be read: {_first_line(error)}") from error
-    x = found.astype(np.float32)
+    x = read_unnamed(path, names).astype(np.float32)
     if not np.isfinite(x).all():
         raise InnflowError(f"{path}: a number is too large for single precision")
     return torch.from_numpy(x)
-
-
-def _read_csv(path: Path, columns: list[str], categories: Categories, blanks: bool) -> np.ndarray:
-    if not categories:
-        return _to_numbers(read_csv_cells(path, columns), columns, blanks)
-    numbers = [column for column in columns if column not in categories]
-    values = _to_numbers(read_csv_cells(path, numbers), numbers, blanks)
-    texts = [cells for _, cells in read_csv_cells(path, list(categories))]
-    cells = dict(zip(categories, zip(*texts, strict=True), strict=False))
-    return np.column_stack(
-        [
-            indicators(cells[column], categories[column])
-            if column in categories
-            else values[:, numbers.index(column)]
-            for column in columns
-        ]
-    )
-
-
-def _to_numbers(
-    places: Iterable[tuple[str, list[str]]], columns: list[str], blanks: bool
-) -> np.ndarray:
-    """Return the cells as numbers (N, D); NaN for blank ones where they are taken."""
-    rows: list[list[float]] = []
-    for where, cells in places:
-        row: list[float] = []
-        for column, cell in zip(columns, cells, strict=True):
-            number = math.nan if blanks and cell.lower() in _BLANKS else parse_number(cell)
-            if number is None:
-                raise InnflowError(
-                    f"{where}, column {cut(column)}: {cut(cell)!r} is not a finite number: "
-                    "correct or remove it"
-                )
-            row.append(number)
-        rows.append(row)
-    return np.array(rows, dtype=np.float64).reshape(-1, len(columns))
-
-
-def _read_npz(path: Path, columns: list[str], *_: Any) -> np.ndarray:
-    arrays = read_arrays(path, columns)
-    return np.column_stack([arrays[column] for column in columns]).astype(np.float64)
-
-
-def _read_parquet(
-    path: Path, columns: list[str], categories: Categories, blanks: bool
-) -> np.ndarray:
-    table = _parquet(path).read_table(path, columns=columns)
-    types = importlib.import_module("pyarrow.types")
-    numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-    values = []
-    for column in columns:
-        if column in categories:
-            values.append(indicators(table[column].to_pylist(), categories[column]))
-            continue
-        kind = table[column].type
-        if not any(is_kind(kind) for is_kind in numeric):  # a date would become a number
-            raise InnflowError(f"{path}, column {cut(column)}: expected numbers, not {kind}")
-        values.append(table[column].to_numpy().astype(np.float64))
-    return np.column_stack(values)
-
-
-def _parquet(path: Path) -> Any:
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise InnflowError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
-
-
-def listed(names: Sequence[str], most: int = SHOWN) -> str:
-    """Return the first names as text, and the number of all where there are more."""
-    shown = ", ".join(map(cut, names[:most]))
-    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

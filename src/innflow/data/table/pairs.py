@@ -8,8 +8,10 @@ from innflow.data.sets import Batch, PartsSet, make_sets
 from innflow.data.simulation.inverse_data import InverseData
 from innflow.data.simulation.missing import check_missing
 from innflow.data.simulation.support import Support, check_varied, given_support
-from innflow.data.table import files
 from innflow.data.table.categories import whole_columns, within_bins
+from innflow.data.table.columns import check_columns, listed, spread_names
+from innflow.data.table.files import read_table
+from innflow.data.table.formats import existing_table, read_header
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
@@ -51,19 +53,17 @@ class Pairs(InverseData):
         workers: int = 0,
         seed: int = 0,
     ) -> None:
-        self.path = files.existing_table(path)
+        self.path = existing_table(path)
         self.test = check_fraction("test", test)
-        widths = files.read_header(self.path)
+        widths = read_header(self.path)
         parts = {"x": x, "y": y}
         self.chosen = {
-            key: files.check_columns(key, part, widths, self.path) for key, part in parts.items()
+            key: check_columns(key, part, widths, self.path) for key, part in parts.items()
         }
         both = [column for column in self.chosen["x"] if column in self.chosen["y"]]
         if both:
             raise InnflowError(f"data.x and data.y both have the column {both[0]}: it is either")
-        self._columns = {
-            part: files.spread_names(names, widths) for part, names in self.chosen.items()
-        }
+        self._columns = {part: spread_names(names, widths) for part, names in self.chosen.items()}
         super().__init__((len(self._columns["x"]),), batch_size, holdout, workers, seed)
         columns = len(self._columns["y"])
         self.y_shape = (columns,) if shape is None else tuple(shape)
@@ -91,7 +91,7 @@ class Pairs(InverseData):
                 in all rows.
         """
         parts = {
-            part: files.read_table(self.path, names, apart=True, missing=self._may_miss(part))[0]
+            part: read_table(self.path, names, apart=True, missing=self._may_miss(part))[0]
             for part, names in self.chosen.items()
         }
         check_varied(parts["x"], self._columns["x"], f"all rows of {self.path}")
@@ -106,7 +106,7 @@ class Pairs(InverseData):
         if whole:
             announce(
                 f"{self.path}: whole numbers, to which training adds uniform noise from -1/2 to "
-                f"1/2 (dequantization): {files.listed(whole)}"
+                f"1/2 (dequantization): {listed(whole)}"
             )
         items, of = PartsSet.numbered(self.path.name, "train", parts), f"{self.path}, rows"
         return self.hide_missing(make_sets(items, self.test, self.holdout, self.seed, of))

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from innflow.data.base import PartsDataModule, check_fraction
 from innflow.data.sets import PartsSet, make_sets
-from innflow.data.table import files
 from innflow.data.table.categories import whole_columns, within_bins
+from innflow.data.table.columns import choose_columns, find_categories, listed, spread_names
+from innflow.data.table.files import read_labels, read_table
+from innflow.data.table.formats import existing_table, read_header
 from innflow.errors import InnflowError
 from innflow.system.progress import announce
 
@@ -55,13 +57,13 @@ class Table(PartsDataModule):
         label: str | None = None,
     ) -> None:
         self.test = check_fraction("test", test)
-        self.path = files.existing_table(path)
-        self.outliers = None if outliers is None else files.existing_table(outliers)
+        self.path = existing_table(path)
+        self.outliers = None if outliers is None else existing_table(outliers)
         self.label = label
-        widths = files.read_header(self.path, label)
-        self.chosen = files.choose_columns(self.path, widths, columns, label)
-        self._categories = files.find_categories(self.path, self.chosen)
-        self._values = files.spread_names(self.chosen, widths, self._categories)
+        widths = read_header(self.path, label)
+        self.chosen = choose_columns(self.path, widths, columns, label)
+        self._categories = find_categories(self.path, self.chosen)
+        self._values = spread_names(self.chosen, widths, self._categories)
         super().__init__((len(self._values),), batch_size, holdout, workers, seed)
         self._x, self._rows = self._read(self.path)
         train = self._split(self._x)["train"].parts["x"]
@@ -101,7 +103,7 @@ class Table(PartsDataModule):
     def classes(self) -> list[str]:
         """Name of each label, from the file; empty without labels."""
         if self.label is not None and not self._classes:
-            self._classes = _sorted(files.read_labels(self.path, self.label))
+            self._classes = _sorted(read_labels(self.path, self.label))
             if len(self._classes) < 2:
                 raise InnflowError(
                     f"data.label={self.label} needs two classes or more, {self.path} has "
@@ -127,7 +129,7 @@ class Table(PartsDataModule):
 
     def _read(self, path: Path) -> tuple[Tensor, list[str]]:
         """Return the values (N, D) of the rows of a file without blanks, and their names."""
-        return files.read_table(
+        return read_table(
             *(path, self.chosen, self.label),
             apart=path == self.path,
             categories=self._categories,
@@ -143,7 +145,7 @@ class Table(PartsDataModule):
         parts = {"x": x}
         if self.label is not None:
             labels = {name: label for label, name in enumerate(self.classes)}
-            found = files.read_labels(self.path, self.label)
+            found = read_labels(self.path, self.label)
             kept = [int(name.rpartition("/")[2]) for name in self._rows]
             parts["label"] = torch.tensor([labels[found[row]] for row in kept])
         items, of = PartsSet("rows", "train", parts, self._rows), f"{self.path}, rows"
@@ -153,13 +155,12 @@ class Table(PartsDataModule):
         """Announce the columns that are left out, equal to others, or of few distinct values."""
         if self._categories:
             texts = [f"{name} ({len(of)})" for name, of in self._categories.items()]
-            announce(f"{self.path}: text, taken as categories: {files.listed(texts)}")
+            announce(f"{self.path}: text, taken as categories: {listed(texts)}")
         left = {name: low for name, low in self._constant.items() if name not in self._names}
         out = [f"{name} ({value:g})" for name, value in left.items()]
         if out:
             announce(
-                f"warning: {self.path}: constant over the training rows and left out: "
-                f"{files.listed(out)}"
+                f"warning: {self.path}: constant over the training rows and left out: {listed(out)}"
             )
         first: dict[bytes, str] = {}
         pairs = zip(_keys(train.T), self._names, strict=True)
@@ -168,7 +169,7 @@ class Table(PartsDataModule):
         if equal:
             announce(
                 f"warning: {self.path}: equal columns, of which there is no density: "
-                f"{files.listed(equal)}; choose by data.columns"
+                f"{listed(equal)}; choose by data.columns"
             )
         counts = [len(column.unique()) for column in train.T]
         self._whole = whole_columns(train)
@@ -176,7 +177,7 @@ class Table(PartsDataModule):
         if whole:
             announce(
                 f"{self.path}: whole numbers, to which training adds uniform noise from -1/2 to "
-                f"1/2 (dequantization): {files.listed(whole)}"
+                f"1/2 (dequantization): {listed(whole)}"
             )
         few = [
             name
@@ -185,7 +186,7 @@ class Table(PartsDataModule):
         ]
         if few:
             announce(
-                f"warning: {self.path}: at most {_FEW} distinct values in {files.listed(few)}: the "
+                f"warning: {self.path}: at most {_FEW} distinct values in {listed(few)}: the "
                 "likelihood of a density is unbounded on discrete values"
             )
 
@@ -197,7 +198,7 @@ class Table(PartsDataModule):
         if equal:
             announce(
                 f"warning: {self.outliers}: {len(equal):,} of {len(other):,} outliers are equal to "
-                f"rows of {self.path} ({files.listed(equal, 3)}): remove them from one of the files"
+                f"rows of {self.path} ({listed(equal, 3)}): remove them from one of the files"
             )
 
 
