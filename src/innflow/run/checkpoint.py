@@ -80,6 +80,7 @@ class _Contents(BaseModel):
     model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     state_dict: dict[str, InstanceOf[torch.Tensor] | dict[str, Any]]  # dicts: extra states
     innflow: _Stored
+    files: dict[str, InstanceOf[torch.Tensor]] = {}
 
 
 def find_checkpoint(run: str | Path, which: str = "best") -> Path:
