@@ -156,7 +156,12 @@ def test_cats_ood_starts_from_a_pretrained_flow_and_compares_with_it(
     for name in ("score", "p_value", "feature_ratio"):
         np.testing.assert_allclose(found[name], float(row[name]), rtol=1e-3)
     assert list_left_out(loaded) == ["score", "p_value", "feature_ratio", "combined"]
-    assert set(make_programs(loaded)) == {"log_prob", "sample", "score"}
+    program = make_programs(loaded)["score"]
+    with torch.no_grad():
+        exported = program.module(*program.inputs.values())
+    x = program.inputs["x"]
+    np.testing.assert_allclose(exported["ratio"], loaded.score(x)["ratio"], rtol=1e-3, atol=1e-3)
+    assert not exported.keys() & {"score", "feature_ratio"}
 
 
 def test_a_detector_on_features_scores_pictures():
