@@ -20,6 +20,7 @@ from innflow.config import resolvers
 from innflow.config.build import compose_config, to_plain
 from innflow.config.places import confine
 from innflow.run import pretrained
+from innflow.run.attached import attach_files
 from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 from innflow.run.load import COMPANIONS
 from innflow.run.report import headline
@@ -162,6 +163,16 @@ def test_cats_ood_starts_from_a_pretrained_flow_and_compares_with_it(
     x = program.inputs["x"]
     np.testing.assert_allclose(exported["ratio"], loaded.score(x)["ratio"], rtol=1e-3, atol=1e-3)
     assert not exported.keys() & {"score", "feature_ratio"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("../x.npz", torch.uint8), ("x.npz", torch.float32)])
+def test_attached_files_that_are_no_bytes_or_lie_elsewhere_are_refused(
+    name, kind, image_run, tmp_path, refused
+):
+    files = {name: torch.zeros(3, dtype=kind)}
+    torch.save({**attach_files(image_run, []), "files": files}, tmp_path / "a.ckpt")
+    with refused("a.ckpt: files", "must be the bytes of an .npz file"):
+        innflow.load(tmp_path / "a.ckpt")
 
 
 def test_a_detector_on_features_scores_pictures():

@@ -40,5 +40,5 @@ def files_of(run: str | Path, checkpoint: Mapping[str, Any] | None = None) -> It
     found = read_checkpoint(find_checkpoint(run)) if checkpoint is None else checkpoint
     with TemporaryDirectory() as folder:
         for name, content in found.get(FILES, {}).items():
-            (Path(folder) / Path(name).name).write_bytes(content.numpy().tobytes())
+            (Path(folder) / name).write_bytes(content.numpy().tobytes())
         yield Path(folder)
