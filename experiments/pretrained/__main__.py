@@ -17,7 +17,9 @@ from typing import NamedTuple
 
 from innflow.config.places import is_place
 from innflow.errors import InnflowError
-from innflow.run.checkpoint import find_checkpoint, read_checkpoint
+from innflow.run.attached import attach_files
+from innflow.run.features import COORDINATES
+from innflow.run.load import SCORES
 from innflow.run.pretrained import FOLDER, SUFFIX, pack
 from innflow.run.report.headline import choose_headlines
 from innflow.system.file.record import read_json, read_yaml
@@ -34,6 +36,12 @@ class Recipe(NamedTuple):
     not_for: str
 
 
+# The scores of which the largest parts, training items, would be stored, are left out.
+FEATURES = (
+    *("data.components=192", "model.depth=4"),
+    *("score.scores.mahalanobis=null", "score.scores.neighbours=null"),
+    *("score.scores.latent_neighbours=null", "score.scores.combined=null"),
+)
 RECIPES = {
     "drawn32": Recipe(
         ("+experiment=general", "data=simshapes", "trainer.max_time=00:00:36:00"),
@@ -49,6 +57,20 @@ RECIPES = {
         "cats, mushroom, pizza, ball)",
         "research use only, as the terms of ImageNet",
         "commercial use; decisions about people; images other than photographs",
+    ),
+    "general_features": Recipe(
+        ("+experiment=cats_embeddings", *FEATURES),
+        "128x128 EfficientNet-Lite0 features of 8,982 photographs of Tiny ImageNet at 32x32, 90 "
+        "classes, those of general32",
+        "research use only, as the terms of ImageNet",
+        "commercial use; decisions about people; images other than photographs of 32x32 pixels",
+    ),
+    "cats_features": Recipe(
+        ("+experiment=cats_embeddings", *FEATURES),
+        "128x128 EfficientNet-Lite0 features of 5,126 photographs of cat faces at 64x64",
+        "research use only: the photographs are public research data",
+        "commercial use; noise and patterns, which are not flagged; p-values are valid for cat "
+        "faces of the same collection only",
     ),
     "digits8": Recipe(
         ("+experiment=digits", "trainer.max_time=00:00:10:00"),
@@ -88,7 +110,8 @@ def main(words: Sequence[str]) -> None:
         raise InnflowError(f"pretrained: {' '.join(others)}: pack takes run=DIR and to=DIR")
     path = Path(settings.get("to", FOLDER)) / f"{name}{SUFFIX}"
     run = Path(settings["run"])
-    pack(read_checkpoint(find_checkpoint(run)), path, describe(name, run))
+    names = (COORDINATES, SCORES) if (run / COORDINATES).is_file() else ()
+    pack(attach_files(run, names), path, describe(name, run))
     sys.stdout.write(f"{path}\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -14,13 +15,20 @@ from tiny import TINY_IMAGES, train
 
 import innflow
 from experiments.pretrained.__main__ import RECIPES, describe, main
+from innflow.app.program import list_left_out, make_programs
+from innflow.config import resolvers
+from innflow.config.build import compose_config, to_plain
 from innflow.config.places import confine
 from innflow.run import pretrained
+from innflow.run.attached import attach_files
 from innflow.run.checkpoint import find_checkpoint, read_checkpoint
 from innflow.run.load import COMPANIONS
+from innflow.run.report import headline
+from innflow.run.report.headline import suggest_features
 
 BARE = (*(key for key in TINY_IMAGES if not key.startswith(("analysis.", "companions."))),)
 MOST = 15 * 2**20
+GENERAL_FEATURES = sorted(pretrained.FOLDER.glob("general_features.*"))
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ def test_a_card_states_origin_numbers_and_limits(name):
     assert card["seed"] >= 0
     assert card["format"] == innflow.app.module.FORMAT
     assert all(np.isfinite(value) for value in card["metrics"].values())
-    assert {"test/bpd", "posterior/c2st"} & card["metrics"].keys()
+    assert {"test/bpd", "test/nll", "posterior/c2st"} & card["metrics"].keys()
 
 
 def test_a_packed_flow_is_the_flow_of_the_run(tiny, image_run):
@@ -112,6 +120,8 @@ def test_a_file_of_another_kind_is_refused(tiny, refused):
 def test_cats_ood_starts_from_a_pretrained_flow_and_compares_with_it(
     tiny, photographs, tmp_path, command
 ):
+    for path in GENERAL_FEATURES:
+        shutil.copy(path, tiny)
     run = tmp_path / "run"
     answer = command(
         *("innflow-train", *BARE, "analysis.samples=null", "analysis.latent_cloud=null"),
@@ -120,11 +130,15 @@ def test_cats_ood_starts_from_a_pretrained_flow_and_compares_with_it(
         "optimizer.lr=1e-4",
     )
     assert answer.code == 0, answer.err
-    line = "headline score: combined of ratio and last scale ratio to it"
+    line = (
+        "headline score: combined of ratio and last scale ratio to it, "
+        "feature ratio to pretrained:general_features"
+    )
     assert "starts from pretrained:tiny8; " in answer.out
     assert line in answer.out
     metrics = json.loads((run / "metrics.json").read_text())
     assert 0 <= metrics["ood/combined/mean/auroc"] <= 1
+    assert 0 <= metrics["ood/feature_ratio/mean/auroc"] <= 1
     page = (run / "report.html").read_text()
     assert line in page
     app = innflow.load(run)
@@ -133,8 +147,57 @@ def test_cats_ood_starts_from_a_pretrained_flow_and_compares_with_it(
     assert all(torch.equal(before[key], companion[key]) for key in before)
     assert all(torch.allclose(before[k].float(), after[k].float(), atol=1e-3) for k in before)
     shutil.rmtree(tiny)  # the run folder is complete without the package's
-    assert innflow.load(run).companions.keys() == {"general"}
-    assert [path.name for path in (run / COMPANIONS).iterdir()] == ["general.ckpt"]
+    loaded = innflow.load(run)
+    assert loaded.companions.keys() == {"features", "general"}
+    kept = sorted(path.name for path in (run / COMPANIONS).iterdir())
+    assert kept == ["features.ckpt", "general.ckpt"]
+    with (run / "scores.csv").open() as file:
+        row = next(row for row in csv.DictReader(file) if row["set"] == "dog")
+    found = loaded.score(photographs / row["path"])
+    for name in ("score", "p_value", "feature_ratio"):
+        np.testing.assert_allclose(found[name], float(row[name]), rtol=1e-3)
+    assert list_left_out(loaded) == ["score", "p_value", "feature_ratio", "combined"]
+    program = make_programs(loaded)["score"]
+    with torch.no_grad():
+        exported = program.module(*program.inputs.values())
+    x = program.inputs["x"]
+    np.testing.assert_allclose(exported["ratio"], loaded.score(x)["ratio"], rtol=1e-3, atol=1e-3)
+    assert not exported.keys() & {"score", "feature_ratio"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("../x.npz", torch.uint8), ("x.npz", torch.float32)])
+def test_attached_files_that_are_no_bytes_or_lie_elsewhere_are_refused(
+    name, kind, image_run, tmp_path, refused
+):
+    files = {name: torch.zeros(3, dtype=kind)}
+    torch.save({**attach_files(image_run, []), "files": files}, tmp_path / "a.ckpt")
+    with refused("a.ckpt: files", "must be the bytes of an .npz file"):
+        innflow.load(tmp_path / "a.ckpt")
+
+
+def test_a_detector_on_features_scores_pictures():
+    pictures = np.random.default_rng(0).integers(256, size=(3, 40, 50, 3), dtype=np.uint8)
+    app = innflow.pretrained.load("cats_features")
+    found = app.score(pictures)
+    np.testing.assert_allclose(found["score"], -app.log_prob(pictures).numpy(), rtol=1e-4)
+    assert (found["p_value"] < 0.2).all()  # noise is no cat
+    assert app.scorer.calibration_items == 500
+
+
+def test_without_their_packages_features_are_left_out_with_a_line(monkeypatch):
+    arguments = ("+experiment=cats_ood", "data.root=DIR")
+    with_them = to_plain(compose_config("train", [*arguments, "run_dir=run"]))
+    assert with_them["companions"]["features"] == "pretrained:general_features"
+    assert with_them["score"]["scores"]["combined"]["scores"][-1] == "feature_ratio"
+    assert suggest_features(with_them) == ""
+    for module in (resolvers, headline):
+        monkeypatch.setattr(module, "find_spec", lambda _: None)
+    without = to_plain(compose_config("train", [*arguments, "run_dir=run"]))
+    assert without["companions"]["features"] is None
+    assert without["score"]["scores"]["combined"]["scores"] == ["ratio", "last_scale_ratio"]
+    assert "pip install 'innflow[embeddings]'" in suggest_features(without)
+    drawn = to_plain(compose_config("train", ["+experiment=cats_ood", "run_dir=run"]))
+    assert suggest_features(drawn) == ""
 
 
 def test_a_pretrained_companion_is_no_place_outside_of_a_run_folder(tmp_path, refused):

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 from innflow.errors import InnflowError
 from innflow.score import (
+    FeatureRatio,
     LatentNorm,
     Likelihood,
     LogDet,
@@ -98,3 +99,23 @@ def test_the_nearest_class_is_the_likeliest():
     np.testing.assert_array_equal(NearestClass()(items), [1.0, 5.0])
     with pytest.raises(InnflowError, match="has no classes"):
         NearestClass()(measured())
+
+
+def test_a_feature_ratio_is_that_of_two_normals_of_one_covariance():
+    rng = np.random.default_rng(0)
+    latents = rng.normal(0.5, 0.3, (50, 4)) @ rng.normal(size=(4, 4))
+    inliers = replace(measured(), features=latents.astype(np.float32))
+    score = FeatureRatio()
+    score.fit(inliers)
+    mean, common = latents.mean(axis=0), (np.cov(latents.T, ddof=0) + np.eye(4)) / 2
+    zero = multivariate_normal(np.zeros(4), common).logpdf(latents)
+    expected = zero - multivariate_normal(mean, common).logpdf(latents)
+    found = score(inliers)
+    np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_feature_ratio_needs_features():
+    with pytest.raises(InnflowError, match=r"companion features: use companions\.features=DIR"):
+        FeatureRatio().check(["general"])
+    with pytest.raises(InnflowError, match="the items have no features"):
+        FeatureRatio().fit(measured())

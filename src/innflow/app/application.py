@@ -21,7 +21,7 @@ from innflow.flow.inspect import CouplingTrace, trace
 from innflow.latent.density import Normal, StandardNormal
 from innflow.objective.base import Parts, Step
 from innflow.partition import PAD
-from innflow.score.base import Measured
+from innflow.score.base import FEATURES, Measured
 from innflow.score.scorer import Scorer
 from innflow.system.ranks import seeded_generator
 
@@ -223,11 +223,16 @@ class Unconditional(Application):
         x = self.to_data(x)
         with self._inference():
             arrays = self.measured_arrays(x)
-        companions = {
-            name: cast(Unconditional, companion).to(self.device).measure(x).terms
-            for name, companion in self.companions.items()
-        }
-        return Measured(**arrays, companions=companions)
+        pictures = self.preprocessing.quantize(x)  # what a companion on features takes
+        others: dict[str, Measured[Tensor]] = {}
+        for name, companion in self.companions.items():
+            other = cast(Unconditional, companion).to(self.device)
+            others[name] = other.measure(x if other.features is None else pictures)
+        return Measured(
+            **arrays,
+            companions={name: other.terms for name, other in others.items()},
+            features=others[FEATURES].latent if FEATURES in others else None,
+        )
 
     def measured_arrays(self, x: Tensor) -> dict[str, Tensor]:
         """Return the entries of `Measured` but those of companions for data (B, *shape)."""

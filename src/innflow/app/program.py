@@ -58,7 +58,12 @@ class _Scores(nn.Module):
     def __init__(self, app: Unconditional, scorer: Scorer) -> None:
         super().__init__()
         self.app = app
-        self.companions = nn.ModuleDict(app.companions)
+        others = {
+            name: other
+            for name, other in app.companions.items()
+            if cast(Unconditional, other).features is None  # features are not part of the program
+        }
+        self.companions = nn.ModuleDict(others)
         self.scorer = TensorScorer(scorer)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import os
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -14,7 +15,7 @@ STAMP = "INNFLOW_STAMP"
 
 def register_resolvers() -> None:
     """Register all resolvers with OmegaConf; idempotent."""
-    for resolver in (stamp, lightning_precision, fits_fused, slurm_gpus, if_set):
+    for resolver in (stamp, lightning_precision, fits_fused, slurm_gpus, if_set, if_installed):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -68,6 +69,15 @@ def if_set(value: Any, then: Any, otherwise: Any) -> Any:
     'drawings'
     """
     return otherwise if value is None else then
+
+
+def if_installed(package: str, then: Any, otherwise: Any) -> Any:
+    """Return one value of a config where a package is installed, and a different one elsewhere.
+
+    >>> if_installed("torch", "with torch", "without")
+    'with torch'
+    """
+    return otherwise if find_spec(package) is None else then
 
 
 def _multiplies_bfloat16() -> bool:

@@ -1,6 +1,7 @@
 """Reading of checkpoints: every byte, entry and weight is checked before it is used."""
 
 import pickle
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,15 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, InstanceOf, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    InstanceOf,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from innflow.app import Application
 from innflow.app.module import FORMAT
@@ -80,6 +89,16 @@ class _Contents(BaseModel):
     model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     state_dict: dict[str, InstanceOf[torch.Tensor] | dict[str, Any]]  # dicts: extra states
     innflow: _Stored
+    files: dict[str, InstanceOf[torch.Tensor]] = {}
+
+    @field_validator("files")
+    @classmethod
+    def _check_files(cls, files: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Refuse names that are not of arrays in one folder, and values that are not bytes."""
+        for name, content in files.items():
+            if not re.fullmatch(r"\w+\.npz", name) or content.dtype != torch.uint8:
+                raise ValueError(f"{name} must be the bytes of an .npz file")
+        return files
 
 
 def find_checkpoint(run: str | Path, which: str = "best") -> Path:

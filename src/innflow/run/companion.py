@@ -8,8 +8,11 @@ from typing import Any
 import torch
 
 from innflow.app import Application, Unconditional
+from innflow.app.preprocess import LEVELS, Dequantization
 from innflow.errors import InnflowError
+from innflow.run.attached import attach_files
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from innflow.run.features import COORDINATES
 from innflow.run.load import COMPANIONS, load
 from innflow.system.file.atomic import writing
 
@@ -39,13 +42,19 @@ def open_companions(sources: Any, app: Application) -> Mapping[str, Application]
                 "application has a density of x given data"
             )
         same = companion.log_volume == app.log_volume
-        if companion.partition.left != app.partition.left or not same:
+        same = same and companion.partition.left == app.partition.left
+        if not same and not (companion.features is not None and _has_pictures(app)):
             raise InnflowError(
                 f"{key}: is a model of {companion.partition}, not of data like {app.partition}; "
                 f"companions.{name}=null leaves it out"
             )
         opened[str(name)] = companion
     return opened
+
+
+def _has_pictures(app: Unconditional) -> bool:
+    """Return whether the data are images of 8 bits, which a companion on features can embed."""
+    return isinstance(app.preprocessing, Dequantization) and app.preprocessing.levels == LEVELS
 
 
 def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
@@ -55,9 +64,8 @@ def keep_companions(sources: Mapping[str, str | None], run_dir: Path) -> None:
         if source is None:
             continue
         folder.mkdir(exist_ok=True)
-        checkpoint = read_checkpoint(find_checkpoint(source))
         with writing(folder / f"{name}.ckpt") as copy:
-            torch.save({key: checkpoint[key] for key in ("state_dict", "innflow")}, copy)
+            torch.save(attach_files(source, [COORDINATES]), copy)
 
 
 def start_from(source: Any, app: Application) -> None:

@@ -8,6 +8,7 @@ from innflow.config.message import one_line
 from innflow.data import Embeddings
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
+from innflow.run.attached import files_of
 from innflow.system.file.npz import DAMAGE, read_arrays
 
 COORDINATES = "coordinates.npz"
@@ -39,9 +40,10 @@ def open_features(app: Unconditional, run: str, trust: bool) -> Embeddings:
     """
     unread = {"root": None, "inliers": None, "labels": False}
     data = build_data(trusted_data({**app.config["data"], **unread}, app, run, trust))
-    if not isinstance(data, Embeddings) or not restore_coordinates(data, Path(run)):
-        raise InnflowError(
-            f"run={run}: has no {COORDINATES}, the coordinates of its features; "
-            "give the folder of a finished run"
-        )
+    with files_of(run) as folder:
+        if not isinstance(data, Embeddings) or not restore_coordinates(data, folder):
+            raise InnflowError(
+                f"run={run}: has no {COORDINATES}, the coordinates of its features; "
+                "give the folder of a finished run"
+            )
     return data

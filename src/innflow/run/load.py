@@ -17,6 +17,7 @@ from innflow.flow import Embedding
 from innflow.flow.network.base import fix
 from innflow.latent import Latent, PrincipalNormal
 from innflow.partition import Partition
+from innflow.run.attached import files_of
 from innflow.run.checkpoint import find_checkpoint, load_weights, read_checkpoint, reading
 from innflow.run.features import EMBEDDINGS, open_features
 from innflow.run.folder import check_links
@@ -148,10 +149,10 @@ def load(run: str | Path, which: str = "best", trust: bool = False) -> Applicati
     load_weights(app, checkpoint, f"{path}: its weights do not fit its own config")
     for file in sorted((Path(run) / COMPANIONS).glob("*.ckpt")):  # none for a checkpoint file
         app.companions[file.stem] = load(file, trust=trust)
-    fitted = Path(run) / SCORES
-    if fitted.is_file() and config["score"]:
-        with reading(path):
-            app.scorer = build(config["score"], "score").load(fitted)
+    with files_of(run, checkpoint) as folder:
+        if (folder / SCORES).is_file() and config["score"]:
+            with reading(path):
+                app.scorer = build(config["score"], "score").load(folder / SCORES)
     latents = Path(run) / LATENTS
     if latents.is_file() and isinstance(app, Generation):
         app.fitted_latents = PrincipalNormal.load(latents, app.dims)

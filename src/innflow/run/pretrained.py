@@ -20,6 +20,8 @@ from innflow.system.file.record import read_json
 FOLDER = Path(__file__).parents[1] / "pretrained"
 """Folder of the packed checkpoints that come with innflow."""
 SUFFIX = ".safetensors"
+FILES = "files"
+"""Key of the files of a run folder, as bytes, in a checkpoint that has left the folder."""
 _CONFIG = (
     *("app", "model", "latent", "objective", "optimizer", "schedule", "score", "partition"),
     *("data", "analysis", "study", "seed", "name"),
@@ -65,7 +67,7 @@ def pack(checkpoint: Mapping[str, Any], path: Path, facts: Mapping[str, Any]) ->
     """Write a checkpoint without the state of its training, and its card.
 
     Args:
-        checkpoint: of `read_checkpoint`.
+        checkpoint: of `attach_files`.
         path: file to write; the card has the suffix .json.
         facts: further entries of the card.
     """
@@ -78,6 +80,7 @@ def pack(checkpoint: Mapping[str, Any], path: Path, facts: Mapping[str, Any]) ->
             weights |= {f"{name}/{k}": v for k, v in value.items() if isinstance(v, Tensor)}
         else:
             weights[name] = value
+    weights |= {f"{FILES}/{name}": content for name, content in checkpoint.get(FILES, {}).items()}
     config = {key: own["config"][key] for key in _CONFIG}
     # Places of the machine on which it was trained.
     config["data"] = {
@@ -108,14 +111,15 @@ def unpack(path: Path) -> dict[str, Any]:
         raise InnflowError(f"{path}: damaged, it differs from the checksum in its card")
     try:
         with safe_open(path, "pt") as file:
-            state: dict[str, Any] = json.loads(file.metadata()["extra_state"])
+            state: dict[str, Any] = json.loads(file.metadata()["extra_state"]) | {FILES: {}}
             for key in file.keys():  # noqa: SIM118
                 name, _, entry = key.partition("/")
                 if entry:
                     state[name][entry] = file.get_tensor(key)
                 else:
                     state[name] = file.get_tensor(key)
-            return {"state_dict": state, "innflow": json.loads(file.metadata()["innflow"])}
+            own = json.loads(file.metadata()["innflow"])
+            return {FILES: state.pop(FILES), "state_dict": state, "innflow": own}
     except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
         raise InnflowError(f"{path}: is no packed checkpoint ({error})") from None
 

