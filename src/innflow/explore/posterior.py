@@ -1,4 +1,4 @@
-"""The page of posteriors: observed data on the left, the posterior of the parameters on the right."""
+"""The page of posteriors: fields for observed data, and the posterior given what is in them."""
 
 from pathlib import Path
 from typing import NamedTuple
