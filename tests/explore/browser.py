@@ -141,3 +141,4 @@ def opened(address: str, folder: Path, width: int = 1280, height: int = 900) -> 
                 assert not [url for url in page.requests if not url.startswith(own)]
         finally:
             process.kill()
+            process.wait(SECONDS)

@@ -9,7 +9,6 @@ from nicegui import ui
 from torch import Tensor
 
 from innflow.analysis.latent.interpolation import linear, spherical
-from innflow.analysis.study import to_pixels
 from innflow.app import Unconditional
 from innflow.errors import InnflowError
 from innflow.explore.parts import Panel, note, pictures, slider, table, whole
@@ -99,7 +98,7 @@ def build_directions(run: Run) -> None:
             deviations = fitted.deviations[:count].to(z)
             steps = deviations * torch.tensor(amounts[:count]).to(z)
             moved = z + steps @ fitted.axes[:count].to(z)
-            return origin.cpu().numpy(), run.decode_pixels(moved), deviations.tolist()
+            return origin.cpu().numpy(), app.decode(moved).cpu().numpy(), deviations.tolist()
 
         def draw(found: tuple[np.ndarray, np.ndarray, list[float]]) -> None:
             origin, moved, deviations = found
@@ -141,7 +140,7 @@ def build_morph(run: Run) -> None:
         def compute() -> np.ndarray:
             ends = app.encode(torch.cat([first(), last()])).cpu().numpy()
             z = path(ends[0], ends[1], np.linspace(0, 1, STEPS))
-            return run.decode_pixels(torch.from_numpy(z))
+            return app.decode(torch.from_numpy(z)).cpu().numpy()
 
         shares = [f"{share:.0%}" for share in np.linspace(0, 1, STEPS)]
         await panel.show(compute, lambda found: _show(run, found, shares, 112))
@@ -160,7 +159,7 @@ def build_morph(run: Run) -> None:
 def _show(run: Run, items: np.ndarray, captions: list[str], size: int) -> None:
     """Show items (N, *shape): pictures, or rows of a table."""
     if run.is_images:
-        pictures(to_pixels(items), captions, size)
+        pictures(run.to_pictures(items), captions, size)
         return
     assert isinstance(run.app, Unconditional)
     names = run.app.feature_names("x", run.app.dims)

@@ -1,5 +1,6 @@
 """The page of a run: its tabs, its style, and the web application that has it."""
 
+import warnings
 from collections.abc import Callable
 from importlib.resources import files
 
@@ -36,6 +37,8 @@ def make_explorer(run: Run, host: str = "127.0.0.1") -> FastAPI:
         InnflowError: if there is nothing to show of the run.
     """
     tabs = choose_tabs(run)
+    # NiceGUI looks at every object of the process for its server, also at deprecated ones of torch.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if host in LOOPBACK:
         site.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])

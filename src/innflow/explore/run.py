@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from innflow.analysis.data import build_data, trusted_data
 from innflow.analysis.posterior.local_calibration import FILE, read_simulations
+from innflow.analysis.study import to_pixels
 from innflow.app import Application, Generation, Inverse, Unconditional
 from innflow.app.preprocess import Dequantization
 from innflow.errors import InnflowError
@@ -85,8 +85,12 @@ class Run:
         held = read_simulations(self.app, Path(self.path))
         return {name: values.numpy() for name, values in held.items()}
 
-    def decode_pixels(self, latents: Tensor) -> np.ndarray:
-        """Return the data of latents (B, N) as numbers, (B, *shape) without gradients."""
+    def to_pictures(self, images: np.ndarray) -> np.ndarray:
+        """Return images of grey levels, stretched to 8 bits, as they are shown.
+
+        Raises:
+            InnflowError: if a value is not finite.
+        """
         assert isinstance(self.app, Unconditional)
-        with torch.no_grad():
-            return self.app.decode(latents).cpu().numpy()
+        most = self.app.preprocessing.levels - 1
+        return to_pixels(images if most == 255 else images * (255 / most))

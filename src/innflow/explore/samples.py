@@ -50,7 +50,10 @@ def build_samples(run: Run) -> None:
             first = whole("seed", values[2], 0, SEED)
             return app.sample(count, values[1], first, **chosen).cpu().numpy()
 
-        await (panel.show(compute, _show_images) if run.is_images else _show_vectors(compute))
+        if run.is_images:
+            await panel.show(lambda: run.to_pictures(compute()), _show_images)
+        else:
+            await _show_vectors(compute)
 
     async def _show_vectors(compute: Any) -> None:
         names = app.feature_names("x", app.dims)

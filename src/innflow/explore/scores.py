@@ -51,7 +51,7 @@ def build_scores(run: Run) -> None:
     async def receive(event: Any) -> None:
         files = [(each.name, await each.read()) for each in event.files]
         event.sender.reset()
-        await show(lambda: _score_files(app, files))
+        await show(lambda: _score_files(run, files))
 
     with panel.controls:
         if app.features is not None or run.is_images:
@@ -68,13 +68,13 @@ def build_scores(run: Run) -> None:
 
             async def score_text() -> None:
                 typed = text.value
-                await show(lambda: score_items(app, parse_rows(app, typed)))
+                await show(lambda: score_items(run, parse_rows(app, typed)))
 
             ui.button("Score", on_click=score_text).props("no-caps")
         if run.is_images or run.is_vectors:
 
             async def score_test() -> None:
-                await show(lambda: score_items(app, app.to_data(run.test_items[:MOST_TEST])))
+                await show(lambda: score_items(run, app.to_data(run.test_items[:MOST_TEST])))
 
             ui.button("Score test items of the run", on_click=score_test).props("flat no-caps")
         if app.scorer is not None:
@@ -102,19 +102,21 @@ def _upload(label: str, receive: Callable[[Any], Any], accept: str) -> ui.upload
     return made.props(f"flat bordered {accept}")
 
 
-def _score_files(app: Unconditional, files: Files) -> Scored:
+def _score_files(run: Run, files: Files) -> Scored:
+    app = run.app
+    assert isinstance(app, Unconditional)
     if app.features is None and len(app.shape) == 1:
         x = torch.cat([read_vectors(app, *file) for file in files])
-        return score_items(app, x)
+        return score_items(run, x)
     if app.features is not None:
         images, names = read_pictures(files, app.features().size, 3)
     else:
         images, names = read_pictures(files, app.shape[1], app.shape[0])
-    return score_items(app, app.to_data(torch.from_numpy(images)), images, names)
+    return score_items(run, app.to_data(torch.from_numpy(images)), images, names)
 
 
 def score_items(
-    app: Unconditional,
+    run: Run,
     x: Tensor,
     images: np.ndarray | None = None,
     names: Sequence[str] | None = None,
@@ -122,14 +124,16 @@ def score_items(
     """Score data as `to_data` returns them, most anomalous first.
 
     Args:
-        app: the application.
+        run: the run.
         x: (N, *shape).
         images: pictures (N, 1 or 3, H, W) uint8 from which the data come; x itself by default
             where it consists of pictures.
         names: of the items; their numbers by default.
     """
-    if images is None and x.dtype == torch.uint8:
-        images = x.cpu().numpy()
+    app = run.app
+    assert isinstance(app, Unconditional)
+    if images is None and run.is_images:
+        images = run.to_pictures(x.cpu().numpy())
     columns: dict[str, list[Any]] = {"item": list(names or [str(i) for i in range(len(x))])}
     order = np.arange(len(x))
     if app.scorer is not None:
