@@ -87,9 +87,16 @@ def build_page(run: Run, tabs: Tabs) -> None:
         for name in tabs:
             ui.tab(name)
     with ui.tab_panels(bar, value=next(iter(tabs))).props("animated=false").classes("pages"):
-        for name, build in tabs.items():
-            with ui.tab_panel(name):
+        panels = {name: ui.tab_panel(name) for name in tabs}
+    waiting = dict(tabs)
+
+    def open_tab(name: str) -> None:
+        if build := waiting.pop(name, None):  # at the first visit, as it computes something
+            with panels[name]:
                 build(run)
+
+    bar.on_value_change(lambda event: open_tab(event.value))
+    open_tab(next(iter(tabs)))
 
 
 def _name(run: Run) -> str:

@@ -70,7 +70,7 @@ def build_scores(run: Run) -> None:
                 typed = text.value
                 await show(lambda: score_items(run, parse_rows(app, typed)))
 
-            ui.button("Score", on_click=score_text).props("no-caps")
+            ui.button("Score the rows", on_click=score_text).props("no-caps")
         if run.is_images or run.is_vectors:
 
             async def score_test() -> None:
