@@ -65,11 +65,11 @@ class Page:
         return value
 
     def text(self) -> str:
-        return str(self.run("document.body.innerText"))
+        return str(self.run("document.body?.innerText"))
 
     def sees(self, text: str) -> None:
         """Wait until the page shows a text."""
-        self.wait(f"document.body.innerText.includes({json.dumps(text)})")
+        self.wait(f"document.body?.innerText.includes({json.dumps(text)})")
 
     def idle(self) -> None:
         """Wait until no computation runs."""

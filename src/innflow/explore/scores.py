@@ -185,7 +185,10 @@ def _draw(app: Unconditional, found: Scored) -> None:
         columns = {"picture": columns.pop("picture"), "anomaly map": maps, **columns}
         shown.append("anomaly map")
     count = len(found.columns["item"])
-    note(f"{count:,} items" + (", the most anomalous first." if app.scorer is not None else "."))
+    note(
+        f"{count:,} item{'s' * (count > 1)}"
+        + (", the most anomalous first." if app.scorer is not None else ".")
+    )
     if found.maps:
         ramp = np.linspace(*found.limits, 256, dtype=np.float32)[None].repeat(2, axis=0)
         bar = overlay(np.full((1, 12, 256), 127, np.uint8), ramp, found.limits)
