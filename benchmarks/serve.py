@@ -8,20 +8,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
-import uvicorn
 
 import innflow
 from innflow.app import Unconditional
-from innflow.command.serve import _listen
 from innflow.pretrained import names
-from innflow.serve import Limits, make_server
+from innflow.serve import served
 
 CALLS, FIRST = 200, 10
 """Calls that are measured, and calls before them that are not."""
@@ -39,21 +35,6 @@ for _ in range(int(sys.argv[2])):
     answer.read()
     print(1e3 * (time.perf_counter() - start))
 """
-
-
-@contextmanager
-def served(app: Unconditional) -> Iterator[int]:
-    """Serve an application in a thread and yield its port."""
-    config = uvicorn.Config(make_server(app, Limits()), log_level="critical", access_log=False)
-    server = uvicorn.Server(config)
-    with _listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def ask(port: int, body: str, clients: int) -> np.ndarray:

@@ -25,6 +25,7 @@ COMMANDS: dict[Callable[[], None], str | None] = {
     main.posterior: "posterior",
     main.export: "export",
     main.serve: "serve",
+    main.explore: "explore",
     main.sweep_report: "sweep",
     main.new: "new",
 }
@@ -48,6 +49,7 @@ innflow-score  run=DIR input=FOLDER out=scores.csv           # anomaly scores of
 innflow-posterior run=DIR y=obs.csv n=10000 out=DIR2         # posterior draws for observed data
 innflow-export run=DIR format=onnx out=DIR2                  # files for programs without innflow
 innflow-serve run=DIR port=8000                              # answers requests by HTTP
+innflow-explore run=DIR                                      # the run in the browser
 innflow-sweep-report DIR                                     # compares the jobs of a sweep
 innflow-new NAME                                             # a folder with own parts, to begin with
 """  # noqa: E501

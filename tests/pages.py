@@ -44,7 +44,8 @@ NOT_RUN = {
     r"s3://": "needs a bucket",
     r"wandb sync|wandb login|offline=false|tracking_uri=http": "needs an account or a server",
     r"innflow --completion": "changes the shell of the user; tests/command runs it",
-    r"tensorboard --logdir|mlflow ui|innflow-serve": "starts a server that does not end",
+    r"tensorboard --logdir|mlflow ui": "starts a server that does not end",
+    r"innflow-serve|innflow-explore": "starts a server that does not end",
 }
 """Shell commands that no test executes, and why; `tests/test_docs.py` composes their configs."""
 

@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "callback": "errors system app figure dashboard",
     "run": "errors system config partition latent objective flow score figure data app analysis "
     "dashboard callback",
-    "serve": "errors config data app",
-    "command": "errors system config figure metric data app analysis run serve",
+    "serve": "errors system config data app",
+    "explore": "errors system config latent figure metric data app analysis run serve",
+    "command": "errors system config figure metric data app analysis run serve explore",
     "estimator": "errors system flow score",
     "pretrained": "config app run",
     "__init__": "errors system partition latent objective flow app run pretrained",
@@ -51,9 +52,10 @@ ONLY_IN = {
     "wandb": "dashboard",
     "pydantic": "config run",
     "onnxruntime": "run",
-    "fastapi": "serve",
-    "starlette": "serve",
-    "uvicorn": "command",
+    "fastapi": "serve explore",
+    "nicegui": "explore",
+    "starlette": "serve explore",
+    "uvicorn": "serve",
     "lightning": "",  # another namespace with the same classes: isinstance() fails between them
 }
 

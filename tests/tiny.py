@@ -110,6 +110,7 @@ def command(monkeypatch, capsys, tmp_path) -> Command:
         "innflow-compare": cli.compare,
         "innflow-export": cli.export,
         "innflow-serve": cli.serve,
+        "innflow-explore": cli.explore,
         "innflow-new": cli.new,
     }
     here = tmp_path / "here"

@@ -37,6 +37,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "innflow-compare": cli.compare,
     "innflow-export": cli.export,
     "innflow-serve": cli.serve,
+    "innflow-explore": cli.explore,
     "innflow-new": cli.new,
     "innflow-sweep-report": cli.sweep_report,
 }

@@ -321,6 +321,7 @@ HELPS = {
     "score": ("innflow-score run=DIR", "input: ???"),
     "posterior": ("innflow-posterior run=DIR", "truth: null"),
     "compare": ("innflow-compare 'runs=[DIR,DIR2]'", "proposals: 40000"),
+    "explore": ("innflow-explore run=DIR", "port: 8080"),
     "sweep_report": ("innflow-sweep-report DIR", "metric: null"),
 }
 

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from innflow.command.serve import _listen
+from innflow.serve import listen
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,15 @@ def test_a_port_in_use_and_a_missing_package_are_one_line(command, vector_run, m
         port = other.getsockname()[1]
         answer = command("innflow-serve", f"run={vector_run}", f"port={port}")
     assert (answer.code, f"port={port}: cannot listen" in answer.err) == (2, True)
+    for name in [name for name in sys.modules if name.startswith("innflow.serve")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     answer = command("innflow-serve", f"run={vector_run}", "port=0")
     assert (answer.code, "pip install 'innflow[serve]'" in answer.err) == (2, True)
 
 
 def test_the_body_of_an_answer_does_not_wait_for_the_client():
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         with socket.create_connection(listener.getsockname()):
             connection, _ = listener.accept()
         with connection:

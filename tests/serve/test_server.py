@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,30 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from PIL import Image
 
 import innflow
 from innflow import Partition, flow
 from innflow.app import Inverse
-from innflow.command.serve import _listen
-from innflow.serve import Limits, make_server
-
-
-@contextmanager
-def served(app: Any, **limits: int) -> Iterator[int]:
-    """Serve an application in a thread, and yield its port."""
-    options = {"log_level": "critical", "access_log": False}
-    server = uvicorn.Server(uvicorn.Config(make_server(app, Limits(**limits)), **options))
-    with _listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(30)
-    assert not thread.is_alive()
+from innflow.flow import Observed
+from innflow.serve import Limits, served
 
 
 def ask(
@@ -61,7 +43,7 @@ def ask(
 @pytest.fixture(scope="module")
 def vectors(vector_run: Path) -> Iterator[SimpleNamespace]:
     app = innflow.load(vector_run)
-    with served(app, rows=100, megabytes=1) as port:
+    with served(app, Limits(rows=100, megabytes=1)) as port:
         yield SimpleNamespace(app=app, port=port)
 
 
@@ -170,7 +152,7 @@ def test_posteriors():
     app = Inverse(flow.vector(2, depth=2, hidden=(8,), context=3), partition).eval()
     app.misspecification.fit(torch.randn(50, 3))
     y = [[0.0, 1.0, 2.0], [1.0, 0.5, 0.0]]
-    with served(app, draws=20) as port:
+    with served(app, Limits(draws=20)) as port:
         found = ask(port, "/posterior", {"y": y, "n": 10, "seed": 4})
         drawn = app.posterior(y[1], 10, seed=5)
         assert np.array_equal(np.array(found.json["x"][1], np.float32), drawn.numpy())
@@ -178,6 +160,23 @@ def test_posteriors():
         np.testing.assert_allclose(density.json["log_prob"], app.log_prob(drawn[:2], y), rtol=1e-5)
         answer = ask(port, "/posterior", {"y": y, "n": 11})
         assert (answer.status, "22 rows, at most 20" in answer.json["error"]) == (422, True)
+
+
+def test_null_in_y_is_missing_where_the_run_accepts_that():
+    torch.manual_seed(0)
+    partition = Partition({"x": (2,)}, {"z": (2,)}, context={"y": (3,)})
+    embedding = Observed((3,), missing=True)
+    coupling = flow.vector(2, depth=2, hidden=(8,), context=embedding.features)
+    app = Inverse(coupling, partition, embedding=embedding).eval()
+    app.misspecification.fit(torch.randn(50, 3), app.summarize)
+    with served(app) as port:
+        assert "null" in ask(port, "/").json["endpoints"]["POST /posterior"]["y"]
+        found = ask(port, "/posterior", {"y": [0.5, None, 1], "n": 10, "seed": 4})
+        drawn = app.posterior([0.5, float("nan"), 1.0], 10, seed=4)
+        assert np.array_equal(np.array(found.json["x"][0], np.float32), drawn.numpy())
+        for wrong in ([0.5, None, "1"], [0.5, None, True], [0.5, None]):
+            assert ask(port, "/posterior", {"y": wrong}).status == 422
+        assert ask(port, "/log_prob", {"x": [[0.0, None]], "y": [[0, 1, 2]]}).status == 422
 
 
 class Slow:
@@ -199,7 +198,7 @@ class Slow:
 
 def test_waiting_requests_are_joined_limited_and_given_up(vector_run):
     slow = Slow(innflow.load(vector_run))
-    with served(slow.app, queue=3, seconds=20) as port, ThreadPoolExecutor(5) as pool:
+    with served(slow.app, Limits(queue=3, seconds=20)) as port, ThreadPoolExecutor(5) as pool:
 
         def score(rows: int) -> Any:
             return ask(port, "/score", {"x": [[0.0, 1.0]] * rows})
@@ -220,7 +219,7 @@ def test_waiting_requests_are_joined_limited_and_given_up(vector_run):
 
 def test_a_request_over_its_time_and_a_bug(vector_run):
     slow = Slow(innflow.load(vector_run))
-    with served(slow.app, seconds=1) as port:
+    with served(slow.app, Limits(seconds=1)) as port:
         late = ask(port, "/score", {"x": [[0.0, 1.0]]})
         slow.free.set()
         assert (late.status, late.json) == (504, {"error": "no result within 1 s"})

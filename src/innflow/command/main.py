@@ -40,7 +40,7 @@ def innflow() -> None:
     """Innflow [--completion bash|zsh|fish]: list commands and experiments."""
     commands = (
         *(train, evaluate, sample, score, posterior, compare),
-        *(export, serve, sweep_report, new),
+        *(export, serve, explore, sweep_report, new),
     )
 
     def command() -> None:
@@ -160,6 +160,16 @@ def serve() -> None:
     wait for the model together are joined to one call of it.
     """
     _call(serve, "innflow-serve", "serve")
+
+
+def explore() -> None:
+    """innflow-explore run=DIR port=8080: look at a trained run in the browser.
+
+    Samples by temperature and seed, directions in latent space, paths between items, and scores,
+    p-values, classes and anomaly maps of dropped files; of an inverse problem the posterior at
+    any y. It prints the address of the page, which only this machine reaches.
+    """
+    _call(explore, "innflow-explore", "explore")
 
 
 def sweep_report() -> None:

@@ -96,7 +96,7 @@ def _unconditional(app: Unconditional, rows: int, draws: int) -> dict[str, Endpo
     def draw(fields: Mapping[str, Any]) -> Prepared:
         n, seed = _integer(fields, "n", 1, 1, draws), _integer(fields, "seed", None, 0, MOST_SEED)
         temperature = fields.get("temperature", 1.0)
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+        if not _is_number(temperature):
             raise InnflowError(f"temperature={temperature}: must be a number of at least 0")
         chosen: dict[str, Any] = {}
         if fields.get("label") is not None:
@@ -126,7 +126,8 @@ def _inverse(app: Inverse, rows: int, draws: int) -> dict[str, Endpoint]:
 
     def matrix(fields: Mapping[str, Any], part: str, features: int) -> Tensor:
         names = app.feature_names(part, features)
-        found = to_vectors(_array(fields, part), names, False, part)
+        missing = part == "y" and app.accepts_missing
+        found = to_vectors(_array(fields, part, missing), names, False, part, missing=missing)
         _within(part, len(found), rows)
         return found.to(app.device, app.parameter_dtype)
 
@@ -153,7 +154,8 @@ def _inverse(app: Inverse, rows: int, draws: int) -> dict[str, Endpoint]:
             raise InnflowError(f"x has {len(x)} rows, y has {len(y)}: give the same number")
         return density, torch.cat((x, y), dim=1)
 
-    observed = {"y": f"observed data (B, {size}) or ({size},), at most {rows} rows"}
+    absent = ", null where a value is missing" if app.accepts_missing else ""
+    observed = {"y": f"observed data (B, {size}) or ({size},), at most {rows} rows{absent}"}
     takes = {
         **observed,
         "n": f"draws for each row of y, at most {draws} in all",
@@ -166,8 +168,8 @@ def _inverse(app: Inverse, rows: int, draws: int) -> dict[str, Endpoint]:
     return found
 
 
-def _array(fields: Mapping[str, Any], name: str) -> np.ndarray:
-    """Return a field as an array of numbers."""
+def _array(fields: Mapping[str, Any], name: str, missing: bool = False) -> np.ndarray:
+    """Return a field as an array of numbers; with `missing`, None becomes NaN."""
     if name not in fields:
         raise InnflowError(f"{name} is missing")
     value = fields[name]
@@ -177,6 +179,8 @@ def _array(fields: Mapping[str, Any], name: str) -> np.ndarray:
         array = np.array(value)
     except (ValueError, OverflowError):
         raise InnflowError(f"{name} is not an array of numbers of one length") from None
+    if missing and array.dtype == object and all(v is None or _is_number(v) for v in array.flat):
+        array = array.astype(np.float32)
     if array.dtype.kind not in "fiu" or not array.size:
         raise InnflowError(f"{name} must be an array of numbers, not of {array.dtype}")
     return array if array.dtype.kind != "f" else array.astype(np.float32)
@@ -188,9 +192,13 @@ def _integer(
     value = fields.get(name, default)
     if value is None and default is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if not _is_number(value) or not isinstance(value, int) or not least <= value <= most:
         raise InnflowError(f"{name}={value}: must be an integer from {least} to {most}")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _within(name: str, count: int, most: int) -> None:
