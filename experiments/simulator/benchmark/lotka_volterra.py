@@ -1,7 +1,5 @@
 """Lotka-Volterra model: predators and prey, ten times in 20 days, with log-normal noise."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.distributions import Independent, LogNormal
@@ -11,9 +9,7 @@ from experiments.simulator.benchmark.ode import integrate
 PARAMETERS = ("alpha", "beta", "gamma", "delta")
 START, NOISE, DAYS, STEPS = (30.0, 1.0), 0.1, 2.1, 420
 
-prior = Independent(
-    LogNormal(torch.tensor([-0.125, -3.0, -0.125, -3.0]), torch.full((4,), 0.5)), 1
-)
+prior = Independent(LogNormal(torch.tensor([-0.125, -3.0, -0.125, -3.0]), torch.full((4,), 0.5)), 1)
 
 
 def solve(x: Tensor) -> Tensor:
