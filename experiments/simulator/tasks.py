@@ -3,9 +3,9 @@
     python -m experiments.simulator.tasks BENCHMARK OUT [TASK ...] [key=value ...]
 
 BENCHMARK is the folder of the benchmark: TASK/NUMBER/observation.csv and
-reference_posterior_samples.csv.bz2, and the constants of two tasks. Run folders, tasks.json and
-tasks.md, the table for README.md, are written to OUT; a task of which OUT has a finished run is not
-trained again. The overrides are those of innflow-train, for instance seed=1.
+reference_posterior_samples.csv.bz2, and the constants of two tasks. OUT gets a run folder of each
+task with benchmark.json, and tasks.md, the table for README.md. What is there already is not done
+again. The overrides are those of innflow-train, for instance seed=1.
 """
 
 import json
@@ -45,10 +45,10 @@ SHARED = {
 TRAIN = "import sys; from innflow.command.main import train; sys.argv[0] = 'innflow-train'; train()"
 # NLTP and the tests of calibration alone; C2ST is computed here.
 ANALYSES = (
-    "analysis.local=null",
-    "analysis.recovery=null",
-    "analysis.posterior.err_observations=0",
+    *("analysis.local=null", "analysis.recovery=null", "analysis.posterior.observations=1"),
+    *("analysis.posterior.err_observations=1", "analysis.posterior.shown=1"),
 )
+RESULT = "benchmark.json"
 P_VALUES = ("sbc_p", "coverage_p", "tarp_p")
 
 
@@ -106,15 +106,18 @@ def main(benchmark: str, out: str, *rest: str) -> None:
     overrides, tasks = [text for text in rest if "=" in text], [t for t in rest if t in MODULES]
     folder, place = Path(benchmark), Path(out).resolve()
     os.environ["SBIBM"] = str(folder.resolve())
-    results: dict[str, dict] = {}
     for task in tasks or MODULES:
         run = place / task
         if not (run / "metrics.json").exists():
             train(task, run, overrides)
-        results[task] = measure(task, run, folder)
-        (place / "tasks.json").write_text(json.dumps(results, indent=2))
-        (place / "tasks.md").write_text(make_table(results))
-        print(make_table(results), flush=True)  # noqa: T201
+        if not (run / RESULT).exists():
+            (run / RESULT).write_text(json.dumps(measure(task, run, folder), indent=2))
+        measured = [name for name in MODULES if (place / name / RESULT).exists()]
+        table = make_table(
+            {name: json.loads((place / name / RESULT).read_text()) for name in measured}
+        )
+        (place / "tasks.md").write_text(table)
+        print(table, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
