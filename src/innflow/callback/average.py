@@ -1,6 +1,5 @@
 """An exponential moving average of the weights."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -54,7 +53,7 @@ class MovingAverage(WeightAveraging):
 
 
 @torch.no_grad()
-def _update(decay: float, average: Sequence[Tensor], now: Sequence[Tensor], steps: Tensor) -> None:
+def _update(decay: float, average: list[Tensor], now: list[Tensor], steps: Tensor) -> None:
     """Move averages towards the weights now, at the step with this number."""
     count = int(steps)
     torch._foreach_lerp_(average, now, 1 - min(decay, (1 + count) / (10 + count)))
