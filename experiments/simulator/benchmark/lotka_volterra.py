@@ -7,7 +7,7 @@ from torch.distributions import Independent, LogNormal
 from experiments.simulator.benchmark.ode import integrate
 
 PARAMETERS = ("alpha", "beta", "gamma", "delta")
-START, NOISE, DAYS, STEPS = (30.0, 1.0), 0.1, 2.1, 420
+START, NOISE, DAYS, STEPS = (30.0, 1.0), 0.1, 2.1, 140
 
 prior = Independent(LogNormal(torch.tensor([-0.125, -3.0, -0.125, -3.0]), torch.full((4,), 0.5)), 1)
 
