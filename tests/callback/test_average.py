@@ -37,13 +37,14 @@ def train(config, fit, folder, steps=6, **options):
     return app, seen.weights
 
 
-def expected(weights):
-    """Return the average of the weights from the first step on, with the last buffers."""
+def expected(weights, steps=0):
+    """Return the average of the weights, of which the first is that of `steps`; last buffers."""
     average = dict(weights[0])
-    for state in weights[1:]:
+    for count, state in enumerate(weights[1:], start=steps + 1):
+        keep = min(DECAY, (1 + count) / (10 + count))
         for name, value in state.items():
             floating = value.is_floating_point() and "sign" not in name
-            average[name] = DECAY * average[name] + (1 - DECAY) * value if floating else value
+            average[name] = keep * average[name] + (1 - keep) * value if floating else value
     return average
 
 
@@ -76,8 +77,8 @@ def test_a_resumed_run_continues_from_the_weights_and_the_average(config, fit, t
     app, after = train(config, fit, tmp_path / "rest", steps=6, ckpt_path=last)
     assert len(after) == 2
     average = saved["state_dict"]
-    for weights in after:
-        average = expected([average, weights])
+    for count, weights in enumerate(after):
+        average = expected([average, weights], steps=3 + count)
     for name, value in app.state_dict().items():
         torch.testing.assert_close(value, average[name], msg=name)
 
@@ -88,6 +89,21 @@ def test_any_decay_trains(config, fit, decay):
     data = Toy("moons", n=200, n_test=50, batch_size=64)
     fit(app, data, max_steps=2, callbacks=[MovingAverage(decay)])
     assert all(parameter.isfinite().all() for parameter in app.parameters())
+
+
+def test_a_restarted_average_forgets_earlier_weights(config, fit, tmp_path):
+    torch.manual_seed(0)
+    app, average, seen = assemble(config, {"x": (2,)}), MovingAverage(DECAY), Trajectory()
+    restart = pl.callbacks.LambdaCallback(
+        on_train_batch_start=lambda trainer, *_: (
+            average.restart() if trainer.global_step == 3 else None
+        )
+    )
+    data = Toy("moons", n=200, n_test=50, batch_size=64)
+    fit(app, data, max_steps=6, callbacks=[average, seen, restart])
+    wanted = expected(seen.weights[3:])
+    for name, value in app.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], msg=name)
 
 
 class Settling(torch.nn.Module):

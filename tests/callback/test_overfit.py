@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
-from innflow.callback import DropoutOnOverfit
+from innflow.callback import DropoutOnOverfit, MovingAverage
 from innflow.flow import MLP
 
 
@@ -59,6 +60,15 @@ def test_early_stopping_restarts_its_patience_at_a_new_rate(net):
     assert stopping.wait_count == 2
     validate(callback, net, 2.6, callbacks=(stopping,))
     assert stopping.wait_count == 0
+
+
+def test_the_average_of_the_weights_begins_anew_at_a_new_rate(net):
+    average = Mock(spec=MovingAverage)
+    callback = DropoutOnOverfit(rates=[0.1], patience=2)
+    validate(callback, net, 3.0, 2.0, 2.5, callbacks=(average,))
+    average.restart.assert_not_called()
+    validate(callback, net, 2.6, callbacks=(average,))
+    average.restart.assert_called_once_with()
 
 
 def test_a_resumed_run_has_the_rate_and_the_best_weights(net):

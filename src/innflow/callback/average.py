@@ -1,26 +1,37 @@
 """An exponential moving average of the weights."""
 
+from functools import partial
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
 
 
-class MovingAverage(EMAWeightAveraging):
+class MovingAverage(WeightAveraging):
     """Validate, save and return an exponential moving average of the weights.
+
+    After n steps the share that remains is at most (1 + n) / (10 + n), so that the average does not
+    depend on the weights at the start of a short run.
 
     Buffers are copied and not averaged: the mean of two permutations is not a permutation. The
     average is on the device of the model, so that no update moves data between devices.
 
     Args:
-        decay: share of the average that remains at every step, in [0, 1).
+        decay: largest share of the average that remains at every step, in [0, 1).
 
     >>> MovingAverage(decay=0.99).should_update(step_idx=0)
     True
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        super().__init__(use_buffers=False, decay=decay)
+        super().__init__(use_buffers=False, multi_avg_fn=partial(_update, decay))
+
+    def restart(self) -> None:
+        """Begin a new average at the weights of the next step."""
+        if self._average_model is not None:
+            self._average_model.n_averaged.zero_()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Create the average on the device of the strategy."""
@@ -39,3 +50,10 @@ class MovingAverage(EMAWeightAveraging):
         for name, value in checkpoint.get("current_model_state", {}).items():
             if name.endswith("_extra_state"):
                 checkpoint["state_dict"][name] = value
+
+
+@torch.no_grad()
+def _update(decay: float, average: list[Tensor], now: list[Tensor], steps: Tensor) -> None:
+    """Move averages towards the weights now, at the step with this number."""
+    count = int(steps)
+    torch._foreach_lerp_(average, now, 1 - min(decay, (1 + count) / (10 + count)))

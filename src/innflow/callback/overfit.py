@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
+from innflow.callback.average import MovingAverage
 from innflow.errors import InnflowError
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class DropoutOnOverfit(Callback):
         for each in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(each, EarlyStopping):
                 each.wait_count = 0  # early stopping starts anew at each rate
+            if isinstance(each, MovingAverage):
+                each.restart()  # the average has the weights that overfit
         rate = self.rates[self.raised - 1]
         step = trainer.global_step
         log.info("step %d: %s got worse, dropout is now %g", step, self.monitor, rate)

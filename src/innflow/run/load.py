@@ -82,7 +82,7 @@ def _ensemble(config: Mapping[str, Any]) -> int:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InnflowError(f"ensemble={count}: must be a number of flows, at least 1")
     if count > 1 and "y" not in (config["partition"].get("context") or {}):
-        raise InnflowError(f"ensemble={count}: is for posteriors, with partition=given_y")
+        raise InnflowError(f"ensemble={count}: needs partition=given_y; set ensemble=1")
     return count
 
 

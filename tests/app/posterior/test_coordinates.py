@@ -137,6 +137,18 @@ def test_positive_data_over_decades_are_standardised_as_logarithms():
     assert (below[:, 0] < units(y)[:, 0].min()).all()
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_logarithms_of_data_are_announced(missing, capsys):
+    y = torch.linspace(0, 5, 200)[:, None].exp() * torch.ones(2)
+    y[:, 1] = 1.0 / 3
+    y[0, 0] = torch.nan if missing else 1.0
+    units = Standardized(2)
+    units.fit_channels(y, torch.arange(2))
+    assert not capsys.readouterr().out
+    units.fit_channels(y, torch.arange(2), logarithms=True)
+    assert "1 of 2 columns of y are positive" in capsys.readouterr().out
+
+
 def test_the_slope_is_that_of_standardised_by_raw_data_at_the_median():
     torch.manual_seed(0)
     y = torch.cat(

@@ -15,6 +15,7 @@ from innflow.flow import (
     ConvNet,
     Coupling,
     CouplingFlow,
+    Permute,
     Spline,
     flat,
     glow,
@@ -141,6 +142,27 @@ def test_builders_take_a_univariate_object():
     univariate = Affine(bound=0.5)
     flow = vector(4, depth=2, hidden=(4,), coupling=univariate)
     assert all(m.univariate is univariate for m in flow.modules() if isinstance(m, Coupling))
+
+
+@pytest.mark.parametrize(
+    ("features", "sizes"), [(1, (0, 1)), (2, (1, 1)), (6, (5, 1)), (7, (4, 3))]
+)
+def test_couplings_change_one_of_few_features_at_a_time(features, sizes):
+    flow = vector(features, depth=features, hidden=(4,), context=3, changed="auto")
+    assert {m.sizes for m in flow.modules() if isinstance(m, Coupling)} == {sizes}
+
+
+def test_couplings_that_change_one_feature_change_all_in_turn():
+    flow = vector(5, depth=5, hidden=(4,), changed="auto")
+    perturb(flow)
+    x = torch.randn(3, 5)
+    order = [m.order for m in flow.modules() if isinstance(m, Permute)]
+    place, changed = torch.arange(5), []
+    for permutation in order:
+        place = place[permutation]
+        changed.append(int(place[-1]))
+    assert sorted(changed) == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(flow.inverse(flow(x)[0])[0], x, rtol=1e-4, atol=1e-4)
 
 
 def test_repr_states_shapes_couplings_and_parameters():

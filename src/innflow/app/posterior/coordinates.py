@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
 from innflow.errors import InnflowError
+from innflow.system.progress import announce
 from innflow.system.ranks import Noise, draw_within_bins
 
 Bounded = Literal["probit", "logit"]
@@ -186,6 +187,8 @@ class Standardized(nn.Module):
     def fit_channels(self, y: Tensor, channels: Tensor, logarithms: bool = False) -> None:
         """Fit to data (N, M) with NaN for missing values; a channel shares its standardisation.
 
+        The number of columns that are replaced by their logarithm is printed.
+
         Args:
             y: (N, M).
             channels: (M,) index of the channel of each column.
@@ -196,7 +199,16 @@ class Standardized(nn.Module):
         """
         if len(channels.unique()) == len(channels) and not bool(y.isnan().any()):
             self.fit(y, logarithms)
-            return
+        else:
+            self._fit_each(y, channels, logarithms)
+        count = int(self.positive.sum())
+        if count:
+            announce(
+                f"{count} of {y.shape[1]} columns of y are positive and span more than a decade: "
+                "the flow is given their logarithms"
+            )
+
+    def _fit_each(self, y: Tensor, channels: Tensor, logarithms: bool) -> None:
         for channel in channels.unique():
             columns = channels == channel
             values = y[:, columns].flatten()

@@ -22,7 +22,10 @@ from innflow.flow.whitening import Alignment, LinearForecast, Regression
 
 BOUND = 8.0
 """Of the log-scale of e in `surrogate`: the width of y falls by orders of magnitude in training."""
+FEW = 6
+"""Most features of which couplings with `changed="auto"` change one at a time."""
 CouplingName = Literal["affine", "spline"]
+Changed = int | Literal["auto"] | None
 
 
 def univariate(coupling: CouplingName | Univariate) -> Univariate:
@@ -40,12 +43,11 @@ def vector_steps(
     subnet: Subnet,
     coupling: Univariate,
     context: int,
-    changed: int | None = None,
+    changed: Changed = None,
 ) -> list[Transform]:
-    """Return ActNorm, permutation and coupling on dim 1, `depth` times.
-
-    By default couplings change half of the features; otherwise `changed` of them, in turn.
-    """
+    """Return ActNorm, permutation and coupling on dim 1, `depth` times; see `vector`."""
+    if changed == "auto":
+        changed = 1 if features <= FEW else None
     steps: list[Transform] = []
     for index in range(depth):
         order = torch.arange(features).roll(changed) if changed else mixing_order(features, index)
@@ -62,7 +64,7 @@ def vector(
     context: int = 0,
     subnet: Subnet | None = None,
     align: bool = False,
-    changed: int | None = None,
+    changed: Changed = None,
 ) -> CouplingFlow:
     """Build a flow on vectors: ActNorm, permutation and coupling, `depth` times.
 
@@ -79,7 +81,7 @@ def vector(
         align: end with an `Alignment`, for flows whose first latents have targets.
         changed: number of features that a coupling changes, in turn; by default half of them, after
             a permutation. With 1, every feature is given all others, as narrow and curved
-            distributions of few dimensions need.
+            distributions of few dimensions need; "auto" is 1 for up to 6 features.
 
     Raises:
         InnflowError: if a size is out of range.
@@ -108,7 +110,7 @@ def surrogate(
     coupling: CouplingName | Univariate = "spline",
     context: int = 0,
     subnet: Subnet | None = None,
-    changed: int | None = None,
+    changed: Changed = None,
 ) -> CouplingFlow:
     """Build a flow [x, e] <-> [y, z] whose first layers are a surrogate of a forward model.
 
