@@ -94,7 +94,7 @@ def build_posterior(run: Run) -> None:
         number.on_value_change(choose)
         fill(held["y"][0])
     else:
-        fill(app.y_units.centre.cpu().numpy())
+        fill(app.y_units.inverse(torch.zeros_like(app.y_units.mean)).cpu().numpy())
     button.on_click(draw)
     ui.timer(0, draw, once=True)
 
