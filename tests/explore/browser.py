@@ -134,6 +134,9 @@ def opened(address: str, folder: Path, width: int = 1280, height: int = 900) -> 
             target = next(each for each in targets if each["type"] == "page")
             with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
                 page = Page(socket)
+                # Chromium's own windows are at least 500 pixels wide.
+                screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+                page.call("Emulation.setDeviceMetricsOverride", **screen)
                 page.call("Page.navigate", url=address)
                 yield page
                 assert not page.console, page.console
