@@ -164,9 +164,9 @@ RUNS: Sequence[Run] = (
         "clothes_checkerboard_bottleneck",
         (*MASKED, "model.masks=checkerboard", *BOTTLENECK),
         800,
-        2.5,
+        15,
     ),
-    Run("clothes_cycle_bottleneck", (*MASKED, "model.masks=cycle", *BOTTLENECK), 800, 2.5),
+    Run("clothes_cycle_bottleneck", (*MASKED, "model.masks=cycle", *BOTTLENECK), 800, 18),
     Run(
         "cats_features",
         (

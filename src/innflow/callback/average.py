@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage(WeightAveraging):
@@ -52,8 +52,7 @@ class MovingAverage(WeightAveraging):
                 checkpoint["state_dict"][name] = value
 
 
-@torch.no_grad()
 def _update(decay: float, average: list[Tensor], now: list[Tensor], steps: Tensor) -> None:
     """Move averages towards the weights now, at the step with this number."""
     count = int(steps)
-    torch._foreach_lerp_(average, now, 1 - min(decay, (1 + count) / (10 + count)))
+    get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(average, now, steps)
