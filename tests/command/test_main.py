@@ -145,7 +145,8 @@ def test_a_folder_without_images_is_answered_by_one_line(root, says, refuse, pho
 def test_an_unknown_option_of_the_command_line_is_refused(command):
     answer = command("innflow-train", MOONS, "--fast")
     assert answer.code == 2
-    assert answer.err.splitlines()[-1] == "innflow-train: error: unrecognized arguments: --fast"
+    (line,) = answer.err.splitlines()
+    assert line.startswith("innflow-train: error: unrecognized arguments: --fast")
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
+from hydra.main import get_args_parser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,11 +36,14 @@ def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Refuse an argument that gives a group a list of anything but names, which Hydra takes.
+    """Refuse options that Hydra does not have, and lists of anything but names for a group.
 
     Raises:
         InnflowError: naming the argument.
     """
+    options = get_args_parser()
+    options.error = _refuse_option  # type: ignore[method-assign]  # which prints the usage
+    options.parse_args(list(arguments))
     parser = OverridesParser.create()
     for text in arguments:
         try:
@@ -51,6 +55,10 @@ def check_options(arguments: Sequence[str]) -> None:
         names = [each for choice in choices if isinstance(choice, list) for each in choice]
         if is_group(parsed.key_or_group) and not all(isinstance(name, str) for name in names):
             raise InnflowError(f"{text}: must be the name of an option of {parsed.key_or_group}")
+
+
+def _refuse_option(message: str) -> NoReturn:
+    raise InnflowError(f"{message}; --hydra-help lists the options")
 
 
 def is_group(key: str) -> bool:
