@@ -214,6 +214,7 @@ def test_a_score_without_an_input(refuse, files, vector_run, image_run, photogra
         refuse("innflow-score", f"run={run}", *arguments, says=says)
 
     check(vector_run, says=("input=... is needed",))
+    check(vector_run, "inptu=points.csv", says=("inptu is unknown; did you mean input?",))
     check(vector_run, "input=none.csv", says=("none.csv", "does not exist"))
     check(vector_run, "input=wide.csv", says=("wide.csv", "the run has x0, x1"))
     check(vector_run, "input=words.csv", says=("words.csv, line 2", "'two'"))

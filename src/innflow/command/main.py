@@ -245,6 +245,9 @@ def read_arguments(
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         key = missing[0].removeprefix("command.")
+        typed = [argument.partition("=")[0] for argument in rest]
+        for close in difflib.get_close_matches(key, typed, n=1):
+            raise InnflowError(f"{close} is unknown; did you mean {key}?")
         raise InnflowError(f"{key}=... is needed; --help shows the keys")
     return to_plain(cfg), rest
 
