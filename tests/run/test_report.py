@@ -10,7 +10,7 @@ import pytest
 from innflow.analysis.findings import Findings, Plot, Table
 from innflow.errors import InnflowError
 from innflow.figure.ood.roc_curves import plot_p_values
-from innflow.run.artifacts import save_findings
+from innflow.run.report.artifacts import save_findings
 from innflow.run.report.run_report import write_report
 
 PNG = "data:image/png;base64,"

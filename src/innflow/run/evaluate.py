@@ -15,8 +15,8 @@ from innflow.dashboard import publish
 from innflow.data.base import PartsDataModule
 from innflow.errors import InnflowError
 from innflow.latent import PrincipalNormal
-from innflow.run.artifacts import save_findings
 from innflow.run.load import LATENTS, SCORES
+from innflow.run.report.artifacts import save_findings
 from innflow.run.report.run_report import write_report
 from innflow.system.file.atomic import write_json
 
